@@ -1,0 +1,23 @@
+"""bsopt: which batch size and learning rate to use, how to realise them, what they cost, and how sure that is."""
+
+from bsopt._lazy import attach
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "BsoptError": ".errors",
+    "PlateauPruner": ".search.pruner",
+    "ScalingSampler": ".search.sampler",
+    "Study": ".study",
+    "analysis": ".analysis",
+    "callbacks": ".callbacks",
+    "conclude": ".search.pruner",
+    "laws": ".laws",
+    "load_study": ".study",
+    "recommend": ".recommend",
+    "testing": ".testing",
+    "visualization": ".visualization",
+}
+
+__all__ = ["__version__", *sorted(_HOMES)]
+__getattr__, __dir__ = attach(__name__, _HOMES)

@@ -1,0 +1,80 @@
+"""Everything that bsopt raises on purpose.
+
+Catch `BsoptError` to catch them all. Each message names what was received, what is allowed and what to do
+next; the command line prints it without a traceback and exits with 2.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "BsoptError",
+    "ConfigError",
+    "InjectionError",
+    "MetricError",
+    "MissingExtraError",
+    "PlanError",
+    "StorageError",
+    "StudyError",
+    "TaskError",
+    "nearest",
+]
+
+
+class BsoptError(Exception):
+    """The root of bsopt's errors: a mistake that the user can put right."""
+
+
+class ConfigError(BsoptError, ValueError):
+    """A study file, an override or an argument has a wrong value."""
+
+
+class TaskError(BsoptError):
+    """The user's module, data or entry point can't be built or doesn't fit together."""
+
+
+class InjectionError(TaskError):
+    """The learning rate or the batch size asked for is not the one in use."""
+
+
+class MetricError(TaskError):
+    """The monitored metric was never logged."""
+
+
+class PlanError(BsoptError, ValueError):
+    """A global batch size can't be realised on the devices at hand.
+
+    Attributes:
+        nearest: The nearest global batch sizes that can, in samples, smallest first.
+    """
+
+    def __init__(self, message: str, *, nearest: tuple[int, ...] = ()) -> None:
+        super().__init__(message)
+        self.nearest = nearest
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild_plan_error, (str(self), self.nearest)
+
+
+class StorageError(BsoptError):
+    """The storage can't be opened, read or written."""
+
+
+class StudyError(BsoptError):
+    """The study doesn't exist, or exists with something else in it."""
+
+
+class MissingExtraError(BsoptError, ImportError):
+    """An optional package is needed; the message says how to install it."""
+
+
+def nearest(wrong: str, allowed: Iterable[str]) -> str:
+    """Return ` Did you mean 'x'?` for the closest allowed name, or an empty string when none is close."""
+    close = difflib.get_close_matches(wrong, list(allowed), n=1, cutoff=0.6)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def _rebuild_plan_error(message: str, sizes: tuple[int, ...]) -> PlanError:
+    return PlanError(message, nearest=sizes)
