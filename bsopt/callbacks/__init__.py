@@ -13,5 +13,5 @@ _HOMES = {
     "WeightDistance": ".weight_distance",
 }
 
-__all__ = sorted(_HOMES)  # noqa: PLE0605
+__all__ = sorted(_HOMES)
 __getattr__, __dir__ = attach(__name__, _HOMES)
