@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bsopt.errors import ConfigError
+from bsopt.laws import plateau
+
+EPOCH = 1000  # samples
+FLOATS = st.floats(0.01, 10.0, allow_nan=False)
+
+
+def _noisy(level: np.ndarray, sd: float, seed: int) -> np.ndarray:
+    return level + sd * np.random.default_rng(seed).standard_normal(len(level))
+
+
+def _share_of_plateaus(level: np.ndarray, *, sd: float, patience: float) -> float:
+    steps = EPOCH * np.arange(1, len(level) + 1)
+    curves = (_noisy(level, sd, seed) for seed in range(60))
+    return float(np.mean([plateau.plateau_test(steps, y, patience=patience).is_plateau for y in curves]))
+
+
+def test_a_noisy_flat_curve_is_a_plateau_although_it_sets_records() -> None:
+    flat = np.ones(40)
+    keras_late = np.mean(
+        [plateau.keras_early_stop(list(_noisy(flat, 0.05, s)), patience=10) is None for s in range(60)]
+    )
+    assert _share_of_plateaus(flat, sd=0.05, patience=10 * EPOCH) > 0.85
+    assert keras_late < 0.5  # the same curves do stop under Keras' rule, somewhere
+
+
+def test_a_slow_steady_curve_is_no_plateau_even_under_noise() -> None:
+    slow = 1.0 - 0.01 * np.arange(40)  # a fifth of the noise per epoch
+    assert _share_of_plateaus(slow, sd=0.05, patience=10 * EPOCH) < 0.1
+
+
+def test_a_fall_that_ended_is_a_plateau_once_patience_has_passed() -> None:
+    fallen = 0.5 + np.exp(-np.arange(40) / 2.0)
+    assert _share_of_plateaus(fallen, sd=0.01, patience=5 * EPOCH) > 0.85
+
+
+def test_a_curve_that_gets_worse_is_a_plateau() -> None:
+    found = plateau.plateau_test(range(1, 9), [5, 4, 3, 3.2, 3.4, 3.7, 4.1, 4.6], patience=4)
+    assert found.is_plateau
+    assert found.best == 3
+    assert found.best_step == 3
+    assert found.flat_for == 5
+    assert found.gain_per_patience < 0
+
+
+def test_nothing_is_a_plateau_before_patience_was_observed() -> None:
+    assert not plateau.plateau_test([1, 2, 3], [1.0, 1.0, 1.0], patience=3).is_plateau
+    assert plateau.plateau_test([1, 2, 3, 4], [1.0, 1.0, 1.0, 1.0], patience=3).is_plateau
+
+
+def test_min_delta_turns_small_gains_into_a_plateau() -> None:
+    steps, values = np.arange(1.0, 20.0), 1.0 - 0.001 * np.arange(19)
+    assert not plateau.plateau_test(steps, values, patience=5).is_plateau
+    assert plateau.plateau_test(steps, values, patience=5, min_delta=0.01).is_plateau
+
+
+def test_an_empty_curve_and_a_curve_of_nan_say_nothing() -> None:
+    for steps, values in (([], []), ([1, 2], [float("nan")] * 2)):
+        found = plateau.plateau_test(steps, values, patience=1)
+        assert not found.is_plateau
+        assert np.isnan(found.best)
+
+
+@given(st.lists(FLOATS, min_size=2, max_size=30), st.integers(1, 10))
+def test_the_verdict_ignores_direction_scale_units_and_missing_values(values: list[float], patience: int) -> None:
+    steps = np.arange(len(values), dtype=float)
+    plain = plateau.plateau_test(steps, values, patience=patience)
+    mirrored = plateau.plateau_test(steps, -np.array(values), patience=patience, direction="maximize")
+    scaled = plateau.plateau_test(1024 * steps, 4 * np.array(values), patience=1024 * patience)
+    with_gap = plateau.plateau_test([*steps, 0.5], [*values, float("nan")], patience=patience)
+    assert plain.is_plateau == mirrored.is_plateau == scaled.is_plateau == with_gap.is_plateau
+    assert plain.best == -mirrored.best
+
+
+@given(st.lists(st.integers(0, 50), min_size=4, max_size=30), st.integers(1, 5))
+def test_a_plateau_never_holds_a_keras_improvement_on_curves_without_noise(drops: list[int], patience: int) -> None:
+    values = list(1000.0 - np.cumsum(drops))
+    found = plateau.plateau_test(range(len(values)), values, patience=patience)
+    if found.is_plateau and found.noise == 0.0:
+        assert values[-1] == values[-1 - patience]
+
+
+def test_noise_is_estimated_whatever_the_smooth_part_and_the_spacing() -> None:
+    rng = np.random.default_rng(0)
+    steps = np.sort(rng.uniform(1, 100, 400))
+    values = 1 / np.sqrt(steps) + 0.02 * rng.standard_normal(400)
+    values[::50] += 3.0  # spikes
+    assert plateau.noise_sd(steps, values) == pytest.approx(0.02, rel=0.2)
+
+
+@pytest.mark.parametrize("seconds", [1.0, 1e6])
+@pytest.mark.parametrize("shape", ["power law", "exponential"])
+def test_extrapolation_recovers_the_family_it_assumes(shape: str, seconds: float) -> None:
+    t = np.arange(1, 21) * seconds
+    curve = {"power law": lambda x: 0.3 + x**-0.5, "exponential": lambda x: 0.3 + np.exp(-x / 6.0)}[shape]
+    found = plateau.extrapolate(t, curve(t / seconds), end=60 * seconds)
+    assert found.status == "ok"
+    assert found.shape == shape
+    assert found.value == pytest.approx(curve(60.0), abs=0.03)
+    assert found.low <= curve(60.0) <= found.high
+
+
+def test_extrapolation_intervals_cover_noisy_curves() -> None:
+    t, truth, covered = np.arange(1.0, 13.0), 0.3 + 52.0**-0.7, 0
+    for seed in range(60):
+        found = plateau.extrapolate(t, _noisy(0.3 + t**-0.7, 0.01, seed), end=52)
+        covered += found.low <= truth <= found.high
+    assert covered >= 50
+
+
+def test_extrapolation_mirrors_when_the_direction_does() -> None:
+    t = np.arange(0, 10)
+    down = plateau.extrapolate(t, 1 / (1.0 + t), end=40)
+    up = plateau.extrapolate(t, -1 / (1.0 + t), end=40, direction="maximize")
+    assert up.value == pytest.approx(-down.value)
+    assert (up.low, up.high) == pytest.approx((-down.high, -down.low))
+
+
+def test_extrapolation_says_when_it_cannot() -> None:
+    few = plateau.extrapolate([1, 2, 3], [3.0, 2.0, 1.0], end=10)
+    assert (few.status, few.value, few.sd) == ("too_few", 1.0, float("inf"))
+    assert few.chance_below(0.5) == 0.5
+    done = plateau.extrapolate([1, 2], [3.0, 2.0], end=2)
+    assert (done.status, done.value, done.chance_below(2.5)) == ("beyond", 2.0, 1.0)
+    flat = plateau.extrapolate([1, 2, 3, 4], [1.0] * 4, end=10)
+    assert flat.value == pytest.approx(1.0, abs=1e-6)
+
+
+def test_keras_rule_needs_more_than_min_delta_and_keeps_the_old_reference() -> None:
+    values = [1.0, 0.95, 0.91, 0.87, 0.85]
+    assert plateau.keras_early_stop(values, patience=2, min_delta=0.1) == 2
+    assert plateau.keras_early_stop(values, patience=3, min_delta=0.1) is None  # 0.87 is 0.1 below 1.0
+    assert plateau.keras_early_stop([1.0, float("nan"), 0.5], patience=2) is None
+    assert plateau.keras_early_stop([0.5, 0.6, 0.7], patience=1, direction="maximize") is None
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.floats(-5, 5), min_size=1, max_size=25),
+    st.integers(0, 3),
+    st.sampled_from(["rel", "abs"]),
+    st.integers(0, 2),
+    st.sampled_from(["minimize", "maximize"]),
+)
+def test_reductions_fall_where_pytorch_reduces(values, patience, mode, cooldown, direction) -> None:
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, mode=direction[:3], factor=0.5, patience=patience, threshold=0.1, threshold_mode=mode,
+        cooldown=cooldown, eps=0.0,
+    )  # fmt: skip
+    reduced = []
+    for index, value in enumerate(values):
+        before = optimizer.param_groups[0]["lr"]
+        scheduler.step(value)
+        if optimizer.param_groups[0]["lr"] < before:
+            reduced.append(index)
+    found = plateau.reduce_lr_steps(
+        values, patience=patience, threshold=0.1, threshold_mode=mode, cooldown=cooldown, direction=direction
+    )
+    assert list(found) == reduced
+
+
+def test_generalization_loss_is_prechelts() -> None:
+    assert plateau.generalization_loss([4.0, 2.0, float("nan"), 3.0])[[0, 1, 3]].tolist() == [0.0, 0.0, 50.0]
+    with pytest.raises(ConfigError, match="1 - accuracy"):
+        plateau.generalization_loss([1.0, -1.0])
+
+
+def test_successive_rises_count_strips_from_the_end() -> None:
+    assert plateau.successive_rises([3, 2, 1, 2, 3, 4, 5], strip=2) == 2
+    assert plateau.successive_rises([1, 2, 3], strip=1) == 2
+    assert plateau.successive_rises([1, 2, 1], strip=1) == 0
+    assert plateau.successive_rises([1, 2], strip=1, direction="maximize") == 0
+    assert plateau.successive_rises([1.0], strip=1) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"patience": 0}, "patience must be a number above 0, got 0"),
+        ({"patience": 1, "min_delta": -1}, "min_delta must be a number of at least 0, got -1"),
+        ({"patience": 1, "direction": "minimise"}, "Did you mean 'minimize'"),
+    ],
+)
+def test_mistakes_are_named(arguments: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        plateau.plateau_test([1.0], [1.0], **arguments)
+
+
+def test_lengths_must_agree() -> None:
+    with pytest.raises(ConfigError, match="one length"):
+        plateau.plateau_test([1.0], [1.0, 2.0], patience=1)
