@@ -11,8 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[1] / "bsopt"
 
 FLOORS = [
-    {"errors", "_lazy", "laws"},
-    {"plan", "records", "config"},
+    {"errors", "_lazy", "amounts", "laws"},
+    {"plan", "records", "config", "progress"},
     {"callbacks", "search", "training", "analysis"},
     {"study", "fits", "recommend", "experiment", "engines"},
     {"visualization"},
@@ -30,7 +30,7 @@ FORBIDDEN = {  # room -> packages it never imports, not even inside a function
     "analysis": {"optuna", "plotly"},
 }
 LAZY_ONLY = {"torch", "lightning", "pytorch_lightning", "plotly"}  # never at module level on a light path
-LIGHT = {"__init__", "errors", "_lazy", "laws", "plan", "records", "config", "cli", "search", "study"}
+LIGHT = {"__init__", "errors", "_lazy", "amounts", "laws", "plan", "records", "config", "progress", "cli", "search", "study"}
 
 
 def _files() -> Iterator[tuple[str, Path]]:

@@ -1,0 +1,473 @@
+"""The study file: what it may say, its defaults, and clear words when it is wrong."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from bsopt.amounts import Amount, Unit, parse_amount, parse_bytes
+from bsopt.errors import ConfigError, nearest
+
+__all__ = ["LoadedConfig", "StudyConfig", "json_schema", "load_config", "validate_config"]
+
+RESERVED_TRAINER_KEYS = {
+    "max_epochs": "budget.epochs",
+    "max_steps": "budget.steps or budget.samples",
+    "max_time": "budget.time_per_trial",
+    "min_epochs": "nothing: a trial ends when bsopt says so",
+    "min_steps": "nothing: a trial ends when bsopt says so",
+    "min_time": "nothing: a trial ends when bsopt says so",
+    "val_check_interval": "budget.validate_every",
+    "check_val_every_n_epoch": "budget.validate_every",
+    "accumulate_grad_batches": "limits.max_micro_batch_size (the plan decides how to accumulate)",
+    "fast_dev_run": "`bsopt study check`",
+    "default_root_dir": "output",
+}
+
+
+def _amount(*allowed: Unit, default: Unit | None = None) -> Any:
+    return Annotated[
+        Amount,
+        BeforeValidator(lambda value: parse_amount(value, default=default, allowed=allowed)),
+        PlainSerializer(str, return_type=str),
+        WithJsonSchema({"type": ["string", "number"], "examples": [f"1 {unit}" for unit in allowed]}),
+    ]
+
+
+Bytes = Annotated[
+    int, BeforeValidator(parse_bytes), WithJsonSchema({"type": ["string", "integer"], "examples": ["2 GiB", "500 MB"]})
+]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class ClassPath(_Strict):
+    """A class to import and the arguments to build it with."""
+
+    class_path: str = Field(
+        description="module.Class, looked up in the study file's folder, the working folder, then what is installed"
+    )
+    init_args: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        return {"class_path": value} if isinstance(value, str) else value
+
+
+class EntryConfig(_Strict):
+    """The project's own entry point, taken over at `Trainer.fit`."""
+
+    script: str | None = Field(None, description="path of a Python script, relative to the study file")
+    function: str | None = Field(None, description="package.module:function, called without arguments")
+    args: list[str] = Field(default_factory=list, description="the command-line arguments it sees")
+
+    @model_validator(mode="after")
+    def _one(self) -> EntryConfig:
+        if (self.script is None) == (self.function is None):
+            raise ValueError("give either script or function")
+        return self
+
+
+class TaskConfig(_Strict):
+    """What is trained: a module and its data, a factory of both, or the project's own entry point."""
+
+    model: ClassPath | None = None
+    data: ClassPath | None = None
+    factory: str | None = Field(None, description="package.module:function that returns (module, data)")
+    entry: EntryConfig | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> TaskConfig:
+        ways = [self.model is not None, self.factory is not None, self.entry is not None]
+        if sum(ways) != 1:
+            raise ValueError("give exactly one of model (with data), factory or entry")
+        if self.model is not None and self.data is None:
+            raise ValueError("data is missing: the LightningDataModule that goes with model")
+        if self.model is None and self.data is not None:
+            raise ValueError("data goes with model; a factory or an entry brings its own")
+        return self
+
+
+class BatchSizeSpace(_Strict):
+    """The range of the global batch size."""
+
+    low: int = Field(8, ge=1)
+    high: int = Field(1024, ge=1)
+    lattice: Literal["pow2", "any"] | dict[Literal["multiple_of"], int] = "pow2"
+
+    @model_validator(mode="after")
+    def _ordered(self) -> BatchSizeSpace:
+        if self.low > self.high:
+            raise ValueError(f"the range is empty: low {self.low} is above high {self.high}")
+        if not self.sizes():
+            raise ValueError(f"no batch size between {self.low} and {self.high} is on the lattice {self.lattice!r}")
+        return self
+
+    def sizes(self) -> tuple[int, ...]:
+        """Return the batch sizes on the lattice, smallest first; for `any`, the two ends."""
+        if self.lattice == "pow2":
+            return tuple(2**k for k in range(self.high.bit_length()) if self.low <= 2**k <= self.high)
+        if isinstance(self.lattice, dict):
+            step = self.lattice["multiple_of"]
+            return tuple(range(-(-self.low // step) * step, self.high + 1, step))
+        return (self.low,) if self.low == self.high else (self.low, self.high)
+
+
+class ReferenceConfig(_Strict):
+    """Where a learning rate known to be good belongs."""
+
+    batch_size: int = Field(ge=1)
+    lr: float = Field(gt=0)
+
+
+class LrSpace(_Strict):
+    """The range of the learning rate and the prior on how it moves with the batch size."""
+
+    low: float = Field(1e-4, gt=0)
+    high: float = Field(1.0, gt=0)
+    rule: Literal["linear", "sqrt", "saturating", "power", "surge", "none"] | None = Field(
+        None, description="how the best learning rate moves with the batch size; by the optimizer where it isn't given"
+    )
+    reference: ReferenceConfig | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> LrSpace:
+        if self.low > self.high:
+            raise ValueError(f"the range is empty: low {self.low} is above high {self.high}")
+        return self
+
+
+class RangeSpace(_Strict):
+    """A further parameter: a range of numbers or a list of choices."""
+
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    step: float | None = None
+    integer: bool = False
+    choices: list[bool | int | float | str] | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> RangeSpace:
+        if self.choices is not None:
+            if self.low is not None or self.high is not None:
+                raise ValueError("give choices, or low and high, not both")
+            if not self.choices:
+                raise ValueError("choices is empty")
+            return self
+        if self.low is None or self.high is None:
+            raise ValueError("give low and high, or choices")
+        if self.low > self.high:
+            raise ValueError(f"the range is empty: low {self.low} is above high {self.high}")
+        if self.log and self.low <= 0:
+            raise ValueError("a log range must be positive")
+        if self.log and self.step is not None:
+            raise ValueError("a log range takes no step")
+        return self
+
+
+class SearchConfig(_Strict):
+    """What is searched, and by whom."""
+
+    batch_size: BatchSizeSpace = BatchSizeSpace()
+    lr: LrSpace = LrSpace()
+    also: dict[str, RangeSpace] = Field(
+        default_factory=dict, description="further parameters by the path they are set at, e.g. model.weight_decay"
+    )
+    optimizer: str = Field("sgd", description="the optimizer's name, which decides defaults of rule and reference")
+    sampler: Literal["scaling", "tpe", "gp", "random", "cmaes", "qmc"] = "scaling"
+    prior_from: str | None = Field(
+        None, description="name of an earlier study in the same storage whose ridge is the prior"
+    )
+
+    @field_validator("also")
+    @classmethod
+    def _paths(cls, value: dict[str, RangeSpace]) -> dict[str, RangeSpace]:
+        for path in value:
+            if path in ("batch_size", "lr"):
+                raise ValueError(f"{path} has a block of its own")
+            if path.split(".")[0] not in ("model", "data") or "." not in path:
+                raise ValueError(f"{path!r}: name an init argument by its path, e.g. model.{path} or data.{path}")
+        return value
+
+
+class ObjectiveConfig(_Strict):
+    """What counts."""
+
+    monitor: str = Field("val_loss", description="name of a metric that the module logs")
+    direction: Literal["minimize", "maximize"] = "minimize"
+    target: float | None = Field(None, description="end a trial when the metric reaches this value")
+    minimize: Literal["seconds", "samples", "steps", "energy"] | None = Field(
+        None, description="with target: what it takes to reach it"
+    )
+
+    @model_validator(mode="after")
+    def _together(self) -> ObjectiveConfig:
+        if (self.target is None) != (self.minimize is None):
+            raise ValueError("target and minimize go together: e.g. target: 0.35, minimize: seconds")
+        return self
+
+
+class BudgetConfig(_Strict):
+    """How many trials, and how long each."""
+
+    trials: int = Field(30, ge=1)
+    epochs: float | None = Field(None, gt=0)
+    samples: float | None = Field(None, gt=0)
+    steps: int | None = Field(None, ge=1)
+    time_per_trial: _amount("seconds") | None = None  # type: ignore[valid-type]
+    time: _amount("seconds") | None = Field(None, description="of the whole study")  # type: ignore[valid-type]
+    validate_every: _amount("epochs", "samples") = Amount(1.0, "epochs")  # type: ignore[valid-type]
+
+    @model_validator(mode="after")
+    def _one(self) -> BudgetConfig:
+        given = [name for name in ("epochs", "samples", "steps") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} both say how long a trial is; give one")
+        if not given and self.time_per_trial is None:
+            raise ValueError("say how long a trial is: epochs, samples, steps or time_per_trial")
+        return self
+
+
+class PruningConfig(_Strict):
+    """When a trial is stopped early."""
+
+    pruner: str = Field("plateau", description="plateau, none, or the name of one of Optuna's pruners, e.g. median")
+    patience: _amount("epochs", "samples") = Amount(3.0, "epochs")  # type: ignore[valid-type]
+    min_delta: float = Field(0.0, ge=0)
+    options: dict[str, Any] = Field(default_factory=dict, description="further arguments of the pruner")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        return {"pruner": value or "none"} if value is None or isinstance(value, (str, bool)) else value
+
+
+class InjectConfig(_Strict):
+    """Where the learning rate and the micro-batch go in the user's code."""
+
+    lr: str | None = Field(
+        None, description="init argument or dotted path, e.g. optimizer.lr; by default lr or learning_rate"
+    )
+    batch_size: str | None = Field(None, description="e.g. loader.batch_size; by default the data module's batch_size")
+    verify: bool = Field(default=True, description="check at train start that what was asked for is in use")
+    batch_size_is: Literal["micro", "global"] = Field("micro", description="what the data module's batch size means")
+
+
+class LimitsConfig(_Strict):
+    """What the devices allow and when a trial is given up."""
+
+    max_micro_batch_size: int | None = Field(None, ge=1, description="most samples in one pass of a device")
+    memory: Bytes | None = Field(None, description="memory of one rank; on a GPU what it has, where it isn't given")
+    accumulation: bool = Field(default=True, description="whether gradients may be accumulated where memory forces it")
+    stall_timeout: _amount("seconds") = Amount(1800.0, "seconds")  # type: ignore[valid-type]
+
+
+class StudyConfig(_Strict):
+    """One study."""
+
+    name: str = Field(min_length=1)
+    task: TaskConfig
+    search: SearchConfig = SearchConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    budget: BudgetConfig
+    pruning: PruningConfig = PruningConfig()
+    inject: InjectConfig = InjectConfig()
+    limits: LimitsConfig = LimitsConfig()
+    trainer: dict[str, Any] = Field(default_factory=dict, description="passed on to Lightning's Trainer")
+    seed: int = Field(0, ge=0, lt=2**32)
+    confirm: int = Field(0, ge=0, description="re-run the finalists this often over fresh seeds")
+    workers: int = Field(1, ge=1, description="trials at a time on this host")
+    checkpoints: Literal["none", "finalists", "best_per_batch_size", "all"] = "none"
+    isolation: Literal["process", "none"] = "process"
+    measure: list[Literal["throughput", "noise_scale", "weight_distance", "update_norms"]] = Field(
+        default_factory=list, description="what callbacks measure in every trial"
+    )
+    output: str | None = Field(
+        None, description="folder of logs, artifacts and the report; runs/NAME where it isn't given"
+    )
+    storage: str = "sqlite:///bsopt.db"
+
+    @field_validator("trainer")
+    @classmethod
+    def _not_reserved(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for key in value:
+            if key in RESERVED_TRAINER_KEYS:
+                raise ValueError(f"trainer.{key} is bsopt's to set; use {RESERVED_TRAINER_KEYS[key]}")
+        return value
+
+    @property
+    def folder(self) -> Path:
+        """Where logs, artifacts and the report go."""
+        return Path(self.output or f"runs/{self.name}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data with every default filled in."""
+        data: dict[str, Any] = self.model_dump(mode="json")
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedConfig:
+    """A study file that was read: what it says and where it stands."""
+
+    config: StudyConfig
+    path: Path
+
+    @property
+    def folder(self) -> Path:
+        """The study file's folder, where imports are looked up first."""
+        return self.path.parent
+
+
+def load_config(path: str | Path, overrides: Iterable[str] = ()) -> LoadedConfig:
+    """Read a study file.
+
+    Args:
+        path: The YAML file.
+        overrides: `key.path=value` each, the value in YAML ("budget.trials=10").
+
+    Raises:
+        ConfigError: The file can't be read or says something wrong; every mistake is listed with its place.
+    """
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"can't read the study file {file}: {error.strerror or error}. `bsopt init DIR` makes one to start from."
+        ) from error
+    try:
+        data = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file} is no valid YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{file} must hold a mapping with the keys {', '.join(StudyConfig.model_fields)}.")
+    for override in overrides:
+        _set(data, override)
+    return LoadedConfig(validate_config(data, source=str(file)), file.resolve())
+
+
+def validate_config(data: Mapping[str, Any], *, source: str = "the study") -> StudyConfig:
+    """Return the study that plain data describes.
+
+    Raises:
+        ConfigError: Something is wrong; every mistake is listed with its place.
+    """
+    try:
+        return StudyConfig.model_validate(dict(data))
+    except ValidationError as error:
+        lines = [_explain(item, data) for item in error.errors()]
+        raise ConfigError(f"{source}: " + ("\n  ".join(["", *lines]) if len(lines) > 1 else lines[0])) from error
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of a study file, for editors."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **StudyConfig.model_json_schema()}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader that reads 1e-3 as a number (YAML 1.1 wants 1.0e-3) and refuses a key given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep=deep)
+
+
+_Loader.yaml_implicit_resolvers = {key: list(value) for key, value in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def _set(data: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise ConfigError(f"--set takes key.path=value, got {override!r}.")
+    *parents, last = path.strip().split(".")
+    place: Any = data
+    for key in parents:
+        if isinstance(place.get(key), str) and key in ("model", "data"):
+            place[key] = {"class_path": place[key]}
+        place = place.setdefault(key, {})
+        if place is None or not isinstance(place, dict):
+            raise ConfigError(f"--set {override}: {key} is no mapping.")
+    try:
+        place[last] = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: the value is no valid YAML.") from error
+
+
+def _explain(error: Any, data: Mapping[str, Any]) -> str:
+    location = tuple(str(part) for part in error["loc"] if not str(part).startswith(("function-", "is-instance")))
+    place = ".".join(location) or "study"
+    if error["type"] == "extra_forbidden":
+        allowed = _fields_at(location[:-1])
+        hint = nearest(location[-1], allowed) or (f" Allowed: {', '.join(allowed)}." if allowed else "")
+        return f"unknown key {place}.{hint}"
+    if error["type"] == "missing":
+        return f"{place} is missing."
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] in ("value_error", "assertion_error"):
+        return f"{place}: {message}{'' if message.endswith('.') else '.'}"
+    got = error.get("input")
+    shown = repr(got) if not isinstance(got, dict) else "a mapping"
+    hint = ""
+    expected = (error.get("ctx") or {}).get("expected")
+    if expected and isinstance(got, str):
+        names = re.findall(r"'([^']+)'", str(expected))
+        close = difflib.get_close_matches(got, names, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"{place}: {message[0].lower() + message[1:]}, got {shown}.{hint}"
+
+
+def _fields_at(location: tuple[str, ...]) -> list[str]:
+    schema = StudyConfig.model_json_schema()
+    node: dict[str, Any] = schema
+    for part in location:
+        options = [node, *node.get("anyOf", []), *node.get("allOf", [])]
+        options = [_resolve(option, schema) for option in options]
+        following = next(
+            (option["properties"][part] for option in options if part in option.get("properties", {})), None
+        )
+        if following is None:
+            extra = next(
+                (o["additionalProperties"] for o in options if isinstance(o.get("additionalProperties"), dict)), None
+            )
+            if extra is None:
+                return []
+            following = extra
+        node = _resolve(following, schema)
+    options = [_resolve(option, schema) for option in [node, *node.get("anyOf", [])]]
+    return [name for option in options for name in option.get("properties", {})]
+
+
+def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    reference = node.get("$ref")
+    if not reference:
+        return node
+    resolved: dict[str, Any] = schema["$defs"][reference.rsplit("/", 1)[1]]
+    return resolved
