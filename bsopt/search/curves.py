@@ -1,0 +1,332 @@
+r"""Where an unfinished trial would have ended, learned from the finished curves of the same study.
+
+Curves that are annealed bend late and cross, so neither the current value nor a curve's own shape says where
+it ends; the curves of the trials that ran on do. At the progress of the trial in question,
+
+    z_end = z·exp(−a·q),  q = ln(1/f)
+
+defines the exponent a that remains, and a Gaussian process learns it over the trials. Notation:
+
+    f       progress, step / horizon; the horizon is the last step of the finished trials
+    z       best value so far, lower is better, measured from a floor that makes it positive
+    a       exponent that remains: a power law c·t^−a keeps it constant, a plateau has a = 0
+    e       exponent of late: ln(z(f/4)/z(f)) / ln 4
+    b, x    log2 of batch size and of learning rate
+    n, m    finished trials (at most `MOST_CURVES`), trials to predict
+
+The prior (mean .15, sd .1, length scales 12 octaves in b and 9 in x) is broad for validation losses; its
+amplitude and noise are averaged over under their marginal likelihood.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from bsopt.search.storage import BATCH_SIZE, LR
+
+__all__ = ["Curves", "PredictedFinal", "predicted_finals", "running_best"]
+
+_Floats: TypeAlias = NDArray[np.float64]
+
+MOST_CURVES = 96
+"""The latest finished curves that the model learns from, which bounds a prediction's time."""
+
+_PRIOR_MEAN, _PRIOR_SD = 0.15, 0.10
+_AMPLITUDES = 0.10 * np.array([0.4, 0.7, 1.0, 1.6, 2.5])
+_NOISE = 0.01
+_LENGTHS = np.array([12.0, 9.0, 0.3])  # b, x, e
+_TILT_SD = 0.01  # of a per octave of lr/B
+
+
+@dataclass(frozen=True, slots=True)
+class PredictedFinal:
+    """What a trial's final value would be, in the study's own units.
+
+    Attributes:
+        mean: Expected final value.
+        sd: Its standard deviation.
+        best: The best value the trial has reported.
+        progress: How far it came, as a share of the finished trials' last step, at most 1.
+    """
+
+    mean: float
+    sd: float
+    best: float
+    progress: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Curve:
+    """One trial's reports: increasing steps, values with lower better, their running best, and its point."""
+
+    steps: _Floats
+    best: _Floats
+    b: float
+    x: float
+    final: float = math.nan
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What one study's finished trials have been turned into; finished trials never change."""
+
+    curves: dict[int, _Curve] = field(default_factory=dict)
+    model: Curves | None = None
+    model_of: tuple[int, ...] = ()
+
+
+_MEMORY: WeakKeyDictionary[optuna.Study, _Memory] = WeakKeyDictionary()
+
+
+def predicted_finals(
+    study: optuna.Study, trials: Sequence[FrozenTrial], *, batch_size: str = BATCH_SIZE, lr: str = LR
+) -> dict[int, PredictedFinal]:
+    """Return the predicted final value of each unfinished trial that has reported, by trial number.
+
+    Args:
+        study: Any single-objective study whose trials report the quantity that they return.
+        trials: The study's trials, finished ones included; the predictions are for the pruned and running.
+        batch_size: Name of the batch size parameter; a trial without it is taken for an average one.
+        lr: Name of the learning rate parameter.
+
+    Returns:
+        Nothing for trials without a finite report, and nothing at all in a multi-objective study, before the
+        first trial with reports has finished, or where values aren't what is reported (time to a target).
+    """
+    model = Curves.of(study, trials, batch_size=batch_size, lr=lr)
+    if model is None:
+        return {}
+    unfinished = [t for t in trials if t.state in (TrialState.PRUNED, TrialState.RUNNING) and t.intermediate_values]
+    return model.predict(unfinished)
+
+
+def running_best(trial: FrozenTrial, direction: StudyDirection) -> tuple[_Floats, _Floats]:
+    """Return the steps with a finite report, increasing, and the best value so far at each of them."""
+    sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
+    steps, values = _finite_reports(trial)
+    return steps, sign * np.minimum.accumulate(sign * values)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Curves:
+    """The model of one set of finished trials; build it with `Curves.of`.
+
+    Attributes:
+        horizon: The last step of the finished trials, in the unit of progress.
+        num_finished: How many finished curves it has learned from.
+    """
+
+    sign: float
+    floor: float
+    horizon: float
+    per_batch: bool
+    names: tuple[str, str]
+    finished: tuple[_Curve, ...]
+    factors: dict[float, _Factors] = field(default_factory=dict)
+
+    @property
+    def num_finished(self) -> int:
+        return len(self.finished)
+
+    @classmethod
+    def of(
+        cls, study: optuna.Study, trials: Sequence[FrozenTrial], *, batch_size: str = BATCH_SIZE, lr: str = LR
+    ) -> Curves | None:
+        """Return the model of a study's finished trials, the same object until another one finishes."""
+        if len(study.directions) != 1:
+            return None
+        memory = _MEMORY.setdefault(study, _Memory())
+        sign = -1.0 if study.directions[0] == StudyDirection.MAXIMIZE else 1.0
+        complete = [t for t in trials if t.state == TrialState.COMPLETE and t.intermediate_values][-MOST_CURVES:]
+        key = tuple(t.number for t in complete)
+        if memory.model is None or memory.model_of != key or memory.model.names != (batch_size, lr):
+            for trial in complete:
+                if trial.number not in memory.curves:
+                    memory.curves[trial.number] = _curve(trial, sign, (batch_size, lr))
+            curves = [memory.curves[number] for number in key]
+            memory.model = _build(
+                [c for c in curves if len(c.steps) and math.isfinite(c.final)], sign, (batch_size, lr)
+            )
+            memory.model_of = key
+        return memory.model
+
+    def predict(self, trials: Sequence[FrozenTrial]) -> dict[int, PredictedFinal]:
+        """Return the predicted final value of each trial that has a finite report, by trial number."""
+        found = {}
+        for trial in trials:
+            curve = _curve(trial, self.sign, self.names)
+            if len(curve.steps):
+                found[trial.number] = self._predict(curve)
+        return found
+
+    def _predict(self, curve: _Curve) -> PredictedFinal:
+        step, best = self._progress(curve)[-1], curve.best[-1]
+        f = min(step / self.horizon, 1.0)
+        q = math.log(1.0 / f)
+        z = max(best - self.floor, _TINY)
+        mean, sd = self._exponent(curve, step, q) if q > 0.0 else (0.0, 0.0)
+        # moments of a log-normal, so that a wide a doesn't promise the impossible
+        centre, width = math.log(z) - mean * q, sd * q
+        z_mean = math.exp(min(centre + 0.5 * width**2, 700.0))
+        z_sd = z_mean * math.sqrt(math.expm1(min(width**2, 50.0)))
+        return PredictedFinal(self.sign * (self.floor + z_mean), z_sd, self.sign * float(best), f)
+
+    def _exponent(self, curve: _Curve, step: float, q: float) -> tuple[float, float]:
+        """Posterior mean and standard deviation of a for a trial whose last report is at `step`."""
+        factors = self.factors.get(step)
+        if factors is None:
+            factors = self.factors[step] = self._factors_at(step, q)
+        row = np.array([[curve.b, curve.x, self._recent(curve, step)]])
+        return factors.predict(row)
+
+    def _factors_at(self, step: float, q: float) -> _Factors:
+        rows, exponents = [], []
+        for curve in self.finished:
+            z = self._at(curve, step)
+            if math.isnan(z):
+                continue
+            rows.append([curve.b, curve.x, self._recent(curve, step)])
+            exponents.append(math.log(z / max(curve.final - self.floor, _TINY)) / q)
+        return _Factors.of(np.array(rows).reshape(-1, 3), np.clip(np.array(exponents), -1.0, 3.0))
+
+    def _progress(self, curve: _Curve) -> _Floats:
+        return curve.steps * 2.0**curve.b if self.per_batch else curve.steps
+
+    def _at(self, curve: _Curve, step: float) -> float:
+        """z of a finished curve at a step, linear in log step between reports; NaN before the first one."""
+        steps = self._progress(curve)
+        if step < steps[0] * (1.0 - 1e-9):
+            return math.nan
+        value = float(np.interp(math.log(step), np.log(steps), curve.best))
+        return max(value - self.floor, _TINY)
+
+    def _recent(self, curve: _Curve, step: float) -> float:
+        """e over the last factor of four in steps, or what there is of it; NaN with one report."""
+        first = max(step / 4.0, float(self._progress(curve)[0]))
+        if first >= step * 0.999:
+            return math.nan
+        return math.log(self._at(curve, first) / self._at(curve, step)) / math.log(step / first)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Factors:
+    """A Gaussian process for a at one progress, one Cholesky factor for each amplitude.
+
+    Attributes:
+        rows: (n, 3) b, x and e of the finished trials, missing ones replaced.
+        centre: (3,) what stands in for a missing coordinate.
+        inverses: (amplitudes, n, n).
+        residuals: (n,) a − prior mean.
+        weights: (amplitudes,) posterior weight.
+    """
+
+    rows: _Floats
+    centre: _Floats
+    inverses: _Floats
+    residuals: _Floats
+    weights: _Floats
+
+    @classmethod
+    def of(cls, rows: _Floats, exponents: _Floats) -> _Factors:
+        known = np.isfinite(rows)
+        counts = known.sum(axis=0)
+        centre = np.where(counts > 0, np.where(known, rows, 0.0).sum(axis=0) / np.maximum(counts, 1), 0.0)
+        rows = np.where(known, rows, centre)
+        residuals = exponents - _PRIOR_MEAN
+        covariance = _covariance(rows, rows, centre) + _NOISE**2 * np.eye(len(rows))
+        inverses = np.linalg.inv(covariance)
+        log_determinants = np.linalg.slogdet(covariance)[1]
+        log_evidence = -0.5 * np.einsum("i,kij,j->k", residuals, inverses, residuals) - 0.5 * log_determinants
+        weights = np.exp(log_evidence - log_evidence.max())
+        return cls(rows, centre, np.asarray(inverses, dtype=float), residuals, weights / weights.sum())
+
+    def predict(self, row: _Floats) -> tuple[float, float]:
+        row = np.where(np.isfinite(row), row, self.centre)
+        cross = _covariance(row, self.rows, self.centre)[:, 0]  # (amplitudes, n)
+        solved = np.einsum("kn,knm->km", cross, self.inverses)
+        means = _PRIOR_MEAN + solved @ self.residuals
+        variances = _covariance(row, row, self.centre)[:, 0, 0] - np.einsum("km,km->k", solved, cross) + _NOISE**2
+        mean = float(self.weights @ means)
+        variance = float(self.weights @ (np.maximum(variances, _NOISE**2) + (means - mean) ** 2))
+        return mean, math.sqrt(variance)
+
+
+_TINY = 1e-12
+
+
+def _covariance(left: _Floats, right: _Floats, centre: _Floats) -> _Floats:
+    """Prior covariance of a, shape (amplitudes, n, m): constant, tilt in lr/B, and Matérn-5/2."""
+    scaled = (left[:, None] - right[None]) / _LENGTHS
+    distance = math.sqrt(5.0) * np.sqrt(np.einsum("nmd,nmd->nm", scaled, scaled))
+    matern = (1.0 + distance + distance**2 / 3.0) * np.exp(-distance)
+    tilt_left, tilt_right = ((r - centre)[:, 1] - (r - centre)[:, 0] for r in (left, right))
+    linear = _PRIOR_SD**2 + _TILT_SD**2 * np.outer(tilt_left, tilt_right)
+    return np.asarray(linear + _AMPLITUDES[:, None, None] ** 2 * matern)
+
+
+def _build(curves: list[_Curve], sign: float, names: tuple[str, str]) -> Curves | None:
+    if not curves or not _values_are_reports(curves):
+        return None
+    finals = np.array([c.final for c in curves])
+    seen = np.concatenate([*(c.best for c in curves), finals])
+    per_batch = _steps_are_updates(curves)
+    ends = [c.steps[-1] * (2.0**c.b if per_batch else 1.0) for c in curves]
+    return Curves(sign, _floor(seen, finals, sign), float(max(ends)), per_batch, names, tuple(curves))
+
+
+def _values_are_reports(curves: list[_Curve]) -> bool:
+    """Whether most trials returned something within the range of their reports (not a time to a target)."""
+    inside = [
+        bool(c.best[-1] <= c.final <= c.best[0]) or math.isclose(c.final, c.best[-1], rel_tol=0.2) for c in curves
+    ]
+    return 2 * sum(inside) >= len(curves)
+
+
+def _steps_are_updates(curves: list[_Curve]) -> bool:
+    """Whether trials ended at equal step · batch size rather than at equal steps, as `global_step` does."""
+    ends = np.log2([c.steps[-1] for c in curves])
+    sizes = np.array([c.b for c in curves])
+    if len(curves) < 3 or not np.all(np.isfinite(sizes)) or np.ptp(sizes) < 1.0:
+        return False
+    return bool(np.std(ends + sizes) < 0.25 * np.std(ends))
+
+
+def _floor(seen: _Floats, finals: _Floats, sign: float) -> float:
+    """Zero for positive losses, the perfect score for accuracies, else one spread below the best."""
+    lowest = float(seen.min())
+    if lowest > 0.0:
+        return 0.0
+    if sign < 0.0 and float(seen.max()) <= 0.0 and lowest >= -100.0:
+        perfect = -1.0 if lowest >= -1.0 else -100.0
+        return perfect - 1e-3 * abs(perfect)
+    spread = float(np.median(finals) - finals.min()) or float(np.ptp(seen)) or max(abs(lowest), 1.0)
+    return lowest - spread
+
+
+def _finite_reports(trial: FrozenTrial) -> tuple[_Floats, _Floats]:
+    items = sorted((step, value) for step, value in trial.intermediate_values.items() if math.isfinite(value))
+    pairs = np.array(items, dtype=float).reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1]
+
+
+def _curve(trial: FrozenTrial, sign: float, names: tuple[str, str]) -> _Curve:
+    steps, values = _finite_reports(trial)
+    if len(steps) and steps[0] <= 0.0:
+        steps = steps + 1.0 - steps[0]  # epochs counted from 0: after epoch 0 one epoch is done
+    b, x = (_log2(trial.params.get(name)) for name in names)
+    final = sign * trial.values[0] if trial.state == TrialState.COMPLETE and trial.values else math.nan
+    return _Curve(steps, np.minimum.accumulate(sign * values), b, x, final)
+
+
+def _log2(value: object) -> float:
+    return math.log2(value) if isinstance(value, (int, float)) and value > 0 else math.nan
