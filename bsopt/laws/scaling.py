@@ -28,6 +28,7 @@ __all__ = [
     "Rule",
     "default_reference",
     "default_rule",
+    "log2_scaling",
     "scaled_adam",
     "scaled_learning_rate",
     "scaled_weight_decay",
@@ -144,6 +145,42 @@ def scaled_learning_rate(
     B_n = DEFAULT_NOISE_BATCH_SIZE if noise_batch_size is None else float(noise_batch_size)
     lr = reference.lr * _factor(B, float(reference.batch_size), rule=rule, B_n=B_n, exponent=exponent)
     return float(lr) if lr.ndim == 0 else lr
+
+
+def log2_scaling(
+    log2_ratio: NDArray[np.float64],
+    *,
+    knee: NDArray[np.float64],
+    exponent: NDArray[np.float64],
+    shape: str | Callable[[float], float] = "saturating",
+) -> NDArray[np.float64]:
+    """Return the octaves that the best learning rate moves between B0 and B, for whole arrays of rules at once.
+
+    - `saturating`: exponent·log2[(1 + B_n/B0)/(1 + B_n/B)], slope `exponent` below the knee and 0 above it
+      (McCandlish et al. 2018, arXiv 1812.06162, eq. 2.6 and, with an exponent below 1, for Adam).
+    - `surge`: exponent·log2 of the surge rule's factor at B_n (Li et al. 2024, arXiv 2405.14578); its slope below
+      the knee is half the exponent.
+    - a function from k = B/B0 to the factor: its octaves, tilted by exponent·log2 k.
+
+    Args:
+        log2_ratio: log2(B/B0), broadcast against the others.
+        knee: log2(B_n/B0).
+        exponent: See above.
+        shape: `saturating`, `surge` or a function.
+
+    >>> float(log2_scaling(np.array(3.0), knee=np.array(40.0), exponent=np.array(1.0)))
+    3.0
+    """
+    if callable(shape):
+        fixed = np.log2(np.vectorize(shape, otypes=[float])(2.0**log2_ratio))
+        return np.asarray(fixed + exponent * log2_ratio)
+    if shape == "surge":
+        at_reference, at_b = (
+            np.logaddexp2(knee / 2, -knee / 2),
+            np.logaddexp2((knee - log2_ratio) / 2, (log2_ratio - knee) / 2),
+        )
+        return np.asarray(exponent * (at_reference - at_b))
+    return np.asarray(exponent * (np.logaddexp2(0.0, knee) - np.logaddexp2(0.0, knee - log2_ratio)))
 
 
 def scaled_adam(

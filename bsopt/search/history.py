@@ -1,0 +1,188 @@
+"""A study's trials as the surrogate sees them: points, values with their errors, what is pending, what can run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna import Study
+from optuna.distributions import BaseDistribution
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from bsopt.search.space import Space
+from bsopt.search.squash import Squash
+
+__all__ = ["MOST_POINTS", "History", "finished_key", "history_of", "joint_space"]
+
+Array: TypeAlias = NDArray[np.float64]
+
+MOST_POINTS = 72
+"""The surrogate reads at most this many trials: the best half, the latest, and others far from those."""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The finished trials of a study over one space (n of them, at most `MOST_POINTS`).
+
+    Attributes:
+        rows: (n, columns) in the space's coordinates.
+        y, sd: (n,) squashed, standardised value, smaller is better, and its own error.
+        is_feasible: (n,) whether the trial may count as the best.
+        numbers: Trial numbers, for telling what is what.
+        num_finished: Before thinning.
+        squash: From values to y; for several objectives the first one's.
+        labelled, labels: Rows and labels for the feasibility model; empty where nothing was ever infeasible.
+    """
+
+    rows: Array
+    y: Array
+    sd: Array
+    is_feasible: NDArray[np.bool_]
+    numbers: tuple[int, ...]
+    num_finished: int
+    squash: Squash
+    labelled: Array
+    labels: Array
+
+    @property
+    def best(self) -> float:
+        """The lowest y of a feasible trial, or the lowest of all."""
+        return float(self.y[self.is_feasible].min() if self.is_feasible.any() else self.y.min())
+
+
+def joint_space(trials: Sequence[FrozenTrial]) -> dict[str, BaseDistribution]:
+    """Return the parameters that every finished trial has, each with the range it was last searched in.
+
+    Unlike Optuna's intersection, a range that was widened or narrowed on the way stays in: the coordinates are in
+    natural units, so that trials from the earlier range are as good. Where no trial has finished yet, the running
+    ones speak.
+    """
+    with_params = [t for t in trials if t.distributions]
+    chosen = [t for t in with_params if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    chosen = chosen or [t for t in with_params if t.state in (TrialState.RUNNING, TrialState.FAIL)]
+    if not chosen:
+        return {}
+    latest = max(chosen, key=lambda t: t.number)
+    return {
+        name: distribution
+        for name, distribution in latest.distributions.items()
+        if not distribution.single()
+        and all(name in t.distributions and _compatible(t.distributions[name], distribution) for t in chosen)
+    }
+
+
+def finished_key(study: Study, trials: Sequence[FrozenTrial]) -> tuple[object, ...]:
+    """Return what a fit may be cached under: it changes whenever a trial finishes."""
+    done = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)]
+    values = tuple(v for t in done if t.values is not None for v in t.values)
+    return (study.study_name, tuple(t.number for t in done), hash(values))
+
+
+def history_of(
+    study: Study,
+    trials: Sequence[FrozenTrial],
+    space: Space,
+    *,
+    predicted: Mapping[int, tuple[float, float]],
+    weights: Array | None = None,
+) -> History:
+    """Return the history over a space.
+
+    Args:
+        study: Gives the directions.
+        trials: All of its trials; those without one of the space's parameters are left out.
+        space: What is searched.
+        predicted: Trial number -> (mean, sd) of the final value of pruned trials; other pruned trials say nothing.
+        weights: One per objective, for a random scalarisation (augmented Chebyshev) of several.
+    """
+    names = set(space.names)
+    usable = [t for t in trials if names <= t.params.keys()]
+    told = [t for t in usable if t.state == TrialState.COMPLETE or t.number in predicted]
+    rows = space.encode([t.params for t in told])
+    y, sd, squash = _scaled(told, study.directions, predicted, weights)
+    is_feasible = np.array([_is_feasible(t) and t.number not in predicted for t in told], dtype=bool)
+    labelled, labels = _labelled(usable, space)
+    kept = _thinned(rows, y, is_feasible, space)
+    return History(
+        rows[kept], y[kept], sd[kept], is_feasible[kept], tuple(told[i].number for i in kept), len(told), squash,
+        labelled, labels,
+    )  # fmt: skip
+
+
+def _scaled(
+    told: Sequence[FrozenTrial],
+    directions: Sequence[StudyDirection],
+    predicted: Mapping[int, tuple[float, float]],
+    weights: Array | None,
+) -> tuple[Array, Array, Squash]:
+    """Return y, its error, and the first objective's squash."""
+    if not told:
+        return np.zeros(0), np.zeros(0), Squash.of([])
+    if len(directions) == 1:
+        values = np.array([predicted[t.number][0] if t.number in predicted else _value(t) for t in told])
+        errors = np.array([predicted[t.number][1] if t.number in predicted else 0.0 for t in told])
+        is_final = np.array([t.number not in predicted for t in told])
+        squash = Squash.of(values, finals=is_final, maximize=directions[0] == StudyDirection.MAXIMIZE)
+        error = errors * np.minimum(squash.slope(values), 10.0 / np.maximum(errors, 1e-300))
+        return squash(values), error, squash
+    table = np.array([t.values for t in told], dtype=float)
+    squashes = [Squash.of(table[:, j], maximize=d == StudyDirection.MAXIMIZE) for j, d in enumerate(directions)]
+    each = np.stack([squash(table[:, j]) for j, squash in enumerate(squashes)], axis=1)
+    each -= each.min(axis=0)
+    weights = np.full(len(directions), 1.0 / len(directions)) if weights is None else weights
+    total = (weights * each).max(axis=1) + 0.05 * (weights * each).sum(axis=1)
+    spread = float(total.std())
+    return (total - total.mean()) / (spread if spread > 1e-12 else 1.0), np.zeros(len(told)), squashes[0]
+
+
+def _value(trial: FrozenTrial) -> float:
+    assert trial.values is not None
+    return float(trial.values[0])
+
+
+def _is_feasible(trial: FrozenTrial) -> bool:
+    return all(value <= 0.0 for value in trial.constraints.values())
+
+
+def _labelled(trials: Sequence[FrozenTrial], space: Space) -> tuple[Array, Array]:
+    """Return what the feasibility model learns from: the latest 200 trials, and only where one couldn't run."""
+    done = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)]
+    labels = np.array([0.0 if t.state == TrialState.FAIL else 1.0 if _is_feasible(t) else -1.0 for t in done])
+    if not len(done) or labels.min() > 0:
+        return np.zeros((0, len(space.columns))), np.zeros(0)
+    bad = np.flatnonzero(labels <= 0)[-100:]
+    good = np.flatnonzero(labels > 0)[-100:]
+    kept = np.sort(np.concatenate([bad, good]))
+    return space.encode([done[i].params for i in kept]), labels[kept]
+
+
+def _thinned(rows: Array, y: Array, is_feasible: NDArray[np.bool_], space: Space) -> NDArray[np.int64]:
+    """Return the indices of the trials to keep, in order."""
+    n = len(y)
+    if n <= MOST_POINTS:
+        return np.arange(n)
+    order = np.argsort(np.where(is_feasible, y, y + 0.5), kind="stable")
+    kept = list(dict.fromkeys([*order[: MOST_POINTS // 2].tolist(), *range(n - MOST_POINTS // 6, n)]))
+    spans = np.array([max(c.high - c.low, 1e-12) for c in space.columns])
+    scaled = rows / spans
+    nearest = np.min([((scaled - scaled[i]) ** 2).sum(axis=1) for i in kept], axis=0)
+    while len(kept) < MOST_POINTS:
+        far = int(np.argmax(nearest))
+        kept.append(far)
+        nearest = np.minimum(nearest, ((scaled - scaled[far]) ** 2).sum(axis=1))
+    return np.unique(kept)
+
+
+def _compatible(one: BaseDistribution, other: BaseDistribution) -> bool:
+    """Whether values of one range can be read in the other: the same kind, scale and choices."""
+    same_kind = type(one) is type(other) and getattr(one, "log", None) == getattr(other, "log", None)
+    return same_kind and getattr(one, "choices", None) == getattr(other, "choices", None)
+
+
+def params_of(trial: FrozenTrial, proposed: Mapping[int, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return a running trial's parameters, or what was proposed for it while they are not yet stored."""
+    return {**proposed.get(trial.number, {}), **trial.params}

@@ -1,0 +1,201 @@
+"""What the surrogate believes before any data: priors of its parameters, written as maps of standard normals.
+
+Notation (S draws):
+
+    z        (S, num_dimensions)  standard normal; every parameter is a monotone function of one coordinate
+    centre   (S,)  octaves; log2 of the best learning rate at the reference batch size
+    exponent (S,)  slope of the ridge below its knee, octaves of learning rate per octave of batch size
+    knee     (S,)  log2 samples; the noise batch size B_n, above which the ridge flattens
+    width_*  (S,)  octaves; how far below (slow) and above (diverging) the ridge the basin's walls begin
+    depth    (S,)  how steep the walls are, in standardised units
+    bend, b_best   a parabola along b scaled to [−1, 1]
+    noise    (S,)  standard deviation of a told value, standardised units
+    scales   (S, p) length scales of further numeric parameters, in parts of their ranges
+    effect   (S,)  how much further parameters matter, standardised units
+
+The ridge is lr*(B) = lr0·[(1 + B_n/B0)/(1 + B_n/B)]^exponent, McCandlish et al. 2018 (arXiv 1812.06162), which
+saturates upward as measured ridges do, or the shape of the rule that was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr, stdtr, stdtrit
+
+from bsopt.laws.scaling import Reference, Rule, default_rule, log2_scaling
+from bsopt.search.space import Space
+
+__all__ = ["Parameters", "Prior", "RidgePrior", "ridge_prior"]
+
+Array: TypeAlias = NDArray[np.float64]
+
+REFERENCE_SD = 2.5
+"""Octaves between a usual default and the best learning rate of a task, as a standard deviation."""
+
+TAIL = 4.0
+"""Degrees of freedom of the centre's Student t: a default that is wrong by far is believed wrong soon."""
+
+
+@dataclass(frozen=True, slots=True)
+class RidgePrior:
+    """Where lr*(B) is expected, with standard deviations; `b0` is log2 of the reference batch size.
+
+    Attributes:
+        shape: `saturating`, `surge`, or a function from k = B/B0 to the factor on the learning rate, which the
+            exponent then tilts.
+    """
+
+    b0: float
+    centre: float
+    centre_sd: float
+    exponent: float
+    exponent_sd: float
+    knee: float
+    knee_sd: float
+    shape: str | Callable[[float], float] = "saturating"
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """Draws of the surrogate's parameters, in this file's notation."""
+
+    centre: Array
+    exponent: Array
+    knee: Array
+    width_low: Array
+    width_high: Array
+    depth: Array
+    bend: Array
+    b_best: Array
+    noise: Array
+    scales: Array
+    effect: Array
+
+    def __len__(self) -> int:
+        return len(self.centre)
+
+    def __getitem__(self, rows: NDArray[np.int64] | slice) -> Parameters:
+        return Parameters(*(getattr(self, name)[rows] for name in self.__slots__))
+
+
+def ridge_prior(optimizer: str, rule: Rule | None, reference: Reference) -> RidgePrior:
+    """Return the prior of the ridge through a reference.
+
+    Where no rule is given: exponent 0.7 (SGD, between the square root and the linear rule) or 0.35 (adaptive),
+    since measured exponents are smaller than the rules', with a knee at B_n ~ 2^9 samples within a factor of 4.
+    A rule that is asked for is believed more: its own exponent, and a knee far out (2^13, where Goyal et al. 2017
+    saw the linear rule end) unless the rule has one of its own.
+    """
+    b0, centre = float(np.log2(reference.batch_size)), float(np.log2(reference.lr))
+
+    def prior(exponent: float, exponent_sd: float, knee: float, shape: str | Callable[[float], float]) -> RidgePrior:
+        return RidgePrior(b0, centre, REFERENCE_SD, exponent, exponent_sd, knee, 2.0, shape)
+
+    if rule is None:
+        return prior(0.35 if default_rule(optimizer) == "sqrt" else 0.7, 0.25, 9.0, "saturating")
+    if callable(rule):
+        return prior(0.0, 0.15, 9.0, rule)
+    exponents = {"linear": 1.0, "sqrt": 0.5, "power": 0.5, "saturating": 1.0, "surge": 1.0, "none": 0.0}
+    knee = 9.0 if rule in ("saturating", "surge") else 13.0
+    return prior(exponents[rule], 0.15, knee, "surge" if rule == "surge" else "saturating")
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """The priors of all parameters over one space."""
+
+    ridge: RidgePrior
+    space: Space
+
+    @property
+    def has_lr(self) -> bool:
+        return self.space.column("lr") is not None
+
+    @property
+    def has_batch_size(self) -> bool:
+        return self.space.column("batch_size") is not None
+
+    @property
+    def num_dimensions(self) -> int:
+        return 10 + self.space.num_numbers
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Mean and standard deviation, octaves, of the ridge at `b0`: the reference and the middle of the range.
+
+        The range speaks as a uniform distribution of twice its width would.
+        """
+        mean, precision = self.ridge.centre, self.ridge.centre_sd**-2
+        column = self.space.column("lr")
+        if column is not None and column.high > column.low:
+            middle = (column.low + column.high) / 2 + self.space.effective_lr_shift
+            sd = 2.0 * (column.high - column.low) / np.sqrt(12.0)
+            total = precision + sd**-2
+            mean, precision = (mean * precision + middle * sd**-2) / total, total
+        return float(mean), float(precision**-0.5)
+
+    def parameters(self, z: Array) -> Parameters:
+        """Return the parameters at standard normal draws."""
+        ridge, (mean, sd) = self.ridge, self.centre
+        log_normal = [  # (median, log-sd)
+            (2.5, 0.5),
+            (2.5, 0.5),
+            (1.0, 0.7),
+            (0.3, 0.8),
+        ]
+        low, high, depth, bend = (median * np.exp(s * z[:, 3 + i]) for i, (median, s) in enumerate(log_normal))
+        return Parameters(
+            centre=mean + sd * stdtrit(TAIL, ndtr(z[:, 0])),
+            exponent=ridge.exponent + ridge.exponent_sd * z[:, 1],
+            knee=ridge.knee + ridge.knee_sd * z[:, 2],
+            width_low=low,
+            width_high=high,
+            depth=depth,
+            bend=bend,
+            b_best=z[:, 7],
+            noise=0.02 * np.exp(0.4 * z[:, 8]),
+            effect=0.5 * np.exp(0.6 * z[:, 9]),
+            scales=0.7 * np.exp(0.6 * z[:, 10:]),
+        )
+
+    def ridge_at(self, parameters: Parameters, b: Array) -> Array:
+        """Return log2 lr*(B) in octaves, shape (S, n), at batch sizes b (n,)."""
+        shape = log2_scaling(
+            b[None, :] - self.ridge.b0,
+            knee=parameters.knee[:, None] - self.ridge.b0,
+            exponent=parameters.exponent[:, None],
+            shape=self.ridge.shape,
+        )
+        return parameters.centre[:, None] + shape
+
+    def mean_ridge(self, b: Array) -> Array:
+        """Return the ridge at the priors' medians, shape (n,)."""
+        return self.ridge_at(self.parameters(np.zeros((1, self.num_dimensions))), b)[0]
+
+    def mean(self, parameters: Parameters, u: Array, b: Array) -> Array:
+        """Return the basin, shape (S, n), at u (S, n) octaves off the ridge and batch sizes b (n,)."""
+        total = np.zeros(u.shape)
+        if self.has_lr:
+            width = np.where(u < 0, parameters.width_low[:, None], parameters.width_high[:, None])
+            total += parameters.depth[:, None] * np.log1p((u / width) ** 2)
+        column = self.space.column("batch_size")
+        if column is not None and column.high > column.low:
+            scaled = (2 * b - column.high - column.low) / (column.high - column.low)
+            total += parameters.bend[:, None] * (scaled[None, :] - parameters.b_best[:, None]) ** 2
+        return total
+
+    def log_weight(self, x: Array, b: Array) -> Array:
+        """Return log π, shape (n,): the centre's density at the octaves between the points and the mean ridge."""
+        if not self.has_lr:
+            return np.zeros(len(b))
+        t = (x - self.mean_ridge(b)) / self.centre[1]
+        return np.asarray(-(TAIL + 1) / 2 * np.log1p(t**2 / TAIL))
+
+    def quantile(self, x: Array, b: Array) -> Array:
+        """Return how likely the ridge is, a priori, to lie below the points, shape (n,)."""
+        return np.asarray(stdtr(TAIL, (x - self.mean_ridge(b)) / self.centre[1]))

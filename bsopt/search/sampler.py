@@ -1,0 +1,318 @@
+"""The sampler for batch size and learning rate."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna import Study
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.pruners import NopPruner
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from bsopt.errors import ConfigError, nearest
+from bsopt.laws.scaling import RULES, Reference, Rule, default_reference
+from bsopt.search.acquisition import log_improvement
+from bsopt.search.belief import Belief
+from bsopt.search.candidates import best_row
+from bsopt.search.feasibility import Feasibility
+from bsopt.search.history import History, finished_key, history_of, joint_space, params_of
+from bsopt.search.prior import Prior, ridge_prior
+from bsopt.search.space import Lattice, Space, check_lattice
+from bsopt.search.surrogate import Observations, Posterior, fit
+
+__all__ = ["ScalingSampler"]
+
+Array: TypeAlias = NDArray[np.float64]
+
+_logger = logging.getLogger(__name__)
+
+PRIOR_WEIGHT = 3.0
+"""β of the learning-rate prior: in the middle between a fair and a wrong reference."""
+
+LEAST_FOR_BELIEF = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """One fit: what is cached per set of finished trials."""
+
+    key: tuple[object, ...]
+    space: Space
+    prior: Prior
+    history: History
+    posterior: Posterior
+    feasibility: Feasibility | None
+
+
+class ScalingSampler(BaseSampler):
+    """Proposes the batch size and the learning rate of the next trial; further parameters ride along.
+
+    A Gaussian process around a basin whose axis, the ridge lr*(B), starts from a learning-rate scaling rule
+    through a reference and is learned from there. See DESIGN decision 2 and the module docstrings of
+    `bsopt.search`. Everything is deterministic in the seed and the trial's number.
+
+    Args:
+        optimizer: Its name; chooses the reference and the rule's exponent where they are not given.
+        rule: One of `bsopt.laws.scaling.RULES` or a function from k = B/B0 to the factor on the learning rate.
+        reference: A known-good or default point, a `Reference` or (batch_size, lr), at momentum 0.9 for SGD.
+        lattice: Which batch sizes are proposed: "pow2", "any" or {"multiple_of": n}.
+        batch_size: The batch size parameter's name.
+        lr: The learning rate parameter's name.
+        seed: Any integer of at least 0; a fresh one where None.
+        prior_from: An earlier study, or its `explain()`, whose ridge is the prior of this one's.
+        cost: From parameters to relative cost; then the improvement per cost is maximised.
+        cost_budget: Total cost to spend, in the units of `cost`; the cost's say fades as it is used up.
+
+    Raises:
+        ConfigError: A wrong rule, lattice, seed or budget.
+    """
+
+    def __init__(
+        self,
+        *,
+        optimizer: str = "sgd",
+        rule: Rule | None = None,
+        reference: Reference | tuple[int, float] | None = None,
+        lattice: Lattice = "pow2",
+        batch_size: str = "batch_size",
+        lr: str = "lr",
+        seed: int | None = None,
+        cost: Callable[[Mapping[str, Any]], float] | None = None,
+        cost_budget: float | None = None,
+    ) -> None:
+        if isinstance(rule, str) and rule not in RULES:
+            raise ConfigError(
+                f"unknown scaling rule {rule!r}; allowed are {', '.join(RULES)} or a function." + nearest(rule, RULES)
+            )
+        if seed is not None and seed < 0:
+            raise ConfigError(f"seed must be at least 0, got {seed}.")
+        if reference is None:
+            reference = default_reference(optimizer)
+        elif not isinstance(reference, Reference):
+            reference = Reference(*reference)
+        self._ridge = ridge_prior(optimizer, rule, reference)
+        self._lattice = check_lattice(lattice)
+        self._batch_size, self._lr = batch_size, lr
+        self._seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
+        self._cost, self._cost_budget = cost, cost_budget
+        self._lock = threading.RLock()
+        self._model: _Model | None = None
+        self._proposed: OrderedDict[int, dict[str, Any]] = OrderedDict()
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return the parameters that every finished trial has, with their latest ranges."""
+        return joint_space(study.get_trials(deepcopy=False))
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Return the next point of a space that is known from earlier trials."""
+        if not search_space:
+            return {}
+        fixed = trial.system_attrs.get("fixed_params", {})
+        known = {name: value for name, value in fixed.items() if name in search_space}
+        params = self._propose(study, trial, search_space, known)
+        return params
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Return one parameter given those that the trial already has.
+
+        That is how a study's first trial starts, and any whose range has just changed. The batch size and the
+        learning rate are chosen by the model; others at their usual value or at random.
+        """
+        if param_name not in (self._batch_size, self._lr):
+            return self._further(trial, param_name, param_distribution)
+        both = (self._batch_size, self._lr)
+        known = {name: trial.params[name] for name in both if name in trial.params}
+        distributions = {name: trial.distributions[name] for name in known} | {param_name: param_distribution}
+        return self._propose(study, trial, distributions, known)[param_name]
+
+    def belief(self, study: Study, params: Mapping[str, Any]) -> Belief | None:
+        """Return the final value to expect at a point, or None with fewer than three finished trials.
+
+        One fit per set of finished trials is kept, so that asking again costs about a millisecond.
+        """
+        if len(study.directions) > 1:
+            return None
+        trials = study.get_trials(deepcopy=False)
+        distributions = joint_space(trials)
+        if not distributions or not distributions.keys() <= params.keys():
+            return None
+        with self._lock:
+            model = self._fitted(study, trials, distributions, None)
+        if len(model.history.y) < LEAST_FOR_BELIEF:
+            return None
+        mean, sd = model.posterior.moments(model.space.coordinates(model.space.encode([params])))
+        return Belief(float(mean[0]), float(sd[0]), model.history.best, model.history.squash)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_lock": None, "_model": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.RLock()
+
+    def _propose(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        distributions: Mapping[str, BaseDistribution],
+        fixed: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        with self._lock:
+            trials = study.get_trials(deepcopy=False)
+            weights = self._scalarisation(trial, len(study.directions))
+            model = self._fitted(study, trials, distributions, weights)
+            space = model.space.restricted(fixed)
+            pending = self._pending(trial, trials, model.space)
+            if not len(model.history.y) and not len(pending) and model.feasibility is None:
+                row = self._start(trial, model, space)
+            else:
+                row = self._search(study, trial, model, space, pending)
+            params = {**space.decode(row), **fixed}
+            self._proposed.setdefault(trial.number, {}).update(params)
+            while len(self._proposed) > 64:
+                self._proposed.popitem(last=False)
+        return params
+
+    def _search(self, study: Study, trial: FrozenTrial, model: _Model, space: Space, pending: Array) -> Array:
+        """Return the row with the highest acquisition."""
+        history, prior = model.history, model.prior
+        n = len(history.y)
+        posterior = model.posterior.thinned(64 if n <= 24 else 32 if n <= 48 else 16)
+        posterior = posterior.believing(model.space.coordinates(pending))
+        feasible = np.concatenate([history.is_feasible, np.ones(len(pending), dtype=bool)])
+        weight = PRIOR_WEIGHT / max(history.num_finished, 1)
+        prunes = _prunes(study)
+        exponent = self._cost_exponent(study)
+
+        def score(rows: Array) -> Array:
+            at = model.space.coordinates(rows)
+            total = log_improvement(posterior, at, feasible=feasible, prunes=prunes)
+            total += weight * prior.log_weight(at.x, at.b)
+            if model.feasibility is not None:
+                chance = model.feasibility.probability(_unit(model.space, rows))
+                total += np.log(np.maximum(chance, 1e-12))
+            if self._cost is not None:
+                costs = np.array([self._cost(space.decode(row)) for row in rows])
+                total -= exponent * np.log(np.maximum(costs, 1e-300))
+            return total
+
+        around = history.rows[np.argsort(history.y, kind="stable")[:5]]
+        return best_row(space, score, around=around, rng=self._rng(trial))
+
+    def _start(self, trial: FrozenTrial, model: _Model, space: Space) -> Array:
+        """Return the first point: the reference's batch size, the prior's learning rate there.
+
+        Several workers that start together see nothing of each other: all but the first draw from the prior.
+        """
+        rng = self._rng(trial)
+        row = np.empty(len(space.columns))
+        prior, is_first = model.prior, trial.number == 0
+        draw = prior.parameters(
+            np.zeros((1, prior.num_dimensions))
+            if is_first
+            else np.clip(rng.standard_normal((1, prior.num_dimensions)), -1.5, 1.5)
+        )
+        for i, column in enumerate(space.columns):
+            if column.role == "batch_size":
+                assert column.values is not None
+                wanted = prior.ridge.b0 if is_first else rng.choice(column.values)
+                row[i] = column.snap(np.array([wanted]))[0]
+            elif column.role != "lr":
+                row[i] = column.encode(self._further(trial, column.name, column.distribution))
+        size, rate = space.index("batch_size"), space.index("lr")
+        if rate is not None:
+            b = np.array([prior.ridge.b0 if size is None else row[size]])
+            row[rate] = 0.0
+            shift = float(space.coordinates(row[None]).x[0])
+            row[rate] = prior.ridge_at(draw, b)[0, 0] - shift
+            if not is_first and size is None:
+                row[rate] = rng.uniform(space.columns[rate].low, space.columns[rate].high)
+        return np.asarray(space.snap(row[None])[0])
+
+    def _fitted(
+        self,
+        study: Study,
+        trials: Sequence[FrozenTrial],
+        distributions: Mapping[str, BaseDistribution],
+        weights: Array | None,
+    ) -> _Model:
+        """Return the fit to the finished trials, from the cache where nothing has finished since."""
+        key = (finished_key(study, trials), tuple(distributions.items()), None if weights is None else tuple(weights))
+        if self._model is not None and self._model.key == key:
+            return self._model
+        space = Space.of(distributions, batch_size=self._batch_size, lr=self._lr, lattice=self._lattice)
+        predicted = self._predicted(study, trials) if weights is None else {}
+        history = history_of(study, trials, space, predicted=predicted, weights=weights)
+        prior = Prior(self._ridge, space)
+        data = Observations(space.coordinates(history.rows), history.y, history.sd)
+        posterior = fit(prior, data, seed=(self._seed, history.num_finished))
+        feasibility = Feasibility.of(_unit(space, history.labelled), history.labels) if len(history.labels) else None
+        self._model = _Model(key, space, prior, history, posterior, feasibility)
+        return self._model
+
+    def _predicted(self, study: Study, trials: Sequence[FrozenTrial]) -> dict[int, tuple[float, float]]:
+        """Return (mean, sd) of the final values of pruned trials, extrapolated from what they reported."""
+        if not any(t.state == TrialState.PRUNED and t.intermediate_values for t in trials):
+            return {}
+        try:
+            from bsopt.search.curves import predicted_finals
+        except ImportError:
+            return {}
+        finals = predicted_finals(study, trials, batch_size=self._batch_size, lr=self._lr)
+        return {number: (final.mean, final.sd) for number, final in finals.items()}
+
+    def _pending(self, trial: FrozenTrial, trials: Sequence[FrozenTrial], space: Space) -> Array:
+        names = set(space.names)
+        running = [t for t in trials if t.state == TrialState.RUNNING and t.number != trial.number]
+        points = [params_of(t, self._proposed) for t in running[-64:]]
+        return space.encode([p for p in points if names <= p.keys()])
+
+    def _scalarisation(self, trial: FrozenTrial, num_objectives: int) -> Array | None:
+        return None if num_objectives == 1 else self._rng(trial).dirichlet(np.ones(num_objectives))
+
+    def _cost_exponent(self, study: Study) -> float:
+        """Return the share of the budget that is left; 1 without a budget."""
+        if self._cost is None or self._cost_budget is None:
+            return 1.0
+        done = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished() and t.params]
+        spent = sum(self._cost(t.params) for t in done)
+        return max(0.0, 1.0 - spent / self._cost_budget)
+
+    def _further(self, trial: FrozenTrial, name: str, distribution: BaseDistribution) -> Any:
+        """Return a further parameter's value where the model has no say: its usual one first, then at random."""
+        rng = np.random.default_rng([self._seed, trial.number, *name.encode()])
+        if isinstance(distribution, CategoricalDistribution):
+            return distribution.choices[int(rng.integers(len(distribution.choices)))]
+        column = Space.of({name: distribution}, batch_size="", lr="").columns[0]
+        place = 0.5 if trial.number == 0 else float(rng.random())
+        at = column.low + place * (column.high - column.low)
+        return column.decode(0.9 if column.role == "momentum" and trial.number == 0 else at)
+
+    def _rng(self, trial: FrozenTrial) -> np.random.Generator:
+        return np.random.default_rng([self._seed, trial.number])
+
+
+def _unit(space: Space, rows: Array) -> Array:
+    low = np.array([column.low for column in space.columns])
+    high = np.array([column.high for column in space.columns])
+    return np.asarray((rows - low) / np.maximum(high - low, 1e-12))
+
+
+def _prunes(study: Study) -> bool:
+    """Whether trials of this study may be cut short: it has a pruner, and trials that report to it."""
+    if isinstance(study.pruner, NopPruner):
+        return False
+    done = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
+    return len(done) >= LEAST_FOR_BELIEF and any(t.intermediate_values for t in done)

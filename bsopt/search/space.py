@@ -1,0 +1,299 @@
+"""Between Optuna's parameters and the coordinates in which a basin is simple.
+
+Notation, one row per trial or candidate (n rows):
+
+    b       (n,)    log2 of the global batch size in samples
+    x       (n,)    log2 of the effective learning rate, lr·(1 − 0.9)/(1 − momentum) where momentum is searched
+    numbers (n, p)  further numeric parameters, each scaled to [0, 1] over its range
+    choices (n, q)  further categorical parameters, as indices
+
+Where weight decay is searched its own coordinate is log2(lr·weight_decay), scaled by its range: what decays the
+weights in one update is their product. A further parameter is known by its last dotted part, so that
+`model.weight_decay` counts as `weight_decay`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from bsopt.errors import ConfigError
+
+__all__ = ["Column", "Coordinates", "Lattice", "Space", "batch_sizes_on", "check_lattice"]
+
+Lattice: TypeAlias = "Literal['pow2', 'any'] | Mapping[str, int]"
+"""Which batch sizes are proposed: powers of two, any, or `{"multiple_of": n}`."""
+
+Array: TypeAlias = NDArray[np.float64]
+
+USUAL_MOMENTUM = 0.9
+"""Published references for SGD are given at this momentum."""
+
+MOST_BATCH_SIZES = 33
+"""A lattice with more sizes than this is thinned evenly in log2: a quarter of an octave over eight octaves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coordinates:
+    """Points where the surrogate sees them; the shapes are in this file's notation."""
+
+    b: Array
+    x: Array
+    numbers: Array
+    choices: Array
+
+    def __len__(self) -> int:
+        return len(self.b)
+
+    def __getitem__(self, rows: Any) -> Coordinates:
+        return Coordinates(self.b[rows], self.x[rows], self.numbers[rows], self.choices[rows])
+
+    def joined(self, other: Coordinates) -> Coordinates:
+        """Return these points followed by the other's."""
+        pairs = ((self.b, other.b), (self.x, other.x), (self.numbers, other.numbers), (self.choices, other.choices))
+        return Coordinates(*(np.concatenate(pair) for pair in pairs))
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One searched parameter and its coordinate: log2 for batch size, learning rate and log ranges.
+
+    Attributes:
+        values: The allowed coordinates in increasing order, or None for a continuous one.
+    """
+
+    name: str
+    role: Literal["batch_size", "lr", "momentum", "weight_decay", "number", "choice"]
+    distribution: BaseDistribution
+    low: float
+    high: float
+    is_log: bool
+    values: Array | None = None
+
+    def encode(self, value: Any) -> float:
+        """Return the coordinate of a parameter's value."""
+        if self.role == "choice":
+            return float(self.distribution.to_internal_repr(value))
+        return float(np.log2(max(float(value), 1e-300))) if self.is_log else float(value)
+
+    def snap(self, coordinates: Array) -> Array:
+        """Return the nearest coordinates that the parameter can take."""
+        clipped = np.clip(coordinates, self.low, self.high)
+        if self.values is not None:
+            middle = (self.values[1:] + self.values[:-1]) / 2
+            return self.values[np.searchsorted(middle, clipped)]
+        grid = _step(self.distribution)
+        if grid is None:
+            return clipped
+        low, step = grid
+        natural = 2.0**clipped if self.is_log else clipped
+        rounded = low + step * np.round((natural - low) / step)
+        return np.clip(np.log2(rounded) if self.is_log else rounded, self.low, self.high)
+
+    def decode(self, coordinate: float) -> Any:
+        """Return the parameter's value at a coordinate, as a plain Python value inside the distribution."""
+        distribution = self.distribution
+        if isinstance(distribution, CategoricalDistribution):
+            if self.role == "choice":
+                return distribution.choices[int(round(coordinate))]
+            return min(distribution.choices, key=lambda choice: abs(self.encode(choice) - coordinate))
+        natural = float(2.0**coordinate) if self.is_log else float(coordinate)
+        assert isinstance(distribution, (FloatDistribution, IntDistribution))
+        grid = _step(distribution)
+        if grid is not None:
+            natural = grid[0] + grid[1] * round((natural - grid[0]) / grid[1])
+        natural = min(max(natural, distribution.low), distribution.high)
+        return int(round(natural)) if isinstance(distribution, IntDistribution) else natural
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """The searched parameters as columns; a row of coordinates is a point."""
+
+    columns: tuple[Column, ...]
+
+    @classmethod
+    def of(
+        cls, distributions: Mapping[str, BaseDistribution], *, batch_size: str, lr: str, lattice: Lattice = "pow2"
+    ) -> Space:
+        """Return the space of Optuna's distributions, given the names of the two parameters."""
+        columns = []
+        for name, distribution in distributions.items():
+            if name == batch_size and _is_positive(distribution):
+                columns.append(_batch_size_column(name, distribution, lattice))
+            elif name == lr and _is_positive(distribution):
+                columns.append(_log_column(name, "lr", distribution))
+            else:
+                columns.append(_further_column(name, distribution))
+        return cls(tuple(columns))
+
+    def column(self, role: str) -> Column | None:
+        """Return the first column of a role, or None."""
+        return next((column for column in self.columns if column.role == role), None)
+
+    def index(self, role: str) -> int | None:
+        """Return the position of the first column of a role, or None."""
+        return next((i for i, column in enumerate(self.columns) if column.role == role), None)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def num_numbers(self) -> int:
+        return sum(column.role in ("momentum", "weight_decay", "number") for column in self.columns)
+
+    @property
+    def num_choices(self) -> int:
+        return sum(column.role == "choice" for column in self.columns)
+
+    @property
+    def effective_lr_shift(self) -> float:
+        """What x adds to log2 lr at the middle of a searched momentum range; 0 where it isn't searched."""
+        column = self.column("momentum")
+        return 0.0 if column is None else float(_momentum_shift(np.array([(column.low + column.high) / 2]))[0])
+
+    def encode(self, params: Sequence[Mapping[str, Any]]) -> Array:
+        """Return the rows, shape (n, number of columns), of parameter dictionaries that hold every name."""
+        rows = [[column.encode(row[column.name]) for column in self.columns] for row in params]
+        return np.array(rows, dtype=float).reshape(len(rows), len(self.columns))
+
+    def decode(self, row: Array) -> dict[str, Any]:
+        """Return the parameters of one row."""
+        return {column.name: column.decode(float(at)) for column, at in zip(self.columns, row, strict=True)}
+
+    def snap(self, rows: Array) -> Array:
+        """Return the nearest rows that the parameters can take."""
+        return np.stack([column.snap(rows[:, i]) for i, column in enumerate(self.columns)], axis=1)
+
+    def coordinates(self, rows: Array) -> Coordinates:
+        """Return the surrogate's coordinates of rows."""
+        size, rate = self.index("batch_size"), self.index("lr")
+        b = rows[:, size] if size is not None else np.zeros(len(rows))
+        x = rows[:, rate].copy() if rate is not None else np.zeros(len(rows))
+        numbers, choices = [], []
+        for i, column in enumerate(self.columns):
+            if column.role == "choice":
+                choices.append(rows[:, i])
+            elif column.role in ("momentum", "weight_decay", "number"):
+                at, width = rows[:, i], max(column.high - column.low, 1e-12)
+                if column.role == "weight_decay" and rate is not None:
+                    at = at + rows[:, rate] - (self.columns[rate].low + self.columns[rate].high) / 2
+                numbers.append((at - column.low) / width)
+                if column.role == "momentum" and rate is not None:
+                    x += _momentum_shift(rows[:, i])
+        empty = np.zeros((len(rows), 0))
+        return Coordinates(
+            b, x, np.stack(numbers, axis=1) if numbers else empty, np.stack(choices, axis=1) if choices else empty
+        )
+
+    def restricted(self, fixed: Mapping[str, Any]) -> Space:
+        """Return the space with some parameters held at a value."""
+        columns = []
+        for column in self.columns:
+            if column.name in fixed:
+                at = column.encode(fixed[column.name])
+                column = replace(column, low=at, high=at, values=np.array([at]))
+            columns.append(column)
+        return Space(tuple(columns))
+
+
+def check_lattice(lattice: Lattice) -> Lattice:
+    """Return the lattice, or raise ConfigError when it is none of those allowed."""
+    if lattice in ("pow2", "any"):
+        return lattice
+    if isinstance(lattice, Mapping) and set(lattice) == {"multiple_of"}:
+        step = lattice["multiple_of"]
+        if isinstance(step, int) and step >= 1:
+            return {"multiple_of": step}
+    raise ConfigError(f"lattice must be 'pow2', 'any' or {{'multiple_of': n}} with n >= 1, got {lattice!r}.")
+
+
+def batch_sizes_on(lattice: Lattice, distribution: BaseDistribution) -> Array:
+    """Return the batch sizes that may be proposed, in increasing order, at most `MOST_BATCH_SIZES`.
+
+    All inside the distribution and on its step. A lattice with no size in the range gives way to `any`.
+    """
+    if isinstance(distribution, CategoricalDistribution):
+        return np.unique(np.array(distribution.choices, dtype=float))
+    assert isinstance(distribution, (FloatDistribution, IntDistribution))
+    low, high = float(distribution.low), float(distribution.high)
+    if lattice == "pow2":
+        powers = 2.0 ** np.arange(np.ceil(np.log2(low) - 1e-9), np.floor(np.log2(high) + 1e-9) + 1)
+        kept = powers[_on_step(powers, distribution)]
+        return kept if len(kept) else batch_sizes_on("any", distribution)
+    step = float(lattice["multiple_of"]) if isinstance(lattice, Mapping) else 1.0
+    first, last = np.ceil(low / step), np.floor(high / step)
+    if isinstance(lattice, Mapping) and first > last:
+        return batch_sizes_on("any", distribution)
+    if isinstance(distribution, FloatDistribution) and lattice == "any" and distribution.step is None:
+        return np.geomspace(low, high, MOST_BATCH_SIZES)
+    if last - first < 100_000:
+        multiples = step * np.arange(first, last + 1)
+    else:
+        multiples = step * np.unique(np.round(np.geomspace(max(first, 1), last, 10_000)))
+    kept = multiples[_on_step(multiples, distribution)]
+    if not len(kept):
+        grid = _step(distribution) or (low, 1.0)
+        kept = grid[0] + grid[1] * np.arange(np.floor((high - grid[0]) / grid[1]) + 1)
+    wanted = np.geomspace(kept[0], kept[-1], min(len(kept), MOST_BATCH_SIZES))
+    nearest = np.abs(np.log2(kept)[:, None] - np.log2(wanted)[None, :]).argmin(axis=0)
+    return kept[np.unique(nearest)]
+
+
+def _batch_size_column(name: str, distribution: BaseDistribution, lattice: Lattice) -> Column:
+    sizes = np.log2(batch_sizes_on(lattice, distribution))
+    return Column(name, "batch_size", distribution, float(sizes[0]), float(sizes[-1]), is_log=True, values=sizes)
+
+
+def _log_column(name: str, role: Literal["lr", "weight_decay"], distribution: BaseDistribution) -> Column:
+    if isinstance(distribution, CategoricalDistribution):
+        rates = np.unique(np.log2(np.array(distribution.choices, dtype=float)))
+        return Column(name, role, distribution, float(rates[0]), float(rates[-1]), is_log=True, values=rates)
+    assert isinstance(distribution, (FloatDistribution, IntDistribution))
+    low, high = float(np.log2(distribution.low)), float(np.log2(distribution.high))
+    return Column(name, role, distribution, low, high, is_log=True)
+
+
+def _further_column(name: str, distribution: BaseDistribution) -> Column:
+    if isinstance(distribution, CategoricalDistribution):
+        values = np.arange(len(distribution.choices), dtype=float)
+        return Column(name, "choice", distribution, 0.0, float(values[-1]), is_log=False, values=values)
+    assert isinstance(distribution, (FloatDistribution, IntDistribution))
+    kind = name.rsplit(".", 1)[-1]
+    if kind == "weight_decay" and distribution.log:
+        return _log_column(name, "weight_decay", distribution)
+    is_momentum = kind == "momentum" and 0 <= distribution.low <= distribution.high < 1 and not distribution.log
+    low, high = float(distribution.low), float(distribution.high)
+    if distribution.log:
+        low, high = float(np.log2(low)), float(np.log2(high))
+    return Column(name, "momentum" if is_momentum else "number", distribution, low, high, is_log=distribution.log)
+
+
+def _is_positive(distribution: BaseDistribution) -> bool:
+    if isinstance(distribution, CategoricalDistribution):
+        return all(isinstance(c, (int, float)) and not isinstance(c, bool) and c > 0 for c in distribution.choices)
+    return isinstance(distribution, (FloatDistribution, IntDistribution)) and distribution.low > 0
+
+
+def _momentum_shift(momentum: Array) -> Array:
+    return np.log2((1.0 - USUAL_MOMENTUM) / np.maximum(1.0 - momentum, 1e-3))
+
+
+def _step(distribution: BaseDistribution) -> tuple[float, float] | None:
+    """Return (low, step) of a stepped distribution, or None for a continuous one."""
+    step = getattr(distribution, "step", None)
+    return None if step is None else (float(distribution.low), float(step))
+
+
+def _on_step(sizes: Array, distribution: BaseDistribution) -> NDArray[np.bool_]:
+    grid = _step(distribution)
+    inside = (sizes >= float(distribution.low)) & (sizes <= float(distribution.high))
+    if grid is None:
+        return inside
+    return inside & (np.abs((sizes - grid[0]) / grid[1] - np.round((sizes - grid[0]) / grid[1])) < 1e-9)

@@ -1,0 +1,223 @@
+"""The belief about the final value: a Gaussian process around a basin, over draws of all its parameters.
+
+Notation, beside that of space.py and prior.py (n trials, m points, S draws):
+
+    u   (S, n)     octaves between a point and the ridge of each draw
+    y   (n,)       final values, squashed and standardised, smaller is better
+    K   (S, n, n)  4 + sf²·k(u, b)·k(further) + effect²·k(further) + noise²; k is Matérn-5/2, sf = 0.5, with
+                   length scales of 3 octaves in u and 5 in b
+    L   (S, n, n)  Cholesky factor of K; `whiten` is its inverse, `residual` (S, n) is L⁻¹(y − mean)
+    log w (S,)     log importance weights of the draws under the posterior
+
+A few trials don't determine the parameters, so nothing is point-estimated: draws from the prior are weighed by
+their likelihood, a second round is drawn around the heavy ones, and the heaviest are kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+from scipy.special import gammaln, logsumexp, ndtri
+
+from bsopt.search.prior import Parameters, Prior
+from bsopt.search.space import Coordinates
+
+__all__ = ["Observations", "Posterior", "fit"]
+
+Array: TypeAlias = NDArray[np.float64]
+
+LENGTH_U, LENGTH_B = 3.0, 5.0  # octaves
+AMPLITUDE, CONSTANT_VARIANCE = 0.5, 4.0
+MISMATCH = 1.0
+"""Distance between two choices of a categorical parameter, in length scales."""
+
+DRAWS = 192
+LEAST_EFFECTIVE, PROPOSAL_TAIL, JITTER = 24.0, 6.0, 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class Observations:
+    """Points with their values; `sd` (n,) is what is known of each value's own error beside the noise."""
+
+    at: Coordinates
+    y: Array
+    sd: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Posterior:
+    """Draws that the data left over, each with its Gaussian process."""
+
+    prior: Prior
+    data: Observations
+    parameters: Parameters
+    weights: Array
+    whiten: Array
+    residual: Array
+
+    def predict(self, at: Coordinates) -> tuple[Array, Array]:
+        """Return mean and variance of the noiseless value, each of shape (S, m)."""
+        u, mean = _mean(self.prior, self.parameters, at)
+        if not len(self.data.y):
+            return mean, _variance(self.parameters, at)[:, None] + np.zeros((1, len(at)))
+        u_data, _ = _mean(self.prior, self.parameters, self.data.at)
+        cross = _covariance(self.parameters, u_data, self.data.at, u, at)
+        half = self.whiten @ cross
+        mean = mean + np.einsum("snm,sn->sm", half, self.residual)
+        variance = _variance(self.parameters, at)[:, None] - np.einsum("snm,snm->sm", half, half)
+        return mean, np.maximum(variance, 1e-10)
+
+    def moments(self, at: Coordinates) -> tuple[Array, Array]:
+        """Return mean and standard deviation over all draws, each of shape (m,)."""
+        mean, variance = self.predict(at)
+        middle = self.weights @ mean
+        return middle, np.sqrt(self.weights @ (variance + (mean - middle) ** 2))
+
+    def believing(self, pending: Coordinates) -> Posterior:
+        """Return the belief as if each pending point had its own predicted mean in every draw."""
+        if not len(pending):
+            return self
+        at = self.data.at.joined(pending)
+        sd = np.concatenate([self.data.sd, np.zeros(len(pending))])
+        believed, _ = self.predict(pending)
+        y = np.concatenate([np.broadcast_to(self.data.y, (len(self.weights), len(self.data.y))), believed], axis=1)
+        factor, residual, _ = _condition(self.prior, self.parameters, at, y, sd)
+        data = Observations(at, np.concatenate([self.data.y, self.weights @ believed]), sd)
+        return Posterior(self.prior, data, self.parameters, self.weights, np.linalg.inv(factor), residual)
+
+    def thinned(self, num_draws: int) -> Posterior:
+        """Return the belief with its `num_draws` heaviest draws only."""
+        if num_draws >= len(self.weights):
+            return self
+        kept = np.sort(np.argsort(-self.weights, kind="stable")[:num_draws])
+        weights = self.weights[kept] / self.weights[kept].sum()
+        return Posterior(self.prior, self.data, self.parameters[kept], weights, self.whiten[kept], self.residual[kept])
+
+
+def fit(
+    prior: Prior, data: Observations, *, seed: tuple[int, ...], num_draws: int = DRAWS, keep: int = 64
+) -> Posterior:
+    """Return the posterior by two rounds of importance sampling.
+
+    The first round is spread evenly over the prior. Its weights are tempered until the effective sample size is
+    at least 24; the second round is drawn from a Student t with their mean and covariance, and both are weighed
+    against the mixture that they come from. Deterministic in the data and the seed.
+    """
+    rng = np.random.default_rng(seed)
+    first = _spread_normals(rng, num_draws, prior.num_dimensions)
+    if not len(data.y):
+        z, weights = first[:keep], np.full(min(keep, num_draws), 1.0 / min(keep, num_draws))
+    else:
+        z, log_w = _two_rounds(prior, data, first, rng)
+        weights = np.exp(log_w - logsumexp(log_w))
+        if 1.0 / np.sum(weights**2) < 8.0:
+            weights = np.sqrt(weights)
+        kept = np.argsort(-weights, kind="stable")[:keep]
+        z, weights = z[kept], weights[kept] / weights[kept].sum()
+    parameters = prior.parameters(z)
+    y = np.broadcast_to(data.y, (len(weights), len(data.y)))
+    factor, residual, _ = _condition(prior, parameters, data.at, y, data.sd)
+    return Posterior(prior, data, parameters, weights, np.linalg.inv(factor), residual)
+
+
+def _two_rounds(prior: Prior, data: Observations, first: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Return both rounds' draws and their log weights."""
+    log_like = _log_likelihood(prior, data, first)
+    temper = 1.0
+    while _effective(temper * log_like) < LEAST_EFFECTIVE:
+        temper *= 0.8
+    weights = np.exp(temper * log_like - logsumexp(temper * log_like))
+    mean = weights @ first
+    centred = first - mean
+    covariance = (centred * weights[:, None]).T @ centred + JITTER**2 * np.eye(first.shape[1])
+    half = np.linalg.cholesky(covariance)
+    nu, d = PROPOSAL_TAIL, first.shape[1]
+    normals = _spread_normals(rng, len(first), d)
+    stretch = np.sqrt(nu / rng.chisquare(nu, size=len(first)))
+    second = np.clip(mean + (normals @ half.T) * stretch[:, None], -4.0, 4.0)
+    z = np.concatenate([first, second])
+    log_like = np.concatenate([log_like, _log_likelihood(prior, data, second)])
+    log_prior = -0.5 * np.sum(z**2, axis=1) - d / 2 * np.log(2 * np.pi)
+    away = solve_triangular(half, (z - mean).T, lower=True)
+    log_t = (
+        gammaln((nu + d) / 2)
+        - gammaln(nu / 2)
+        - d / 2 * np.log(nu * np.pi)
+        - np.log(np.diag(half)).sum()
+        - (nu + d) / 2 * np.log1p(np.sum(away**2, axis=0) / nu)
+    )
+    return z, log_like + log_prior - np.logaddexp(log_prior, log_t)
+
+
+def _log_likelihood(prior: Prior, data: Observations, z: Array) -> Array:
+    parameters = prior.parameters(z)
+    y = np.broadcast_to(data.y, (len(z), len(data.y)))
+    return _condition(prior, parameters, data.at, y, data.sd)[2]
+
+
+def _condition(
+    prior: Prior, parameters: Parameters, at: Coordinates, y: Array, sd: Array
+) -> tuple[Array, Array, Array]:
+    """Return L, L⁻¹(y − mean) (S, n) and the log likelihood (S,), at y (S, n)."""
+    u, mean = _mean(prior, parameters, at)
+    n = len(at)
+    # One Cholesky gives both: the last row of the factor of [[K, r], [rᵀ, huge]] is L⁻¹r.
+    K = np.empty((len(parameters), n + 1, n + 1))
+    K[:, :n, :n] = _covariance(parameters, u, at, u, at)
+    K[:, np.arange(n), np.arange(n)] += parameters.noise[:, None] ** 2 + sd**2 + 1e-8
+    K[:, n, :n] = K[:, :n, n] = y - mean
+    K[:, n, n] = 1e30
+    both = np.linalg.cholesky(K)
+    L, residual = both[:, :n, :n], both[:, n, :n]
+    log_like = -0.5 * np.sum(residual**2, axis=1) - np.sum(np.log(np.diagonal(L, axis1=1, axis2=2)), axis=1)
+    return L, residual, log_like
+
+
+def _mean(prior: Prior, parameters: Parameters, at: Coordinates) -> tuple[Array, Array]:
+    u = at.x[None, :] - prior.ridge_at(parameters, at.b) if prior.has_lr else np.zeros((len(parameters), len(at)))
+    return u, prior.mean(parameters, u, at.b)
+
+
+def _covariance(parameters: Parameters, u: Array, at: Coordinates, u2: Array, at2: Coordinates) -> Array:
+    """Return the covariance of the noiseless value, shape (S, n, m)."""
+    near = ((u[:, :, None] - u2[:, None, :]) / LENGTH_U) ** 2
+    near += ((at.b[:, None] - at2.b[None, :]) / LENGTH_B)[None] ** 2
+    K = AMPLITUDE**2 * _matern(near)
+    if at.numbers.shape[1] or at.choices.shape[1]:
+        away = np.zeros((1, len(at), len(at2)))
+        if at.choices.shape[1]:
+            differ = (at.choices[:, None, :] != at2.choices[None, :, :]).sum(axis=2)
+            away = away + MISMATCH**2 * differ[None]
+        for j in range(at.numbers.shape[1]):
+            step = at.numbers[:, None, j] - at2.numbers[None, :, j]
+            away = away + (step[None] / parameters.scales[:, j, None, None]) ** 2
+        further = _matern(away)
+        K = further * (K + parameters.effect[:, None, None] ** 2)
+    return np.asarray(K + CONSTANT_VARIANCE)
+
+
+def _variance(parameters: Parameters, at: Coordinates) -> Array:
+    """Return the prior variance of the noiseless value, shape (S,)."""
+    has_further = at.numbers.shape[1] or at.choices.shape[1]
+    return CONSTANT_VARIANCE + AMPLITUDE**2 + (parameters.effect**2 if has_further else np.zeros(len(parameters)))
+
+
+def _matern(squared_distance: Array) -> Array:
+    """Return the Matérn-5/2 correlation."""
+    r = np.sqrt(5.0 * squared_distance)
+    return np.asarray((1.0 + r + r * r / 3.0) * np.exp(-r))
+
+
+def _spread_normals(rng: np.random.Generator, num_draws: int, num_dimensions: int) -> Array:
+    """Return standard normals, evenly spread in each coordinate (a Latin hypercube)."""
+    ranks = rng.permuted(np.tile(np.arange(num_draws), (num_dimensions, 1)), axis=1).T
+    return np.asarray(ndtri((ranks + rng.random((num_draws, num_dimensions))) / num_draws))
+
+
+def _effective(log_weights: Array) -> float:
+    weights = np.exp(log_weights - logsumexp(log_weights))
+    return float(1.0 / np.sum(weights**2))
