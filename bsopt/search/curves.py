@@ -82,7 +82,7 @@ class _Memory:
 
     curves: dict[int, _Curve] = field(default_factory=dict)
     model: Curves | None = None
-    model_of: tuple[int, ...] = ()
+    model_of: tuple[object, ...] = ()
 
 
 _MEMORY: WeakKeyDictionary[optuna.Study, _Memory] = WeakKeyDictionary()
@@ -148,17 +148,24 @@ class Curves:
         memory = _MEMORY.setdefault(study, _Memory())
         sign = -1.0 if study.directions[0] == StudyDirection.MAXIMIZE else 1.0
         complete = [t for t in trials if t.state == TrialState.COMPLETE and t.intermediate_values][-MOST_CURVES:]
-        key = tuple(t.number for t in complete)
-        if memory.model is None or memory.model_of != key or memory.model.names != (batch_size, lr):
+        key = (batch_size, lr, *(t.number for t in complete))
+        if memory.model_of != key:
+            if memory.model_of[:2] != key[:2]:
+                memory.curves.clear()
             for trial in complete:
                 if trial.number not in memory.curves:
                     memory.curves[trial.number] = _curve(trial, sign, (batch_size, lr))
-            curves = [memory.curves[number] for number in key]
+            curves = [memory.curves[trial.number] for trial in complete]
             memory.model = _build(
                 [c for c in curves if len(c.steps) and math.isfinite(c.final)], sign, (batch_size, lr)
             )
             memory.model_of = key
         return memory.model
+
+    def last_step(self, batch_size: object) -> float:
+        """Return the step at which a trial of this batch size would finish."""
+        b = _log2(batch_size)
+        return self.horizon * 2.0**-b if self.per_batch and math.isfinite(b) else self.horizon
 
     def predict(self, trials: Sequence[FrozenTrial]) -> dict[int, PredictedFinal]:
         """Return the predicted final value of each trial that has a finite report, by trial number."""
@@ -171,7 +178,7 @@ class Curves:
 
     def _predict(self, curve: _Curve) -> PredictedFinal:
         step, best = self._progress(curve)[-1], curve.best[-1]
-        f = min(step / self.horizon, 1.0)
+        f = min(float(step) / self.horizon, 1.0)
         q = math.log(1.0 / f)
         z = max(best - self.floor, _TINY)
         mean, sd = self._exponent(curve, step, q) if q > 0.0 else (0.0, 0.0)
@@ -321,8 +328,8 @@ def _finite_reports(trial: FrozenTrial) -> tuple[_Floats, _Floats]:
 
 def _curve(trial: FrozenTrial, sign: float, names: tuple[str, str]) -> _Curve:
     steps, values = _finite_reports(trial)
-    if len(steps) and steps[0] <= 0.0:
-        steps = steps + 1.0 - steps[0]  # epochs counted from 0: after epoch 0 one epoch is done
+    if len(steps) and min(trial.intermediate_values) <= 0:
+        steps = steps + 1.0  # epochs counted from 0: after epoch 0 one epoch is done
     b, x = (_log2(trial.params.get(name)) for name in names)
     final = sign * trial.values[0] if trial.state == TrialState.COMPLETE and trial.values else math.nan
     return _Curve(steps, np.minimum.accumulate(sign * values), b, x, final)

@@ -1,0 +1,492 @@
+"""When a trial should stop: converged, out of reach, diverged, or at its target.
+
+    pruner = bsopt.PlateauPruner(patience=3)
+    study = optuna.create_study(sampler=bsopt.ScalingSampler(), pruner=pruner)
+
+    def objective(trial):
+        for epoch in range(50):
+            ...
+            trial.report(val_loss, epoch)
+            if (value := bsopt.conclude(trial)) is not None:
+                return value
+        return best_val_loss
+
+`trial.should_prune()` works as with any pruner; `conclude` also ends a converged trial, COMPLETE with its best
+value, which Optuna alone can't: it forgets the best value of a pruned one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+import optuna
+from numpy.typing import ArrayLike, NDArray
+from optuna.pruners import BasePruner
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+from scipy.special import ndtr
+
+from bsopt.errors import ConfigError, nearest
+from bsopt.laws import plateau
+from bsopt.records import StopReason
+from bsopt.search.curves import Curves, PredictedFinal
+from bsopt.search.storage import BATCH_SIZE, LR, read_record, write_record
+
+__all__ = ["DECAY_REMAINING", "RULES", "Decision", "PlateauPruner", "conclude"]
+
+RULES = ("noise", "keras", "relative", "prechelt_gl", "prechelt_up")
+"""What `rule` may be: how a plateau is told from progress."""
+
+DECAY_REMAINING = "lr_decay_remaining"
+"""User attribute of a trial: whether its learning rate is still scheduled to decay."""
+
+_BELIEF_WIDENING = 1.5  # the sampler's belief at a point is this much wider when a curve contradicts it
+_EXPLODED = 10.0
+_STRIPS = 3  # UP_3
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of a trial.
+
+    Attributes:
+        action: "continue"; "converged": end it COMPLETE with its best value; "pruned": end it PRUNED.
+        kind: Why it ends; None while it continues.
+        reason: The same in a sentence for people.
+        probability: Chance that the trial would end better than the study's best (or at its target in
+            time); NaN where nothing is known.
+        best: The trial's best value so far; NaN before the first finite report.
+    """
+
+    action: Literal["continue", "converged", "pruned"]
+    kind: StopReason | None
+    reason: str
+    probability: float = math.nan
+    best: float = math.nan
+
+    @property
+    def is_stop(self) -> bool:
+        return self.action != "continue"
+
+
+class PlateauPruner(BasePruner):
+    """Ends trials that more training could no longer change, judged by where they would end.
+
+    Decided at each report, in this order:
+
+    1. *diverged*: two reports in a row that aren't finite or are far worse than the trial's first.
+    2. With `target`: *target_reached*, or hopeless when it can't be reached before the best time so far.
+    3. *plateau*: no progress over the last `patience`. If the chance of ending better than the study's best
+       is below `threshold` the trial is pruned, else it has *converged*. While learning-rate decay remains
+       (`annealed`, or the trial's user attribute `lr_decay_remaining`) a plateau says nothing.
+    4. *hopeless*: still improving, but the chance is below `threshold`.
+
+    The chance comes from `bsopt.search.curves`, combined with what the study's sampler believes of the point
+    where it is a `ScalingSampler`. Trials are compared at equal steps, so report samples or epochs, not
+    updates; if the finished trials ended at equal step · batch size, steps count as updates and are
+    converted. Reports carry the current value. A report that isn't finite is left out unless two come
+    in a row.
+
+    So that pruning doesn't confirm itself, nothing is pruned for its chance before `min_finished` trials
+    have finished and `min_reports` reports were made; one trial in `audit_every`, chosen by its number, is
+    never pruned for its chance; and after three prunes in a row at the first possible report the next
+    trial runs on. The pruner keeps no state: every process decides the same from the same study.
+
+    A study with several objectives has no single best to be out of reach of: only divergence ends a trial.
+
+    The seed article's rule, no better validation loss over 100 epochs, is
+    `PlateauPruner(patience=100, rule="keras", threshold=0.0)`.
+
+    Args:
+        patience: Distance in steps (samples in a bsopt study) without progress that makes a plateau; None
+            for a tenth of the finished trials' last step, at least three reports.
+        min_delta: The least improvement that counts, in value units (for "relative" a share of the best
+            value, for "prechelt_gl" the loss α in percent).
+        rule: "noise": `plateau.plateau_test`, which knows the curve's noise. "keras": no value better than
+            the best by more than min_delta. "relative": the same with min_delta · |best|, as PyTorch's
+            ReduceLROnPlateau. "prechelt_gl": generalisation loss above min_delta percent. "prechelt_up":
+            UP_3, the value worse at the end of each third of `patience` than at the end of the one before.
+        threshold: Chance below which a trial is out of reach; 0 never prunes for its chance.
+        min_finished: Finished trials before any is pruned for its chance.
+        min_reports: Reports of a trial before it is.
+        audit_every: One trial in so many runs on; 0 for none.
+        target: The value at which a trial ends; None for the best value it can get.
+        annealed: The learning rate decays until the last step, so nothing converges earlier.
+        wrapped: Another pruner, whose verdict counts once a trial no longer improves (as in PatientPruner).
+        batch_size: Name of the batch size parameter.
+        lr: Name of the learning rate parameter.
+        unit: What steps are called in reasons.
+        unit_size: Steps per unit, e.g. samples per epoch with `unit="epochs"`.
+
+    Raises:
+        ConfigError: An argument outside its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        patience: float | None = None,
+        min_delta: float = 0.0,
+        rule: str = "noise",
+        threshold: float = 0.05,
+        min_finished: int = 3,
+        min_reports: int = 3,
+        audit_every: int = 8,
+        target: float | None = None,
+        annealed: bool = False,
+        wrapped: BasePruner | None = None,
+        batch_size: str = BATCH_SIZE,
+        lr: str = LR,
+        unit: str = "steps",
+        unit_size: float = 1.0,
+    ) -> None:
+        _require(patience is None or (math.isfinite(patience) and patience > 0), "patience", patience, "above 0")
+        _require(math.isfinite(min_delta) and min_delta >= 0, "min_delta", min_delta, "at least 0")
+        _require(0.0 <= threshold < 1.0, "threshold", threshold, "in [0, 1)")
+        _require(min_finished >= 1, "min_finished", min_finished, "at least 1")
+        _require(min_reports >= 1, "min_reports", min_reports, "at least 1")
+        _require(audit_every >= 0 and audit_every != 1, "audit_every", audit_every, "0 or at least 2")
+        _require(target is None or math.isfinite(target), "target", target, "a finite number")
+        _require(math.isfinite(unit_size) and unit_size > 0, "unit_size", unit_size, "above 0")
+        if rule not in RULES:
+            raise ConfigError(f"rule must be one of {', '.join(RULES)}, got {rule!r}." + nearest(str(rule), RULES))
+        if wrapped is not None and not isinstance(wrapped, BasePruner):
+            raise ConfigError(f"wrapped must be an Optuna pruner, got {wrapped!r}.")
+        self.patience, self.min_delta, self.rule, self.threshold = patience, min_delta, rule, threshold
+        self.min_finished, self.min_reports, self.audit_every = min_finished, min_reports, audit_every
+        self.target, self.annealed, self.wrapped = target, annealed, wrapped
+        self.batch_size, self.lr, self.unit, self.unit_size = batch_size, lr, unit, unit_size
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """Return whether the trial should end as PRUNED; False for a converged one, which `conclude` ends."""
+        return self.decide(study, trial).action == "pruned"
+
+    def decide(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        *,
+        decay_remaining: bool | None = None,
+        spent: float | None = None,
+    ) -> Decision:
+        """Return what becomes of a trial, with the reason.
+
+        Args:
+            study: The study, any storage.
+            trial: The trial with its reports so far.
+            decay_remaining: Whether its learning rate is still scheduled to decay; None to go by the trial's
+                user attribute `lr_decay_remaining` or else `annealed`.
+            spent: With `target`, what the trial has cost in the unit of the study's values (seconds, say).
+                None to compare steps.
+        """
+        view = _View.of(study, trial)
+        if (found := self._diverged(view)) is not None:
+            return found
+        if len(study.directions) != 1:
+            return Decision("continue", None, "several objectives: no single best to be out of reach of")
+        if not len(view.steps):
+            return Decision("continue", None, "no report yet")
+        trials = study.get_trials(deepcopy=False)
+        complete = [t for t in trials if t.state == TrialState.COMPLETE]
+        if self.target is not None:
+            return self._towards_target(view, complete, spent)
+        return self._towards_best(study, trial, view, trials, complete, self._decays(trial, decay_remaining))
+
+    def _decays(self, trial: FrozenTrial, decay_remaining: bool | None) -> bool:
+        if decay_remaining is not None:
+            return decay_remaining
+        return bool(trial.user_attrs.get(DECAY_REMAINING, self.annealed))
+
+    def _diverged(self, view: _View) -> Decision | None:
+        if len(view.latest) < 2:
+            return None
+        finite = [value for value in view.latest if math.isfinite(value)]
+        if not finite:
+            reason = f"diverged: the last two reports are {view.latest[0]} and {view.latest[1]}"
+        elif len(view.values) >= 3 and min(finite) > view.values[0] + _EXPLODED * max(view.scale, 1e-12):
+            reason = f"diverged to {_text(view.sign * finite[-1])} from {_text(view.sign * view.values[0])} at first"
+        else:
+            return None
+        return Decision("pruned", StopReason.DIVERGED, reason, 0.0, view.best)
+
+    def _towards_best(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        view: _View,
+        trials: Sequence[FrozenTrial],
+        complete: Sequence[FrozenTrial],
+        decays: bool,
+    ) -> Decision:
+        model = Curves.of(study, trials, batch_size=self.batch_size, lr=self.lr)
+        flat_for = self._flat_for(view, self._patience(trial, view, model))
+        finals = [view.sign * t.values[0] for t in complete if t.values and math.isfinite(t.values[0])]
+        best = min(finals, default=math.inf)
+        chance = self._chance(study, trial, view, model, best)
+        may_prune = len(finals) >= self.min_finished and len(view.steps) >= self.min_reports
+        out_of_reach = may_prune and chance < self.threshold and not self._is_exempt(trial, trials)
+        verdict = f"the best is {_text(view.sign * best)}; chance of catching up {_percent(chance)}"
+        if flat_for is not None and not decays:
+            words = f"plateaued at {_text(view.best)} for {self._distance(flat_for)}"
+            if out_of_reach:
+                return Decision("pruned", StopReason.PRUNED_PLATEAU, f"{words}; {verdict}", chance, view.best)
+            if self._wrapped_prunes(study, trial):
+                return Decision(
+                    "pruned", StopReason.PRUNED, f"{words}; {self._wrapped_name} ends it", chance, view.best
+                )
+            tail = f"; {verdict}" if math.isfinite(best) and best < view.sign * view.best else "; the best so far"
+            return Decision("converged", StopReason.CONVERGED, words + tail, chance, view.best)
+        if out_of_reach:
+            words = f"hopeless at {_text(view.best)}; {verdict}"
+            return Decision("pruned", StopReason.PRUNED_HOPELESS, words, chance, view.best)
+        if flat_for is not None and self._wrapped_prunes(study, trial):
+            words = f"no progress for {self._distance(flat_for)}; {self._wrapped_name} ends it"
+            return Decision("pruned", StopReason.PRUNED, words, chance, view.best)
+        return Decision("continue", None, f"at {_text(view.best)}; {verdict}", chance, view.best)
+
+    def _towards_target(self, view: _View, complete: Sequence[FrozenTrial], spent: float | None) -> Decision:
+        assert self.target is not None
+        goal, step = view.sign * self.target, float(view.steps[-1])
+        words = f"the target {_text(self.target)}"
+        if view.sign * view.best <= goal:
+            first = float(view.steps[np.argmax(view.values <= goal)])
+            return Decision(
+                "converged", StopReason.TARGET_REACHED, f"reached {words} at {self._distance(first)}", 1.0, view.best
+            )
+        cost, best = (step, _best_step(complete, view.sign, goal)) if spent is None else (spent, _best_cost(complete))
+        if best is None or len(complete) < self.min_finished:
+            return Decision("continue", None, f"at {_text(view.best)} on the way to {words}", best=view.best)
+        what = self._distance(best) if spent is None else _text(best)
+        if cost >= best:
+            reason = f"{words} was missed: {_text(view.best)} after the {what} of the best trial"
+            return Decision("pruned", StopReason.PRUNED_HOPELESS, reason, 0.0, view.best)
+        end = step * best / cost if cost > 0 else math.inf
+        found = plateau.extrapolate(view.steps, view.values, end=end) if math.isfinite(end) else None
+        if found is None or found.status != "ok":
+            return Decision("continue", None, f"at {_text(view.best)} on the way to {words}", best=view.best)
+        chance = found.chance_below(goal)
+        verdict = f"chance of {words} within the {what} of the best trial {_percent(chance)}"
+        if chance < self.threshold:
+            reason = f"hopeless at {_text(view.best)}; {verdict}"
+            return Decision("pruned", StopReason.PRUNED_HOPELESS, reason, chance, view.best)
+        return Decision("continue", None, f"at {_text(view.best)}; {verdict}", chance, view.best)
+
+    def _patience(self, trial: FrozenTrial, view: _View, model: Curves | None) -> float | None:
+        if self.patience is not None:
+            return self.patience
+        if model is None or len(view.steps) < 4:
+            return None
+        return max(0.1 * model.last_step(trial.params.get(self.batch_size)), float(view.steps[-1] - view.steps[-4]))
+
+    def _flat_for(self, view: _View, patience: float | None) -> float | None:
+        """For how long the trial hasn't improved by the rule, or None where it improves or is too young."""
+        if patience is None or view.steps[-1] - view.steps[0] < patience:
+            return None
+        if self.rule == "noise":
+            found = plateau.plateau_test(view.steps, view.values, patience=patience, min_delta=self.min_delta)
+            return found.flat_for if found.is_plateau else None
+        if self.rule == "prechelt_gl":
+            return _flat_by_loss(view, alpha=self.min_delta)
+        if self.rule == "prechelt_up":
+            return patience if _rises(view, patience) else None
+        share = self.min_delta if self.rule == "relative" else 0.0
+        flat_for = view.steps[-1] - _last_record(view, 0.0 if share else self.min_delta, share)
+        return float(flat_for) if flat_for >= patience else None
+
+    def _chance(self, study: optuna.Study, trial: FrozenTrial, view: _View, model: Curves | None, best: float) -> float:
+        """Probability that the trial's final value beats the study's best."""
+        if view.sign * view.best < best:
+            return 1.0
+        if model is None:
+            return math.nan
+        predicted = model.predict([trial]).get(trial.number)
+        if predicted is None:
+            return math.nan
+        belief = _belief(study, trial)
+        if belief is None:
+            return _normal_below(view.sign * predicted.mean, predicted.sd, best)
+        return _combined_chance(predicted, belief, view.sign * best)
+
+    def _is_exempt(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
+        """Whether the trial is an audit, or the one after three prunes in a row at the first possible report."""
+        if self.audit_every and _scattered(trial.number) % self.audit_every == 0:
+            return True
+        earlier = [t for t in trials if t.number < trial.number and t.state.is_finished()][-3:]
+        return len(earlier) == 3 and all(
+            t.state == TrialState.PRUNED and 0 < len(t.intermediate_values) <= self.min_reports for t in earlier
+        )
+
+    def _wrapped_prunes(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        return self.wrapped is not None and self.wrapped.prune(study, trial)
+
+    @property
+    def _wrapped_name(self) -> str:
+        return type(self.wrapped).__name__
+
+    def _distance(self, steps: float) -> str:
+        count = steps / self.unit_size
+        name = self.unit[:-1] if count == 1 and self.unit.endswith("s") else self.unit
+        return f"{count:.3g} {name}" if count < 1e4 else f"{count:.0f} {name}"
+
+
+def conclude(trial: optuna.Trial) -> float | None:
+    """End a trial from within its objective if there is nothing more to learn from it.
+
+        if (value := bsopt.conclude(trial)) is not None:
+            return value
+
+    The reason is stored with the trial, where bsopt's report and dashboard look for it.
+
+    Args:
+        trial: The live trial, after `trial.report`.
+
+    Returns:
+        The trial's best value if it has converged or reached its target, to be returned by the objective; None
+        if it goes on. In a study for the time to a target, return that time instead.
+
+    Raises:
+        optuna.TrialPruned: The trial is out of reach of the best, or diverged.
+    """
+    study = trial.study
+    if not isinstance(study.pruner, PlateauPruner):
+        if trial.should_prune():
+            raise optuna.TrialPruned(f"{type(study.pruner).__name__} ended the trial")
+        return None
+    frozen = study.get_trials(deepcopy=False)[trial.number]
+    decision = study.pruner.decide(study, frozen)
+    if not decision.is_stop:
+        return None
+    record = read_record(study, frozen)
+    write_record(trial, replace(record, stop_reason=decision.kind, message=decision.reason, value=decision.best))
+    if decision.action == "pruned":
+        raise optuna.TrialPruned(decision.reason)
+    return decision.best
+
+
+class _Belief(Protocol):
+    """What the sampler believes of the value at a point, in its standardised units, lower better."""
+
+    @property
+    def mean(self) -> float: ...
+    @property
+    def sd(self) -> float: ...
+    def squash(self, values: ArrayLike) -> NDArray[np.float64]: ...
+
+
+@runtime_checkable
+class _Believer(Protocol):
+    def belief(self, study: optuna.Study, params: dict[str, Any]) -> _Belief | None: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _View:
+    """A trial's finite reports by increasing step, lower better.
+
+    Attributes:
+        best: Best value so far in the study's own direction.
+        latest: The last two reports, finite or not.
+        scale: Largest distance between two values before the latest two.
+    """
+
+    sign: float
+    steps: NDArray[np.float64]
+    values: NDArray[np.float64]
+    best: float
+    latest: tuple[float, ...]
+    scale: float
+
+    @classmethod
+    def of(cls, study: optuna.Study, trial: FrozenTrial) -> _View:
+        sign = -1.0 if study.directions[0] == StudyDirection.MAXIMIZE else 1.0
+        pairs = np.array(sorted(trial.intermediate_values.items()), dtype=float).reshape(-1, 2)
+        latest = tuple(float(value) for value in sign * pairs[-2:, 1])
+        pairs = pairs[np.isfinite(pairs[:, 1])]
+        steps, values = pairs[:, 0], sign * pairs[:, 1]
+        best = float(sign * values.min()) if len(values) else math.nan
+        scale = float(np.ptp(values[:-2])) or abs(float(values[0])) if len(values) > 2 else math.inf
+        return cls(sign, steps, values, best, latest, scale)
+
+
+def _belief(study: optuna.Study, trial: FrozenTrial) -> _Belief | None:
+    sampler = study.sampler
+    return sampler.belief(study, trial.params) if isinstance(sampler, _Believer) else None
+
+
+def _combined_chance(predicted: PredictedFinal, belief: _Belief, best: float) -> float:
+    """Chance of beating the best under the product of two normals, the curve's and the sampler's."""
+    low, mean, high, goal = belief.squash(
+        [predicted.mean - predicted.sd, predicted.mean, predicted.mean + predicted.sd, best]
+    )
+    curve_sd = max(0.5 * abs(float(high - low)), 1e-6)
+    belief_sd = max(_BELIEF_WIDENING * belief.sd, 1e-6)
+    weights = np.array([curve_sd**-2, belief_sd**-2])
+    centre = float(weights @ np.array([float(mean), belief.mean]) / weights.sum())
+    return _normal_below(centre, float(weights.sum() ** -0.5), float(goal))
+
+
+def _normal_below(mean: float, sd: float, value: float) -> float:
+    if math.isinf(value):
+        return 1.0 if value > 0 else 0.0
+    return float(ndtr((value - mean) / sd)) if sd > 0 else float(mean < value)
+
+
+def _best_step(complete: Sequence[FrozenTrial], sign: float, goal: float) -> float | None:
+    """The earliest step at which a finished trial had reached the goal."""
+    reached = [step for t in complete for step, value in t.intermediate_values.items() if sign * value <= goal]
+    return float(min(reached)) if reached else None
+
+
+def _best_cost(complete: Sequence[FrozenTrial]) -> float | None:
+    costs = [t.values[0] for t in complete if t.values and math.isfinite(t.values[0])]
+    return min(costs, default=None)
+
+
+def _last_record(view: _View, min_delta: float, share: float) -> float:
+    """The step of the last value that beat the reference by min_delta and by a share of the reference's size."""
+    reference, step = math.inf, float(view.steps[0])
+    for at, value in zip(view.steps, view.values, strict=True):
+        margin = min_delta + (share * abs(reference) if math.isfinite(reference) else 0.0)
+        if value + margin < reference:
+            reference, step = float(value), float(at)
+    return step
+
+
+def _flat_by_loss(view: _View, *, alpha: float) -> float | None:
+    if view.values.min() <= 0.0:
+        raise ConfigError(
+            'rule="prechelt_gl" needs positive values to minimise; report 1 - accuracy, or use another rule.'
+        )
+    if plateau.generalization_loss(view.values)[-1] <= alpha:
+        return None
+    return float(view.steps[-1] - view.steps[np.argmin(view.values)])
+
+
+def _rises(view: _View, patience: float) -> bool:
+    """Whether the value rose over each third of the last `patience`, at the reports nearest to the strips' ends."""
+    ends = view.steps[-1] - patience * np.arange(_STRIPS + 1)[::-1] / _STRIPS
+    at = np.abs(view.steps[:, None] - ends).argmin(axis=0)
+    return bool(np.all(np.diff(at) > 0)) and plateau.successive_rises(view.values[at], strip=1) >= _STRIPS
+
+
+def _scattered(number: int) -> int:
+    """A fixed scramble of a trial number, so that audits don't beat in step with a sampler (Knuth 1998, 6.4)."""
+    return (number * 2654435761 % 2**32) >> 16
+
+
+def _require(condition: bool, name: str, value: object, allowed: str) -> None:
+    if not condition:
+        raise ConfigError(f"{name} must be {allowed}, got {value!r}.")
+
+
+def _text(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def _percent(chance: float) -> str:
+    if math.isnan(chance):
+        return "unknown"
+    return f"{100 * chance:.0f} %" if chance >= 0.01 else "below 1 %"
