@@ -1,0 +1,437 @@
+"""A trial is a process group of its own: ranks from a fork server, one tick channel, nothing left behind.
+
+The parent owns the study and never touches a GPU. Ranks are forked from a server that has imported torch and
+Lightning, so a start costs a fraction of a second; each leaves the parent's session (a Ctrl-C must not reach
+it), writes its output to the trial's log, and ends when the parent is gone (the lifeline).
+
+    Linux: fork server.   macOS: spawn.   Windows, and `isolation: none`: in this process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from bsopt import errors
+from bsopt.errors import BsoptError
+from bsopt.records import StopReason, Tick, TrialRecord
+from bsopt.training.spec import Answer, Channel, TrialSpec
+
+__all__ = ["Crash", "Launcher", "Supervision", "has_processes", "run_here"]
+
+_PRELOAD = ["bsopt.training.preload"]
+_POLL_SECONDS = 0.5
+_LAST_WORDS_SECONDS = 2.0
+_LOG_LINES = 15
+
+
+class Crash(Exception):  # noqa: N818  (an event of the trial, not a mistake of the caller)
+    """A trial ended without a record.
+
+    Attributes:
+        reason: failed, out_of_memory or interrupted.
+        message: Why, in a sentence.
+        log_tail: The last lines of the trial's log.
+    """
+
+    def __init__(self, reason: StopReason, message: str, *, log_tail: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.log_tail = log_tail
+
+
+@dataclass(frozen=True, slots=True)
+class Supervision:
+    """How a trial is watched.
+
+    Attributes:
+        on_tick: Receives each tick, returns whether to go on.
+        is_cancelled: Whether the trial should be ended now.
+        on_idle: Called about twice a second while the trial runs.
+        stall_seconds: Longest time without a sign of life from rank 0.
+    """
+
+    on_tick: Callable[[Tick], Answer]
+    is_cancelled: Callable[[], bool]
+    on_idle: Callable[[], None] = lambda: None
+    stall_seconds: float = 1800.0
+
+
+def has_processes() -> bool:
+    """Whether this platform runs trials in processes of their own."""
+    return hasattr(os, "fork") and sys.platform != "win32"
+
+
+def run_here(spec: TrialSpec, supervision: Supervision) -> TrialRecord:
+    """Run a one-rank trial in this process, for tiny models and debugging.
+
+    Raises:
+        Crash: The trial failed.
+        BsoptError: The user's code or settings are wrong.
+    """
+    from bsopt.training.trainer import run_trial
+
+    class _Direct:
+        def tick(self, tick: Tick) -> Answer:
+            return supervision.on_tick(tick)
+
+        def is_cancelled(self) -> bool:
+            supervision.on_idle()
+            return supervision.is_cancelled()
+
+    try:
+        return run_trial(spec, _Direct())
+    except BsoptError:
+        raise
+    except SystemExit as error:
+        raise Crash(StopReason.INTERRUPTED, "the training was interrupted") from error
+    except Exception as error:
+        raise Crash(StopReason.FAILED, _describe(error)) from error
+
+
+class Launcher:
+    """Starts trials in processes of their own; safe to use from several threads.
+
+    Args:
+        keep_main: Whether children may see this process's `__main__` (the task lives there).
+    """
+
+    def __init__(self, *, keep_main: bool = False) -> None:
+        method = "forkserver" if sys.platform.startswith("linux") else "spawn"
+        self._context: Any = multiprocessing.get_context(method)
+        self._keep_main = keep_main
+        if method == "forkserver":
+            self._context.set_forkserver_preload(_PRELOAD)
+
+    def run(self, spec: TrialSpec, supervision: Supervision, *, devices: Sequence[int] | None = None) -> TrialRecord:
+        """Train a trial on `spec.plan.num_devices` ranks of this host and return its record.
+
+        Args:
+            spec: What to train.
+            supervision: How it is watched.
+            devices: Indices of the GPUs it may use; None for all.
+
+        Raises:
+            Crash: It failed, died or was cancelled.
+            BsoptError: The user's code or settings are wrong.
+        """
+        result = self.call("bsopt.training.trainer:run_trial", spec, supervision, devices=devices)
+        assert isinstance(result, TrialRecord)
+        return result
+
+    def call(
+        self, function: str, spec: TrialSpec, supervision: Supervision, *, devices: Sequence[int] | None = None
+    ) -> Any:
+        """Call `module:function(spec, channel)` on every rank and return rank 0's result.
+
+        Raises:
+            Crash: A rank failed, died or was cancelled.
+            BsoptError: The user's code or settings are wrong.
+        """
+        Path(spec.folder).mkdir(parents=True, exist_ok=True)
+        log = Path(spec.folder) / "log.txt"
+        environments = _environments(spec, devices)
+        ranks = [self._start(function, spec, rank, env, str(log)) for rank, env in enumerate(environments)]
+        try:
+            return _Watch(ranks, supervision, log).result()
+        finally:
+            for rank in ranks:
+                rank.end()
+
+    def _start(self, function: str, spec: TrialSpec, rank: int, env: dict[str, str], log: str) -> _Rank:
+        ours, theirs = self._context.Pipe()
+        lifeline, anchor = self._context.Pipe(duplex=False)
+        process = self._context.Process(
+            target=_rank_main,
+            args=(function, spec, rank, env, list(sys.path), theirs, lifeline, log),
+            name=f"trial-{spec.number}-rank-{rank}",
+            daemon=False,
+        )
+        with _START_LOCK, contextlib.nullcontext() if self._keep_main else _hidden_main():
+            process.start()
+        theirs.close()
+        lifeline.close()
+        return _Rank(rank, process, ours, anchor)
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    kind: str  # "tick", "done" or "error"
+    value: Any = None
+    error: str = ""  # class name
+    text: str = ""
+
+
+class _Rank:
+    """A rank's process as the parent sees it."""
+
+    def __init__(self, number: int, process: Any, line: Connection, anchor: Connection) -> None:
+        self.number = number
+        self.process = process
+        self.line = line
+        self._anchor = anchor
+
+    def end(self) -> None:
+        """Make sure that nothing of the rank is left."""
+        pid = self.process.pid
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)  # its DataLoader workers too
+            if self.process.is_alive():
+                self.process.kill()
+        self.process.join(10)
+        self.line.close()
+        self._anchor.close()
+        with contextlib.suppress(ValueError):
+            self.process.close()
+
+
+class _Watch:
+    """Listens to a trial's ranks until rank 0 has a result or one of them fails."""
+
+    def __init__(self, ranks: list[_Rank], supervision: Supervision, log: Path) -> None:
+        self._ranks = ranks
+        self._supervision = supervision
+        self._log = log
+        self._failures: dict[int, _Message] = {}
+
+    def result(self) -> Any:
+        alive_at = time.monotonic()
+        lines = {rank.line: rank for rank in self._ranks}
+        sentinels = {rank.process.sentinel: rank for rank in self._ranks}
+        while True:
+            ready = wait([*lines, *sentinels], timeout=_POLL_SECONDS)
+            if self._supervision.is_cancelled():
+                raise Crash(StopReason.INTERRUPTED, "interrupted")
+            self._supervision.on_idle()
+            for line in [item for item in ready if item in lines]:
+                rank = lines[line]
+                message = _receive(rank.line)
+                if message is None:
+                    lines.pop(line)
+                    continue
+                alive_at = time.monotonic()
+                if message.kind == "tick":
+                    rank.line.send(self._supervision.on_tick(message.value))
+                    alive_at = time.monotonic()
+                elif message.kind == "done" and rank.number == 0:
+                    rank.process.join(10)  # let it close its loaders and loggers
+                    return message.value
+                elif message.kind == "error":
+                    self._failures[rank.number] = message
+            for sentinel in [item for item in ready if item in sentinels]:
+                rank = sentinels[sentinel]
+                if rank.line.poll():
+                    continue  # its last words come first
+                if rank.process.exitcode == 0 and rank.number != 0:
+                    sentinels.pop(sentinel)
+                    continue
+                self._fail()
+            if self._failures:
+                self._fail()
+            if time.monotonic() - alive_at > self._supervision.stall_seconds:
+                raise self._crash(
+                    StopReason.FAILED,
+                    f"no tick for {self._supervision.stall_seconds:g} s (limits.stall_timeout): "
+                    "it hangs, or validate_every is too long",
+                )
+
+    def _fail(self) -> None:
+        """Collect every rank's last words and exit code, and raise the failure that came first in cause."""
+        until = time.monotonic() + _LAST_WORDS_SECONDS
+        for rank in self._ranks:
+            rank.process.join(max(0.0, until - time.monotonic()))
+            while rank.line.poll() and (message := _receive(rank.line)) is not None:
+                if message.kind == "error":
+                    self._failures.setdefault(rank.number, message)
+        for rank in self._ranks:
+            code = rank.process.exitcode
+            if code is not None and code < 0 and rank.number not in self._failures:
+                raise self._killed(rank, -code)
+        own = [m for m in self._failures.values() if not _is_echo(m.text)] or list(self._failures.values())
+        if own:
+            message = own[0]
+            kind = getattr(errors, message.error, None)
+            if isinstance(kind, type) and issubclass(kind, BsoptError):
+                raise kind(message.text)
+            raise self._crash(StopReason.FAILED, message.text)
+        dead = next((rank for rank in self._ranks if rank.process.exitcode is not None), self._ranks[0])
+        code = dead.process.exitcode
+        raise self._crash(StopReason.FAILED, f"{self._name(dead)} exited with code {code} before the trial was over")
+
+    def _killed(self, rank: _Rank, number: int) -> Crash:
+        if number == signal.SIGKILL:
+            return self._crash(
+                StopReason.OUT_OF_MEMORY, f"{self._name(rank)} was killed, as the system does when memory runs out"
+            )
+        name = signal.Signals(number).name
+        what = {"SIGSEGV": "a segmentation fault", "SIGABRT": "an abort", "SIGBUS": "a bus error"}.get(name, name)
+        return self._crash(StopReason.FAILED, f"{self._name(rank)} died of {what}")
+
+    def _name(self, rank: _Rank) -> str:
+        return "the training process" if len(self._ranks) == 1 else f"rank {rank.number}"
+
+    def _crash(self, reason: StopReason, message: str) -> Crash:
+        return Crash(reason, message, log_tail=log_tail(self._log))
+
+
+def log_tail(path: Path, lines: int = _LOG_LINES) -> str:
+    """Return the last lines of a log; empty where there is none."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return "\n".join(text.splitlines()[-lines:])
+
+
+_START_LOCK = threading.Lock()
+
+
+@contextlib.contextmanager
+def _hidden_main() -> Iterator[None]:
+    """Keep a child from importing the parent's `__main__` again."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _environments(spec: TrialSpec, devices: Sequence[int] | None) -> list[dict[str, str]]:
+    """One whole environment for each rank of this host."""
+    base = dict(os.environ)
+    base["PL_GLOBAL_SEED"] = str(spec.seeds.data)  # the seed of the DistributedSampler that Lightning injects
+    if devices is not None:
+        base["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, devices))
+    world = spec.plan.num_devices
+    if world == 1:
+        return [base]
+    port = _free_port()
+    return [
+        {
+            **base,
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": str(world),
+            "LOCAL_WORLD_SIZE": str(world),
+            "GROUP_RANK": "0",
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            "TORCHELASTIC_RUN_ID": f"bsopt-{os.getpid()}-{spec.number}",
+        }
+        for rank in range(world)
+    ]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _receive(line: Connection) -> _Message | None:
+    try:
+        message: _Message = line.recv()
+    except (EOFError, OSError):
+        return None
+    return message
+
+
+def _is_echo(text: str) -> bool:
+    """Whether an error only says that another rank is gone."""
+    signs = ("Connection closed by peer", "Connection reset by peer", "gloo", "NCCL", "ProcessGroup", "Broken pipe")
+    return any(sign in text for sign in signs)
+
+
+def _describe(error: BaseException) -> str:
+    """One line: the error and the user's line that raised it."""
+    text = (str(error).strip().splitlines() or [""])[0]
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
+    own = [f for f in frames if f"bsopt{os.sep}training" not in f.filename]
+    place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+    return f"{type(error).__name__}: {text}{place}" if text else f"{type(error).__name__}{place}"
+
+
+# What follows runs in the child.
+
+
+class _Line:
+    """Rank 0's side of the channel."""
+
+    def __init__(self, line: Connection) -> None:
+        self._line = line
+
+    def tick(self, tick: Tick) -> Answer:
+        self._line.send(_Message("tick", tick))
+        answer: Answer = self._line.recv()
+        return answer
+
+    def is_cancelled(self) -> bool:
+        return False  # the parent ends the process group instead
+
+
+def _rank_main(
+    function: str,
+    spec: TrialSpec,
+    rank: int,
+    environment: Mapping[str, str],
+    path: list[str],
+    line: Connection,
+    lifeline: Connection,
+    log: str,
+) -> None:
+    with contextlib.suppress(PermissionError):
+        os.setsid()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.path[:] = path
+    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    os.close(target)
+    threading.Thread(target=_end_with_parent, args=(lifeline,), daemon=True).start()
+    channel: Channel = _Line(line)
+    try:
+        module, _, name = function.partition(":")
+        result = getattr(importlib.import_module(module), name)(spec, channel)
+        message = _Message("done", result) if rank == 0 else None
+    except BsoptError as error:
+        traceback.print_exc()
+        message = _Message("error", error=type(error).__name__, text=str(error))
+    except BaseException as error:  # noqa: BLE001  (whatever it is, the parent must know before this process ends)
+        traceback.print_exc()
+        message = _Message("error", error=type(error).__name__, text=_describe(error))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if message is not None:
+        with contextlib.suppress(OSError):
+            line.send(message)
+    if message is not None and message.kind == "error":
+        os._exit(1)  # peers may wait in a collective: no clean-up that could wait for them
+
+
+def _end_with_parent(lifeline: Connection) -> None:
+    """End this rank and its workers when the parent is gone, however it went."""
+    with contextlib.suppress(EOFError, OSError):
+        lifeline.recv()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(os.getpgid(0), signal.SIGKILL)
+    os._exit(1)

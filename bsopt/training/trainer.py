@@ -1,0 +1,520 @@
+"""One trial, trained: plan + learning rate + budget -> TrialRecord."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import math
+import os
+import random
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bsopt.callbacks.base import Callback
+from bsopt.errors import TaskError
+from bsopt.records import StopReason, Tick, TrialRecord
+from bsopt.training import injection
+from bsopt.training.clock import NEVER, Schedule, TickClock, missing_metric, num_samples_of
+from bsopt.training.spec import Answer, Channel, TaskDescription, TaskSpec, TrialSpec
+from bsopt.training.task import Task, build_task, instantiate
+
+__all__ = ["BEST_CHECKPOINT", "describe_task", "is_out_of_memory", "run_trial"]
+
+BEST_CHECKPOINT = "best.ckpt"
+
+
+def run_trial(spec: TrialSpec, channel: Channel, *, clock: Callable[[], float] = time.monotonic) -> TrialRecord:
+    """Train one trial in this process (one rank of it) and return what it measured.
+
+    Out of memory, divergence, the target, a timeout and the study's answers are stop reasons of the record.
+
+    Args:
+        spec: What to train.
+        channel: Where ticks go; only rank 0's is used.
+        clock: Monotonic seconds.
+
+    Raises:
+        BsoptError: The user's code or settings are wrong.
+    """
+    started = time.time()
+    base_memory = _memory_bytes(None)
+    quiet_lightning()
+    run: _Run | None = None
+    trainer: Any = None
+    try:
+        seed_everything(spec.seeds.weights, spec.num_threads)
+        task = build_task(spec.task, lr=spec.lr, plan=spec.plan, init_args=spec.init_args)
+        run = _Run(spec, channel, clock)
+        trainer = _make_trainer(spec, task, run)
+        if _is_data_module(task.data):
+            trainer.fit(task.module, datamodule=task.data)
+        else:
+            trainer.fit(task.module, task.data)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        run = run or _Run(spec, channel, clock)
+        message = f"out of memory with {spec.plan.micro_batch_size} samples a pass: {_first_line(error)}"
+        run.answer = Answer(stop=True, reason=StopReason.OUT_OF_MEMORY, message=message)
+    return _record(spec, run, trainer, started=started, base_memory=base_memory)
+
+
+def describe_task(task_spec: TaskSpec, spec: TrialSpec) -> TaskDescription:
+    """Build the task as a trial would and tell what it is, without training.
+
+    Raises:
+        BsoptError: It can't be built.
+    """
+    import torch
+
+    quiet_lightning()
+    seed_everything(spec.seeds.weights, spec.num_threads)
+    task = build_task(task_spec, lr=spec.lr, plan=spec.plan, init_args=spec.init_args)
+    trainer = _make_trainer(spec, task, None)
+    loader, length = _first_loader(task)
+    optimizers = _optimizers(task.module, trainer)
+    accelerator = trainer.accelerator
+    is_cuda = type(accelerator).__name__ == "CUDAAccelerator"
+    properties = torch.cuda.get_device_properties(0) if is_cuda else None
+    versions = {name: importlib.import_module(name).__version__ for name in ("torch", task.package)}
+    return TaskDescription(
+        num_train_samples=num_samples_of(loader),
+        num_train_batches=length,
+        drop_last=bool(getattr(loader, "drop_last", False)),
+        package=task.package,
+        module=type(task.module).__qualname__,
+        data=type(task.data).__qualname__,
+        num_parameters=sum(p.numel() for p in task.module.parameters() if p.requires_grad),
+        has_batch_norm=any("BatchNorm" in type(m).__name__ for m in task.module.modules()),
+        is_automatic=bool(task.module.automatic_optimization),
+        has_epoch_plateau_scheduler=optimizers[1],
+        optimizer=optimizers[0],
+        num_devices=trainer.num_devices,
+        device=properties.name if properties is not None else _device_name(trainer),
+        device_memory_bytes=properties.total_memory if properties is not None else None,
+        versions=versions,
+    )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on a GPU or on the host."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(
+        phrase in text
+        for phrase in (
+            "out of memory",
+            "can't allocate memory",
+            "cublas_status_alloc_failed",
+            "cudnn_status_alloc_failed",
+        )
+    )
+
+
+def seed_everything(seed: int, num_threads: int | None = None) -> None:
+    """Seed Python, numpy and torch; initial weights are drawn from here."""
+    import numpy as np
+    import torch
+
+    if num_threads is not None:
+        torch.set_num_threads(num_threads)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    if torch.cuda.is_available():
+        torch.cuda.manual_seed_all(seed)
+
+
+def quiet_lightning() -> None:
+    """Keep Lightning's banners and hints out of the trial's log; errors and warnings of user code stay."""
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for pattern in (
+        r".*does not have many workers.*",
+        r".*[Tt]he number of training batches.*is smaller than the logging interval.*",
+        r".*Starting from v1\.9.*tensorboardX.*",
+        r".*Checkpoint directory .* exists and is not empty.*",
+        r".*You defined a `validation_step` but have no `val_dataloader`.*",
+        r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
+    ):
+        warnings.filterwarnings("ignore", message=pattern)
+
+
+class _Run:
+    """What happens during one trial: ticks, answers, the best value."""
+
+    def __init__(self, spec: TrialSpec, channel: Channel, clock: Callable[[], float]) -> None:
+        self.spec = spec
+        self.answer = Answer()
+        self.ticks: list[Tick] = []
+        self.best: Tick | None = None
+        self.guard = _Guard(spec)
+        self.measures = _measures(spec.measure)
+        self._channel = channel
+        self._now = clock
+        self._sign = 1.0 if spec.direction == "minimize" else -1.0
+        self.clock = TickClock(
+            self._schedule,
+            plan=spec.plan,
+            monitor=spec.monitor,
+            on_tick=self._on_tick,
+            is_over=self._is_over,
+            clock=clock,
+        )
+
+    def callbacks(self) -> list[Any]:
+        return [self.guard, *self.measures.values(), self.clock]
+
+    def _schedule(self, num_train_samples: int | None) -> Schedule:
+        budget = self.spec.budget
+        return Schedule.of(budget.tick_every, budget.length, num_train_samples=num_train_samples)
+
+    def _on_tick(self, trainer: Any, tick: Tick) -> bool:
+        self.ticks.append(tick)
+        is_better = math.isfinite(tick.value) and (
+            self.best is None or self._sign * tick.value < self._sign * self.best.value
+        )
+        if is_better:
+            self.best = tick
+        if is_better and self.spec.checkpoint:
+            trainer.save_checkpoint(str(Path(self.spec.folder) / BEST_CHECKPOINT))
+        # Rank 0 asks the study; every rank does what it was told.
+        answer = self._ask(tick) if trainer.is_global_zero else Answer()
+        self.answer = trainer.strategy.broadcast(answer) if self.spec.plan.world_size > 1 else answer
+        return self.answer.stop
+
+    def _ask(self, tick: Tick) -> Answer:
+        told = self._channel.tick(tick)
+        if not math.isfinite(tick.value):
+            message = f"{self.spec.monitor} became {tick.value} after {tick.epoch:.3g} epochs"
+            return Answer(stop=True, reason=StopReason.DIVERGED, message=message)
+        target = self.spec.target
+        if target is not None and self._sign * tick.value <= self._sign * target:
+            message = f"{self.spec.monitor} reached {tick.value:.5g} (target {target:g}) after {tick.epoch:.3g} epochs"
+            return Answer(stop=True, reason=StopReason.TARGET_REACHED, message=message)
+        return told
+
+    def _is_over(self, trainer: Any) -> bool:
+        answer = self.answer
+        limit = self.spec.budget.seconds
+        if not answer.stop and trainer.is_global_zero:
+            if self._channel.is_cancelled():
+                answer = Answer(stop=True, reason=StopReason.INTERRUPTED, message="interrupted")
+            elif limit is not None and self.clock.seconds_since_start() >= limit:
+                answer = Answer(stop=True, reason=StopReason.TIMEOUT, message=f"its {limit:g} s were over")
+        if self.spec.plan.world_size > 1 and (limit is not None):
+            answer = trainer.strategy.broadcast(answer)
+        self.answer = answer
+        return answer.stop
+
+
+class _Guard(Callback):
+    """Checks injection at train start, rescales short accumulation windows, and times and counts training."""
+
+    def __init__(self, spec: TrialSpec) -> None:
+        super().__init__()
+        self._spec = spec
+        self._in_window = 0
+        self._epoch_began = 0.0
+        self._began = 0.0
+        self._validating = 0.0
+        self.epoch_seconds: list[float] = []
+        self.batch_seconds = 0.0
+        self.num_timed = 0
+        self.num_batches = 0
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        """Continue with the trial's own random numbers: data order and dropout, different on every rank."""
+        _seed_data(self._spec.seeds.data + trainer.global_rank)
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Check that what was asked for is in use."""
+        spec = self._spec
+        if spec.plan.accumulate_grad_batches > 1 and not pl_module.automatic_optimization:
+            raise TaskError(
+                f"batch size {spec.batch_size} needs gradient accumulation ({spec.plan}), but the module optimizes by "
+                "hand (automatic_optimization = False), where Lightning can't accumulate. Lower "
+                "search.batch_size.high or raise limits.max_micro_batch_size."
+            )
+        if spec.task.verify:
+            injection.verify(trainer, lr=spec.lr, plan=spec.plan, batch_size_is=spec.task.batch_size_is)
+        _correct_max_steps(trainer, spec)
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        """Start the epoch's clock."""
+        self._in_window = 0
+        self._validating = 0.0
+        self._epoch_began = time.monotonic()
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Count the micro-batches of the accumulation window."""
+        self._in_window += 1
+        self._began = time.monotonic()
+
+    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        """Make the gradient of a short window at an epoch's end a mean over its micro-batches.
+
+        Lightning divides each loss by the full window; with k of a micro-batches the sum is a/k too small.
+        The hook comes before clipping.
+        """
+        full = self._spec.plan.accumulate_grad_batches
+        if full > 1 and 0 < self._in_window < full and pl_module.automatic_optimization:
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    if parameter.grad is not None:
+                        parameter.grad.mul_(full / self._in_window)
+        self._in_window = 0
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Time the batch; the first three are warm-up."""
+        self.num_batches += 1
+        if self.num_batches > 3:
+            self.batch_seconds += time.monotonic() - self._began
+            self.num_timed += 1
+
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        """Leave validation out of the epoch's time."""
+        self._validation_began = time.monotonic()
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        """Leave validation out of the epoch's time."""
+        self._validating += time.monotonic() - self._validation_began
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Keep the epoch's training time if it was a whole one."""
+        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            self.epoch_seconds.append(time.monotonic() - self._epoch_began - self._validating)
+
+
+def _make_trainer(spec: TrialSpec, task: Task, run: _Run | None) -> Any:
+    trainer_class = importlib.import_module(task.package).Trainer
+    arguments = trainer_arguments(spec)
+    user = instantiate({key: arguments.pop(key) for key in ("callbacks", "logger") if key in arguments})
+    callbacks = user.get("callbacks") or []
+    callbacks = list(callbacks) if isinstance(callbacks, list) else [callbacks]
+    try:
+        return trainer_class(
+            **arguments,
+            logger=user.get("logger", False),
+            callbacks=[*callbacks, *(run.callbacks() if run is not None else [])],
+        )
+    except TypeError as error:
+        raise TaskError(f"the Trainer refuses its arguments (trainer: in the study file): {error}") from error
+
+
+def trainer_arguments(spec: TrialSpec) -> dict[str, Any]:
+    """Return the Trainer's arguments: the user's, and those that are bsopt's to set."""
+    length = spec.budget.length
+    max_epochs, max_steps = -1, -1
+    if length is not None and length.unit == "epochs":
+        max_epochs = math.ceil(length.value - 1e-9)
+    if spec.max_steps is not None:
+        max_steps = spec.max_steps
+    defaults: dict[str, Any] = {
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": False,
+        "num_sanity_val_steps": 0,
+        "log_every_n_steps": 50,
+    }
+    world = spec.plan.world_size
+    fixed: dict[str, Any] = {
+        "max_epochs": max_epochs,
+        "max_steps": max_steps,
+        "accumulate_grad_batches": spec.plan.accumulate_grad_batches,
+        "check_val_every_n_epoch": None,
+        "val_check_interval": NEVER,
+        "devices": spec.plan.num_devices,
+        "num_nodes": spec.plan.num_nodes,
+        "default_root_dir": spec.folder,
+    }
+    if world > 1:
+        defaults["strategy"] = "ddp"
+    return {**defaults, **spec.trainer, **fixed}
+
+
+def _record(spec: TrialSpec, run: _Run, trainer: Any, *, started: float, base_memory: int) -> TrialRecord:
+    clock, guard, best = run.clock, run.guard, run.best
+    answer = run.answer
+    if answer.reason is None and not run.ticks:
+        logged = dict.fromkeys(getattr(trainer, "callback_metrics", {}), 0.0)
+        raise TaskError(
+            f"the trial ended without a single validation, so {spec.monitor!r} was never measured. "
+            + (missing_metric(spec.monitor, logged) if not logged else "Is there a val_dataloader?")
+        )
+    if answer.reason is None:
+        epochs = run.ticks[-1].epoch
+        answer = Answer(stop=True, reason=StopReason.COMPLETED, message=f"trained for all of its {epochs:g} epochs")
+    seconds_per_batch = guard.batch_seconds / guard.num_timed if guard.num_timed else None
+    per_step = spec.plan.accumulate_grad_batches
+    in_training = clock.training_seconds if trainer is not None and clock.has_started else None
+    exact = _exact_samples(spec, clock, trainer, guard.num_batches)
+    return TrialRecord(
+        number=spec.number,
+        outcome=(answer.reason or StopReason.COMPLETED).outcome,
+        batch_size=spec.batch_size,
+        lr=spec.lr,
+        params=dict(spec.params),
+        stop_reason=answer.reason,
+        message=answer.message,
+        value=best.value if best is not None else None,
+        best_tick=best.index if best is not None else None,
+        ticks=tuple(run.ticks),
+        plan=spec.plan,
+        seed=spec.seeds.data,
+        num_train_samples=clock.num_samples,
+        num_steps=int(trainer.global_step) if trainer is not None else None,
+        samples_exact=exact,
+        seconds=clock.seconds_since_start() if clock.has_started else None,
+        seconds_per_epoch=_median(guard.epoch_seconds),
+        seconds_per_step=seconds_per_batch * per_step if seconds_per_batch is not None else None,
+        samples_per_second=exact / in_training if exact and in_training else None,
+        peak_memory_bytes=max(0, _memory_bytes(trainer) - (base_memory if not _uses_cuda(trainer) else 0)),
+        device=_device_name(trainer) if trainer is not None else None,
+        precision=str(trainer.precision) if trainer is not None else None,
+        started=started,
+        warnings=tuple(_warnings(spec, exact, clock, trainer)),
+        measurements={name: _measured(callback) for name, callback in run.measures.items()},
+    )
+
+
+def _correct_max_steps(trainer: Any, spec: TrialSpec) -> None:
+    """Let the clock end the trial: an estimate of max_steps that is too low must not."""
+    length = spec.budget.length
+    if spec.max_steps is not None and length is not None and length.unit != "steps":
+        trainer.fit_loop.epoch_loop.max_steps = -1
+
+
+def _seed_data(seed: int) -> None:
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    if torch.cuda.is_available():
+        torch.cuda.manual_seed(seed)
+
+
+def _measures(names: tuple[str, ...]) -> dict[str, Any]:
+    import bsopt.callbacks as callbacks
+
+    makers: dict[str, str] = {
+        "throughput": "ThroughputMonitor",
+        "noise_scale": "GradientNoiseScale",
+        "weight_distance": "WeightDistance",
+        "update_norms": "UpdateNorms",
+    }
+    return {makers[name]: getattr(callbacks, makers[name])() for name in names}
+
+
+def _measured(callback: Any) -> Mapping[str, Any] | None:
+    value = callback.estimate if hasattr(callback, "estimate") else callback.summary
+    return value.as_dict() if value is not None else None
+
+
+def _exact_samples(spec: TrialSpec, clock: TickClock, trainer: Any, num_batches: int) -> int | None:
+    """Samples that really went through the model; ragged ends and `drop_last` counted."""
+    if trainer is None or not clock.has_started:
+        return None
+    per_batch = spec.plan.micro_batch_size * spec.plan.world_size
+    per_epoch = trainer.num_training_batches
+    if not math.isfinite(per_epoch) or clock.num_samples is None or per_epoch < 1:
+        return num_batches * per_batch
+    whole = min(clock.num_samples, int(per_epoch) * per_batch)
+    epochs, rest = divmod(num_batches, int(per_epoch))
+    return epochs * whole + min(rest * per_batch, whole)
+
+
+def _warnings(spec: TrialSpec, exact: int | None, clock: TickClock, trainer: Any) -> list[str]:
+    found = []
+    per_epoch = getattr(trainer, "num_training_batches", math.inf) if trainer is not None else math.inf
+    if clock.has_started and clock.num_samples and math.isfinite(per_epoch):
+        used = int(per_epoch) * spec.plan.micro_batch_size * spec.plan.world_size
+        lost = 1 - used / clock.num_samples
+        if lost > 0.05:
+            found.append(f"drop_last leaves out {lost:.0%} of the training set at batch size {spec.batch_size}")
+    return found
+
+
+def _first_loader(task: Task) -> tuple[Any, int | None]:
+    source = task.data if task.data is not None else task.module
+    if _is_data_module(source):
+        source.prepare_data()
+        source.setup("fit")
+    loader = source.train_dataloader() if hasattr(source, "train_dataloader") else source
+    try:
+        return loader, len(loader)
+    except TypeError:
+        return loader, None
+
+
+def _optimizers(module: Any, trainer: Any) -> tuple[str | None, bool]:
+    """Name of the optimizer and whether an epoch-interval ReduceLROnPlateau is there; (None, False) if unknown."""
+    module.trainer = trainer
+    try:
+        configured = module.configure_optimizers()
+    except Exception:  # noqa: BLE001  (it may need a running fit; training itself will tell what is wrong)
+        return None, False
+    finally:
+        module.trainer = None
+    text = repr(type(configured))
+    optimizer: Any = configured
+    schedulers: Any = []
+    if isinstance(configured, dict):
+        optimizer, schedulers = configured.get("optimizer"), [configured.get("lr_scheduler")]
+    elif isinstance(configured, (tuple, list)) and configured:
+        first = configured[0]
+        optimizer = first[0] if isinstance(first, (tuple, list)) and first else first
+        schedulers = configured[1] if len(configured) > 1 and isinstance(configured[1], (tuple, list)) else []
+    plateau = any(_is_epoch_plateau(s) for s in schedulers)
+    return (type(optimizer).__name__ if optimizer is not None else text), plateau
+
+
+def _is_epoch_plateau(scheduler: Any) -> bool:
+    options = scheduler if isinstance(scheduler, dict) else {"scheduler": scheduler}
+    name = type(options.get("scheduler")).__name__
+    return name == "ReduceLROnPlateau" and options.get("interval", "epoch") == "epoch"
+
+
+def _is_data_module(data: Any) -> bool:
+    return hasattr(data, "prepare_data_per_node") and hasattr(data, "setup")
+
+
+def _uses_cuda(trainer: Any) -> bool:
+    return trainer is not None and trainer.strategy.root_device.type == "cuda"
+
+
+def _memory_bytes(trainer: Any) -> int:
+    if _uses_cuda(trainer):
+        import torch
+
+        return int(torch.cuda.max_memory_allocated(trainer.strategy.root_device))
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if os.uname().sysname == "Darwin" else peak * 1024)
+
+
+def _device_name(trainer: Any) -> str:
+    device = trainer.strategy.root_device
+    if device.type == "cuda":
+        import torch
+
+        return str(torch.cuda.get_device_name(device))
+    return str(device.type)
+
+
+def _median(values: list[float]) -> float | None:
+    ordered = sorted(values)
+    return ordered[len(ordered) // 2] if ordered else None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
