@@ -1,0 +1,11 @@
+"""The report: one HTML file that opens offline, the answer first."""
+
+from bsopt._lazy import attach
+
+_HOMES = {
+    "Answer": ".answer",
+    "write_report": ".writing",
+}
+
+__all__ = sorted(_HOMES)
+__getattr__, __dir__ = attach(__name__, _HOMES)

@@ -1,0 +1,20 @@
+"""Figures of a study, one file each: an info value, how it is computed, how it is drawn, and `plot_*`.
+
+Every `plot_*` takes an `optuna.Study` (or a list of them) and returns a `plotly.graph_objects.Figure`;
+`FIGURES` maps the names that the command line uses to these functions.
+"""
+
+from bsopt._lazy import attach
+
+_HOMES = {
+    "FIGURES": ".catalogue",
+    "StudyData": ".source",
+    "load": ".source",
+    "plot_interaction": ".interaction",
+    "plot_learning_curves": ".learning_curves",
+    "plot_lr_slice": ".lr_slice",
+    "save_figure": ".saving",
+}
+
+__all__ = sorted(_HOMES)
+__getattr__, __dir__ = attach(__name__, _HOMES)

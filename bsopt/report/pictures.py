@@ -1,0 +1,78 @@
+"""The figures of the report, each with a line on how to read it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from bsopt.report.markup import Html, embedded_json, tag
+from bsopt.visualization.catalogue import FIGURES
+from bsopt.visualization.source import StudyData
+
+__all__ = ["COMPARED", "READING", "Reading", "picture", "pictures"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A figure's heading and how to read it."""
+
+    heading: str
+    how: str
+
+
+READING: dict[str, Reading] = {
+    "interaction": Reading(
+        "Batch size × learning rate",
+        "Every trial, the brighter the better; the ring is the best. Circles ran to their end, triangles were pruned, "
+        "crosses diverged. The lines are scaling rules through the reference: a valley of bright points along one of "
+        "them says that the rule holds here.",
+    ),
+    "lr_slice": Reading(
+        "Value against learning rate",
+        "One line per batch size. Where a line is flat the learning rate hardly matters; where its lowest point "
+        "(highest, for a metric to maximise) moves to the right for larger batch sizes, the learning rate has "
+        "to grow with them.",
+    ),
+    "learning_curves": Reading(
+        "Learning curves",
+        "The best trial of each batch size stands out, the others are pale. By samples seen all trials are compared "
+        "fairly; the menu changes to updates, epochs or seconds.",
+    ),
+}
+
+COMPARED = ("interaction",)
+"""Figures that show several studies side by side."""
+
+
+def pictures(data: StudyData, *, prefix: str) -> list[Html]:
+    """Return every figure of a study as HTML, in the catalogue's order; those with nothing to show say so."""
+    return [picture(name, data, element_id=f"{prefix}-{name.replace('_', '-')}") for name in FIGURES]
+
+
+def picture(name: str, data: StudyData | Sequence[StudyData], *, element_id: str) -> Html:
+    """Return one figure with its heading and how to read it."""
+    figure = FIGURES[name](data)
+    reading = READING[name]
+    height = int(figure.layout.height or 460)
+    return tag(
+        "figure",
+        tag("h3", reading.heading),
+        _drawn(figure, element_id, height),
+        tag("figcaption", reading.how),
+    )
+
+
+def _drawn(figure: go.Figure, element_id: str, height: int) -> Html:
+    bare = go.Figure(figure)
+    # The page has the heading: a title would say it twice, and too wide for a phone.
+    bare.update_layout(title=None, margin={"t": 44 if bare.layout.updatemenus else 24}, height=height - 30)
+    sentence = None
+    if not figure.data:
+        sentence = " ".join(str(note.text).replace("<br>", " ") for note in figure.layout.annotations)
+        return tag("p", Html(sentence), class_="nothing", id=element_id)
+    return Html(
+        tag("div", id=element_id, class_="plot", style=f"min-height:{height - 30}px")
+        + embedded_json(bare.to_json(), data_plot=element_id)
+    )

@@ -1,0 +1,235 @@
+"""One look for all figures: readable on light and dark pages, in print and to colour-blind readers.
+
+Backgrounds are transparent. Text and grid are greys with the same contrast (4.2:1) on white and on near-black; a
+page that knows its own background may override them (the report does so with CSS). Series colours are those of
+Okabe & Ito (2008), in an order from cold to warm, without the yellow that vanishes on white; every series also has
+its own marker and dash. Values are coloured by cividis (Nuñez et al. 2018), made for colour-blind readers.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import plotly.graph_objects as go
+
+from bsopt.records import StudyInfo, TrialRecord
+from bsopt.visualization.source import Status
+
+__all__ = [
+    "ACCENT",
+    "GRID",
+    "INK",
+    "MARKERS",
+    "VALUE_SCALE",
+    "batch_size_axis",
+    "colour_of",
+    "dash_of",
+    "describe",
+    "empty_figure",
+    "escape",
+    "faded",
+    "log_ticks",
+    "lr_axis",
+    "new_figure",
+    "number",
+    "symbol_of",
+    "value_label",
+]
+
+INK = "#7b7d82"
+GRID = "rgba(128,128,128,0.22)"
+ACCENT = "#D55E00"
+VALUE_SCALE = "Cividis"
+SERIES = ("#2B7BBA", "#4BA3D9", "#009E73", "#C98A00", "#D55E00", "#CC79A7", "#7F7F8C")
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "pentagon", "hexagon", "triangle-down")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+
+MARKERS: dict[Status, dict[str, Any]] = {
+    Status.COMPLETE: {"symbol": "circle", "size": 11},
+    Status.PRUNED: {"symbol": "triangle-down", "size": 9},
+    Status.DIVERGED: {"symbol": "x-thin", "size": 9, "color": "#D55E00", "line": {"width": 2, "color": "#D55E00"}},
+    Status.OUT_OF_MEMORY: {"symbol": "square-x-open", "size": 10, "color": "#CC79A7", "line": {"width": 1.5}},
+    Status.FAILED: {"symbol": "hash-open", "size": 9, "color": INK, "line": {"width": 1.5}},
+    Status.RUNNING: {"symbol": "circle-open-dot", "size": 9, "color": "#4BA3D9", "line": {"width": 1.5}},
+}
+
+
+def new_figure(title: str, *, height: int = 460) -> go.Figure:
+    """Return an empty figure in the house's look; `title` may hold user text, which is escaped here."""
+    return style(go.Figure(), title, height=height)
+
+
+def style(figure: go.Figure, title: str, *, height: int = 460) -> go.Figure:
+    """Give a figure (with its subplots) the house's look and a title, which is escaped here."""
+    axis = {
+        "gridcolor": GRID,
+        "linecolor": INK,
+        "tickcolor": INK,
+        "zeroline": False,
+        "showline": True,
+        "ticks": "outside",
+        "automargin": True,
+        "title": {"standoff": 8},
+    }
+    figure.update_layout(
+        template="none",
+        title={"text": escape(title), "x": 0.0, "xref": "paper", "xanchor": "left", "font": {"size": 16}},
+        font={"family": "system-ui, -apple-system, 'Segoe UI', Roboto, Arial, sans-serif", "size": 13, "color": INK},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        colorway=list(SERIES),
+        height=height,
+        margin={"l": 64, "r": 16, "t": 52, "b": 56},
+        legend={
+            "orientation": "h",
+            "yref": "container",
+            "y": 0.01,
+            "yanchor": "bottom",
+            "x": 0,
+            "bgcolor": "rgba(0,0,0,0)",
+        },
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": INK, "activecolor": ACCENT},
+        hoverlabel={"align": "left", "font": {"size": 12}},
+    )
+    figure.update_xaxes(**axis)
+    figure.update_yaxes(**axis)
+    return figure
+
+
+def empty_figure(title: str, sentence: str) -> go.Figure:
+    """Return a figure that says in a sentence why there is nothing to show."""
+    figure = new_figure(title, height=180)
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False)
+    figure.add_annotation(
+        text="<br>".join(escape(line) for line in _wrapped(sentence)),
+        showarrow=False,
+        x=0.5,
+        y=0.5,
+        xref="paper",
+        yref="paper",
+        font={"size": 14},
+    )
+    return figure
+
+
+def escape(text: str) -> str:
+    """Return user text safe for plotly, which reads a subset of HTML in titles, names and hover texts."""
+    return html.escape(str(text), quote=False)
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """Return a number as people write it: 0.0123, 1.2e-05, 12,800; a dash for None.
+
+    >>> number(0.01234567), number(12800), number(None)
+    ('0.01235', '12,800', '–')
+    """
+    if value is None:
+        return "–"
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else ("∞" if value > 0 else "−∞")
+    if value == int(value) and abs(value) < 1e9:
+        return f"{int(value):,}"
+    if abs(value) >= 10 ** (digits - 1):
+        return f"{value:,.0f}" if abs(value) < 1e9 else f"{value:.{digits - 1}g}"
+    return f"{value:.{digits}g}"
+
+
+def value_label(info: StudyInfo) -> str:
+    """Return what a study's value is called on an axis, with its unit and direction, escaped."""
+    if info.objective != "quality":
+        unit = {"seconds": "s", "samples": "samples", "steps": "updates", "energy": "J"}[info.objective]
+        return f"{info.objective} to {escape(info.monitor)} = {number(info.target)} [{unit}]"
+    return f"{escape(info.monitor)} ({'lower' if info.direction == 'minimize' else 'higher'} is better)"
+
+
+def batch_size_axis(sizes: Sequence[float]) -> dict[str, Any]:
+    """Return a log axis for global batch sizes in samples, with ticks at those that were run."""
+    found = sorted({float(size) for size in sizes if size > 0})
+    ticks = found
+    if len(found) > 9 or any(b / a < 1.3 for a, b in pairwise(found)):
+        low, high = (math.floor(math.log2(found[0])), math.ceil(math.log2(found[-1]))) if found else (3, 10)
+        step = max(1, (high - low) // 8 + 1) if high - low > 9 else 1
+        ticks = [2.0**k for k in range(low, high + 1, step)]
+    return {
+        "type": "log",
+        "title": {"text": "global batch size [samples per update]"},
+        "tickvals": ticks,
+        "ticktext": [f"{tick:g}" if tick < 1e6 else f"{tick:.2g}" for tick in ticks],
+        "minor": {"showgrid": False},
+    }
+
+
+def lr_axis(rates: Sequence[float]) -> dict[str, Any]:
+    """Return a log axis for learning rates."""
+    ticks = log_ticks(rates)
+    return {
+        "type": "log",
+        "title": {"text": "learning rate"},
+        "tickvals": ticks,
+        "ticktext": [f"{tick:g}" for tick in ticks],
+    }
+
+
+def log_ticks(values: Sequence[float]) -> list[float]:
+    """Return round numbers that cover positive values: decades, or 1-2-5 steps where there are few decades."""
+    finite = [value for value in values if value > 0 and math.isfinite(value)]
+    if not finite:
+        return [1.0]
+    low, high = math.floor(math.log10(min(finite))), math.ceil(math.log10(max(finite)))
+    steps = (1, 2, 5) if high - low <= 2 else ((1, 3) if high - low <= 3 else (1,))
+    return [float(f"{step}e{power}") for power in range(low, high + 1) for step in steps]
+
+
+def colour_of(index: int) -> str:
+    """Return the series colour at an index."""
+    return SERIES[index % len(SERIES)]
+
+
+def symbol_of(index: int) -> str:
+    """Return the marker symbol at an index."""
+    return SYMBOLS[index % len(SYMBOLS)]
+
+
+def dash_of(index: int) -> str:
+    """Return the line dash at an index: the first turn through the colours is solid, the next ones are not."""
+    return DASHES[index // len(SERIES) % len(DASHES)]
+
+
+def faded(colour: str, opacity: float) -> str:
+    """Return `#rrggbb` with an opacity.
+
+    >>> faded("#0080ff", 0.5)
+    'rgba(0,128,255,0.5)'
+    """
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity:g})"
+
+
+def describe(record: TrialRecord, info: StudyInfo) -> str:
+    """Return a trial's hover text, escaped."""
+    lines = [
+        f"<b>trial {record.number}</b>",
+        f"batch size {number(record.batch_size)}, lr {number(record.lr, 3)}",
+        f"{escape(info.monitor if info.objective == 'quality' else info.objective)} {number(record.value)}",
+    ]
+    if record.plan is not None and record.plan.accumulate_grad_batches * record.plan.world_size > 1:
+        lines.append(escape(str(record.plan)))
+    if record.stop_reason is not None:
+        lines.append(escape(record.stop_reason.value.replace("_", " ")))
+    elif record.outcome != "complete":
+        lines.append(record.outcome)
+    return "<br>".join(lines)
+
+
+def _wrapped(sentence: str, width: int = 60) -> list[str]:
+    lines = [""]
+    for word in sentence.split():
+        if lines[-1] and len(lines[-1]) + len(word) + 1 > width:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return lines

@@ -1,0 +1,257 @@
+"""Batch size × learning rate: every trial, coloured by its value, and the scaling rules through the reference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from bsopt.laws.scaling import Reference, scaled_learning_rate
+from bsopt.records import StudyInfo, TrialRecord
+from bsopt.visualization import _theme
+from bsopt.visualization.source import Source, Status, StudyData, is_placed, load_all, status_of
+
+__all__ = ["InteractionInfo", "RuleLine", "interaction_info", "plot_interaction"]
+
+TITLE = "Batch size × learning rate"
+_CLIPPED = 0.7
+"""Share of the valued trials that the colours resolve; the worst rest share the last colour."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleLine:
+    """A scaling rule through the reference; learning rates at the batch sizes, both of the same length."""
+
+    rule: str
+    is_prior: bool
+    batch_sizes: tuple[float, ...]
+    lrs: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InteractionInfo:
+    """What the figure shows.
+
+    Attributes:
+        info: The study.
+        trials: Every trial with a batch size and a learning rate, by how it is told apart.
+        lines: The linear and square-root rules, and the study's own prior rule.
+        reference: The point they pass through; the best trial where the study names none.
+        reference_is_best: Whether the reference is the best trial, for lack of one.
+        colour_range: Best value, and the value from which on all trials share the last colour.
+        best: The best completed trial.
+    """
+
+    info: StudyInfo
+    trials: dict[Status, tuple[TrialRecord, ...]]
+    lines: tuple[RuleLine, ...]
+    reference: Reference | None
+    reference_is_best: bool
+    colour_range: tuple[float, float] | None
+    best: TrialRecord | None
+
+
+def interaction_info(study: Source) -> InteractionInfo:
+    """Return every trial on (batch size, learning rate), and the rules' lines through the reference."""
+    data = load_all(study)[0]
+    placed = [record for record in data.records if is_placed(record)]
+    reference = data.info.reference
+    reference_is_best = reference is None and data.best is not None
+    if reference is None and data.best is not None and data.best.batch_size and data.best.lr:
+        reference = Reference(data.best.batch_size, data.best.lr)
+    return InteractionInfo(
+        info=data.info,
+        trials={
+            status: tuple(record for record in placed if status_of(record) is status)
+            for status in Status
+            if any(status_of(record) is status for record in placed)
+        },
+        lines=_lines(data, reference),
+        reference=reference,
+        reference_is_best=reference_is_best,
+        colour_range=_colour_range(data),
+        best=data.best,
+    )
+
+
+def plot_interaction(study: Source | Sequence[Source]) -> go.Figure:
+    """Plot the value of every trial over batch size and learning rate; one panel per study.
+
+    Circles ran to their end, triangles were pruned, crosses diverged, crossed squares ran out of memory. The lines
+    are the linear and the square-root rule through the study's reference, the solid one is the study's prior.
+    """
+    infos = [interaction_info(data) for data in load_all(study)]
+    infos = [info for info in infos if info.trials]
+    if not infos:
+        return _theme.empty_figure(TITLE, "No trial with a batch size and a learning rate has been started yet.")
+    return _draw(infos)
+
+
+def _lines(data: StudyData, reference: Reference | None) -> tuple[RuleLine, ...]:
+    sizes = [float(size) for size in data.batch_sizes]
+    if data.info.batch_size_range is not None:
+        sizes += [float(size) for size in data.info.batch_size_range]
+    if reference is None or not sizes or min(sizes) == max(sizes):
+        return ()
+    grid = np.geomspace(min(sizes), max(sizes), 33)
+    own = data.info.rule
+    rules = dict.fromkeys([*([own] if own in ("saturating", "surge", "none") else []), "linear", "sqrt"])
+    return tuple(
+        RuleLine(
+            rule=rule,
+            is_prior=rule == own,
+            batch_sizes=tuple(grid.tolist()),
+            lrs=tuple(scaled_learning_rate(grid, reference=reference, rule=rule).tolist()),
+        )
+        for rule in rules
+    )
+
+
+def _colour_range(data: StudyData) -> tuple[float, float] | None:
+    values = sorted(data.sign * record.value for record in data.valued if record.value is not None)
+    if not values:
+        return None
+    worst = values[min(len(values) - 1, math.ceil(_CLIPPED * len(values)))]
+    return data.sign * values[0], data.sign * worst
+
+
+def _draw(infos: Sequence[InteractionInfo]) -> go.Figure:
+    if len(infos) == 1:
+        figure = _theme.new_figure(TITLE, height=520)
+        _panel(figure, infos[0], column=1)
+        return figure
+    figure = make_subplots(
+        rows=1,
+        cols=len(infos),
+        subplot_titles=[_theme.escape(info.info.name) for info in infos],
+        horizontal_spacing=0.28 / len(infos),
+    )
+    _theme.style(figure, TITLE, height=520)
+    for column, info in enumerate(infos, start=1):
+        _panel(figure, info, column=column, num_columns=len(infos))
+    return figure
+
+
+def _panel(figure: go.Figure, info: InteractionInfo, *, column: int, num_columns: int = 1) -> None:
+    place = {} if num_columns == 1 else {"row": 1, "col": column}
+    for line in info.lines:
+        figure.add_trace(
+            go.Scatter(
+                x=line.batch_sizes,
+                y=line.lrs,
+                mode="lines",
+                name={"sqrt": "square-root rule", "none": "constant"}.get(line.rule, f"{line.rule} rule")
+                + (" (prior)" if line.is_prior else ""),
+                legendgroup=line.rule,
+                showlegend=column == 1,
+                legendrank=3000,
+                line={
+                    "color": _theme.INK,
+                    "width": 2 if line.is_prior else 1.2,
+                    "dash": {"linear": "dash", "sqrt": "dot"}.get(line.rule, "longdash"),
+                },
+                hovertemplate=f"{line.rule} rule<br>batch size %{{x:.0f}}, lr %{{y:.3g}}<extra></extra>",
+            ),
+            **place,
+        )
+    # Good trials last, so that they lie on top.
+    for status in reversed(Status):
+        records = info.trials.get(status, ())
+        if records:
+            figure.add_trace(_trials(info, status, records, column=column, num_columns=num_columns), **place)
+    if info.best is not None:
+        figure.add_trace(_ring(info, info.best, showlegend=column == 1), **place)
+    _axes(figure, info, place)
+
+
+def _trials(
+    info: InteractionInfo, status: Status, records: Sequence[TrialRecord], *, column: int, num_columns: int
+) -> go.Scatter:
+    marker = dict(_theme.MARKERS[status])
+    if len(records) > 400:
+        marker["size"] = max(5, marker["size"] - 4)
+    if status in (Status.COMPLETE, Status.PRUNED) and info.colour_range is not None:
+        low, high = sorted(info.colour_range)
+        marker |= {
+            "color": [record.value for record in records],
+            "colorscale": _theme.VALUE_SCALE,
+            # Yellow is the good end, whichever way the value gets better.
+            "reversescale": info.info.direction == "minimize",
+            "cmin": low,
+            "cmax": high if high > low else low + 1e-12,
+            "showscale": status is Status.COMPLETE or Status.COMPLETE not in info.trials,
+            "colorbar": _colour_bar(info, column, num_columns),
+            "line": {"width": 1, "color": _theme.INK},
+        }
+    return go.Scatter(
+        x=[record.batch_size for record in records],
+        y=[record.lr for record in records],
+        mode="markers",
+        name=f"{status.value} ({len(records)})" if num_columns == 1 else status.value,
+        legendgroup=status.value,
+        showlegend=column == 1,
+        legendrank=1000 + list(Status).index(status),
+        marker=marker,
+        text=[_theme.describe(record, info.info) for record in records],
+        hovertemplate="%{text}<extra></extra>",
+    )
+
+
+def _colour_bar(info: InteractionInfo, column: int, num_columns: int) -> dict[str, object]:
+    x = 1.01
+    if num_columns > 1:
+        spacing = 0.28 / num_columns
+        width = (1 - spacing * (num_columns - 1)) / num_columns
+        x = (column - 1) * (width + spacing) + width + 0.005
+    bar: dict[str, object] = {
+        "title": {"text": _theme.value_label(info.info), "side": "right", "font": {"size": 11}},
+        "thickness": 12,
+        "len": 0.95,
+        "x": x,
+        "xanchor": "left",
+        "outlinewidth": 0,
+        "tickfont": {"size": 11},
+        "nticks": 6,
+    }
+    assert info.colour_range is not None
+    best, worst = info.colour_range
+    if best != worst:
+        ticks = np.linspace(best, worst, 5)
+        text = [_theme.number(float(tick), 3) for tick in ticks]
+        text[-1] = ("≥ " if worst > best else "≤ ") + text[-1]
+        bar |= {"tickvals": ticks.tolist(), "ticktext": text}
+    return bar
+
+
+def _ring(info: InteractionInfo, best: TrialRecord, *, showlegend: bool) -> go.Scatter:
+    return go.Scatter(
+        x=[best.batch_size],
+        y=[best.lr],
+        mode="markers",
+        name="best trial",
+        legendgroup="best",
+        showlegend=showlegend,
+        legendrank=900,
+        marker={"symbol": "circle-open", "size": 20, "color": _theme.ACCENT, "line": {"width": 3}},
+        text=[_theme.describe(best, info.info)],
+        hovertemplate="%{text}<extra>best</extra>",
+    )
+
+
+def _axes(figure: go.Figure, info: InteractionInfo, place: dict[str, int]) -> None:
+    records = [record for group in info.trials.values() for record in group]
+    sizes = [float(record.batch_size) for record in records if record.batch_size]
+    rates = [float(record.lr) for record in records if record.lr]
+    # The lines may leave the plot; trials and the searched range may not.
+    wide = rates + list(info.info.lr_range or ())
+    low, high = math.log10(min(wide)), math.log10(max(wide))
+    margin = max(0.08, 0.04 * (high - low))
+    axis = {"range": [low - margin, high + margin]} if high > low else {"range": [low - 0.5, high + 0.5]}
+    x_low, x_high = math.log10(min(sizes)), math.log10(max(sizes))
+    pad = max(0.1, 0.05 * (x_high - x_low))
+    figure.update_xaxes(**_theme.batch_size_axis(sizes), range=[x_low - pad, x_high + pad], **place)
+    figure.update_yaxes(**_theme.lr_axis(wide), **axis, **place)

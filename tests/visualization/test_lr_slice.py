@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import optuna
+import pytest
+
+from bsopt.records import StopReason
+from bsopt.visualization.lr_slice import MAX_LINES, lr_slice_info, plot_lr_slice
+from bsopt.visualization.source import StudyData
+
+Make = Callable[..., StudyData]
+
+
+def test_one_line_per_batch_size_with_rising_learning_rates(study: optuna.Study) -> None:
+    info = lr_slice_info(study)
+    assert [item.batch_size for item in info.slices] == [8, 16, 32, 64, 128, 256, 512, 1024]
+    for item in info.slices:
+        rates = [record.lr for record in item.records]
+        assert rates == sorted(r for r in rates if r is not None)
+
+
+def test_pruned_trials_are_points_off_the_line(data_of: Make) -> None:
+    data = data_of(
+        (32, 0.01, 0.3, StopReason.COMPLETED),
+        (32, 0.02, 0.9, StopReason.PRUNED_HOPELESS),
+        (32, 0.04, 0.35, StopReason.CONVERGED),
+    )
+    line, points = plot_lr_slice(data).data
+    assert list(line.x) == [0.01, 0.04]
+    assert list(points.x) == [0.02]
+    assert points.mode == "markers"
+    assert points.marker.symbol == "circle-open"
+
+
+def test_a_diverged_learning_rate_is_a_cross_on_the_bad_edge(data_of: Make) -> None:
+    rows = [(32, 0.01 * 2**i, 0.3 + 0.1 * i, StopReason.COMPLETED) for i in range(3)]
+    figure = plot_lr_slice(data_of(*rows, (32, 0.9, 5.0, StopReason.DIVERGED)))
+    cross = figure.data[-1]
+    assert cross.marker.symbol == "x-thin"
+    assert cross.y[0] == pytest.approx(figure.layout.yaxis.range[1])
+
+
+def test_many_batch_sizes_leave_the_most_tried_ones(large_study: StudyData) -> None:
+    info = lr_slice_info(large_study)
+    assert len(info.slices) == MAX_LINES
+    assert info.num_left_out > 100
