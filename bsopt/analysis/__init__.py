@@ -1,0 +1,31 @@
+"""What trained weights look like: distances, sharpness, interpolation, landscapes; for any torch module.
+
+No study and no Trainer is needed. Every function leaves the module it is given, the random state and the
+loaders' generators as it found them, and returns a frozen value with `as_dict` and `from_dict`.
+"""
+
+from bsopt._lazy import attach
+
+_HOMES = {
+    "AdaptiveSharpness": ".sharpness",
+    "Distance": ".distance",
+    "EpochDistances": ".distance",
+    "Interpolation": ".interpolation",
+    "Landscape1D": ".landscape",
+    "Landscape2D": ".landscape",
+    "LossSurface": ".surface",
+    "Sharpness": ".sharpness",
+    "adaptive_sharpness": ".sharpness",
+    "epoch_distances": ".distance",
+    "filter_normalized_direction": ".landscape",
+    "fixed_batches": ".batches",
+    "interpolate": ".interpolation",
+    "keskar_sharpness": ".sharpness",
+    "landscape_1d": ".landscape",
+    "landscape_2d": ".landscape",
+    "step_loss": ".losses",
+    "weight_distance": ".distance",
+}
+
+__all__ = sorted(_HOMES)
+__getattr__, __dir__ = attach(__name__, _HOMES)
