@@ -1,0 +1,29 @@
+"""The command line. Commands live in one file each and import what they need when they run."""
+
+from __future__ import annotations
+
+import click
+
+from bsopt import __version__
+from bsopt.cli.group import LazyGroup
+
+__all__ = ["main"]
+
+
+@click.group(
+    cls=LazyGroup,
+    homes={
+        "init": "bsopt.cli.init:init",
+        "study": "bsopt.cli.study:study",
+        "doctor": "bsopt.cli.doctor:doctor",
+    },
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="bsopt", message="%(prog)s %(version)s")
+def main() -> None:
+    """Find which batch size and learning rate to train a PyTorch Lightning model with.
+
+    \b
+    bsopt init digits                 a study to start from
+    bsopt study run digits/study.yaml
+    """

@@ -1,0 +1,83 @@
+"""Click groups that load a command when it is used, and turn bsopt's errors into one message and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from bsopt.errors import BsoptError, nearest
+
+__all__ = ["Command", "LazyGroup", "UserError"]
+
+_TRACEBACK = "bsopt.cli.traceback"
+
+
+class UserError(click.ClickException):
+    """The user's mistake: one message on standard error, exit code 2."""
+
+    exit_code = 2
+
+
+class Command(click.Command):
+    """A command with `--traceback`, which ends with 2 on the user's mistake and with 130 on Ctrl-C."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.append(
+            click.Option(
+                ["--traceback"],
+                is_flag=True,
+                is_eager=True,
+                expose_value=False,
+                callback=_remember_traceback,
+                help="Show where an error came from.",
+            )
+        )
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BsoptError as error:
+            if ctx.meta.get(_TRACEBACK):
+                raise
+            raise UserError(str(error)) from error
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("Interrupted.", err=True)
+            ctx.exit(130)
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported on first use.
+
+    Args:
+        homes: Command name -> `module:attribute`, in the order of the help text.
+    """
+
+    def __init__(self, *args: Any, homes: Mapping[str, str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.homes = homes
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.homes)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.homes:
+            return None
+        module, _, attribute = self.homes[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        name = args[0]
+        if name not in self.homes and not name.startswith("-"):
+            hint = nearest(name, self.homes) or f" There are: {', '.join(self.homes)}."
+            raise click.UsageError(f"no command {name!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+def _remember_traceback(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.meta[_TRACEBACK] = True

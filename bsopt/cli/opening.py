@@ -1,0 +1,113 @@
+"""From what is typed to the study that is meant."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bsopt.cli.options import DEFAULT_STORAGE
+from bsopt.errors import StorageError, StudyError
+
+if TYPE_CHECKING:
+    from bsopt.study import Study
+
+__all__ = ["Address", "address_of", "existing_storage", "is_study_file", "open_study", "quiet_hosts"]
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a study is.
+
+    Attributes:
+        name: Its name; None where the storage must tell.
+        storage: The storage's URL.
+    """
+
+    name: str | None
+    storage: str
+
+
+def open_study(study: str | None, *, storage: str | None, study_name: str | None) -> Study:
+    """Return a study that exists.
+
+    Args:
+        study: Its name or its study file; None where `study_name` or the storage tells.
+        storage: The storage's URL; the study file's or the default where it is None.
+        study_name: Its name, if it isn't the study file's.
+
+    Raises:
+        StudyError: There is no such study, or several and none is named.
+        StorageError: The storage can't be opened.
+        ConfigError: The study file is wrong.
+    """
+    quiet_hosts()
+    from bsopt.study import load_study
+
+    address = address_of(study, storage=storage, study_name=study_name)
+    existing_storage(address.storage)
+    return load_study(address.name or _the_only_study(address.storage), address.storage)
+
+
+def address_of(study: str | None, *, storage: str | None, study_name: str | None) -> Address:
+    """Return where the study is that a name or a study file means."""
+    if study is not None and is_study_file(study):
+        from bsopt.config import load_config
+
+        config = load_config(study).config
+        return Address(study_name or config.name, storage or config.storage)
+    if study is not None and study_name is not None and study != study_name:
+        raise click.UsageError(f"two names: {study!r} and --study-name {study_name!r}; give one.")
+    return Address(study or study_name, storage or DEFAULT_STORAGE)
+
+
+def is_study_file(text: str) -> bool:
+    """Whether an argument means a study file and not a study's name."""
+    return Path(text).suffix in (".yaml", ".yml")
+
+
+def existing_storage(url: str) -> str:
+    """Return the URL; opening a database file that isn't there would make an empty one.
+
+    Raises:
+        StorageError: It names a file that doesn't exist.
+    """
+    from bsopt.search.storage import redacted, study_url
+
+    address = study_url(url)
+    for prefix in ("sqlite:///", "journal://"):
+        if address.startswith(prefix):
+            path = Path(address.removeprefix(prefix).split("?")[0])
+            if str(path) != ":memory:" and not path.exists():
+                raise StorageError(
+                    f"there is no storage {redacted(url)} here. `bsopt study run FILE` makes one; "
+                    "--storage names another."
+                )
+    return url
+
+
+def quiet_hosts() -> None:
+    """Let only warnings of Optuna through, by way of Python's logging, so that they don't tear a live display."""
+    import optuna
+
+    optuna.logging.disable_default_handler()
+    optuna.logging.enable_propagation()
+    optuna.logging.set_verbosity(logging.WARNING)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+def _the_only_study(storage: str) -> str:
+    import optuna
+
+    from bsopt.search.storage import open_storage
+
+    names = sorted(optuna.get_all_study_names(open_storage(storage)))
+    if len(names) == 1:
+        return names[0]
+    if not names:
+        raise StudyError("there are no studies in this storage yet: `bsopt study run FILE` makes one.")
+    raise StudyError(f"which study? There are: {', '.join(names)}.")

@@ -1,0 +1,120 @@
+"""`bsopt study run`."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import click
+
+from bsopt.cli.group import Command
+from bsopt.cli.options import (
+    json_option,
+    set_option,
+    storage_option,
+    study_file_argument,
+    study_name_option,
+    workers_option,
+)
+
+if TYPE_CHECKING:
+    from bsopt.progress import RunSummary
+    from bsopt.study import Study
+
+__all__ = ["follow", "run"]
+
+
+@click.command(cls=Command, short_help="Run a study, or continue it.")
+@study_file_argument
+@set_option
+@storage_option
+@study_name_option
+@workers_option
+@json_option
+def run(
+    file: str,
+    overrides: tuple[str, ...],
+    storage: str | None,
+    study_name: str | None,
+    workers: int | None,
+    as_json: bool,
+) -> None:
+    """Run the study of FILE, or continue it to its number of trials.
+
+    Ctrl-C ends it and keeps everything so far; the same command goes on from there. Exit codes: 0 done, 1 no
+    trial succeeded, 2 something is wrong with the study, 130 interrupted.
+    """
+    from bsopt.cli.opening import quiet_hosts
+    from bsopt.config import load_config
+
+    if workers is not None:
+        overrides = (*overrides, f"workers={workers}")
+    loaded = load_config(file, overrides)
+    quiet_hosts()
+    from bsopt.study import Study
+
+    study = Study.create(loaded, storage=storage, study_name=study_name)
+    summary = follow(study, as_json=as_json)
+    if not as_json:
+        _tell(study, summary, storage=storage or loaded.config.storage)
+    code = _exit_code(summary)
+    if code:
+        click.get_current_context().exit(code)
+
+
+def follow(study: Study, *, as_json: bool) -> RunSummary:
+    """Run a study and show its progress: live in a terminal, in lines elsewhere, as JSON for programs."""
+    from rich.console import Console
+
+    from bsopt.cli.tally import Tally
+    from bsopt.search.storage import read_records
+
+    if as_json:
+        from bsopt.cli.progress_json import JsonLines
+
+        return study.run(JsonLines(_write_line))
+    console = Console(highlight=False)
+    tally = Tally(read_records(study.optuna))
+    if console.is_terminal:
+        from bsopt.cli.progress_live import LiveProgress
+
+        live = LiveProgress(console, tally)
+        with contextlib.closing(live):
+            return study.run(live)
+    from bsopt.cli.progress_lines import PlainLines
+
+    return study.run(PlainLines(_write_line, tally))
+
+
+def _write_line(line: str) -> None:
+    click.echo(line)  # flushes, so that a pipe sees a line when it happens
+
+
+def _exit_code(summary: RunSummary) -> int:
+    if summary.ended == "interrupted":
+        return 130
+    return 0 if summary.best is not None else 1
+
+
+def _tell(study: Study, summary: RunSummary, *, storage: str) -> None:
+    from bsopt.cli.formatting import format_duration, format_number
+    from bsopt.cli.options import DEFAULT_STORAGE
+    from bsopt.search.storage import redacted
+
+    click.echo(summary.message)
+    best, info = summary.best, study.info
+    where = info.name if storage == DEFAULT_STORAGE else f"{info.name} --storage '{redacted(storage)}'"
+    if best is None:
+        click.echo(
+            f"No trial succeeded: {summary.num_pruned} pruned, {summary.num_failed} failed. "
+            f"`bsopt study show {where}` lists why."
+        )
+        return
+    name = info.monitor if info.objective == "quality" else f"{info.objective} to {info.monitor} {info.target:g}"
+    click.echo(
+        f"Best: batch size {best.batch_size} with lr {format_number(best.lr)}, {name} "
+        f"{format_number(best.value)} (trial {best.number})."
+    )
+    if summary.num_new:
+        click.echo(f"{summary.num_new} trials in {format_duration(summary.seconds)}.")
+    click.echo(f"Next: bsopt study show {where}   or   bsopt study report {where}")

@@ -1,0 +1,25 @@
+"""`bsopt study schema`."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from bsopt.cli.group import Command
+
+__all__ = ["schema"]
+
+
+@click.command(cls=Command, short_help="Print the schema of a study file.")
+def schema() -> None:
+    """Print the JSON schema of a study file, for editors.
+
+    \b
+    bsopt study schema > study.schema.json
+    and as the first line of study.yaml:
+    # yaml-language-server: $schema=study.schema.json
+    """
+    from bsopt.config import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=2))

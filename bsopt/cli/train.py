@@ -1,0 +1,64 @@
+"""`bsopt study train`."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from bsopt.cli.group import Command
+from bsopt.cli.options import json_option, set_option, storage_option, study_argument, study_name_option
+
+__all__ = ["train"]
+
+
+@click.command(cls=Command, short_help="Train the best once more and keep a checkpoint.")
+@study_argument
+@click.option("--trial", type=click.IntRange(min=0), metavar="NUMBER", help="The trial to train; by default the best.")
+@set_option
+@storage_option
+@study_name_option
+@json_option
+def train(
+    study: str | None,
+    trial: int | None,
+    overrides: tuple[str, ...],
+    storage: str | None,
+    study_name: str | None,
+    as_json: bool,
+) -> None:
+    """Train the best trial of STUDY once more, at full budget and with a checkpoint.
+
+    STUDY is its study file or its name. --set needs the study file.
+    """
+    from bsopt.cli.formatting import ending, format_duration, format_number, plain
+    from bsopt.cli.opening import is_study_file, open_study, quiet_hosts
+
+    if study is not None and is_study_file(study):
+        from bsopt.config import load_config
+
+        loaded = load_config(study, overrides)
+        quiet_hosts()
+        from bsopt.study import Study
+
+        opened = Study.create(loaded, storage=storage, study_name=study_name)
+    elif overrides:
+        raise click.UsageError("--set overrides a study file: give the file instead of the study's name.")
+    else:
+        opened = open_study(study, storage=storage, study_name=study_name)
+    record = opened.train(trial)
+    checkpoint = record.measurements.get("checkpoint")
+    if as_json:
+        click.echo(json.dumps(plain(record.as_dict()), ensure_ascii=False))
+    else:
+        value = f"{opened.info.monitor} {format_number(record.value)}"
+        click.echo(
+            f"batch size {record.batch_size} with lr {format_number(record.lr)}: {value}, {ending(record)} after "
+            f"{format_duration(record.seconds)}."
+        )
+        if checkpoint:
+            click.echo(f"checkpoint: {checkpoint}")
+        if record.outcome == "fail":
+            click.echo(record.message, err=True)
+    if record.outcome != "complete":
+        click.get_current_context().exit(1)
