@@ -74,6 +74,7 @@ class Tick:
         seconds: Wall time since training began.
         value: The monitored metric now (not the best so far), averaged over ranks; may be NaN or infinite.
         lr: Learning rate of the first parameter group.
+        is_decaying: Whether a schedule will still lower the learning rate.
         metrics: Every scalar that the module logged, the monitored one among them.
     """
 
@@ -84,6 +85,7 @@ class Tick:
     seconds: float
     value: float
     lr: float | None = None
+    is_decaying: bool = False
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 

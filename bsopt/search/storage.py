@@ -43,6 +43,7 @@ RECORD_KEY = "bsopt:record"
 INFO_KEY = "bsopt:info"
 RETRY_KEY = "bsopt:retry_of"
 OWNER_KEY = "bsopt:owner"
+ALIVE_KEY = "bsopt:alive"
 _PIECE = 40_000
 _OUTCOMES: dict[TrialState, Outcome] = {
     TrialState.COMPLETE: "complete",
@@ -204,12 +205,7 @@ def _open_database(address: str) -> BaseStorage:
         if not path.exists() and not os.access(path.parent, os.W_OK):
             raise StorageError(f"the folder {path.parent} is read-only: make it writable or choose another --storage.")
     options = {"connect_args": {"timeout": 60}} if is_sqlite else {"pool_pre_ping": True}
-    storage = optuna.storages.RDBStorage(
-        address,
-        engine_kwargs=options,
-        heartbeat_interval=60,
-        grace_period=300,
-    )
+    storage = optuna.storages.RDBStorage(address, engine_kwargs=options)
     if is_sqlite:
         # pysqlite begins a transaction lazily and without a write lock, so two processes may read the same
         # waiting trial and both run it; BEGIN IMMEDIATE takes the lock first (SQLAlchemy: SQLite, "Serializable").

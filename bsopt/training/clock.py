@@ -23,6 +23,7 @@ from bsopt.callbacks.base import Callback
 from bsopt.errors import ConfigError, MetricError, nearest
 from bsopt.plan import Plan
 from bsopt.records import Tick
+from bsopt.training.schedules import is_decaying
 
 __all__ = ["NEVER", "Schedule", "TickClock"]
 
@@ -229,6 +230,7 @@ class TickClock(Callback):
             seconds=now - self._started,
             value=self._value(trainer, metrics),
             lr=_current_lr(trainer),
+            is_decaying=is_decaying(trainer),
             metrics=metrics,
         )
         if self._on_tick(trainer, tick):

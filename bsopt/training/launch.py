@@ -54,6 +54,11 @@ class Crash(Exception):  # noqa: N818  (an event of the trial, not a mistake of 
         self.message = message
         self.log_tail = log_tail
 
+    @property
+    def full_message(self) -> str:
+        """The message with the last lines of the log."""
+        return self.message + (f"\nthe last lines of its log:\n{self.log_tail}" if self.log_tail else "")
+
 
 @dataclass(frozen=True, slots=True)
 class Supervision:

@@ -74,6 +74,7 @@ class TaskDescription:
         has_epoch_plateau_scheduler: Whether an epoch-interval ReduceLROnPlateau needs a validation every epoch.
         optimizer: Name of the first optimizer's class.
         num_devices: Devices per node that the trainer would use.
+        num_available_devices: GPUs of this host; None on a CPU.
         device: Their name ("cpu", "NVIDIA H200").
         device_memory_bytes: Memory of one device; None on a CPU.
         versions: Versions of torch and Lightning.
@@ -91,6 +92,7 @@ class TaskDescription:
     has_epoch_plateau_scheduler: bool
     optimizer: str | None
     num_devices: int
+    num_available_devices: int | None
     device: str
     device_memory_bytes: int | None
     versions: Mapping[str, str] = field(default_factory=dict)

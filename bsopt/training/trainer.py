@@ -18,7 +18,7 @@ from bsopt.errors import TaskError
 from bsopt.records import StopReason, Tick, TrialRecord
 from bsopt.training import injection
 from bsopt.training.clock import NEVER, Schedule, TickClock, missing_metric, num_samples_of
-from bsopt.training.spec import Answer, Channel, TaskDescription, TaskSpec, TrialSpec
+from bsopt.training.spec import Answer, Channel, TaskDescription, TrialSpec
 from bsopt.training.task import Task, build_task, instantiate
 
 __all__ = ["BEST_CHECKPOINT", "describe_task", "is_out_of_memory", "run_trial"]
@@ -62,7 +62,7 @@ def run_trial(spec: TrialSpec, channel: Channel, *, clock: Callable[[], float] =
     return _record(spec, run, trainer, started=started, base_memory=base_memory)
 
 
-def describe_task(task_spec: TaskSpec, spec: TrialSpec) -> TaskDescription:
+def describe_task(spec: TrialSpec, channel: Channel) -> TaskDescription:
     """Build the task as a trial would and tell what it is, without training.
 
     Raises:
@@ -72,7 +72,7 @@ def describe_task(task_spec: TaskSpec, spec: TrialSpec) -> TaskDescription:
 
     quiet_lightning()
     seed_everything(spec.seeds.weights, spec.num_threads)
-    task = build_task(task_spec, lr=spec.lr, plan=spec.plan, init_args=spec.init_args)
+    task = build_task(spec.task, lr=spec.lr, plan=spec.plan, init_args=spec.init_args)
     trainer = _make_trainer(spec, task, None)
     loader, length = _first_loader(task)
     optimizers = _optimizers(task.module, trainer)
@@ -93,6 +93,7 @@ def describe_task(task_spec: TaskSpec, spec: TrialSpec) -> TaskDescription:
         has_epoch_plateau_scheduler=optimizers[1],
         optimizer=optimizers[0],
         num_devices=trainer.num_devices,
+        num_available_devices=torch.cuda.device_count() if is_cuda else None,
         device=properties.name if properties is not None else _device_name(trainer),
         device_memory_bytes=properties.total_memory if properties is not None else None,
         versions=versions,
@@ -292,7 +293,7 @@ class _Guard(Callback):
 
 def _make_trainer(spec: TrialSpec, task: Task, run: _Run | None) -> Any:
     trainer_class = importlib.import_module(task.package).Trainer
-    arguments = trainer_arguments(spec)
+    arguments = trainer_arguments(spec, for_training=run is not None)
     user = instantiate({key: arguments.pop(key) for key in ("callbacks", "logger") if key in arguments})
     callbacks = user.get("callbacks") or []
     callbacks = list(callbacks) if isinstance(callbacks, list) else [callbacks]
@@ -306,7 +307,7 @@ def _make_trainer(spec: TrialSpec, task: Task, run: _Run | None) -> Any:
         raise TaskError(f"the Trainer refuses its arguments (trainer: in the study file): {error}") from error
 
 
-def trainer_arguments(spec: TrialSpec) -> dict[str, Any]:
+def trainer_arguments(spec: TrialSpec, *, for_training: bool = True) -> dict[str, Any]:
     """Return the Trainer's arguments: the user's, and those that are bsopt's to set."""
     length = spec.budget.length
     max_epochs, max_steps = -1, -1
@@ -328,13 +329,13 @@ def trainer_arguments(spec: TrialSpec) -> dict[str, Any]:
         "accumulate_grad_batches": spec.plan.accumulate_grad_batches,
         "check_val_every_n_epoch": None,
         "val_check_interval": NEVER,
-        "devices": spec.plan.num_devices,
         "num_nodes": spec.plan.num_nodes,
         "default_root_dir": spec.folder,
     }
     if world > 1:
         defaults["strategy"] = "ddp"
-    return {**defaults, **spec.trainer, **fixed}
+    devices = {"devices": spec.plan.num_devices} if for_training else {"devices": spec.trainer.get("devices", 1)}
+    return {**defaults, **spec.trainer, **fixed, **devices}
 
 
 def _record(spec: TrialSpec, run: _Run, trainer: Any, *, started: float, base_memory: int) -> TrialRecord:

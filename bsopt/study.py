@@ -1,0 +1,513 @@
+"""A study: ask -> plan -> train -> record. The only place where search and training meet."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial
+
+from bsopt.amounts import Amount
+from bsopt.check import CheckReport, in_samples, misfits, report
+from bsopt.config import LoadedConfig, StudyConfig, validate_config
+from bsopt.errors import ConfigError, StudyError, TaskError, nearest
+from bsopt.plan import Limits, Plan, nearest_realisable
+from bsopt.progress import Listener, RunSummary, TrialStart
+from bsopt.records import StudyInfo, Tick, TrialRecord
+from bsopt.search import ledger
+from bsopt.search.factory import make_pruner, make_sampler, reference_of, rule_of
+from bsopt.search.storage import (
+    BATCH_SIZE,
+    LR,
+    is_ours,
+    open_storage,
+    read_info,
+    read_record,
+    read_records,
+    redacted,
+    write_info,
+)
+from bsopt.training.launch import Crash, Launcher, Supervision, has_processes, run_here
+from bsopt.training.spec import Answer, Budget, Seeds, TaskDescription, TaskSpec, TrialSpec
+
+__all__ = ["Study", "delete_study", "list_studies", "load_study"]
+
+_FIXED = ("task", "search", "objective", "inject", "seed")
+_FIXED_BUDGET = ("epochs", "samples", "steps", "time_per_trial", "validate_every")
+
+
+class Study:
+    """A study of batch size and learning rate on a user's own Lightning task.
+
+    Attributes:
+        optuna: The Optuna study.
+        config: What its file says, defaults filled in.
+        folder: The study file's folder, where imports are looked up first.
+    """
+
+    def __init__(self, study: optuna.Study, config: StudyConfig, folder: Path) -> None:
+        self.optuna = study
+        self.config = config
+        self.folder = folder
+        self._launcher: Launcher | None = None
+        self._description: TaskDescription | None = None
+
+    @classmethod
+    def create(cls, loaded: LoadedConfig, *, storage: str | None = None, study_name: str | None = None) -> Study:
+        """Open the study that a file describes, making it where it doesn't exist yet.
+
+        Args:
+            loaded: The study file.
+            storage: Address of the storage in place of the file's.
+            study_name: Name in place of the file's.
+
+        Raises:
+            StudyError: It exists with another task, space, objective or trial length; the message says what changed.
+            BsoptError: The storage can't be opened, or the task can't be built.
+        """
+        config = _renamed(loaded.config, storage, study_name)
+        _check_writable(config.folder)
+        backend = open_storage(config.storage)
+        existing = config.name in optuna.get_all_study_names(backend)
+        if existing:
+            found = optuna.load_study(study_name=config.name, storage=backend)
+            _check_unchanged(found, config)
+        direction = "minimize" if config.objective.minimize else config.objective.direction
+        opened = optuna.create_study(study_name=config.name, storage=backend, direction=direction, load_if_exists=True)
+        study = cls(opened, config, loaded.folder)
+        study._describe()
+        return study
+
+    @classmethod
+    def check(cls, loaded: LoadedConfig, *, storage: str | None = None, study_name: str | None = None) -> CheckReport:
+        """Validate all that can be validated without training, and say what will be run; leaves no study behind.
+
+        Raises:
+            BsoptError: The task can't be built or the storage can't be opened.
+        """
+        config = _renamed(loaded.config, storage, study_name)
+        _check_writable(config.folder)
+        backend = open_storage(config.storage)
+        if config.name in optuna.get_all_study_names(backend):
+            _check_unchanged(optuna.load_study(study_name=config.name, storage=backend), config)
+        study = cls(optuna.create_study(), config, loaded.folder)
+        make_sampler(config)
+        return report(config, study.description, study.limits(), storage=redacted(config.storage))
+
+    @property
+    def info(self) -> StudyInfo:
+        """What the study searches and how it trains, as stored."""
+        return read_info(self.optuna)
+
+    @property
+    def records(self) -> list[TrialRecord]:
+        """What every trial measured, oldest first."""
+        return read_records(self.optuna)
+
+    @property
+    def description(self) -> TaskDescription:
+        """What building the task told; built once."""
+        if self._description is None:
+            self._description = self._ask_task()
+        return self._description
+
+    def run(self, listener: Listener | None = None) -> RunSummary:
+        """Run trials until the study has its total number; continues what an earlier run began.
+
+        A first Ctrl-C (or SIGTERM) ends the trials under way as interrupted and returns; they are run again
+        by the next run. A second one ends at once.
+
+        Args:
+            listener: Receives what happens.
+
+        Raises:
+            BsoptError: The user's code or settings are wrong; what was measured before is kept.
+        """
+        from bsopt.loop import StudyRun
+
+        return StudyRun(self, listener or Listener()).run()
+
+    def train(self, trial: int | None = None, *, listener: Listener | None = None) -> TrialRecord:
+        """Train the best trial's, or a given trial's, configuration at full budget and keep its best weights.
+
+        Args:
+            trial: Number of a trial; None for the best.
+            listener: Receives what happens.
+
+        Returns:
+            The record; `measurements["checkpoint"]` is the path of the best weights.
+
+        Raises:
+            StudyError: There is no such trial, or none succeeded yet.
+            BsoptError: The training failed.
+        """
+        watch = listener or Listener()
+        frozen = self._trial(trial)
+        record = read_record(self.optuna, frozen)
+        limits = self.limits()
+        plan = record.plan or nearest_realisable(int(frozen.params[BATCH_SIZE]), limits)
+        folder = self.config.folder / f"train-{frozen.number:04d}"
+        shutil.rmtree(folder, ignore_errors=True)
+        spec = replace(
+            self.spec(frozen.number, frozen.params, plan, root=ledger.root_of(frozen)),
+            folder=str(folder),
+            checkpoint=True,
+            target=None,
+        )
+        watch.trial_started(self._start(spec))
+
+        def on_tick(tick: Tick) -> Answer:
+            watch.ticked(frozen.number, tick)
+            return Answer()
+
+        try:
+            result = self.launch(spec, Supervision(on_tick, lambda: False, stall_seconds=self._stall_seconds))
+        except Crash as crash:
+            raise TaskError(f"the training failed: {crash.full_message}") from crash
+        result = replace(result, measurements={**result.measurements, "checkpoint": str(folder / "best.ckpt")})
+        watch.trial_ended(result)
+        return result
+
+    def limits(self) -> Limits:
+        """Return what the devices and the user allow."""
+        config, description = self.config, self.description
+        return Limits(
+            num_devices=description.num_devices,
+            num_nodes=int(config.trainer.get("num_nodes", 1)),
+            max_micro_batch_size=config.limits.max_micro_batch_size,
+            max_global_batch_size=description.num_train_samples,
+            allow_accumulation=config.limits.accumulation,
+            why="limits.max_micro_batch_size",
+        )
+
+    def spec(self, number: int, params: Mapping[str, Any], plan: Plan, *, root: int | None = None) -> TrialSpec:
+        """Return everything that a trial's processes need.
+
+        Args:
+            number: Optuna's trial number.
+            params: Its parameters.
+            plan: How its batch size is realised.
+            root: The trial that it is a retry of, whose seeds it takes.
+        """
+        config = self.config
+        budget = config.budget
+        length = _length(config)
+        data_seed = np.random.SeedSequence([config.seed, number if root is None else root]).generate_state(1)[0]
+        cores = os.cpu_count() or 1
+        return TrialSpec(
+            number=number,
+            params=dict(params),
+            batch_size=plan.global_batch_size,
+            lr=float(params[LR]),
+            plan=plan,
+            task=self._task_spec(),
+            init_args={name: value for name, value in params.items() if name in config.search.also},
+            monitor=config.objective.monitor,
+            direction=config.objective.direction,
+            target=config.objective.target,
+            budget=Budget(
+                length=length,
+                tick_every=budget.validate_every,
+                seconds=budget.time_per_trial.value if budget.time_per_trial else None,
+            ),
+            max_steps=_max_steps(length, plan, self._description),
+            trainer=config.trainer,
+            seeds=Seeds(weights=config.seed, data=int(data_seed >> 1)),
+            folder=str((config.folder / "trials" / f"{number:04d}").absolute()),
+            checkpoint=config.checkpoints != "none",
+            measure=tuple(config.measure),
+            # One core is left to the parent: on a full machine numerical threads wait for each other.
+            num_threads=max(1, (cores - 1) // (config.workers * plan.num_devices)),
+        )
+
+    def launch(self, spec: TrialSpec, supervision: Supervision, *, devices: Sequence[int] | None = None) -> TrialRecord:
+        """Train a trial where the study's `isolation` says.
+
+        Raises:
+            Crash: It failed, died or was cancelled.
+            BsoptError: The user's code or settings are wrong.
+        """
+        if self._in_process:
+            if spec.plan.world_size > 1:
+                raise ConfigError("isolation: none trains in this process, on one device; set trainer.devices: 1.")
+            Path(spec.folder).mkdir(parents=True, exist_ok=True)
+            return run_here(spec, supervision)
+        return self.launcher.run(spec, supervision, devices=devices)
+
+    @property
+    def launcher(self) -> Launcher:
+        """Starts trials in processes of their own."""
+        if self._launcher is None:
+            factory = str(self.config.task.factory or "")
+            self._launcher = Launcher(keep_main=factory.startswith("__main__"))
+        return self._launcher
+
+    @property
+    def _in_process(self) -> bool:
+        return self.config.isolation == "none" or not has_processes()
+
+    @property
+    def _stall_seconds(self) -> float:
+        return float(self.config.limits.stall_timeout.value)
+
+    def _task_spec(self) -> TaskSpec:
+        config = self.config
+        return TaskSpec(
+            source=config.task.model_dump(mode="json", exclude_none=True),
+            folders=(str(self.folder), os.getcwd()),
+            lr_path=config.inject.lr,
+            batch_size_path=config.inject.batch_size,
+            verify=config.inject.verify,
+            batch_size_is=config.inject.batch_size_is,
+        )
+
+    def _start(self, spec: TrialSpec) -> TrialStart:
+        info = self.info
+        ticks = None
+        if info.budget_samples and info.tick_samples:
+            ticks = int(-(-info.budget_samples * (1 - 1e-9) // info.tick_samples))
+        return TrialStart(
+            number=spec.number,
+            batch_size=spec.batch_size,
+            lr=spec.lr,
+            params=spec.params,
+            plan=spec.plan,
+            num_ticks=ticks,
+            log=str(Path(spec.folder) / "log.txt"),
+        )
+
+    def _trial(self, number: int | None) -> FrozenTrial:
+        if number is None:
+            try:
+                return self.optuna.best_trial
+            except ValueError as error:
+                raise StudyError(f"the study {self.config.name!r} has no successful trial yet.") from error
+        trials = self.optuna.get_trials(deepcopy=False)
+        if not 0 <= number < len(trials):
+            raise StudyError(
+                f"the study {self.config.name!r} has no trial {number}; it has {len(trials)} (0 is the first)."
+            )
+        if not {BATCH_SIZE, LR} <= set(trials[number].params):
+            raise StudyError(f"trial {number} has no batch_size and lr yet.")
+        return trials[number]
+
+    def _ask_task(self) -> TaskDescription:
+        smallest = self.config.search.batch_size.sizes()[0]
+        params = {BATCH_SIZE: smallest, LR: self.config.search.lr.low, **_some_of(self.config)}
+        spec = replace(self.spec(0, params, Plan(smallest)), folder=str((self.config.folder / "task").absolute()))
+        supervision = Supervision(lambda tick: Answer(), lambda: False, stall_seconds=self._stall_seconds)
+        if self._in_process:
+            from bsopt.training.trainer import describe_task
+
+            Path(spec.folder).mkdir(parents=True, exist_ok=True)
+            return describe_task(spec, _Silent())
+        try:
+            description = self.launcher.call("bsopt.training.trainer:describe_task", spec, supervision)
+        except Crash as crash:
+            raise TaskError(f"the task can't be built: {crash.full_message}") from crash
+        assert isinstance(description, TaskDescription)
+        return description
+
+    def _describe(self) -> None:
+        """Build the task once, check it against the study, and store what the study is."""
+        description, config = self.description, self.config
+        n, budget = description.num_train_samples, config.budget
+        problems = misfits(config, description, self.limits())
+        if problems:
+            raise ConfigError("\n".join(problems))
+        every = in_samples(budget.validate_every, n, "budget.validate_every")
+        length = _length(config)
+        samples = None if length is None or length.unit == "steps" else in_samples(length, n, "budget.epochs")
+        lattice = config.search.batch_size
+        info = StudyInfo(
+            name=config.name,
+            monitor=config.objective.monitor,
+            direction=config.objective.direction,
+            batch_size_range=(lattice.low, lattice.high),
+            lr_range=(config.search.lr.low, config.search.lr.high),
+            batch_sizes=() if lattice.lattice == "any" else lattice.sizes(),
+            rule=rule_of(config.search),
+            reference=reference_of(config.search),
+            optimizer=description.optimizer or config.search.optimizer,
+            num_train_samples=n,
+            budget_samples=samples,
+            tick_samples=every,
+            target=config.objective.target,
+            objective=config.objective.minimize or "quality",
+            num_devices=description.num_devices,
+            num_nodes=int(config.trainer.get("num_nodes", 1)),
+            seed=config.seed,
+            num_trials=budget.trials,
+            has_batch_norm=description.has_batch_norm,
+            max_micro_batch_size=config.limits.max_micro_batch_size,
+            config={**config.as_dict(), "storage": redacted(config.storage), "folder": str(self.folder)},
+            environment=_environment(description),
+        )
+        if not is_ours(self.optuna) or _without_noise(self.info) != _without_noise(info):
+            write_info(self.optuna, info)
+        prior = None
+        if config.search.prior_from:
+            prior = load_study(config.search.prior_from, config.storage).optuna
+        self.optuna.sampler = make_sampler(config, prior_from=prior)
+        self.optuna.pruner = make_pruner(config, info)
+
+
+def load_study(name: str, storage: str = "sqlite:///bsopt.db") -> Study:
+    """Return a study that bsopt ran, from its storage.
+
+    Raises:
+        StudyError: There is no such study, or bsopt didn't make it.
+        StorageError: The storage can't be opened.
+    """
+    backend = open_storage(storage)
+    names = optuna.get_all_study_names(backend)
+    if name not in names:
+        known = f" There are: {', '.join(sorted(names))}." if names else " It holds no study yet."
+        raise StudyError(f"there is no study {name!r} in {redacted(storage)}.{nearest(name, names)}{known}")
+    study = optuna.load_study(study_name=name, storage=backend)
+    stored = dict(read_info(study).config)
+    if not stored:
+        raise StudyError(
+            f"the study {name!r} wasn't made by bsopt, so there is no task to train. Figures and reports work on it."
+        )
+    folder = Path(stored.pop("folder", "."))
+    config = validate_config({**stored, "storage": storage}, source=f"study {name}")
+    return Study(study, config, folder)
+
+
+def list_studies(storage: str) -> list[optuna.Study]:
+    """Return the studies in a storage, by name.
+
+    Raises:
+        StorageError: The storage can't be opened.
+    """
+    backend = open_storage(storage)
+    return [optuna.load_study(study_name=n, storage=backend) for n in sorted(optuna.get_all_study_names(backend))]
+
+
+def delete_study(name: str, storage: str) -> None:
+    """Delete a study from its storage; files in its output folder stay.
+
+    Raises:
+        StudyError: There is no such study.
+        StorageError: The storage can't be opened.
+    """
+    backend = open_storage(storage)
+    if name not in optuna.get_all_study_names(backend):
+        raise StudyError(f"there is no study {name!r} in {redacted(storage)}.")
+    optuna.delete_study(study_name=name, storage=backend)
+
+
+class _Silent:
+    def tick(self, tick: Tick) -> Answer:
+        return Answer()
+
+    def is_cancelled(self) -> bool:
+        return False
+
+
+def _renamed(config: StudyConfig, storage: str | None, name: str | None) -> StudyConfig:
+    return config.model_copy(update={"storage": storage or config.storage, "name": name or config.name})
+
+
+def _max_steps(length: Amount | None, plan: Plan, description: TaskDescription | None) -> int | None:
+    """Optimizer updates of a full trial, as far as they can be told: what schedulers plan with."""
+    if length is None:
+        return None
+    if length.unit == "steps":
+        return int(length.value)
+    n = description.num_train_samples if description is not None else None
+    if n is None or description is None:
+        return None
+    per_rank = -(-n // plan.world_size)
+    micro = plan.micro_batch_size
+    batches = per_rank // micro if description.drop_last else -(-per_rank // micro)
+    epochs = length.value if length.unit == "epochs" else length.value / n
+    if abs(epochs - round(epochs)) < 1e-9 and length.unit == "epochs":
+        return None  # max_epochs says it exactly
+    whole, part = divmod(epochs, 1.0)
+    window = plan.accumulate_grad_batches
+    return int(whole) * -(-batches // window) + int(-(-part * batches // window))
+
+
+def _length(config: StudyConfig) -> Amount | None:
+    """Length of a full trial; None when only time limits it."""
+    budget = config.budget
+    if budget.epochs is not None:
+        return Amount(budget.epochs, "epochs")
+    if budget.samples is not None:
+        return Amount(budget.samples, "samples")
+    return Amount(float(budget.steps), "steps") if budget.steps is not None else None
+
+
+def _some_of(config: StudyConfig) -> dict[str, Any]:
+    """One value of each further parameter, to build the task with."""
+    values: dict[str, Any] = {}
+    for name, space in config.search.also.items():
+        value = space.choices[0] if space.choices is not None else space.low
+        values[name] = int(value) if space.integer and isinstance(value, float) else value
+    return values
+
+
+def _check_writable(folder: Path) -> None:
+    place = folder
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise ConfigError(f"can't write to {place} (for output: {folder}): make it writable or choose another output.")
+
+
+def _check_unchanged(study: optuna.Study, config: StudyConfig) -> None:
+    if not is_ours(study):
+        if study.get_trials(deepcopy=False):
+            raise StudyError(f"a study {config.name!r} that bsopt didn't make is in this storage: choose another name.")
+        return
+    before, now = read_info(study).config, config.as_dict()
+    changed = _differences({key: before.get(key) for key in _FIXED}, {key: now[key] for key in _FIXED})
+    old, new = ({key: side["budget"].get(key) for key in _FIXED_BUDGET} for side in (before, now))
+    changed += [f"budget.{line}" for line in _differences(old, new)]
+    if changed:
+        raise StudyError(
+            f"the study {config.name!r} exists with other settings, and its trials couldn't be compared:\n  "
+            + "\n  ".join(changed)
+            + "\nUndo the change, or give the study another name (--study-name), or delete it "
+            f"(bsopt study delete --study-name {config.name})."
+        )
+
+
+def _differences(before: Any, now: Any, path: str = "") -> list[str]:
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        lines = []
+        for key in {**before, **now}:
+            lines += _differences(before.get(key), now.get(key), f"{path}.{key}" if path else str(key))
+        return lines
+    return [] if before == now else [f"{path}: it was {before!r}, now {now!r}"]
+
+
+def _environment(description: TaskDescription) -> dict[str, Any]:
+    from bsopt import __version__
+
+    return {
+        "bsopt": __version__,
+        "optuna": optuna.__version__,
+        **description.versions,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "device": description.device,
+        "num_devices": description.num_devices,
+        "module": description.module,
+        "data": description.data,
+        "num_parameters": description.num_parameters,
+    }
+
+
+def _without_noise(info: StudyInfo) -> dict[str, Any]:
+    return {**info.as_dict(), "environment": None}
