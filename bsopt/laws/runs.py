@@ -1,0 +1,120 @@
+"""The table of a batch-size experiment: what each run measured, by arm, batch size, learning rate and seed.
+
+The arms:
+
+    fixed_lr    every batch size at the reference learning rate
+    scaled_lr   every batch size at the reference learning rate times B / B_smallest
+    higher_lr   every batch size at one higher learning rate (8 times the reference in Chang & Pathak 2020)
+    grid        every batch size at every learning rate
+
+A run that belongs to two arms (the smallest batch size under `fixed_lr` and `scaled_lr`) is listed once for each.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bsopt.errors import ConfigError
+
+__all__ = ["ARMS", "MEASUREMENTS", "Run", "Table", "UntestableError"]
+
+ARMS = ("fixed_lr", "scaled_lr", "higher_lr", "grid")
+
+MEASUREMENTS: Mapping[str, str] = {
+    "best_val_loss": "best validation loss",
+    "early_train_loss": "training loss, averaged over the first epochs (equally many for every run)",
+    "seconds_per_epoch": "seconds per epoch",
+    "epochs_to_best": "epochs to the best validation loss",
+    "seconds_to_best": "seconds to the best validation loss",
+    "distance_from_init": "distance of the best weights from the initial ones",
+    "epoch_distance": "median distance travelled in an epoch",
+    "update_norm": "median norm of an update",
+    "sharpness": "Keskar's sharpness of the best weights",
+}
+"""What a run is asked for: name in `Run.measurements` -> what it means."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One training run of the experiment.
+
+    Attributes:
+        batch_size: Global batch size, samples.
+        lr: Learning rate.
+        arm: One of `ARMS`.
+        seed: Of the initial weights; equal seeds are compared with each other.
+        measurements: Name (of `MEASUREMENTS`, or one's own) -> value. A value that isn't a finite, positive number
+            counts as not measured.
+    """
+
+    batch_size: int
+    lr: float
+    arm: str
+    seed: int
+    measurements: Mapping[str, float]
+
+
+class UntestableError(ConfigError):
+    """The table doesn't hold what a comparison needs; the message says what."""
+
+
+class Table:
+    """Runs, grouped as comparisons need them."""
+
+    def __init__(self, runs: Sequence[Run], *, min_seeds: int) -> None:
+        """Index the runs.
+
+        Raises:
+            ConfigError: Two runs of one arm share batch size, learning rate and seed; or an arm other than the
+                grid has two learning rates at one batch size.
+        """
+        self.min_seeds = min_seeds
+        self._runs: dict[tuple[str, int, float, int], Run] = {}
+        for run in runs:
+            key = (run.arm, run.batch_size, run.lr, run.seed)
+            if key in self._runs:
+                raise ConfigError(f"two runs of arm {run.arm!r} at {run.batch_size}, lr {run.lr:g}, seed {run.seed}.")
+            self._runs[key] = run
+        rates: dict[tuple[str, int], set[float]] = {}
+        for arm, batch_size, lr, _ in self._runs:
+            rates.setdefault((arm, batch_size), set()).add(lr)
+        for (arm, batch_size), found in rates.items():
+            if arm != "grid" and len(found) > 1:
+                raise ConfigError(f"arm {arm!r} has several learning rates at {batch_size}: {sorted(found)}.")
+
+    def groups(self, arm: str, measurement: str) -> dict[int, dict[int, float]]:
+        """Return batch size -> seed -> value, batch sizes ascending, of one arm.
+
+        Raises:
+            UntestableError: Fewer than two batch sizes were measured.
+        """
+        found: dict[int, dict[int, float]] = {}
+        for run in sorted(self._runs.values(), key=lambda run: run.batch_size):
+            value = run.measurements.get(measurement, math.nan)
+            if run.arm == arm and math.isfinite(value) and value > 0:
+                found.setdefault(run.batch_size, {})[run.seed] = value
+        if len(found) < 2:
+            raise UntestableError(f"arm {arm!r} has {measurement} at {len(found)} batch sizes, two are needed")
+        return found
+
+    def best_lr(self) -> tuple[dict[int, dict[int, float]], float]:
+        """Return batch size -> seed -> log2 of the best learning rate on the grid, and the grid's step in octaves.
+
+        Raises:
+            UntestableError: No grid of two batch sizes and two learning rates.
+        """
+        best: dict[int, dict[int, tuple[float, float]]] = {}
+        rates = sorted({run.lr for run in self._runs.values() if run.arm == "grid"})
+        for run in sorted(self._runs.values(), key=lambda run: run.batch_size):
+            loss = run.measurements.get("best_val_loss", math.nan)
+            if run.arm == "grid" and math.isfinite(loss):
+                seeds = best.setdefault(run.batch_size, {})
+                seeds[run.seed] = min(seeds.get(run.seed, (math.inf, 0.0)), (loss, math.log2(run.lr)))
+        if len(best) < 2 or len(rates) < 2:
+            raise UntestableError("a grid of at least two batch sizes and two learning rates is needed")
+        step = float(np.mean(np.diff(np.log2(rates))))
+        return {B: {seed: log_lr for seed, (_, log_lr) in seeds.items()} for B, seeds in best.items()}, step
