@@ -11,11 +11,15 @@ defines the exponent a that remains, and a Gaussian process learns it over the t
     z       best value so far, lower is better, measured from a floor that makes it positive
     a       exponent that remains: a power law c·t^−a keeps it constant, a plateau has a = 0
     e       exponent of late: ln(z(f/4)/z(f)) / ln 4
+    l       level, ln z, standardised over the finished trials at the same progress
     b, x    log2 of batch size and of learning rate
-    n, m    finished trials (at most `MOST_CURVES`), trials to predict
+    n       finished trials, at most `MOST_CURVES`
+    k       pairs of amplitude and noise
 
-The prior (mean .15, sd .1, length scales 12 octaves in b and 9 in x) is broad for validation losses; its
-amplitude and noise are averaged over under their marginal likelihood.
+Coordinates are (b, x, e, l). The prior is broad for validation losses: mean .15 with sd .1, a tilt along the
+learning rate per sample, a slope in l, and a Matérn-5/2 whose length scales (12 octaves in b, 9 in x, .6 in e,
+2 in l) let one finished curve speak for much of the space. Amplitude and noise of the last are averaged over,
+weighted by their marginal likelihood.
 """
 
 from __future__ import annotations
@@ -38,14 +42,18 @@ __all__ = ["Curves", "PredictedFinal", "predicted_finals", "running_best"]
 
 _Floats: TypeAlias = NDArray[np.float64]
 
-MOST_CURVES = 96
+MOST_CURVES = 64
 """The latest finished curves that the model learns from, which bounds a prediction's time."""
 
 _PRIOR_MEAN, _PRIOR_SD = 0.15, 0.10
-_AMPLITUDES = 0.10 * np.array([0.4, 0.7, 1.0, 1.6, 2.5])
-_NOISE = 0.01
-_LENGTHS = np.array([12.0, 9.0, 0.3])  # b, x, e
-_TILT_SD = 0.01  # of a per octave of lr/B
+_TILT_SD = 0.03  # of a per octave of lr/B
+_SLOPE_SD = 0.05  # of a per standard deviation of l
+_LENGTHS = np.array([12.0, 9.0, 0.6, 2.0])
+_AMPLITUDES, _NOISES = (
+    grid.ravel() for grid in np.meshgrid(0.1 * np.array([0.25, 0.5, 1.0, 2.0, 4.0]), [0.005, 0.015, 0.05])
+)
+_LEVEL_VARIANCE = 0.1  # of ln z before any trial has finished, worth one trial
+_TINY = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +140,7 @@ class Curves:
     per_batch: bool
     names: tuple[str, str]
     finished: tuple[_Curve, ...]
-    factors: dict[float, _Factors] = field(default_factory=dict)
+    processes: dict[float, _Process] = field(default_factory=dict)
 
     @property
     def num_finished(self) -> int:
@@ -190,31 +198,26 @@ class Curves:
 
     def _exponent(self, curve: _Curve, step: float, q: float) -> tuple[float, float]:
         """Posterior mean and standard deviation of a for a trial whose last report is at `step`."""
-        factors = self.factors.get(step)
-        if factors is None:
-            factors = self.factors[step] = self._factors_at(step, q)
-        row = np.array([[curve.b, curve.x, self._recent(curve, step)]])
-        return factors.predict(row)
+        process = self.processes.get(step)
+        if process is None:
+            process = self.processes[step] = self._process_at(step, q)
+        return process.predict(self._coordinates(curve, step))
 
-    def _factors_at(self, step: float, q: float) -> _Factors:
-        rows, exponents = [], []
-        for curve in self.finished:
-            z = self._at(curve, step)
-            if math.isnan(z):
-                continue
-            rows.append([curve.b, curve.x, self._recent(curve, step)])
-            exponents.append(math.log(z / max(curve.final - self.floor, _TINY)) / q)
-        return _Factors.of(np.array(rows).reshape(-1, 3), np.clip(np.array(exponents), -1.0, 3.0))
+    def _process_at(self, step: float, q: float) -> _Process:
+        reached = [curve for curve in self.finished if step >= self._progress(curve)[0] * (1.0 - 1e-9)]
+        rows = np.array([self._coordinates(curve, step) for curve in reached]).reshape(-1, 4)
+        finals = np.log([max(curve.final - self.floor, _TINY) for curve in reached])
+        return _Process.of(rows, np.clip((rows[:, 3] - finals) / q, -1.0, 3.0))
+
+    def _coordinates(self, curve: _Curve, step: float) -> _Floats:
+        return np.array([curve.b, curve.x, self._recent(curve, step), math.log(self._at(curve, step))])
 
     def _progress(self, curve: _Curve) -> _Floats:
         return curve.steps * 2.0**curve.b if self.per_batch else curve.steps
 
     def _at(self, curve: _Curve, step: float) -> float:
-        """z of a finished curve at a step, linear in log step between reports; NaN before the first one."""
-        steps = self._progress(curve)
-        if step < steps[0] * (1.0 - 1e-9):
-            return math.nan
-        value = float(np.interp(math.log(step), np.log(steps), curve.best))
+        """z of a curve at a step, linear in log step between reports."""
+        value = float(np.interp(math.log(step), np.log(self._progress(curve)), curve.best))
         return max(value - self.floor, _TINY)
 
     def _recent(self, curve: _Curve, step: float) -> float:
@@ -226,58 +229,63 @@ class Curves:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Factors:
-    """A Gaussian process for a at one progress, one Cholesky factor for each amplitude.
+class _Process:
+    """A Gaussian process for a at one progress, averaged over amplitudes and noises.
 
     Attributes:
-        rows: (n, 3) b, x and e of the finished trials, missing ones replaced.
-        centre: (3,) what stands in for a missing coordinate.
-        inverses: (amplitudes, n, n).
+        rows: (n, 4) standardised coordinates of the finished trials.
+        centre: (4,) what stands in for a missing coordinate, and the origin.
+        level_sd: Standard deviation of ln z that l is standardised with.
+        inverses: (k, n, n) of the covariance.
         residuals: (n,) a − prior mean.
-        weights: (amplitudes,) posterior weight.
+        weights: (k,) posterior weights.
     """
 
     rows: _Floats
     centre: _Floats
+    level_sd: float
     inverses: _Floats
     residuals: _Floats
     weights: _Floats
 
     @classmethod
-    def of(cls, rows: _Floats, exponents: _Floats) -> _Factors:
-        known = np.isfinite(rows)
+    def of(cls, raw: _Floats, exponents: _Floats) -> _Process:
+        n, known = len(raw), np.isfinite(raw)
         counts = known.sum(axis=0)
-        centre = np.where(counts > 0, np.where(known, rows, 0.0).sum(axis=0) / np.maximum(counts, 1), 0.0)
-        rows = np.where(known, rows, centre)
+        centre = np.where(counts > 0, np.where(known, raw, 0.0).sum(axis=0) / np.maximum(counts, 1), 0.0)
+        level_sd = math.sqrt((_LEVEL_VARIANCE + float(np.sum((raw[:, 3] - centre[3]) ** 2))) / (1 + n))
+        rows = _standardised(raw, centre, level_sd)
         residuals = exponents - _PRIOR_MEAN
-        covariance = _covariance(rows, rows, centre) + _NOISE**2 * np.eye(len(rows))
-        inverses = np.linalg.inv(covariance)
+        covariance = _covariance(rows, rows) + _NOISES[:, None, None] ** 2 * np.eye(n)
+        inverses = np.asarray(np.linalg.inv(covariance), dtype=float)
         log_determinants = np.linalg.slogdet(covariance)[1]
         log_evidence = -0.5 * np.einsum("i,kij,j->k", residuals, inverses, residuals) - 0.5 * log_determinants
         weights = np.exp(log_evidence - log_evidence.max())
-        return cls(rows, centre, np.asarray(inverses, dtype=float), residuals, weights / weights.sum())
+        return cls(rows, centre, level_sd, inverses, residuals, weights / weights.sum())
 
-    def predict(self, row: _Floats) -> tuple[float, float]:
-        row = np.where(np.isfinite(row), row, self.centre)
-        cross = _covariance(row, self.rows, self.centre)[:, 0]  # (amplitudes, n)
+    def predict(self, raw: _Floats) -> tuple[float, float]:
+        """Return mean and standard deviation of a at one trial's coordinates, shape (4,)."""
+        row = _standardised(raw[None], self.centre, self.level_sd)
+        cross = _covariance(row, self.rows)[:, 0]  # (k, n)
         solved = np.einsum("kn,knm->km", cross, self.inverses)
         means = _PRIOR_MEAN + solved @ self.residuals
-        variances = _covariance(row, row, self.centre)[:, 0, 0] - np.einsum("km,km->k", solved, cross) + _NOISE**2
+        variances = _covariance(row, row)[:, 0, 0] - np.einsum("km,km->k", solved, cross)
         mean = float(self.weights @ means)
-        variance = float(self.weights @ (np.maximum(variances, _NOISE**2) + (means - mean) ** 2))
+        variance = float(self.weights @ (np.maximum(variances, 0.0) + _NOISES**2 + (means - mean) ** 2))
         return mean, math.sqrt(variance)
 
 
-_TINY = 1e-12
+def _standardised(raw: _Floats, centre: _Floats, level_sd: float) -> _Floats:
+    return np.asarray((np.where(np.isfinite(raw), raw, centre) - centre) / np.array([1.0, 1.0, 1.0, level_sd]))
 
 
-def _covariance(left: _Floats, right: _Floats, centre: _Floats) -> _Floats:
-    """Prior covariance of a, shape (amplitudes, n, m): constant, tilt in lr/B, and Matérn-5/2."""
+def _covariance(left: _Floats, right: _Floats) -> _Floats:
+    """Prior covariance of a, shape (k, left, right): constant, tilt in lr/B, slope in l, and Matérn-5/2."""
     scaled = (left[:, None] - right[None]) / _LENGTHS
     distance = math.sqrt(5.0) * np.sqrt(np.einsum("nmd,nmd->nm", scaled, scaled))
     matern = (1.0 + distance + distance**2 / 3.0) * np.exp(-distance)
-    tilt_left, tilt_right = ((r - centre)[:, 1] - (r - centre)[:, 0] for r in (left, right))
-    linear = _PRIOR_SD**2 + _TILT_SD**2 * np.outer(tilt_left, tilt_right)
+    tilt = np.outer(left[:, 1] - left[:, 0], right[:, 1] - right[:, 0])
+    linear = _PRIOR_SD**2 + _TILT_SD**2 * tilt + _SLOPE_SD**2 * np.outer(left[:, 3], right[:, 3])
     return np.asarray(linear + _AMPLITUDES[:, None, None] ** 2 * matern)
 
 
