@@ -49,7 +49,7 @@ def check(
     quiet_hosts()
     from bsopt.study import Study
 
-    report = Study.create(loaded, storage=storage, study_name=study_name).check()
+    report = Study.check(loaded, storage=storage, study_name=study_name)
     if as_json:
         click.echo(json.dumps(plain(report), indent=2, ensure_ascii=False))
     else:

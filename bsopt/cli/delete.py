@@ -20,19 +20,18 @@ def delete(study: str | None, yes: bool, storage: str | None, study_name: str | 
 
     STUDY is its name or its study file.
     """
-    from bsopt.cli.opening import address_of, open_study
+    if study is None and study_name is None:
+        raise click.UsageError("name the study to delete.")
+    from bsopt.cli.opening import open_study
     from bsopt.search.storage import redacted
     from bsopt.study import delete_study
 
-    address = address_of(study, storage=storage, study_name=study_name)
-    if address.name is None:
-        raise click.UsageError("name the study to delete.")
-    opened = open_study(address.name, storage=address.storage, study_name=None)
-    count = len(opened.optuna.get_trials(deepcopy=False))
+    opened = open_study(study, storage=storage, study_name=study_name)
+    name, count = opened.optuna.study_name, len(opened.optuna.get_trials(deepcopy=False))
     if not yes:
-        question = f"Delete the study {address.name} with {count} trials from {redacted(address.storage)}?"
+        question = f"Delete the study {name} with {count} trials from {redacted(opened.storage)}?"
         if not click.confirm(question):
             click.echo("Nothing was deleted.")
             return
-    delete_study(address.name, address.storage)
-    click.echo(f"Deleted the study {address.name} ({count} trials).")
+    delete_study(name, opened.storage)
+    click.echo(f"Deleted the study {name} ({count} trials).")

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 import click
 
 from bsopt.cli.options import DEFAULT_STORAGE
-from bsopt.errors import StorageError, StudyError
+from bsopt.errors import StorageError, StudyError, nearest
 
 if TYPE_CHECKING:
-    from bsopt.study import Study
+    import optuna
 
-__all__ = ["Address", "address_of", "existing_storage", "is_study_file", "open_study", "quiet_hosts"]
+    from bsopt.records import StudyInfo
+
+__all__ = ["Address", "Opened", "address_of", "existing_storage", "is_study_file", "open_study", "quiet_hosts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +34,25 @@ class Address:
     storage: str
 
 
-def open_study(study: str | None, *, storage: str | None, study_name: str | None) -> Study:
-    """Return a study that exists.
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A study that exists, ours or anyone's.
+
+    Attributes:
+        optuna: The Optuna study.
+        info: What it searches.
+        storage: The storage's URL.
+        folder: Where its report and figures go.
+    """
+
+    optuna: optuna.Study
+    info: StudyInfo
+    storage: str
+    folder: Path
+
+
+def open_study(study: str | None, *, storage: str | None, study_name: str | None) -> Opened:
+    """Return a study that exists, ours or anyone's.
 
     Args:
         study: Its name or its study file; None where `study_name` or the storage tells.
@@ -46,11 +65,20 @@ def open_study(study: str | None, *, storage: str | None, study_name: str | None
         ConfigError: The study file is wrong.
     """
     quiet_hosts()
-    from bsopt.study import load_study
+    import optuna
+
+    from bsopt.search.storage import open_storage, read_info, redacted
 
     address = address_of(study, storage=storage, study_name=study_name)
-    existing_storage(address.storage)
-    return load_study(address.name or _the_only_study(address.storage), address.storage)
+    backend = open_storage(existing_storage(address.storage))
+    names = sorted(optuna.get_all_study_names(backend))
+    name = address.name or _the_only(names)
+    if name not in names:
+        known = nearest(name, names) or (f" There are: {', '.join(names)}." if names else " It holds no study yet.")
+        raise StudyError(f"there is no study {name!r} in {redacted(address.storage)}.{known}")
+    found = optuna.load_study(study_name=name, storage=backend)
+    info = read_info(found)
+    return Opened(found, info, address.storage, Path(info.config.get("output") or f"runs/{name}"))
 
 
 def address_of(study: str | None, *, storage: str | None, study_name: str | None) -> Address:
@@ -100,12 +128,7 @@ def quiet_hosts() -> None:
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
-def _the_only_study(storage: str) -> str:
-    import optuna
-
-    from bsopt.search.storage import open_storage
-
-    names = sorted(optuna.get_all_study_names(open_storage(storage)))
+def _the_only(names: list[str]) -> str:
     if len(names) == 1:
         return names[0]
     if not names:

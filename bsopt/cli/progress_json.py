@@ -23,7 +23,7 @@ class JsonLines(Listener):
 
     def __init__(self, write: Callable[[str], object]) -> None:
         self._write = write
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal may call `note` in the middle of another event
 
     def study_started(self, info: StudyInfo, *, done: int, total: int) -> None:
         self._event("study_started", study=info, done=done, total=total)

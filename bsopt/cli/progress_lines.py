@@ -27,7 +27,7 @@ class PlainLines(Listener):
     def __init__(self, write: Callable[[str], object], tally: Tally) -> None:
         self._write = write
         self._tally = tally
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal may call `note` in the middle of another event
         self._last_tick = 0.0
 
     def study_started(self, info: StudyInfo, *, done: int, total: int) -> None:

@@ -47,21 +47,18 @@ def summarise(storage: str) -> list[StudySummary]:
     Raises:
         StorageError: It can't be opened.
     """
-    import optuna
+    from bsopt.search.storage import read_info, read_records
+    from bsopt.study import list_studies
 
-    from bsopt.search.storage import open_storage, read_info, read_records
-
-    opened = open_storage(storage)
     summaries = []
-    for name in sorted(optuna.get_all_study_names(opened)):
-        study = optuna.load_study(study_name=name, storage=opened)
+    for study in list_studies(storage):
         info, records = read_info(study), read_records(study)
         complete = [r for r in records if r.outcome == "complete" and r.value is not None]
         sign = -1.0 if info.objective == "quality" and info.direction == "maximize" else 1.0
         best = min(complete, key=lambda r: sign * (r.value or 0.0), default=None)
         summaries.append(
             StudySummary(
-                name=name,
+                name=study.study_name,
                 value_name=info.monitor if info.objective == "quality" else f"{info.objective} to {info.monitor}",
                 direction=info.direction if info.objective == "quality" else "minimize",
                 num_trials=len(records),

@@ -45,7 +45,10 @@ def train(
     elif overrides:
         raise click.UsageError("--set overrides a study file: give the file instead of the study's name.")
     else:
-        opened = open_study(study, storage=storage, study_name=study_name)
+        from bsopt.study import load_study
+
+        known = open_study(study, storage=storage, study_name=study_name)
+        opened = load_study(known.optuna.study_name, known.storage)
     record = opened.train(trial)
     checkpoint = record.measurements.get("checkpoint")
     if as_json:
