@@ -40,9 +40,23 @@ READING: dict[str, Reading] = {
         "The best trial of each batch size stands out, the others are pale. By samples seen all trials are compared "
         "fairly; the menu changes to updates, epochs or seconds.",
     ),
+    "best_by_batch_size": Reading(
+        "Best value per batch size",
+        "What each batch size reached at its own best learning rate. Differences no larger than the noise named above "
+        "say nothing; batch sizes with few trials may only lack a well-tuned learning rate.",
+    ),
+    "convergence_cost": Reading(
+        "What convergence costs",
+        "Seconds per epoch times epochs is the time to the best value. Larger batches make epochs quicker until the "
+        "device is full, and need more of them once the batch outgrows the gradient's noise.",
+    ),
+    "pareto": Reading(
+        "Value against cost",
+        "Trials on the line are worth choosing from: every other one is both dearer and worse than one of them.",
+    ),
 }
 
-COMPARED = ("interaction",)
+COMPARED = ("interaction", "best_by_batch_size", "convergence_cost")
 """Figures that show several studies side by side."""
 
 

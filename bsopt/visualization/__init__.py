@@ -10,9 +10,12 @@ _HOMES = {
     "FIGURES": ".catalogue",
     "StudyData": ".source",
     "load": ".source",
+    "plot_best_by_batch_size": ".best_by_batch_size",
+    "plot_convergence_cost": ".convergence_cost",
     "plot_interaction": ".interaction",
     "plot_learning_curves": ".learning_curves",
     "plot_lr_slice": ".lr_slice",
+    "plot_pareto": ".pareto",
     "save_figure": ".saving",
 }
 

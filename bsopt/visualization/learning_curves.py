@@ -144,7 +144,7 @@ def _draw(info: LearningCurvesInfo, axis: Axis, *, several: bool) -> go.Figure:
         size = curve.record.batch_size
         place = info.batch_sizes.index(size) if size in info.batch_sizes else 0
         label = f"batch size {size}" if size else f"trial {curve.record.number}"
-        group = f"{curve.study} · {label}" if several else label
+        group = _theme.escape(f"{curve.study} · {label}" if several else label)
         figure.add_trace(_line(info, curve, axis, place, group, showlegend=curve.is_best_of_batch_size))
         if curve.is_best_of_batch_size:
             named.add(group)
@@ -175,7 +175,7 @@ def _line(
         x=_positions(curve, axis),
         y=[_rounded(tick.value) for tick in curve.ticks],
         mode="lines+markers" if best or len(curve.ticks) == 1 else "lines",
-        name=_theme.escape(group),
+        name=group,
         legendgroup=group,
         showlegend=showlegend,
         opacity=1.0 if best else 0.35,

@@ -95,7 +95,7 @@ def _draw(info: LrSliceInfo, *, several: bool) -> go.Figure:
     rates: list[float] = []
     for place, item in enumerate(info.slices):
         rates += [cast(float, record.lr) for record in [*item.records, *item.diverged]]
-        name = f"{item.study} · {item.batch_size}" if several else f"{item.batch_size}"
+        name = _theme.escape(f"{item.study} · {item.batch_size}") if several else f"{item.batch_size}"
         for is_pruned in (False, True):
             points = _points(info, item, place, name, is_pruned=is_pruned)
             if points.x:
@@ -117,7 +117,7 @@ def _points(info: LrSliceInfo, item: LrSlice, place: int, name: str, *, is_prune
         y=[record.value for record in records],
         # A pruned trial saw fewer samples: its value doesn't belong on the line.
         mode="markers" if many or is_pruned else "lines+markers",
-        name=_theme.escape(name),
+        name=name,
         legendgroup=name,
         showlegend=not is_pruned or len(records) == len(item.records),
         line={"color": _theme.colour_of(place), "width": 1.5, "dash": _theme.dash_of(place)},
@@ -138,7 +138,7 @@ def _crosses(info: LrSliceInfo, item: LrSlice, place: int, name: str, *, showleg
         x=[record.lr for record in item.diverged],
         y=[edge] * len(item.diverged),
         mode="markers",
-        name=_theme.escape(name),
+        name=name,
         legendgroup=name,
         showlegend=showlegend,
         cliponaxis=False,

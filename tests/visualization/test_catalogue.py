@@ -62,7 +62,8 @@ def test_a_list_of_studies_is_taken(name: str, study: optuna.Study) -> None:
 
 @every_figure
 def test_foreign_text_stays_text(name: str, foreign_study: optuna.Study) -> None:
-    text = _strings(_plot(name, foreign_study).to_plotly_json())
+    text = _strings(_plot(name, [foreign_study, foreign_study]).to_plotly_json())
+    text += _strings(_plot(name, foreign_study).to_plotly_json())
     assert not [string for string in text if "<b>foreign" in string or "<i>relu" in string]
 
 

@@ -1,0 +1,178 @@
+"""Value against what it cost: the trials that nothing else beats in both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import plotly.graph_objects as go
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+
+from bsopt.records import StudyInfo, TrialRecord
+from bsopt.visualization import _theme
+from bsopt.visualization.source import Source, StudyData, load_all
+
+__all__ = ["Cost", "ParetoInfo", "ParetoPoint", "pareto_info", "plot_pareto"]
+
+TITLE = "Value against cost"
+Cost = Literal["seconds", "samples", "steps", "energy", "objective"]
+_AXES: dict[Cost, str] = {
+    "seconds": "training time to the value [s]",
+    "samples": "samples seen to the value",
+    "steps": "optimizer updates to the value",
+    "energy": "energy of the trial [J]",
+    "objective": "second objective",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ParetoPoint:
+    """A trial with what it cost, and whether none is both cheaper and better."""
+
+    record: TrialRecord
+    cost: float
+    value: float
+    is_efficient: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ParetoInfo:
+    """Points by rising cost."""
+
+    info: StudyInfo
+    cost: Cost
+    points: tuple[ParetoPoint, ...]
+
+
+def pareto_info(study: Source, *, cost: Cost | None = None) -> ParetoInfo:
+    """Return the completed trials with value and cost.
+
+    Args:
+        study: The study.
+        cost: What to set the value against; by default the second objective of a study with two, else seconds
+            where they were measured, else samples.
+    """
+    data = load_all(study)[0]
+    chosen = cost or _default_cost(data)
+    pairs = _two_objectives(data) if chosen == "objective" else _measured(data, chosen)
+    # A second objective that gets better upwards is turned round for the comparison only.
+    turned = -1.0 if chosen == "objective" and _second_is_maximized(data) else 1.0
+    pairs.sort(key=lambda pair: (turned * pair[1], data.sign * pair[2]))
+    points, best = [], math.inf
+    for record, price, value in pairs:
+        is_efficient = data.sign * value < best
+        best = min(best, data.sign * value)
+        points.append(ParetoPoint(record, price, value, is_efficient))
+    return ParetoInfo(data.info, chosen, tuple(points))
+
+
+def plot_pareto(study: Source | Sequence[Source], *, cost: Cost | None = None) -> go.Figure:
+    """Plot the value against the cost; the line joins the trials that none beats in both."""
+    infos = [info for info in (pareto_info(data, cost=cost) for data in load_all(study)) if info.points]
+    if not infos:
+        return _theme.empty_figure(TITLE, "No completed trial has both a value and a measured cost yet.")
+    figure = _theme.new_figure(TITLE)
+    sizes = sorted({p.record.batch_size for info in infos for p in info.points if p.record.batch_size})
+    for place, info in enumerate(infos):
+        _draw(figure, info, sizes, place, several=len(infos) > 1)
+    costs = [point.cost for info in infos for point in info.points]
+    if min(costs) > 0:
+        ticks = _theme.log_ticks(costs)
+        figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
+    figure.update_xaxes(title={"text": _AXES[infos[0].cost]})
+    label = _theme.value_label(infos[0].info)
+    figure.update_yaxes(title={"text": label if infos[0].cost != "objective" else "first objective"})
+    figure.update_yaxes(range=_value_range(infos))
+    return figure
+
+
+def _default_cost(data: StudyData) -> Cost:
+    if data.study is not None and len(data.study.directions) == 2:
+        return "objective"
+    return "seconds" if _measured(data, "seconds") else "samples"
+
+
+def _second_is_maximized(data: StudyData) -> bool:
+    return data.study is not None and data.study.directions[1] == StudyDirection.MAXIMIZE
+
+
+def _two_objectives(data: StudyData) -> list[tuple[TrialRecord, float, float]]:
+    if data.study is None:
+        return []
+    values = {
+        trial.number: trial.values
+        for trial in data.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        if trial.values and all(math.isfinite(value) for value in trial.values)
+    }
+    return [(r, values[r.number][1], values[r.number][0]) for r in data.records if r.number in values]
+
+
+def _measured(data: StudyData, cost: Cost) -> list[tuple[TrialRecord, float, float]]:
+    found = []
+    for record in data.completed:
+        price = _price(record, cost)
+        if price is not None and math.isfinite(price) and record.value is not None:
+            found.append((record, price, record.value))
+    return found
+
+
+def _price(record: TrialRecord, cost: Cost) -> float | None:
+    if cost == "energy":
+        return record.energy_joules
+    best = record.best
+    if best is None:
+        return record.seconds if cost == "seconds" else None
+    return float({"seconds": best.seconds, "samples": best.samples, "steps": best.step}[cost])
+
+
+def _value_range(infos: Sequence[ParetoInfo]) -> tuple[float, float] | None:
+    sign = -1.0 if infos[0].info.direction == "maximize" else 1.0
+    values = sorted(sign * point.value for info in infos for point in info.points)
+    best, typical, worst = values[0], values[int(0.8 * (len(values) - 1))], values[-1]
+    top = min(worst, typical + (typical - best)) if typical > best else worst
+    margin = 0.06 * (top - best) or 0.05 * abs(best) or 1.0
+    low, high = sorted((sign * (best - margin), sign * (top + margin)))
+    return low, high
+
+
+def _draw(figure: go.Figure, info: ParetoInfo, sizes: Sequence[int], place: int, *, several: bool) -> None:
+    front = [point for point in info.points if point.is_efficient]
+    figure.add_trace(
+        go.Scatter(
+            x=[point.cost for point in front],
+            y=[point.value for point in front],
+            mode="lines",
+            name=f"{_theme.escape(info.info.name)}: none is cheaper and better"
+            if several
+            else "none is cheaper and better",
+            line={"color": _theme.colour_of(place) if several else _theme.INK, "width": 1.5, "shape": "hv"},
+            hoverinfo="skip",
+        )
+    )
+    for size in [None] if several or not sizes else sizes:
+        points = [p for p in info.points if size is None or p.record.batch_size == size]
+        index = place if size is None else list(sizes).index(size)
+        if points:
+            figure.add_trace(_points(info, points, index, name=info.info.name if size is None else str(size)))
+    if not several and sizes:
+        figure.update_layout(legend={"title": {"text": "batch size "}})
+
+
+def _points(info: ParetoInfo, points: Sequence[ParetoPoint], index: int, *, name: str) -> go.Scatter:
+    return go.Scatter(
+        x=[point.cost for point in points],
+        y=[point.value for point in points],
+        mode="markers",
+        name=_theme.escape(name),
+        marker={
+            "color": _theme.colour_of(index),
+            "symbol": _theme.symbol_of(index),
+            "size": [11 if point.is_efficient else 7 for point in points],
+            "opacity": [1.0 if point.is_efficient else 0.55 for point in points],
+        },
+        text=[_theme.describe(point.record, info.info) for point in points],
+        hovertemplate="%{text}<br>cost %{x:,.4~g}<extra></extra>",
+    )

@@ -1,0 +1,220 @@
+"""The report and the dashboard in a real browser: drawn, sortable, quiet, safe."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from bsopt.dashboard import publish, serve
+from bsopt.records import StudyInfo
+from bsopt.report import write_report
+from bsopt.visualization import FIGURES, plot_interaction, save_figure
+from bsopt.visualization.example import example_data, example_study
+from bsopt.visualization.source import StudyData
+
+pytestmark = pytest.mark.browser
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture
+def browser() -> Iterator[Open]:
+    """A function that opens a headless Chromium of a width, light or dark, with or without JavaScript."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("Chromium and chromedriver aren't installed (Debian: apt install chromium chromium-driver)")
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium isn't installed")
+    opened: list[Any] = []
+
+    def start(width: int = 1200, *, dark: bool = False, javascript: bool = True) -> Any:
+        options = webdriver.ChromeOptions()
+        options.binary_location = chromium
+        for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+            options.add_argument(argument)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+        opened.append(chrome)
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+        chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+        if not javascript:
+            chrome.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+        return chrome
+
+    yield start
+    for chrome in opened:
+        chrome.quit()
+
+
+def _open_report(chrome: Any, path: Path) -> Any:
+    chrome.get(path.as_uri())
+    _wait(chrome, lambda: chrome.execute_script("return document.documentElement.dataset.figures") == "drawn")
+    return chrome
+
+
+def _wait(chrome: Any, condition: Callable[[], object], seconds: float = 60) -> None:
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(chrome, seconds).until(lambda _: condition())
+
+
+def _requests(chrome: Any) -> list[str]:
+    """Addresses that the page asked the network for, but for those of the page's own file and data in itself."""
+    events = [json.loads(entry["message"])["message"] for entry in chrome.get_log("performance")]
+    asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+    return [url for url in asked if not url.startswith(("file:", "data:", "blob:", "chrome:"))]
+
+
+def _colours(png: bytes) -> set[bytes]:
+    """The colours of an 8-bit PNG's pixels, without its filters: different bytes are different pixels enough."""
+    place, stream = 8, b""
+    while place < len(png):
+        length = int.from_bytes(png[place : place + 4], "big")
+        if png[place + 4 : place + 8] == b"IDAT":
+            stream += png[place + 8 : place + 8 + length]
+        place += 12 + length
+    raw = zlib.decompress(stream)
+    return {raw[i : i + 3] for i in range(0, len(raw) - 3, 3)}
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1200, False), (1200, True), (380, False)])
+def test_every_figure_is_drawn_with_no_error_and_no_request(
+    browser: Open, page_path: Path, width: int, dark: bool
+) -> None:
+    chrome = _open_report(browser(width, dark=dark), page_path)
+    plots = chrome.find_elements("css selector", "figure .plot")
+    assert len(plots) == len(FIGURES)
+    for plot in plots:
+        marks = plot.find_elements("css selector", ".scatterlayer .trace path, .barlayer path, .heatmaplayer image")
+        assert any(mark.size["width"] > 0 for mark in marks), plot.get_attribute("id")
+    assert [entry for entry in chrome.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
+    assert _requests(chrome) == []
+    assert chrome.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+def test_a_drawn_figure_has_coloured_pixels(browser: Open, page_path: Path) -> None:
+    chrome = _open_report(browser(), page_path)
+    plot = chrome.find_element("css selector", "#s0-interaction")
+    assert len(_colours(base64.b64decode(plot.screenshot_as_base64))) > 200
+
+
+def test_text_is_light_on_dark_and_dark_on_light(browser: Open, page_path: Path) -> None:
+    for dark in (False, True):
+        chrome = _open_report(browser(dark=dark), page_path)
+        script = "return getComputedStyle(document.querySelector(arguments[0])).getPropertyValue(arguments[1])"
+        for selector, key in (("h1", "color"), ("#s0-interaction .xtick text", "fill")):
+            channels = chrome.execute_script(script, selector, key).strip("rgb()").split(",")
+            assert (sum(map(int, channels[:3])) > 384) == dark, selector
+
+
+def test_the_table_sorts_by_a_click_and_back(browser: Open, page_path: Path) -> None:
+    chrome = _open_report(browser(), page_path)
+    table = chrome.find_element("css selector", "#s0-trials")
+    heads = table.find_elements("css selector", "thead button")
+    column = next(i for i, head in enumerate(heads) if head.text.startswith("learning rate"))
+
+    def keys() -> list[float]:
+        cells = table.find_elements("css selector", f"tbody td:nth-child({column + 1})")
+        return [float(cell.get_attribute("data-v")) for cell in cells]
+
+    before = keys()
+    chrome.execute_script("arguments[0].click()", heads[column])
+    assert keys() == sorted(before) != before
+    chrome.execute_script("arguments[0].click()", heads[column])
+    assert keys() == sorted(before, reverse=True)
+    assert heads[column].find_element("xpath", "..").get_attribute("aria-sort") == "descending"
+
+
+def test_empty_cells_sort_last_both_ways(browser: Open, page_path: Path) -> None:
+    chrome = _open_report(browser(), page_path)
+    head = chrome.find_element("xpath", "//table[@id='s0-trials']//button[starts-with(., 'throughput')]")
+    column = len(head.find_elements("xpath", "../preceding-sibling::th")) + 1
+    for _ in range(2):
+        chrome.execute_script("arguments[0].click()", head)
+        cells = chrome.find_elements("css selector", f"#s0-trials tbody td:nth-child({column})")
+        texts = [cell.get_attribute("textContent") for cell in cells]
+        assert "–" in texts
+        assert set(texts[texts.index("–") :]) == {"–"}
+
+
+def test_the_menu_changes_the_axis_of_the_learning_curves(browser: Open, page_path: Path) -> None:
+    chrome = _open_report(browser(), page_path)
+    title = "#s0-learning-curves .xtitle"
+    assert chrome.find_element("css selector", title).text == "samples seen"
+    chrome.execute_script("document.querySelector('#s0-learning-curves').scrollIntoView()")
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    header = chrome.find_element("css selector", "#s0-learning-curves .updatemenu-header")
+    ActionChains(chrome).move_to_element(header).click().perform()
+    _wait(chrome, lambda: chrome.find_elements("css selector", "#s0-learning-curves .updatemenu-dropdown-button"))
+    choices = chrome.find_elements("css selector", "#s0-learning-curves .updatemenu-dropdown-button")
+    ActionChains(chrome).move_to_element(choices[3]).click().perform()
+    _wait(chrome, lambda: chrome.find_element("css selector", title).text == "training time [s]")
+
+
+def test_without_javascript_the_answer_and_the_tables_are_there(browser: Open, page_path: Path) -> None:
+    chrome = browser(javascript=False)
+    chrome.get(page_path.as_uri())
+    assert "Batch size" in chrome.find_element("css selector", ".answer").text
+    assert len(chrome.find_elements("css selector", "#s0-trials tbody tr")) == 40
+    assert "need JavaScript" in chrome.find_element("css selector", "noscript").text
+
+
+def test_a_script_in_a_study_name_stays_text(browser: Open, tmp_path: Path) -> None:
+    nasty = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
+    data = example_data(12)
+    info = StudyInfo.from_dict(data.info.as_dict() | {"name": nasty, "monitor": nasty})
+    found = StudyData(info, data.records)
+    path = write_report([found, found], tmp_path / "report.html")
+    chrome = _open_report(browser(), path)
+    assert chrome.title.startswith("bsopt report")
+    assert nasty in chrome.find_element("css selector", "main").text
+    assert chrome.find_elements("css selector", "img, main script:not([type])") == []
+    labels = [element.text for element in chrome.find_elements("css selector", ".ytitle")]
+    assert any("onerror" in label for label in labels)
+
+
+def test_the_printed_report_holds_every_figure(browser: Open, page_path: Path) -> None:
+    chrome = _open_report(browser(), page_path)
+    pdf = base64.b64decode(chrome.execute_cdp_cmd("Page.printToPDF", {})["data"])
+    assert pdf.startswith(b"%PDF")
+    assert 3 <= pdf.count(b"/Type /Page\n") + pdf.count(b"/Type /Page ") <= 40
+
+
+def test_a_saved_figure_page_is_drawn_without_a_request(browser: Open, study: optuna.Study, tmp_path: Path) -> None:
+    path = save_figure(plot_interaction(study), tmp_path / "figure.html")
+    chrome = browser(dark=True)
+    chrome.get(path.as_uri())
+    _wait(chrome, lambda: chrome.find_elements("css selector", ".scatterlayer .trace path"))
+    assert _requests(chrome) == []
+    assert not chrome.find_elements("css selector", "[data-title^='Share']")
+
+
+def test_the_dashboard_shows_the_figures_and_the_answer(browser: Open, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    publish(example_study(12, name="served", storage=optuna.storages.RDBStorage(url)))
+    addresses: list[str] = []
+    ready = threading.Event()
+
+    def on_ready(address: str) -> None:
+        addresses.append(address)
+        ready.set()
+
+    threading.Thread(target=serve, args=(url,), kwargs={"port": 0, "on_ready": on_ready}, daemon=True).start()
+    assert ready.wait(30)
+    chrome = browser(1400)
+    chrome.get(f"{addresses[0]}studies/1/note")
+    _wait(chrome, lambda: "Answer so far" in chrome.find_element("css selector", "body").text)
+    chrome.get(f"{addresses[0]}studies/1")
+    _wait(chrome, lambda: "Batch size × learning rate" in chrome.find_element("css selector", "body").text)
