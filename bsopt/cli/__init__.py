@@ -15,6 +15,7 @@ __all__ = ["main"]
     homes={
         "init": "bsopt.cli.init:init",
         "study": "bsopt.cli.study:study",
+        "dashboard": "bsopt.cli.dashboard:dashboard",
         "doctor": "bsopt.cli.doctor:doctor",
     },
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

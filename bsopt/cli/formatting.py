@@ -19,8 +19,8 @@ _BARS = "▁▂▃▄▅▆▇█"
 def format_number(value: float | None, *, digits: int = 4) -> str:
     """Return a number with that many significant digits; a dash for None.
 
-    >>> format_number(0.012345), format_number(1024), format_number(None)
-    ('0.01234', '1024', '–')
+    >>> format_number(0.012346), format_number(1024), format_number(None)
+    ('0.01235', '1024', '–')
     """
     if value is None:
         return "–"

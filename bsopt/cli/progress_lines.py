@@ -66,7 +66,7 @@ class PlainLines(Listener):
                 parts.append(f": {record.message}")
             left = self._tally.seconds_left()
             parts.append(f" [{self._tally.num_done}/{self._tally.total}")
-            parts.append(f", {format_duration(left)} left]" if left else "]")
+            parts.append(f", about {format_duration(left)} left]" if left else "]")
             self._write("".join(parts))
 
     def note(self, message: str) -> None:

@@ -20,6 +20,9 @@ __all__ = ["LiveProgress"]
 _SIGNS = {"complete": ("✓", "green"), "pruned": ("–", "yellow"), "fail": ("✗", "red")}
 
 
+_CHOOSING = Text("●  choosing the next trial", style="dim")
+
+
 class LiveProgress(Listener):
     """Shows the study from its start until `close`.
 
@@ -86,7 +89,8 @@ class LiveProgress(Listener):
 
     def _picture(self) -> RenderableType:
         with self._lock:
-            return Group(Text(), *map(self._under_way, self._tally.running.values()), self._totals(), self._best())
+            under_way = [self._under_way(trial) for trial in self._tally.running.values()]
+            return Group(Text(), *(under_way or [_CHOOSING]), self._totals(), self._best())
 
     def _under_way(self, trial: Running) -> RenderableType:
         start = trial.start
@@ -115,7 +119,7 @@ class LiveProgress(Listener):
         done = tally.num_done + sum(trial.fraction for trial in tally.running.values())
         parts = [f"{tally.num_done} of {tally.total}", f"{counts['complete']} complete", f"{counts['pruned']} pruned"]
         parts += [f"{counts['fail']} failed"] if counts["fail"] else []
-        parts.append("about " + format_duration(left) + " left" if left is not None else "estimating the time left")
+        parts.append(_time_left(left))
         row.add_row(
             Text(tally.info.name, style="bold"), ProgressBar(total=tally.total, completed=done), " · ".join(parts)
         )
@@ -140,6 +144,12 @@ def _row() -> Table:
         row.add_column(min_width=width, no_wrap=True)
     row.add_column(no_wrap=True, overflow="ellipsis")
     return row
+
+
+def _time_left(seconds: float | None) -> str:
+    if seconds is None:
+        return "estimating the time left"
+    return "a few seconds left" if seconds < 10 else f"about {format_duration(seconds)} left"
 
 
 def _how_far(trial: Running) -> str:

@@ -53,7 +53,8 @@ def run(
     quiet_hosts()
     from bsopt.study import Study
 
-    study = Study.create(loaded, storage=storage, study_name=study_name)
+    with _waiting(is_shown=not as_json):
+        study = Study.create(loaded, storage=storage, study_name=study_name)
     summary = follow(study, as_json=as_json)
     if not as_json:
         _tell(study, summary, storage=storage or loaded.config.storage)
@@ -86,6 +87,16 @@ def follow(study: Study, *, as_json: bool) -> RunSummary:
     return study.run(PlainLines(_write_line, tally))
 
 
+def _waiting(*, is_shown: bool) -> contextlib.AbstractContextManager[object]:
+    """Show that something happens while PyTorch is imported and the task built, for some seconds."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not (is_shown and console.is_terminal):
+        return contextlib.nullcontext()
+    return console.status("importing PyTorch and building the task")
+
+
 def _write_line(line: str) -> None:
     click.echo(line)  # flushes, so that a pipe sees a line when it happens
 
@@ -101,7 +112,8 @@ def _tell(study: Study, summary: RunSummary, *, storage: str) -> None:
     from bsopt.cli.options import DEFAULT_STORAGE
     from bsopt.search.storage import redacted
 
-    click.echo(summary.message)
+    took = f" ({summary.num_new} in this run, {format_duration(summary.seconds)})" if summary.num_new else ""
+    click.echo(f"{summary.message}{took}")
     best, info = summary.best, study.info
     where = info.name if storage == DEFAULT_STORAGE else f"{info.name} --storage '{redacted(storage)}'"
     if best is None:
@@ -115,6 +127,4 @@ def _tell(study: Study, summary: RunSummary, *, storage: str) -> None:
         f"Best: batch size {best.batch_size} with lr {format_number(best.lr)}, {name} "
         f"{format_number(best.value)} (trial {best.number})."
     )
-    if summary.num_new:
-        click.echo(f"{summary.num_new} trials in {format_duration(summary.seconds)}.")
     click.echo(f"Next: bsopt study show {where}   or   bsopt study report {where}")

@@ -1,0 +1,85 @@
+"""Numbers, spans of time and curves as people read them."""
+
+from __future__ import annotations
+
+import doctest
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bsopt.cli import formatting
+from bsopt.cli.formatting import format_duration, plain, sparkline
+from bsopt.records import StopReason
+
+
+def test_examples_in_the_docstrings_hold() -> None:
+    results = doctest.testmod(formatting)
+    assert results.failed == 0
+    assert results.attempted >= 5
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0.0 s"),
+        (9.94, "9.9 s"),
+        (9.96, "10 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (599.0, "9 min 59 s"),
+        (600.0, "10 min"),
+        (3599.6, "1 h 00 min"),
+        (90_000.0, "25 h 00 min"),
+        (None, "–"),
+        (math.nan, "–"),
+        (math.inf, "–"),
+    ],
+)
+def test_durations_never_show_sixty_seconds(seconds: float | None, text: str) -> None:
+    assert format_duration(seconds) == text
+
+
+@given(st.lists(st.floats(), min_size=1, max_size=50), st.integers(1, 30))
+def test_sparkline_has_a_mark_for_each_value_shown(values: list[float], width: int) -> None:
+    line = sparkline(values, width=width)
+    assert len(line) == min(len(values), width)
+    shown = values[-width:]
+    assert [mark == "×" for mark in line] == [not math.isfinite(value) for value in shown]
+
+
+def test_sparkline_of_a_loss_that_starts_high_still_shows_its_end() -> None:
+    assert len(set(sparkline([1000.0, 3.0, 2.0, 1.0]))) > 2
+
+
+def test_sparkline_is_empty_without_values_and_flat_for_a_constant() -> None:
+    assert sparkline([]) == ""
+    assert sparkline([2.0, 2.0]) == "▁▁"
+
+
+@dataclass(frozen=True)
+class _Value:
+    loss: float
+    reason: StopReason
+    path: Path
+
+
+def test_plain_values_are_valid_json_whatever_they_hold() -> None:
+    value = {
+        "value": _Value(math.nan, StopReason.DIVERGED, Path("a/b")),
+        "array": np.array([1.0, np.inf]),
+        "tuple": (1, None, True),
+        3: {"x"},
+    }
+    text = json.dumps(plain(value), allow_nan=False)
+    assert json.loads(text) == {
+        "value": {"loss": None, "reason": "diverged", "path": "a/b"},
+        "array": [1.0, None],
+        "tuple": [1, None, True],
+        "3": ["x"],
+    }

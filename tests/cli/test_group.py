@@ -1,0 +1,123 @@
+"""Help is instant, a mistake is one message and exit code 2."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from bsopt.cli import main
+from bsopt.cli.group import Command, LazyGroup
+
+STUDY_COMMANDS = ["run", "check", "schema", "list", "show", "train", "report", "plot", "export", "import", "delete"]
+
+
+def bsopt(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "bsopt", *arguments], capture_output=True, text=True, cwd=folder)
+
+
+def every_command(group: click.Command = main, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    if not isinstance(group, LazyGroup):
+        return [path]
+    context = click.Context(group)
+    found = [path]
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        found += every_command(command, (*path, name))
+    return found
+
+
+@pytest.mark.parametrize("arguments", every_command(), ids=" ".join)
+def test_every_command_explains_itself(arguments: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(main, [*arguments, "--help"])
+    assert result.exit_code == 0
+    assert "Usage:" in result.output
+    assert "..." not in re.sub(r"\]\.\.\.", "", result.output.split("Commands:")[-1]), "a short help is cut off"
+
+
+@pytest.mark.parametrize("name", STUDY_COMMANDS)
+def test_the_promised_commands_exist(name: str) -> None:
+    assert ("study", name) in every_command()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["study", "--help"], ["study", "run", "--help"]])
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys\n"
+        "from bsopt.cli import main\n"
+        f"main({arguments!r}, standalone_mode=False)\n"
+        "heavy = {'torch', 'pytorch_lightning', 'lightning', 'plotly', 'optuna', 'numpy', 'pydantic', 'rich'}\n"
+        "print('loaded:', sorted(heavy & set(sys.modules)))\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip().endswith("loaded: []")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["study", "--help"]])
+def test_help_answers_within_a_third_of_a_second(arguments: list[str]) -> None:
+    def seconds() -> float:
+        began = time.perf_counter()
+        assert bsopt(*arguments).returncode == 0
+        return time.perf_counter() - began
+
+    assert min(seconds() for _ in range(5)) < 0.3
+
+
+def test_version_is_told() -> None:
+    import bsopt as package
+
+    assert bsopt("--version").stdout == f"python -m bsopt {package.__version__}\n".replace("python -m ", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["studdy"], "Did you mean 'study'?"),
+        (["study", "rum"], "Did you mean 'run'?"),
+        (["study", "xyz"], "There are: run, check"),
+        (["study", "run"], "Missing argument 'FILE'"),
+        (["study", "run", "nowhere.yaml"], "can't read the study file nowhere.yaml"),
+        (["study", "run", "nowhere.yaml", "--workers", "0"], "'--workers'"),
+        (["study", "run", "nowhere.yaml", "--jsn"], "--json"),
+        (["study", "show"], "there is no storage sqlite:///bsopt.db here"),
+        (["study", "show", "--storage", "nonsense"], "can't open the storage"),
+        (["study", "list", "--storage", "postgresql://${NO_SUCH_VARIABLE}/x"], "NO_SUCH_VARIABLE, which isn't set"),
+        (["study", "delete"], "name the study to delete"),
+        (["study", "train", "a", "--study-name", "b"], "two names"),
+        (["study", "train", "done", "--set", "seed=1"], "--set overrides a study file"),
+    ],
+)
+def test_mistake_is_one_message_and_exit_code_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+    assert not list(tmp_path.iterdir()), "a mistake left something behind"
+
+
+def test_traceback_is_shown_when_asked_for(tmp_path: Path) -> None:
+    without = bsopt("study", "run", "nowhere.yaml", folder=tmp_path)
+    assert (without.returncode, "Traceback" in without.stderr) == (2, False)
+    shown = bsopt("study", "run", "nowhere.yaml", "--traceback", folder=tmp_path)
+    assert shown.returncode != 0
+    assert "ConfigError" in shown.stderr
+
+
+def test_ctrl_c_ends_with_130() -> None:
+    @click.command(cls=Command)
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    result = CliRunner().invoke(interrupted)
+    assert result.exit_code == 130
+    assert "Traceback" not in result.output

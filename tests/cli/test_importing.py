@@ -1,0 +1,105 @@
+"""Runs that were made elsewhere become a study."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+from click.testing import Result
+
+from bsopt.search.storage import open_storage
+
+Invoke = Callable[..., Result]
+
+TABLE = """bs,eta,final_loss,optimizer,depth
+32,0.01,0.5,sgd,3
+64,0.02,0.4,adam,4
+128,0.04,,sgd,3
+128,0.05,nan,sgd,3
+256,0.1,0.7,sgd,5
+"""
+MAPPED = ("--batch-size-column", "bs", "--lr-column", "eta", "--value-column", "final_loss")
+
+
+def load(tmp_path: Path, name: str = "past") -> optuna.Study:
+    return optuna.load_study(study_name=name, storage=open_storage(f"sqlite:///{tmp_path}/bsopt.db"))
+
+
+def test_rows_become_complete_trials(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "runs.csv").write_text(TABLE)
+    params = ("--param", "optimizer", "--param", "depth=model.depth")
+    result = invoke("study", "import", "runs.csv", "--study-name", "past", *MAPPED, *params)
+    assert result.exit_code == 0, result.output
+    assert "3 trials in the study past." in result.output
+    assert "left out: line 4: no finite final_loss" in result.output
+    study = load(tmp_path)
+    assert study.best_trial.params == {"batch_size": 64, "lr": 0.02, "optimizer": "adam", "model.depth": 4}
+    assert study.best_value == 0.4
+    shown = invoke("study", "show", "past")
+    assert "best: batch size 64, lr 0.02, " in shown.output
+    assert "model.depth 4" in shown.output
+    assert "optimizer adam" in shown.output
+
+
+def test_all_trials_share_their_ranges_so_that_samplers_see_one_space(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "runs.csv").write_text(TABLE)
+    invoke("study", "import", "runs.csv", "--study-name", "past", *MAPPED)
+    space = optuna.search_space.IntersectionSearchSpace().calculate(load(tmp_path))
+    assert set(space) == {"batch_size", "lr"}
+
+
+def test_export_imports_again(invoke: Invoke, finished: str, tmp_path: Path) -> None:
+    invoke("study", "export", "done", "-o", "done.csv")
+    result = invoke("study", "import", "done.csv", "--study-name", "again")
+    assert "3 trials in the study again." in result.output
+    assert load(tmp_path, "again").best_params == load(tmp_path, "done").best_params
+
+
+def test_existing_study_is_only_added_to_when_asked(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "runs.csv").write_text("batch_size;lr;value\n32;0.1;0.5\n64;0.2;0.4\n")
+    assert invoke("study", "import", "runs.csv", "--study-name", "past").exit_code == 0
+    again = invoke("study", "import", "runs.csv", "--study-name", "past")
+    assert again.exit_code == 2
+    assert "--append adds to it" in again.stderr
+    (tmp_path / "more.csv").write_text("batch_size,lr,value\n32,0.15,0.3\n")
+    assert invoke("study", "import", "more.csv", "--study-name", "past", "--append").exit_code == 0
+    study = load(tmp_path)
+    assert len(study.trials) == 3
+    assert set(optuna.search_space.IntersectionSearchSpace().calculate(study)) == {"batch_size", "lr"}
+
+
+def test_direction_is_kept(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "runs.csv").write_text("batch_size,lr,value\n32,0.1,0.5\n64,0.2,0.4\n")
+    invoke("study", "import", "runs.csv", "--study-name", "past", "--direction", "maximize")
+    assert load(tmp_path).best_value == 0.5
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (
+            "batchsize,lr,value\n1,1,1\n",
+            "no column 'batch_size'; it has batchsize, lr, value. Did you mean 'batchsize'?",
+        ),
+        ("batch_size,lr,value\n1.5,1,1\n", "line 2: batch_size must be a whole number"),
+        ("batch_size,lr,value\n0,1,1\n", "line 2: batch_size must be a whole number of at least 1"),
+        ("batch_size,lr,value\n8,-1,1\n", "line 2: lr must be positive"),
+        ("batch_size,lr,value\n8,fast,1\n", "line 2: lr must be a number, got 'fast'"),
+        ("batch_size,lr,value\n8,1,\n", "has no row to import"),
+        ("", "it has none"),
+    ],
+)
+def test_table_that_can_not_be_read_is_refused(invoke: Invoke, tmp_path: Path, table: str, message: str) -> None:
+    (tmp_path / "runs.csv").write_text(table)
+    result = invoke("study", "import", "runs.csv", "--study-name", "past")
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert not (tmp_path / "bsopt.db").exists()
+
+
+def test_missing_table_is_named(invoke: Invoke) -> None:
+    result = invoke("study", "import", "nowhere.csv", "--study-name", "past")
+    assert result.exit_code == 2
+    assert "can't read the table nowhere.csv" in result.stderr
