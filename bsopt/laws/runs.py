@@ -20,7 +20,7 @@ import numpy as np
 
 from bsopt.errors import ConfigError
 
-__all__ = ["ARMS", "MEASUREMENTS", "Run", "Table", "UntestableError"]
+__all__ = ["ARMS", "MEASUREMENTS", "Run", "Table", "UntestableError", "arms_of"]
 
 ARMS = ("fixed_lr", "scaled_lr", "higher_lr", "grid")
 
@@ -56,6 +56,34 @@ class Run:
     arm: str
     seed: int
     measurements: Mapping[str, float]
+
+
+def arms_of(
+    batch_size: int,
+    lr: float,
+    *,
+    smallest_batch_size: int,
+    reference_lr: float,
+    higher_lr: float | None = None,
+) -> tuple[str, ...]:
+    """Return the arms that a configuration of a grid belongs to, the grid among them: train once, list for each.
+
+    Args:
+        batch_size: Of the configuration.
+        lr: Of the configuration; learning rates within a millionth of each other are the same.
+        smallest_batch_size: Of the experiment, where `reference_lr` belongs.
+        reference_lr: Of the arm `fixed_lr`, and what `scaled_lr` scales.
+        higher_lr: Of that arm; 8 times the reference, as in the article, where it is None.
+
+    >>> arms_of(256, 0.08, smallest_batch_size=32, reference_lr=0.01)
+    ('grid', 'scaled_lr', 'higher_lr')
+    """
+    rates = {
+        "fixed_lr": reference_lr,
+        "scaled_lr": reference_lr * batch_size / smallest_batch_size,
+        "higher_lr": 8 * reference_lr if higher_lr is None else higher_lr,
+    }
+    return ("grid", *(arm for arm, rate in rates.items() if math.isclose(lr, rate, rel_tol=1e-6)))
 
 
 class UntestableError(ConfigError):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from bsopt.errors import ConfigError
-from bsopt.laws.runs import ARMS, MEASUREMENTS, Run
+from bsopt.laws.runs import ARMS, MEASUREMENTS, Run, arms_of
 from bsopt.laws.verdicts import FINDINGS, Outcome, Verdict, verdicts
 
 SIZES = (32, 64, 128, 256)
@@ -45,25 +46,14 @@ def upside_down(arm: str, B: int, lr: float) -> dict[str, float]:
 
 
 def experiment(truth: Truth, *, seeds: int = 5, noise: float = 0.02, rng_seed: int = 0) -> list[Run]:
-    """Every arm of the experiment; each seed shifts all of its runs alike, and each run alone."""
+    """The whole grid, listed in every arm; each seed shifts all of its runs alike, and each run alone."""
     rng = np.random.default_rng(rng_seed)
-
-    def configurations() -> Iterator[tuple[str, int, float]]:
-        for B in SIZES:
-            yield "fixed_lr", B, 0.01
-            yield "scaled_lr", B, 0.01 * B / 32
-            yield "higher_lr", B, 0.08
-            yield from (("grid", B, lr) for lr in LRS)
-
     shared = {(seed, name): rng.normal(0, 0.1) for seed in range(seeds) for name in MEASUREMENTS}
-    own: dict[tuple[int, float, int, str], float] = {}
     runs = []
-    for arm, B, lr in configurations():
-        for seed in range(seeds):
-            values = {}
-            for name, value in truth(arm, B, lr).items():
-                shift = own.setdefault((B, lr, seed, name), rng.normal(0, noise))  # a run in two arms is one run
-                values[name] = value * math.exp(shared[seed, name] + shift)
+    for B, lr, seed in itertools.product(SIZES, LRS, range(seeds)):
+        shift = {name: shared[seed, name] + rng.normal(0, noise) for name in MEASUREMENTS}
+        for arm in arms_of(B, lr, smallest_batch_size=SIZES[0], reference_lr=LRS[0]):
+            values = {name: value * math.exp(shift[name]) for name, value in truth(arm, B, lr).items()}
             runs.append(Run(B, lr, arm, seed, values))
     return runs
 
@@ -189,6 +179,16 @@ def test_a_sentence_names_groups_effect_interval_test_and_p() -> None:
 def test_verdicts_become_json() -> None:
     stored = json.loads(json.dumps([verdict.as_dict() for verdict in verdicts(experiment(article))]))
     assert stored[0]["outcome"] == "supported"
+
+
+def test_the_grid_of_the_article_holds_all_of_its_arms() -> None:
+    cells = {(B, lr): arms_of(B, lr, smallest_batch_size=32, reference_lr=0.01) for B in SIZES for lr in LRS}
+    assert cells[32, 0.01] == ("grid", "fixed_lr", "scaled_lr")
+    assert [cell for cell, arms in cells.items() if "scaled_lr" in arms] == [
+        (32, 0.01), (64, 0.02), (128, 0.04), (256, 0.08)
+    ]  # fmt: skip
+    assert [cell for cell, arms in cells.items() if "higher_lr" in arms] == [(B, 0.08) for B in SIZES]
+    assert arms_of(64, 0.08, smallest_batch_size=32, reference_lr=0.01, higher_lr=0.16) == ("grid",)
 
 
 def test_findings_are_told_apart_and_use_known_arms_and_measurements() -> None:
