@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln, ndtr, stdtrit
 
@@ -174,27 +175,26 @@ def plateau_test(
 def noise_sd(steps: ArrayLike, values: ArrayLike, *, recent: float | None = None) -> float:
     """Return the standard deviation of a curve's noise, whatever its smooth part.
 
-    Each value is compared with the straight line between its neighbours; the residual has variance
-    σ²(1 + w² + (1−w)²), w the weight of the left one (Gasser, Sroka & Jennen-Steinmetz 1986,
-    Biometrika 73(3), eq. 2.3). The median of their sizes resists a few spikes.
+    Divided differences of three and of four neighbours vanish on straight lines and on parabolas; over the
+    norm of their weights each has the standard deviation σ (Gasser, Sroka & Jennen-Steinmetz 1986,
+    Biometrika 73(3), eq. 2.3 for three). The median of their sizes resists a few spikes, and the smaller of the
+    two estimates is the one less bent by the curve.
 
     Args:
         steps: Increasing positions, shape (n,).
         values: Values, shape (n,).
-        recent: Use only the last part of this length, if at least five points are in it.
+        recent: Use only the last part of this length, if at least six points are in it.
 
     Returns:
         σ in value units; 0 for fewer than four points.
     """
     t, y = _clean(steps, values, "minimize")
-    if recent is not None and (recent_points := int(np.sum(t >= t[-1] - recent)) if len(t) else 0):
-        t, y = t[-max(recent_points, 5) :], y[-max(recent_points, 5) :]
+    if recent is not None and len(t):
+        first = min(int(np.searchsorted(t, t[-1] - recent)), max(len(t) - 6, 0))
+        t, y = t[first:], y[first:]
     if len(y) < 4:
         return 0.0
-    left = (t[2:] - t[1:-1]) / (t[2:] - t[:-2])
-    residuals = y[1:-1] - left * y[:-2] - (1.0 - left) * y[2:]
-    sizes = np.abs(residuals) / np.sqrt(1.0 + left**2 + (1.0 - left) ** 2)
-    return float(1.4826 * np.median(sizes))  # the median size of a standard normal is 1/1.4826
+    return min(_difference_noise(t, y, points) for points in ((3, 4) if len(y) >= 6 else (3,)))
 
 
 def extrapolate(
@@ -375,6 +375,14 @@ def _clean(steps: ArrayLike, values: ArrayLike, direction: Direction) -> tuple[_
     return t, y[first]
 
 
+def _difference_noise(t: _Floats, y: _Floats, points: int) -> float:
+    at = sliding_window_view(t, points)
+    gaps = at[:, :, None] - at[:, None, :] + np.eye(points)
+    weights = 1.0 / gaps.prod(axis=2)
+    sizes = np.abs((weights * sliding_window_view(y, points)).sum(axis=1)) / np.sqrt((weights**2).sum(axis=1))
+    return float(1.4826 * np.median(sizes))  # the median size of a standard normal is 1/1.4826
+
+
 def _last_significant_record(t: _Floats, y: _Floats, *, margin: float) -> float:
     reference, improved_at = y[0], t[0]
     for step, value in zip(t[1:], y[1:], strict=True):
@@ -386,6 +394,7 @@ def _last_significant_record(t: _Floats, y: _Floats, *, margin: float) -> float:
 def _trend(t: _Floats, y: _Floats, *, patience: float, min_delta: float, noise: float) -> tuple[float, bool]:
     """Return the gain per patience of the shortest window with three points, and whether any is significant."""
     last, gain, significant = _line(t, y, patience), 0.0, False
+    least = max(min_delta, 1e-9 * float(np.ptp(y)))  # a slope that is only rounding is none
     for windows in (1, 2, 4):
         slope, spread, count = _line(t, y, windows * patience)
         if count < 3:
@@ -394,7 +403,7 @@ def _trend(t: _Floats, y: _Floats, *, patience: float, min_delta: float, noise: 
         critical = float(stdtrit(max(count - 2, 1), 1.0 - _SIGNIFICANCE))
         keeps_pace = windows == 1 or last[2] < 2 or last[0] <= 0.5 * slope
         beyond_noise = -slope * spread > critical * noise
-        significant = significant or (slope < 0.0 and beyond_noise and keeps_pace and -slope * patience > min_delta)
+        significant = significant or (slope < 0.0 and beyond_noise and keeps_pace and -slope * patience > least)
     return float(gain), bool(significant)
 
 

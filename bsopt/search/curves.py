@@ -35,6 +35,7 @@ import optuna
 from numpy.typing import NDArray
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+from scipy.special import ndtr
 
 from bsopt.search.storage import BATCH_SIZE, LR
 
@@ -60,17 +61,38 @@ _TINY = 1e-12
 class PredictedFinal:
     """What a trial's final value would be, in the study's own units.
 
+    The distance from `floor` is log-normal: a wide prediction never promises the impossible.
+
     Attributes:
         mean: Expected final value.
         sd: Its standard deviation.
+        median: As likely missed as beaten.
+        log_sd: Standard deviation of the logarithm of the distance from `floor`.
+        floor: The value that none can beat: 0 for a positive loss, the perfect score for an accuracy.
         best: The best value the trial has reported.
         progress: How far it came, as a share of the finished trials' last step, at most 1.
     """
 
     mean: float
     sd: float
+    median: float
+    log_sd: float
+    floor: float
     best: float
     progress: float
+
+    def quantile(self, deviations: float) -> float:
+        """Return the value so many standard deviations from the median, worse for positive ones."""
+        return self.floor + (self.median - self.floor) * math.exp(min(deviations * self.log_sd, 700.0))
+
+    def chance_of_beating(self, value: float) -> float:
+        """Return the probability that the final value is better than `value`."""
+        if math.isinf(value):
+            return float((value > 0) == (self.median > self.floor))
+        ratio = (value - self.floor) / (self.median - self.floor)
+        if ratio <= 0.0:
+            return 0.0
+        return float(ndtr(math.log(ratio) / self.log_sd)) if self.log_sd > 0.0 else float(ratio > 1.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -190,11 +212,17 @@ class Curves:
         q = math.log(1.0 / f)
         z = max(best - self.floor, _TINY)
         mean, sd = self._exponent(curve, step, q) if q > 0.0 else (0.0, 0.0)
-        # moments of a log-normal, so that a wide a doesn't promise the impossible
-        centre, width = math.log(z) - mean * q, sd * q
-        z_mean = math.exp(min(centre + 0.5 * width**2, 700.0))
-        z_sd = z_mean * math.sqrt(math.expm1(min(width**2, 50.0)))
-        return PredictedFinal(self.sign * (self.floor + z_mean), z_sd, self.sign * float(best), f)
+        log_median, log_sd = math.log(z) - mean * q, sd * q
+        z_mean = math.exp(min(log_median + 0.5 * log_sd**2, 700.0))
+        return PredictedFinal(
+            mean=self.sign * (self.floor + z_mean),
+            sd=z_mean * math.sqrt(math.expm1(min(log_sd**2, 50.0))),
+            median=self.sign * (self.floor + math.exp(log_median)),
+            log_sd=log_sd,
+            floor=self.sign * self.floor,
+            best=self.sign * float(best),
+            progress=f,
+        )
 
     def _exponent(self, curve: _Curve, step: float, q: float) -> tuple[float, float]:
         """Posterior mean and standard deviation of a for a trial whose last report is at `step`."""
@@ -292,11 +320,11 @@ def _covariance(left: _Floats, right: _Floats) -> _Floats:
 def _build(curves: list[_Curve], sign: float, names: tuple[str, str]) -> Curves | None:
     if not curves or not _values_are_reports(curves):
         return None
-    finals = np.array([c.final for c in curves])
-    seen = np.concatenate([*(c.best for c in curves), finals])
+    seen = np.concatenate([*(c.best for c in curves), [c.final for c in curves]])
     per_batch = _steps_are_updates(curves)
     ends = [c.steps[-1] * (2.0**c.b if per_batch else 1.0) for c in curves]
-    return Curves(sign, _floor(seen, finals, sign), float(max(ends)), per_batch, names, tuple(curves))
+    floor = _floor(seen, curves, sign)
+    return Curves(sign, floor, float(max(ends)), per_batch, names, tuple(curves))
 
 
 def _values_are_reports(curves: list[_Curve]) -> bool:
@@ -316,16 +344,20 @@ def _steps_are_updates(curves: list[_Curve]) -> bool:
     return bool(np.std(ends + sizes) < 0.25 * np.std(ends))
 
 
-def _floor(seen: _Floats, finals: _Floats, sign: float) -> float:
-    """Zero for positive losses, the perfect score for accuracies, else one spread below the best."""
-    lowest = float(seen.min())
+def _floor(seen: _Floats, curves: list[_Curve], sign: float) -> float:
+    """Zero for positive losses, the perfect score for accuracies, else where a is as the prior expects it."""
+    lowest, highest = float(seen.min()), float(seen.max())
     if lowest > 0.0:
         return 0.0
-    if sign < 0.0 and float(seen.max()) <= 0.0 and lowest >= -100.0:
-        perfect = -1.0 if lowest >= -1.0 else -100.0
-        return perfect - 1e-3 * abs(perfect)
-    spread = float(np.median(finals) - finals.min()) or float(np.ptp(seen)) or max(abs(lowest), 1.0)
-    return lowest - spread
+    if sign < 0.0 and highest <= 0.0 and (lowest >= -1.0 or -100.0 <= lowest <= -20.0):
+        perfect = 1.0 if lowest >= -1.0 else 100.0
+        return -1.001 * perfect
+    quarters = np.array([np.interp(0.25 * c.steps[-1], c.steps, c.best) for c in curves])
+    ends = np.array([c.best[-1] for c in curves])
+    spread = float(np.ptp(seen)) or max(abs(lowest), 1.0)
+    distances = spread * np.geomspace(1e-3, 1e3, 61)[:, None]
+    exponents = np.log((quarters - lowest + distances) / (ends - lowest + distances)).mean(axis=1) / math.log(4.0)
+    return lowest - float(distances[np.abs(exponents - _PRIOR_MEAN).argmin(), 0])
 
 
 def _finite_reports(trial: FrozenTrial) -> tuple[_Floats, _Floats]:

@@ -47,6 +47,7 @@ DECAY_REMAINING = "lr_decay_remaining"
 _BELIEF_WIDENING = 1.5  # the sampler's belief at a point is this much wider when a curve contradicts it
 _EXPLODED = 10.0
 _STRIPS = 3  # UP_3
+_SAME = 0.1  # final values this share of the spread apart could be two seeds of one configuration
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,8 @@ class PlateauPruner(BasePruner):
             ReduceLROnPlateau. "prechelt_gl": generalisation loss above min_delta percent. "prechelt_up":
             UP_3, the value worse at the end of each third of `patience` than at the end of the one before.
         threshold: Chance below which a trial is out of reach; 0 never prunes for its chance.
+        margin: The least improvement on the best that is worth a run, as a share of the distance between the
+            best and the median of the finished trials.
         min_finished: Finished trials before any is pruned for its chance.
         min_reports: Reports of a trial before it is.
         audit_every: One trial in so many runs on; 0 for none.
@@ -133,6 +136,7 @@ class PlateauPruner(BasePruner):
         min_delta: float = 0.0,
         rule: str = "noise",
         threshold: float = 0.05,
+        margin: float = 0.02,
         min_finished: int = 3,
         min_reports: int = 3,
         audit_every: int = 8,
@@ -147,6 +151,7 @@ class PlateauPruner(BasePruner):
         _require(patience is None or (math.isfinite(patience) and patience > 0), "patience", patience, "above 0")
         _require(math.isfinite(min_delta) and min_delta >= 0, "min_delta", min_delta, "at least 0")
         _require(0.0 <= threshold < 1.0, "threshold", threshold, "in [0, 1)")
+        _require(0.0 <= margin < 1.0, "margin", margin, "in [0, 1)")
         _require(min_finished >= 1, "min_finished", min_finished, "at least 1")
         _require(min_reports >= 1, "min_reports", min_reports, "at least 1")
         _require(audit_every >= 0 and audit_every != 1, "audit_every", audit_every, "0 or at least 2")
@@ -157,6 +162,7 @@ class PlateauPruner(BasePruner):
         if wrapped is not None and not isinstance(wrapped, BasePruner):
             raise ConfigError(f"wrapped must be an Optuna pruner, got {wrapped!r}.")
         self.patience, self.min_delta, self.rule, self.threshold = patience, min_delta, rule, threshold
+        self.margin = margin
         self.min_finished, self.min_reports, self.audit_every = min_finished, min_reports, audit_every
         self.target, self.annealed, self.wrapped = target, annealed, wrapped
         self.batch_size, self.lr, self.unit, self.unit_size = batch_size, lr, unit, unit_size
@@ -207,7 +213,7 @@ class PlateauPruner(BasePruner):
         finite = [value for value in view.latest if math.isfinite(value)]
         if not finite:
             reason = f"diverged: the last two reports are {view.latest[0]} and {view.latest[1]}"
-        elif len(view.values) >= 3 and min(finite) > view.values[0] + _EXPLODED * max(view.scale, 1e-12):
+        elif len(view.values) >= 3 and min(finite) > view.values[0] + _EXPLODED * view.scale:
             reason = f"diverged to {_text(view.sign * finite[-1])} from {_text(view.sign * view.values[0])} at first"
         else:
             return None
@@ -224,14 +230,20 @@ class PlateauPruner(BasePruner):
     ) -> Decision:
         model = Curves.of(study, trials, batch_size=self.batch_size, lr=self.lr)
         flat_for = self._flat_for(view, self._patience(trial, view, model))
+        plateaued_for = None if decays else flat_for
         finals = [view.sign * t.values[0] for t in complete if t.values and math.isfinite(t.values[0])]
         best = min(finals, default=math.inf)
-        chance = self._chance(study, trial, view, model, best)
+        spread = float(np.median(finals)) - best if finals else 0.0
+        chance = self._chance(study, trial, view, model, best - self.margin * spread)
+        if plateaued_for is not None and model is not None:
+            chance = float(np.fmin(
+                chance, _chance_of_a_plateau(view, model.last_step(trial.params.get(self.batch_size)), best, spread)
+            )
         may_prune = len(finals) >= self.min_finished and len(view.steps) >= self.min_reports
         out_of_reach = may_prune and chance < self.threshold and not self._is_exempt(trial, trials)
         verdict = f"the best is {_text(view.sign * best)}; chance of catching up {_percent(chance)}"
-        if flat_for is not None and not decays:
-            words = f"plateaued at {_text(view.best)} for {self._distance(flat_for)}"
+        if plateaued_for is not None:
+            words = f"plateaued at {_text(view.best)} for {self._distance(plateaued_for)}"
             if out_of_reach:
                 return Decision("pruned", StopReason.PRUNED_PLATEAU, f"{words}; {verdict}", chance, view.best)
             if self._wrapped_prunes(study, trial):
@@ -308,7 +320,7 @@ class PlateauPruner(BasePruner):
             return math.nan
         belief = _belief(study, trial)
         if belief is None:
-            return _normal_below(view.sign * predicted.mean, predicted.sd, best)
+            return predicted.chance_of_beating(view.sign * best)
         return _combined_chance(predicted, belief, view.sign * best)
 
     def _is_exempt(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
@@ -389,7 +401,7 @@ class _View:
     Attributes:
         best: Best value so far in the study's own direction.
         latest: The last two reports, finite or not.
-        scale: Largest distance between two values before the latest two.
+        scale: Size of the values before the latest two: their range or the first one, whichever is larger.
     """
 
     sign: float
@@ -407,7 +419,7 @@ class _View:
         pairs = pairs[np.isfinite(pairs[:, 1])]
         steps, values = pairs[:, 0], sign * pairs[:, 1]
         best = float(sign * values.min()) if len(values) else math.nan
-        scale = float(np.ptp(values[:-2])) or abs(float(values[0])) if len(values) > 2 else math.inf
+        scale = max(float(np.ptp(values[:-2])), abs(float(values[0]))) if len(values) > 2 else math.inf
         return cls(sign, steps, values, best, latest, scale)
 
 
@@ -416,22 +428,25 @@ def _belief(study: optuna.Study, trial: FrozenTrial) -> _Belief | None:
     return sampler.belief(study, trial.params) if isinstance(sampler, _Believer) else None
 
 
+def _chance_of_a_plateau(view: _View, end: float, best: float, spread: float) -> float:
+    """Chance that a flat curve ends near the best, by its own shape; runs a tenth of the spread apart are equal."""
+    found = plateau.extrapolate(view.steps, view.values, end=max(end, float(view.steps[-1])))
+    if found.status == "too_few":
+        return math.nan
+    noise = plateau.noise_sd(view.steps, view.values)
+    sd = math.sqrt(found.sd**2 + noise**2 + (_SAME * spread) ** 2)
+    level = min(found.value, view.sign * view.best)
+    return float(ndtr((best - level) / sd)) if sd > 0.0 else float(level <= best)
+
+
 def _combined_chance(predicted: PredictedFinal, belief: _Belief, best: float) -> float:
     """Chance of beating the best under the product of two normals, the curve's and the sampler's."""
-    low, mean, high, goal = belief.squash(
-        [predicted.mean - predicted.sd, predicted.mean, predicted.mean + predicted.sd, best]
-    )
+    low, median, high, goal = belief.squash([predicted.quantile(-1.0), predicted.median, predicted.quantile(1.0), best])
     curve_sd = max(0.5 * abs(float(high - low)), 1e-6)
     belief_sd = max(_BELIEF_WIDENING * belief.sd, 1e-6)
     weights = np.array([curve_sd**-2, belief_sd**-2])
-    centre = float(weights @ np.array([float(mean), belief.mean]) / weights.sum())
-    return _normal_below(centre, float(weights.sum() ** -0.5), float(goal))
-
-
-def _normal_below(mean: float, sd: float, value: float) -> float:
-    if math.isinf(value):
-        return 1.0 if value > 0 else 0.0
-    return float(ndtr((value - mean) / sd)) if sd > 0 else float(mean < value)
+    centre = float(weights @ np.array([float(median), belief.mean]) / weights.sum())
+    return float(ndtr((float(goal) - centre) * math.sqrt(weights.sum())))
 
 
 def _best_step(complete: Sequence[FrozenTrial], sign: float, goal: float) -> float | None:

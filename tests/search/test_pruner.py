@@ -1,0 +1,483 @@
+from __future__ import annotations
+
+import math
+import pickle
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import optuna
+import pytest
+from numpy.typing import ArrayLike, NDArray
+from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+import bsopt
+from bsopt.errors import ConfigError
+from bsopt.records import StopReason
+from bsopt.search.pruner import DECAY_REMAINING, PlateauPruner, conclude
+from bsopt.search.storage import read_record
+
+NAN, INF = float("nan"), float("inf")
+SPACE = {"batch_size": IntDistribution(8, 1024, log=True), "lr": FloatDistribution(1e-4, 1.0, log=True)}
+STEPS = range(1, 21)
+
+
+def curve(final: float, *, exponent: float = 0.3) -> list[float]:
+    return [final * (step / 20.0) ** -exponent for step in STEPS]
+
+
+def trial_of(
+    values: Sequence[float],
+    *,
+    state: TrialState = TrialState.COMPLETE,
+    value: float | None = None,
+    steps: Sequence[int] = STEPS,
+    number: int | None = None,
+    batch_size: int = 32,
+    lr: float = 0.01,
+    **attributes: object,
+) -> FrozenTrial:
+    trial = optuna.trial.create_trial(
+        state=state,
+        value=(values[-1] if value is None else value) if state == TrialState.COMPLETE else None,
+        params={"batch_size": batch_size, "lr": lr},
+        distributions=SPACE,
+        intermediate_values=dict(zip(steps, values, strict=False)),
+        user_attrs=attributes,
+    )
+    if number is not None:
+        trial.number = number
+    return trial
+
+
+def running(values: Sequence[float], *, number: int = 1000, **kwargs) -> FrozenTrial:
+    return trial_of(values, state=TrialState.RUNNING, number=number, **kwargs)
+
+
+def study_of(*trials: FrozenTrial, direction: str = "minimize", **kwargs) -> optuna.Study:
+    sampler = kwargs.pop("sampler", optuna.samplers.RandomSampler(seed=0))
+    study = optuna.create_study(direction=direction, sampler=sampler, **kwargs)
+    study.add_trials(trials)
+    return study
+
+
+def three_finished(**kwargs) -> optuna.Study:
+    return study_of(*(trial_of(curve(final)) for final in (0.35, 0.4, 0.5)), **kwargs)
+
+
+def pruner(**kwargs) -> PlateauPruner:
+    return PlateauPruner(**{"audit_every": 0, **kwargs})
+
+
+# Reasons and verdicts
+
+
+def test_a_plateau_out_of_reach_is_pruned_and_says_why() -> None:
+    stuck = running([1.0, 0.6, 0.45, 0.412, 0.412, 0.412, 0.412])
+    decision = pruner(patience=3, unit="epochs").decide(three_finished(), stuck)
+    assert decision.action == "pruned"
+    assert decision.kind == StopReason.PRUNED_PLATEAU or decision.probability >= 0.05
+
+
+def test_the_reason_names_value_patience_best_and_chance() -> None:
+    stuck = running([3.0, 2.0, 1.5, 1.412, 1.412, 1.412, 1.412])
+    decision = pruner(patience=3000, unit="epochs", unit_size=1000).decide(
+        study_of(*(trial_of(curve(f), steps=[1000 * s for s in STEPS]) for f in (0.351, 0.4, 0.5))),
+        running([3.0, 2.0, 1.5, 1.412, 1.412, 1.412, 1.412], steps=[1000 * s for s in STEPS]),
+    )
+    assert decision.kind == StopReason.PRUNED_PLATEAU
+    assert decision.reason == "plateaued at 1.412 for 3 epochs; the best is 0.351; chance of catching up below 1 %"
+    assert decision.best == 1.412
+    assert pruner(patience=3).prune(three_finished(), stuck)
+
+
+def test_a_plateau_in_reach_has_converged_and_is_not_pruned() -> None:
+    flat = running([1.0, 0.5, 0.34, 0.33, 0.33, 0.33, 0.33])
+    decision = pruner(patience=3).decide(three_finished(), flat)
+    assert (decision.action, decision.kind) == ("converged", StopReason.CONVERGED)
+    assert decision.best == 0.33
+    assert "the best so far" in decision.reason
+    assert not pruner(patience=3).prune(three_finished(), flat)
+
+
+def test_nothing_converges_while_learning_rate_decay_remains() -> None:
+    values = [1.0, 0.5, 0.34, 0.33, 0.33, 0.33, 0.33]
+    study = three_finished()
+    assert pruner(patience=3).decide(study, running(values)).action == "converged"
+    assert pruner(patience=3).decide(study, running(values), decay_remaining=True).action == "continue"
+    assert pruner(patience=3, annealed=True).decide(study, running(values)).action == "continue"
+    attributed = running(values, **{DECAY_REMAINING: True})
+    assert pruner(patience=3).decide(study, attributed).action == "continue"
+    assert pruner(patience=3, annealed=True).decide(study, attributed, decay_remaining=False).action == "converged"
+
+
+def test_a_hopeless_trial_is_pruned_while_it_still_improves() -> None:
+    decision = pruner().decide(three_finished(), running(curve(2.0)[:5]))
+    assert (decision.action, decision.kind) == ("pruned", StopReason.PRUNED_HOPELESS)
+    assert decision.probability < 0.05
+    assert "chance of catching up" in decision.reason
+
+
+def test_a_trial_that_is_behind_now_but_falls_faster_goes_on() -> None:
+    crossing = [trial_of(curve(f, exponent=e), lr=lr) for f, e, lr in ((0.35, 0.1, 0.001), (0.4, 0.2, 0.003))]
+    study = study_of(*crossing, trial_of(curve(0.36, exponent=0.9), lr=0.1))
+    behind = running(curve(0.30, exponent=0.9)[:8], lr=0.1)
+    assert behind.intermediate_values[8] > curve(0.35, exponent=0.1)[7]
+    assert pruner().decide(study, behind).action == "continue"
+
+
+def test_maximising_mirrors_minimising() -> None:
+    for values in (curve(2.0)[:5], [1.0, 0.5, 0.34, 0.33, 0.33, 0.33, 0.33], curve(0.34)[:6]):
+        down = pruner(patience=3).decide(three_finished(), running(values))
+        up_study = study_of(*(trial_of([10 - v for v in curve(f)]) for f in (0.35, 0.4, 0.5)), direction="maximize")
+        up = pruner(patience=3).decide(up_study, running([10 - v for v in values]))
+        assert up.action == down.action
+
+
+# Divergence
+
+
+@pytest.mark.parametrize("tail", [[NAN, NAN], [INF, NAN], [INF, INF], [60.0, 900.0]])
+def test_divergence_is_told_apart_even_in_the_first_trial(tail: list[float]) -> None:
+    decision = pruner().decide(study_of(), running([2.3, 2.0, 1.9, *tail]))
+    assert (decision.action, decision.kind) == ("pruned", StopReason.DIVERGED)
+    assert "diverged" in decision.reason
+    assert decision.best == 1.9
+
+
+@pytest.mark.parametrize("values", [[NAN], [2.3, NAN], [2.3, INF], [2.3, NAN, 2.0], [2.3, 2.0, 1.9, 2.6, 2.7]])
+def test_one_bad_report_or_a_small_rise_is_no_divergence(values: list[float]) -> None:
+    assert pruner().decide(study_of(), running(values)).action == "continue"
+
+
+def test_a_trial_without_reports_goes_on() -> None:
+    assert not pruner().prune(three_finished(), running([]))
+    assert pruner().decide(three_finished(), running([])).action == "continue"
+
+
+def test_missing_reports_are_tolerated() -> None:
+    values = [NAN if step % 2 else value for step, value in zip(STEPS, curve(2.0), strict=True)][:9]
+    assert pruner().prune(three_finished(), running(values))
+
+
+# Not confirming itself
+
+
+def test_nothing_is_pruned_for_its_chance_before_three_have_finished() -> None:
+    hopeless = running(curve(9.0)[:10])
+    assert not pruner().prune(study_of(trial_of(curve(0.3)), trial_of(curve(0.4))), hopeless)
+    assert pruner().prune(three_finished(), hopeless)
+    assert not pruner(min_finished=4).prune(three_finished(), hopeless)
+
+
+def test_nothing_is_pruned_for_its_chance_before_the_third_report() -> None:
+    assert not pruner().prune(three_finished(), running(curve(9.0)[:2]))
+    assert pruner().prune(three_finished(), running(curve(9.0)[:3]))
+
+
+def test_about_one_prunable_trial_in_eight_runs_on_whatever_process_asks() -> None:
+    study, hopeless = three_finished(), curve(9.0)[:5]
+    spared = [n for n in range(800) if not PlateauPruner().prune(study, running(hopeless, number=n))]
+    assert 70 <= len(spared) <= 130
+    assert max(np.diff(spared)) < 40
+    again = pickle.loads(pickle.dumps(PlateauPruner()))
+    assert all(not again.prune(study, running(hopeless, number=n)) for n in spared[:10])
+
+
+def test_after_three_prunes_at_the_first_possible_report_the_next_trial_runs_on() -> None:
+    done = [trial_of(curve(f)) for f in (0.35, 0.4, 0.5)]
+    early = [trial_of(curve(9.0)[:3], state=TrialState.PRUNED) for _ in range(3)]
+    late = trial_of(curve(9.0)[:6], state=TrialState.PRUNED)
+    assert not pruner().prune(study_of(*done, *early), running(curve(9.0)[:4], number=6))
+    assert pruner().prune(study_of(*done, *early[:2]), running(curve(9.0)[:4], number=5))
+    assert pruner().prune(study_of(*done, *early[:2], late), running(curve(9.0)[:4], number=6))
+
+
+def test_the_best_trial_is_never_pruned_for_its_chance() -> None:
+    ahead = running([5.0, 0.2, 4.0, 4.5, 4.4])  # its best so far already beats every finished trial
+    assert not pruner().prune(three_finished(), ahead)
+
+
+# Rules with published semantics
+
+
+def first_stop(rule_pruner: PlateauPruner, values: Sequence[float]) -> int | None:
+    study = study_of()
+    for count in range(1, len(values) + 1):
+        if rule_pruner.decide(study, running(values[:count])).action == "converged":
+            return count
+    return None
+
+
+def test_the_articles_rule_is_one_line() -> None:
+    rule = PlateauPruner(patience=100, rule="keras", threshold=0.0)
+    values = [1.0 / (1 + min(i, 30)) for i in range(200)]
+    study = study_of()
+    ended = next(i for i in range(1, 201) if rule.decide(study, running(values[:i], steps=range(1, i + 1))).is_stop)
+    assert ended == 31 + 100  # the best is report 31
+
+
+def test_each_rule_stops_where_its_source_says() -> None:
+    values = [1.0, 0.95, 0.91, 0.89, 0.885, 0.884, 0.9, 0.93, 0.96, 0.99, 1.02]
+    assert first_stop(pruner(patience=2, rule="keras", min_delta=0.1), values) == 3
+    assert first_stop(pruner(patience=3, rule="keras"), values) == 9
+    assert first_stop(pruner(patience=3, rule="relative", min_delta=0.02), values) == 7
+    assert first_stop(pruner(patience=1, rule="prechelt_gl", min_delta=5.0), values) == 8
+    assert first_stop(pruner(patience=3, rule="prechelt_up"), values) == 9
+
+
+def test_prechelts_loss_needs_positive_values() -> None:
+    with pytest.raises(ConfigError, match="1 - accuracy"):
+        pruner(patience=1, rule="prechelt_gl").decide(study_of(), running([-1.0, -2.0, -3.0]))
+
+
+def test_by_default_a_noisy_flat_curve_is_a_plateau_and_a_slow_steady_one_is_not() -> None:
+    rng = np.random.default_rng(0)
+    flat = 0.3 + 0.02 * rng.standard_normal(40)
+    slow = 0.6 - 0.008 * np.arange(40) + 0.02 * rng.standard_normal(40)
+    steps = range(1, 41)
+    assert pruner(patience=10).decide(study_of(), running(list(flat), steps=steps)).action == "converged"
+    assert pruner(patience=10).decide(study_of(), running(list(slow), steps=steps)).action == "continue"
+
+
+def test_without_patience_a_tenth_of_a_finished_run_is_taken_but_at_least_three_reports() -> None:
+    study = study_of(trial_of([0.5] * 100, steps=range(1, 101)))
+    flat = [1.0, 0.5, 0.4, *[0.3] * 20]
+    stops = [n for n in range(4, 24) if pruner().decide(study, running(flat[:n], steps=range(1, n + 1))).is_stop]
+    assert stops[0] == 4 + 10
+    assert not pruner().decide(study_of(), running(flat, steps=range(1, 24))).is_stop
+
+
+# Targets
+
+
+def test_a_trial_ends_at_its_target() -> None:
+    decision = pruner(target=0.4).decide(study_of(), running([1.0, 0.6, 0.39]))
+    assert (decision.action, decision.kind) == ("converged", StopReason.TARGET_REACHED)
+    assert "at 3 steps" in decision.reason
+    up = pruner(target=0.9).decide(study_of(direction="maximize"), running([0.5, 0.91]))
+    assert up.kind == StopReason.TARGET_REACHED
+
+
+def test_a_trial_that_cannot_reach_the_target_in_time_is_pruned() -> None:
+    study = three_finished()  # the best of them is at 0.6 after 4 steps
+    missed = pruner(target=0.6).decide(study, running([1.0, 0.9, 0.8, 0.7]))
+    assert (missed.action, missed.kind) == ("pruned", StopReason.PRUNED_HOPELESS)
+    late = study_of(*(trial_of([2.0 - 0.05 * s for s in STEPS]) for _ in range(3)))  # 1.2 at 16
+    assert pruner(target=1.2).decide(late, running([2.0, 1.995, 1.99, 1.985, 1.98, 1.975])).action == "pruned"
+    assert pruner(target=1.2).decide(late, running([2.0, 1.9, 1.8, 1.7, 1.6])).action == "continue"
+
+
+def test_the_time_to_a_target_is_compared_in_the_values_own_unit() -> None:
+    seconds = study_of(*(trial_of([1.0, 0.7, 0.5], value=v) for v in (30.0, 40.0, 50.0)))
+    slow = running([1.0, 0.9])
+    assert pruner(target=0.5).decide(seconds, slow, spent=31.0).action == "pruned"
+    assert pruner(target=0.5).decide(seconds, slow, spent=5.0).action == "continue"
+
+
+# Other studies, other pruners, other samplers
+
+
+def test_several_objectives_have_no_best_to_be_out_of_reach_of() -> None:
+    study = optuna.create_study(directions=["minimize", "maximize"])
+    decision = pruner().decide(study, running(curve(9.0)[:9]))
+    assert decision.action == "continue"
+    assert "several objectives" in decision.reason
+    assert pruner().decide(study, running([1.0, NAN, NAN])).kind == StopReason.DIVERGED
+
+
+class AlwaysPrunes(optuna.pruners.BasePruner):
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        return True
+
+
+def test_a_wrapped_pruner_counts_once_a_trial_no_longer_improves() -> None:
+    wrapping = pruner(patience=3, wrapped=AlwaysPrunes())
+    improving = running([1.0, 0.9, 0.8, 0.7, 0.6, 0.5])
+    stuck = running([1.0, 0.5, 0.34, 0.33, 0.33, 0.33, 0.33])
+    assert not wrapping.prune(study_of(), improving)
+    decision = wrapping.decide(study_of(), stuck)
+    assert (decision.action, decision.kind) == ("pruned", StopReason.PRUNED)
+    assert "AlwaysPrunes" in decision.reason
+    assert wrapping.decide(study_of(), stuck, decay_remaining=True).action == "pruned"
+
+
+@dataclass
+class Certain:
+    mean: float
+    sd: float
+
+    def squash(self, values: ArrayLike) -> NDArray[np.float64]:
+        return np.asarray(values, dtype=float)
+
+
+class CertainSampler(optuna.samplers.RandomSampler):
+    def __init__(self, mean: float) -> None:
+        super().__init__(seed=0)
+        self._mean = mean
+
+    def belief(self, study: optuna.Study, params: dict) -> Certain:
+        return Certain(self._mean, 0.01)
+
+
+def test_the_samplers_belief_about_the_point_counts() -> None:
+    values = curve(0.37)[:4]
+    chances = {
+        mean: pruner().decide(three_finished(sampler=CertainSampler(mean)), running(values)).probability
+        for mean in (0.2, 0.6)
+    }
+    assert chances[0.2] > 0.5
+    assert chances[0.6] < 0.05
+
+
+def test_our_sampler_and_pruner_work_together_in_plain_optuna() -> None:
+    study = optuna.create_study(sampler=bsopt.ScalingSampler(seed=0), pruner=PlateauPruner(patience=3))
+
+    def objective(trial: optuna.Trial) -> float:
+        size = trial.suggest_int("batch_size", 8, 512, log=True)
+        lr = trial.suggest_float("lr", 1e-4, 1.0, log=True)
+        final = 0.3 + 0.03 * math.log2(lr / (0.02 * math.sqrt(size / 32))) ** 2
+        for step, value in zip(STEPS, curve(final), strict=True):
+            trial.report(value, step)
+            if (best := conclude(trial)) is not None:
+                return best
+        return final
+
+    study.optimize(objective, n_trials=14)
+    states = [t.state for t in study.trials]
+    assert TrialState.PRUNED in states
+    assert states.count(TrialState.COMPLETE) >= 4
+    assert study.best_value < 0.35
+    pruned = next(t for t in study.trials if t.state == TrialState.PRUNED)
+    record = read_record(study, pruned)
+    assert record.stop_reason is not None
+    assert record.stop_reason.outcome == "pruned"
+    assert "the best is" in record.message
+    assert record.value == min(pruned.intermediate_values.values())
+
+
+# In an objective
+
+
+def conclusion(values: Sequence[float], study: optuna.Study) -> tuple[float | None, FrozenTrial]:
+    """Run one trial that reports the values and ends when told to."""
+
+    def objective(trial: optuna.Trial) -> float:
+        for step, value in zip(STEPS, values, strict=False):
+            trial.report(value, step)
+            if (best := conclude(trial)) is not None:
+                return best
+        return -1.0
+
+    study.optimize(objective, n_trials=1)
+    trial = study.trials[-1]
+    return (trial.value if trial.state == TrialState.COMPLETE else None), trial
+
+
+def test_conclude_returns_the_best_value_of_a_converged_trial_and_stores_why() -> None:
+    study = three_finished(pruner=pruner(patience=3))
+    value, trial = conclusion([1.0, 0.5, 0.34, 0.33, 0.335, 0.335, 0.335, 0.335, 0.335, 0.335], study)
+    assert value == 0.33
+    record = read_record(study, trial)
+    assert record.stop_reason == StopReason.CONVERGED
+    assert "plateaued at 0.33" in record.message
+
+
+def test_conclude_raises_for_a_pruned_trial_whose_best_value_is_kept() -> None:
+    study = three_finished(pruner=pruner())
+    value, trial = conclusion([9.0, 8.0, 8.5, 8.0], study)
+    assert value is None
+    assert trial.state == TrialState.PRUNED
+    assert read_record(study, trial).value == 8.0
+
+
+def test_conclude_lets_a_promising_trial_run_to_its_end() -> None:
+    assert conclusion(curve(0.3), three_finished(pruner=pruner()))[0] == -1.0
+
+
+def test_conclude_serves_other_pruners_too() -> None:
+    study = three_finished(pruner=AlwaysPrunes())
+    assert conclusion([1.0], study)[1].state == TrialState.PRUNED
+    assert conclusion([1.0, 0.9], three_finished(pruner=optuna.pruners.NopPruner()))[0] == -1.0
+
+
+# As a plain Optuna pruner
+
+
+def test_should_prune_works_in_any_storage_and_from_other_processes_view(tmp_path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    study = three_finished(storage=url, study_name="s", pruner=pruner())
+    trial = study.ask()
+    trial.suggest_int("batch_size", 8, 1024, log=True)
+    for step, value in zip(STEPS, curve(9.0)[:4], strict=False):
+        trial.report(value, step)
+    assert trial.should_prune()
+    elsewhere = optuna.load_study(study_name="s", storage=url, pruner=pruner())
+    assert pruner().prune(elsewhere, elsewhere.trials[-1])
+
+
+def test_repeated_reports_of_a_step_change_nothing() -> None:
+    study = three_finished(pruner=pruner())
+    trial = study.ask()
+    for step, value in zip(STEPS, curve(0.3)[:6], strict=False):
+        trial.report(value, step)
+    before = trial.should_prune()
+    with pytest.warns(UserWarning, match="already reported"):
+        trial.report(99.0, 3)
+    assert trial.should_prune() is before is False
+
+
+def test_a_trial_without_batch_size_or_learning_rate_is_judged_by_its_curve() -> None:
+    study = study_of()
+    for final in (0.35, 0.4, 0.5):
+        study.add_trial(
+            optuna.trial.create_trial(
+                value=final, params={}, distributions={},
+                intermediate_values=dict(zip(STEPS, curve(final), strict=True)),
+            )
+        )  # fmt: skip
+    assert pruner().prune(study, running(curve(9.0)[:5]))
+    assert not pruner().prune(study, running(curve(0.3)[:5]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"patience": 0}, "patience must be above 0, got 0"),
+        ({"patience": NAN}, "patience must be above 0"),
+        ({"min_delta": -1.0}, "min_delta must be at least 0"),
+        ({"threshold": 1.0}, "threshold must be in"),
+        ({"margin": -0.1}, "margin must be in"),
+        ({"min_finished": 0}, "min_finished must be at least 1"),
+        ({"min_reports": 0}, "min_reports must be at least 1"),
+        ({"audit_every": 1}, "audit_every must be 0 or at least 2"),
+        ({"target": INF}, "target must be a finite number"),
+        ({"unit_size": 0}, "unit_size must be above 0"),
+        ({"rule": "kers"}, "Did you mean 'keras'"),
+        ({"wrapped": 3}, "wrapped must be an Optuna pruner, got 3"),
+    ],
+)
+def test_mistakes_are_named(arguments: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        PlateauPruner(**arguments)
+
+
+def _median_seconds(function: Callable[[], object], repeats: int = 15) -> float:
+    times = []
+    for _ in range(repeats):
+        start = time.process_time()
+        function()
+        times.append(time.process_time() - start)
+    return float(np.median(times))
+
+
+def test_a_decision_takes_milliseconds_with_300_finished_trials() -> None:
+    rng = np.random.default_rng(0)
+    trials = [
+        trial_of(curve(0.3 + rng.random()), batch_size=int(2 ** rng.uniform(3, 10)), lr=10 ** rng.uniform(-4, 0))
+        for _ in range(300)
+    ]
+    study, decider, candidate = study_of(*trials), pruner(patience=3), running(curve(0.5)[:10])
+    assert _median_seconds(lambda: decider.decide(study, candidate)) < 0.005
