@@ -236,9 +236,8 @@ class PlateauPruner(BasePruner):
         spread = float(np.median(finals)) - best if finals else 0.0
         chance = self._chance(study, trial, view, model, best - self.margin * spread)
         if plateaued_for is not None and model is not None:
-            chance = float(np.fmin(
-                chance, _chance_of_a_plateau(view, model.last_step(trial.params.get(self.batch_size)), best, spread)
-            )
+            end = model.last_step(trial.params.get(self.batch_size))
+            chance = float(np.fmin(chance, _chance_of_a_plateau(view, end, best, spread)))
         may_prune = len(finals) >= self.min_finished and len(view.steps) >= self.min_reports
         out_of_reach = may_prune and chance < self.threshold and not self._is_exempt(trial, trials)
         verdict = f"the best is {_text(view.sign * best)}; chance of catching up {_percent(chance)}"
