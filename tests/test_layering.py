@@ -14,7 +14,7 @@ FLOORS = [
     {"errors", "_lazy", "amounts", "laws"},
     {"plan", "records", "config", "progress"},
     {"callbacks", "search", "training", "analysis"},
-    {"study", "check", "fits", "recommend", "experiment", "engines"},
+    {"study", "loop", "check", "fits", "recommend", "experiment", "engines"},
     {"visualization"},
     {"report", "dashboard"},
     {"cli", "testing", "__init__", "__main__"},
@@ -30,7 +30,7 @@ FORBIDDEN = {  # room -> packages it never imports, not even inside a function
     "analysis": {"optuna", "plotly"},
 }
 LAZY_ONLY = {"torch", "lightning", "pytorch_lightning", "plotly"}  # never at module level on a light path
-LIGHT = {"__init__", "errors", "_lazy", "amounts", "laws", "plan", "records", "config", "progress", "cli", "search", "study", "check"}
+LIGHT = {"__init__", "errors", "_lazy", "amounts", "laws", "plan", "records", "config", "progress", "cli", "search", "study", "loop", "check"}
 
 
 def _files() -> Iterator[tuple[str, Path]]:
