@@ -27,14 +27,14 @@ SHORTEST_PRUNED_RUN = 0.1
 """The part of a full run that a hopeless trial costs before it is pruned."""
 
 
-def expected_improvement(mean: Array, sd: Array, best: Array) -> Array:
-    """Return E[max(best − f, 0)] for f ~ N(mean, sd²), elementwise.
+def expected_improvement(mean: Array, sd: Array) -> Array:
+    """Return E[max(d, 0)] for an improvement d ~ N(mean, sd²), elementwise.
 
-    >>> round(float(expected_improvement(np.array(0.0), np.array(1.0), np.array(0.0))), 4)
+    >>> round(float(expected_improvement(np.array(0.0), np.array(1.0))), 4)
     0.3989
     """
-    t = (best - mean) / sd
-    return np.asarray(sd * (t * ndtr(t) + np.exp(-0.5 * t * t) / np.sqrt(2 * np.pi)))
+    t = mean / sd
+    return np.asarray(np.maximum(mean * ndtr(t) + sd * np.exp(-0.5 * t * t) / np.sqrt(2 * np.pi), 0.0))
 
 
 def log_improvement(posterior: Posterior, at: Coordinates, *, feasible: NDArray[np.bool_], prunes: bool) -> Array:
@@ -43,17 +43,18 @@ def log_improvement(posterior: Posterior, at: Coordinates, *, feasible: NDArray[
     Args:
         posterior: The belief, with pending trials already in it.
         at: The points.
-        feasible: Which of the posterior's data count as best, shape (n,).
+        feasible: Which of the posterior's data may count as best, shape (n,); all where none may.
         prunes: Whether hopeless trials end early.
     """
-    mean, variance = posterior.predict(at)
+    rows = np.flatnonzero(feasible) if feasible.any() else np.arange(len(feasible))
+    if len(rows):
+        mean, variance = posterior.improvement(at, rows)
+    else:
+        mean, variance = posterior.predict(at)
+        mean = mean.min(axis=1)[:, None] - mean
     sd = np.sqrt(variance)
-    rows = np.flatnonzero(feasible)
-    known = posterior.predict(posterior.data.at[rows])[0] if len(rows) else mean
-    best = known.min(axis=1)[:, None]
-    improvement = posterior.weights @ np.maximum(expected_improvement(mean, sd, best), 0.0)
-    log_ei = np.log(np.maximum(improvement, 1e-300))
+    log_ei = np.log(np.maximum(posterior.weights @ expected_improvement(mean, sd), 1e-300))
     if prunes:
-        chance = posterior.weights @ ndtr((best - mean) / sd)
+        chance = posterior.weights @ ndtr(mean / sd)
         log_ei -= np.log(SHORTEST_PRUNED_RUN + (1 - SHORTEST_PRUNED_RUN) * chance)
     return np.asarray(log_ei)

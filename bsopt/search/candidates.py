@@ -14,7 +14,7 @@ __all__ = ["best_row"]
 
 Array: TypeAlias = NDArray[np.float64]
 
-GRID_POINTS = 72
+GRID_POINTS = 40
 """Learning rates per batch size in the first look; a second one refines around the best."""
 
 SPREAD_POINTS, NEAR_POINTS = 1200, 240
@@ -62,7 +62,7 @@ def _between(space: Space, top: Array) -> Array:
     rows = [top]
     for i, column in enumerate(space.columns):
         if column.values is None:
-            for part in np.linspace(-0.9, 0.9, 13):
+            for part in np.linspace(-0.9, 0.9, 9):
                 moved = top.copy()
                 moved[:, i] += part * (column.high - column.low) / (GRID_POINTS - 1)
                 rows.append(moved)

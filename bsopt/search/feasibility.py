@@ -38,7 +38,7 @@ class Feasibility:
     @classmethod
     def of(cls, rows: Array, labels: Array) -> Feasibility:
         """Return the boundary of labelled rows, shapes (n, d) and (n,)."""
-        n, d = rows.shape
+        d = rows.shape[1]
         far = np.full(d, 1e3)
         options = []
         for length in LENGTHS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,7 +103,7 @@ def history_of(
     usable = [t for t in trials if names <= t.params.keys()]
     told = [t for t in usable if t.state == TrialState.COMPLETE or t.number in predicted]
     rows = space.encode([t.params for t in told])
-    y, sd, squash = _scaled(told, study.directions, predicted, weights)
+    y, sd, squash = _scaled(told, study.directions, predicted, _rarity(rows, space), weights)
     is_feasible = np.array([_is_feasible(t) and t.number not in predicted for t in told], dtype=bool)
     labelled, labels = _labelled(usable, space)
     kept = _thinned(rows, y, is_feasible, space)
@@ -117,6 +117,7 @@ def _scaled(
     told: Sequence[FrozenTrial],
     directions: Sequence[StudyDirection],
     predicted: Mapping[int, tuple[float, float]],
+    rarity: Array,
     weights: Array | None,
 ) -> tuple[Array, Array, Squash]:
     """Return y, its error, and the first objective's squash."""
@@ -126,17 +127,29 @@ def _scaled(
         values = np.array([predicted[t.number][0] if t.number in predicted else _value(t) for t in told])
         errors = np.array([predicted[t.number][1] if t.number in predicted else 0.0 for t in told])
         is_final = np.array([t.number not in predicted for t in told])
-        squash = Squash.of(values, finals=is_final, maximize=directions[0] == StudyDirection.MAXIMIZE)
+        squash = Squash.of(values, weights=rarity, finals=is_final, maximize=directions[0] == StudyDirection.MAXIMIZE)
         error = errors * np.minimum(squash.slope(values), 10.0 / np.maximum(errors, 1e-300))
         return squash(values), error, squash
     table = np.array([t.values for t in told], dtype=float)
-    squashes = [Squash.of(table[:, j], maximize=d == StudyDirection.MAXIMIZE) for j, d in enumerate(directions)]
+    squashes = [
+        Squash.of(table[:, j], weights=rarity, maximize=d == StudyDirection.MAXIMIZE) for j, d in enumerate(directions)
+    ]
     each = np.stack([squash(table[:, j]) for j, squash in enumerate(squashes)], axis=1)
     each -= each.min(axis=0)
     weights = np.full(len(directions), 1.0 / len(directions)) if weights is None else weights
     total = (weights * each).max(axis=1) + 0.05 * (weights * each).sum(axis=1)
     spread = float(total.std())
     return (total - total.mean()) / (spread if spread > 1e-12 else 1.0), np.zeros(len(told)), squashes[0]
+
+
+def _rarity(rows: Array, space: Space) -> Array:
+    """Return 1 over the number of trials in the same cell: an octave, or a quarter of another parameter's range."""
+    if not len(rows):
+        return np.zeros(0)
+    sizes = [1.0 if c.role in ("batch_size", "lr", "choice") else (c.high - c.low) / 4 for c in space.columns]
+    cells = np.floor(rows / np.maximum(sizes, 1e-12) + 0.5)
+    _, cell, count = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
+    return np.asarray(1.0 / count[cell.ravel()])
 
 
 def _value(trial: FrozenTrial) -> float:
@@ -181,8 +194,3 @@ def _compatible(one: BaseDistribution, other: BaseDistribution) -> bool:
     """Whether values of one range can be read in the other: the same kind, scale and choices."""
     same_kind = type(one) is type(other) and getattr(one, "log", None) == getattr(other, "log", None)
     return same_kind and getattr(one, "choices", None) == getattr(other, "choices", None)
-
-
-def params_of(trial: FrozenTrial, proposed: Mapping[int, Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Return a running trial's parameters, or what was proposed for it while they are not yet stored."""
-    return {**proposed.get(trial.number, {}), **trial.params}

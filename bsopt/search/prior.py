@@ -10,6 +10,8 @@ Notation (S draws):
     depth    (S,)  how steep the walls are, in standardised units
     bend, b_best   a parabola along b scaled to [−1, 1]
     noise    (S,)  standard deviation of a told value, standardised units
+    rough    (S,)  standard deviation of what the basin leaves over, standardised units
+    reach    (S,)  length scales of that, as a factor on 1 octave off the ridge and 2 octaves of batch size
     scales   (S, p) length scales of further numeric parameters, in parts of their ranges
     effect   (S,)  how much further parameters matter, standardised units
 
@@ -36,6 +38,8 @@ Array: TypeAlias = NDArray[np.float64]
 
 REFERENCE_SD = 2.5
 """Octaves between a usual default and the best learning rate of a task, as a standard deviation."""
+
+ROUGH, REACH = (0.6, 0.4), (1.0, 0.4)
 
 TAIL = 4.0
 """Degrees of freedom of the centre's Student t: a default that is wrong by far is believed wrong soon."""
@@ -73,6 +77,8 @@ class Parameters:
     bend: Array
     b_best: Array
     noise: Array
+    rough: Array
+    reach: Array
     scales: Array
     effect: Array
 
@@ -122,7 +128,7 @@ class Prior:
 
     @property
     def num_dimensions(self) -> int:
-        return 10 + self.space.num_numbers
+        return 12 + self.space.num_numbers
 
     @property
     def centre(self) -> tuple[float, float]:
@@ -150,7 +156,7 @@ class Prior:
         ]
         low, high, depth, bend = (median * np.exp(s * z[:, 3 + i]) for i, (median, s) in enumerate(log_normal))
         return Parameters(
-            centre=mean + sd * stdtrit(TAIL, ndtr(z[:, 0])),
+            centre=np.asarray(mean + sd * stdtrit(TAIL, ndtr(z[:, 0]))),
             exponent=ridge.exponent + ridge.exponent_sd * z[:, 1],
             knee=ridge.knee + ridge.knee_sd * z[:, 2],
             width_low=low,
@@ -159,8 +165,10 @@ class Prior:
             bend=bend,
             b_best=z[:, 7],
             noise=0.02 * np.exp(0.4 * z[:, 8]),
-            effect=0.5 * np.exp(0.6 * z[:, 9]),
-            scales=0.7 * np.exp(0.6 * z[:, 10:]),
+            rough=ROUGH[0] * np.exp(ROUGH[1] * z[:, 9]),
+            reach=REACH[0] * np.exp(REACH[1] * z[:, 10]),
+            effect=0.5 * np.exp(0.6 * z[:, 11]),
+            scales=0.7 * np.exp(0.6 * z[:, 12:]),
         )
 
     def ridge_at(self, parameters: Parameters, b: Array) -> Array:
@@ -171,11 +179,16 @@ class Prior:
             exponent=parameters.exponent[:, None],
             shape=self.ridge.shape,
         )
-        return parameters.centre[:, None] + shape
+        return np.asarray(parameters.centre[:, None] + shape)
+
+    def shape_at(self, ridge: RidgePrior, b: float) -> float:
+        """Return the octaves by which a ridge's mean shape rises from its reference to a batch size."""
+        octaves, knee, exponent = (np.array(v) for v in (b - ridge.b0, ridge.knee - ridge.b0, ridge.exponent))
+        return float(log2_scaling(octaves, knee=knee, exponent=exponent, shape=ridge.shape))
 
     def mean_ridge(self, b: Array) -> Array:
         """Return the ridge at the priors' medians, shape (n,)."""
-        return self.ridge_at(self.parameters(np.zeros((1, self.num_dimensions))), b)[0]
+        return np.asarray(self.ridge_at(self.parameters(np.zeros((1, self.num_dimensions))), b)[0])
 
     def mean(self, parameters: Parameters, u: Array, b: Array) -> Array:
         """Return the basin, shape (S, n), at u (S, n) octaves off the ridge and batch sizes b (n,)."""

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,11 +22,11 @@ from bsopt.laws.scaling import RULES, Reference, Rule, default_reference
 from bsopt.search.acquisition import log_improvement
 from bsopt.search.belief import Belief
 from bsopt.search.candidates import best_row
-from bsopt.search.feasibility import Feasibility
-from bsopt.search.history import History, finished_key, history_of, joint_space, params_of
-from bsopt.search.prior import Prior, ridge_prior
+from bsopt.search.explain import Explanation, explain_model, explain_proposal, known_before, last_proposed
+from bsopt.search.history import finished_key, joint_space
+from bsopt.search.model import Model, Settings, edges_of
+from bsopt.search.prior import RidgePrior, ridge_prior
 from bsopt.search.space import Lattice, Space, check_lattice
-from bsopt.search.surrogate import Observations, Posterior, fit
 
 __all__ = ["ScalingSampler"]
 
@@ -34,22 +34,13 @@ Array: TypeAlias = NDArray[np.float64]
 
 _logger = logging.getLogger(__name__)
 
+MOST_PENDING = 64
+"""Running trials that are kept in mind."""
+
 PRIOR_WEIGHT = 3.0
 """β of the learning-rate prior: in the middle between a fair and a wrong reference."""
 
 LEAST_FOR_BELIEF = 3
-
-
-@dataclass(frozen=True, slots=True)
-class _Model:
-    """One fit: what is cached per set of finished trials."""
-
-    key: tuple[object, ...]
-    space: Space
-    prior: Prior
-    history: History
-    posterior: Posterior
-    feasibility: Feasibility | None
 
 
 class ScalingSampler(BaseSampler):
@@ -67,7 +58,8 @@ class ScalingSampler(BaseSampler):
         batch_size: The batch size parameter's name.
         lr: The learning rate parameter's name.
         seed: Any integer of at least 0; a fresh one where None.
-        prior_from: An earlier study, or its `explain()`, whose ridge is the prior of this one's.
+        prior_from: An earlier study with the same parameter names, or what `explain` said of it: its fitted ridge
+            takes the place of the rule and the reference.
         cost: From parameters to relative cost; then the improvement per cost is maximised.
         cost_budget: Total cost to spend, in the units of `cost`; the cost's say fades as it is used up.
 
@@ -85,6 +77,7 @@ class ScalingSampler(BaseSampler):
         batch_size: str = "batch_size",
         lr: str = "lr",
         seed: int | None = None,
+        prior_from: Study | Explanation | None = None,
         cost: Callable[[Mapping[str, Any]], float] | None = None,
         cost_budget: float | None = None,
     ) -> None:
@@ -98,14 +91,18 @@ class ScalingSampler(BaseSampler):
             reference = default_reference(optimizer)
         elif not isinstance(reference, Reference):
             reference = Reference(*reference)
-        self._ridge = ridge_prior(optimizer, rule, reference)
-        self._lattice = check_lattice(lattice)
-        self._batch_size, self._lr = batch_size, lr
-        self._seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
+        if cost_budget is not None and not cost_budget > 0:
+            raise ConfigError(f"cost_budget must be above 0, got {cost_budget}.")
+        drawn = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
+        ridge = ridge_prior(optimizer, rule, reference)
+        self._settings = Settings(ridge, check_lattice(lattice), batch_size, lr, drawn)
         self._cost, self._cost_budget = cost, cost_budget
         self._lock = threading.RLock()
-        self._model: _Model | None = None
-        self._proposed: OrderedDict[int, dict[str, Any]] = OrderedDict()
+        self._cached: tuple[tuple[object, ...], Model] | None = None
+        self._proposed: OrderedDict[tuple[str, int], dict[str, Any]] = OrderedDict()
+        self._warned: set[tuple[str, str, str]] = set()
+        if prior_from is not None:
+            self._settings = replace(self._settings, ridge=self._ridge_of(prior_from))
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return the parameters that every finished trial has, with their latest ranges."""
@@ -119,8 +116,7 @@ class ScalingSampler(BaseSampler):
             return {}
         fixed = trial.system_attrs.get("fixed_params", {})
         known = {name: value for name, value in fixed.items() if name in search_space}
-        params = self._propose(study, trial, search_space, known)
-        return params
+        return self._propose(study, trial, search_space, known)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -130,9 +126,9 @@ class ScalingSampler(BaseSampler):
         That is how a study's first trial starts, and any whose range has just changed. The batch size and the
         learning rate are chosen by the model; others at their usual value or at random.
         """
-        if param_name not in (self._batch_size, self._lr):
+        both = (self._settings.batch_size, self._settings.lr)
+        if param_name not in both:
             return self._further(trial, param_name, param_distribution)
-        both = (self._batch_size, self._lr)
         known = {name: trial.params[name] for name in both if name in trial.params}
         distributions = {name: trial.distributions[name] for name in known} | {param_name: param_distribution}
         return self._propose(study, trial, distributions, known)[param_name]
@@ -155,8 +151,26 @@ class ScalingSampler(BaseSampler):
         mean, sd = model.posterior.moments(model.space.coordinates(model.space.encode([params])))
         return Belief(float(mean[0]), float(sd[0]), model.history.best, model.history.squash)
 
+    def explain(self, study: Study) -> Explanation:
+        """Return what is believed now: the ridge, the basin, edges, and why the last trial was proposed.
+
+        Works on any study that has the two parameters, whoever sampled it.
+        """
+        trials = study.get_trials(deepcopy=False)
+        distributions = joint_space(trials)
+        middle = np.full(len(study.directions), 1.0 / len(study.directions))
+        weights = None if len(study.directions) == 1 else middle
+        with self._lock:
+            model = self._fitted(study, trials, distributions, weights)
+        last, proposal = last_proposed(study), None
+        if last is not None and weights is None and model.space.columns and set(model.space.names) <= set(last.params):
+            before = known_before(trials, last)
+            then = Model.of(study, before, distributions, settings=self._settings)
+            proposal = explain_proposal(then, last)
+        return explain_model(model, last=proposal, seed=self._settings.seed)
+
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_lock": None, "_model": None}
+        return {**self.__dict__, "_lock": None, "_cached": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -174,22 +188,24 @@ class ScalingSampler(BaseSampler):
             weights = self._scalarisation(trial, len(study.directions))
             model = self._fitted(study, trials, distributions, weights)
             space = model.space.restricted(fixed)
-            pending = self._pending(trial, trials, model.space)
+            pending = self._pending(study, trial, trials, model.space)
             if not len(model.history.y) and not len(pending) and model.feasibility is None:
                 row = self._start(trial, model, space)
             else:
                 row = self._search(study, trial, model, space, pending)
             params = {**space.decode(row), **fixed}
-            self._proposed.setdefault(trial.number, {}).update(params)
-            while len(self._proposed) > 64:
+            self._proposed.setdefault((study.study_name, trial.number), {}).update(params)
+            while len(self._proposed) > MOST_PENDING:
                 self._proposed.popitem(last=False)
+            if weights is None:
+                self._warn_of_edges(study, model)
         return params
 
-    def _search(self, study: Study, trial: FrozenTrial, model: _Model, space: Space, pending: Array) -> Array:
+    def _search(self, study: Study, trial: FrozenTrial, model: Model, space: Space, pending: Array) -> Array:
         """Return the row with the highest acquisition."""
         history, prior = model.history, model.prior
         n = len(history.y)
-        posterior = model.posterior.thinned(64 if n <= 24 else 32 if n <= 48 else 16)
+        posterior = model.posterior.thinned(48 if n <= 24 else 32 if n <= 48 else 16)
         posterior = posterior.believing(model.space.coordinates(pending))
         feasible = np.concatenate([history.is_feasible, np.ones(len(pending), dtype=bool)])
         weight = PRIOR_WEIGHT / max(history.num_finished, 1)
@@ -201,7 +217,7 @@ class ScalingSampler(BaseSampler):
             total = log_improvement(posterior, at, feasible=feasible, prunes=prunes)
             total += weight * prior.log_weight(at.x, at.b)
             if model.feasibility is not None:
-                chance = model.feasibility.probability(_unit(model.space, rows))
+                chance = model.feasibility.probability(model.space.unit(rows))
                 total += np.log(np.maximum(chance, 1e-12))
             if self._cost is not None:
                 costs = np.array([self._cost(space.decode(row)) for row in rows])
@@ -211,7 +227,7 @@ class ScalingSampler(BaseSampler):
         around = history.rows[np.argsort(history.y, kind="stable")[:5]]
         return best_row(space, score, around=around, rng=self._rng(trial))
 
-    def _start(self, trial: FrozenTrial, model: _Model, space: Space) -> Array:
+    def _start(self, trial: FrozenTrial, model: Model, space: Space) -> Array:
         """Return the first point: the reference's batch size, the prior's learning rate there.
 
         Several workers that start together see nothing of each other: all but the first draw from the prior.
@@ -247,37 +263,36 @@ class ScalingSampler(BaseSampler):
         trials: Sequence[FrozenTrial],
         distributions: Mapping[str, BaseDistribution],
         weights: Array | None,
-    ) -> _Model:
+    ) -> Model:
         """Return the fit to the finished trials, from the cache where nothing has finished since."""
-        key = (finished_key(study, trials), tuple(distributions.items()), None if weights is None else tuple(weights))
-        if self._model is not None and self._model.key == key:
-            return self._model
-        space = Space.of(distributions, batch_size=self._batch_size, lr=self._lr, lattice=self._lattice)
-        predicted = self._predicted(study, trials) if weights is None else {}
-        history = history_of(study, trials, space, predicted=predicted, weights=weights)
-        prior = Prior(self._ridge, space)
-        data = Observations(space.coordinates(history.rows), history.y, history.sd)
-        posterior = fit(prior, data, seed=(self._seed, history.num_finished))
-        feasibility = Feasibility.of(_unit(space, history.labelled), history.labels) if len(history.labels) else None
-        self._model = _Model(key, space, prior, history, posterior, feasibility)
-        return self._model
+        told = (None if weights is None else tuple(weights), tuple(distributions.items()))
+        key = (finished_key(study, trials), *told)
+        if self._cached is None or self._cached[0] != key:
+            model = Model.of(study, trials, distributions, settings=self._settings, weights=weights)
+            self._cached = (key, model)
+        return self._cached[1]
 
-    def _predicted(self, study: Study, trials: Sequence[FrozenTrial]) -> dict[int, tuple[float, float]]:
-        """Return (mean, sd) of the final values of pruned trials, extrapolated from what they reported."""
-        if not any(t.state == TrialState.PRUNED and t.intermediate_values for t in trials):
-            return {}
-        try:
-            from bsopt.search.curves import predicted_finals
-        except ImportError:
-            return {}
-        finals = predicted_finals(study, trials, batch_size=self._batch_size, lr=self._lr)
-        return {number: (final.mean, final.sd) for number, final in finals.items()}
-
-    def _pending(self, trial: FrozenTrial, trials: Sequence[FrozenTrial], space: Space) -> Array:
-        names = set(space.names)
+    def _pending(
+        self, study: Study, trial: FrozenTrial, trials: Sequence[FrozenTrial], space: Space
+    ) -> NDArray[np.float64]:
+        """Return the rows of running trials, from what was proposed for them while that isn't stored yet."""
         running = [t for t in trials if t.state == TrialState.RUNNING and t.number != trial.number]
-        points = [params_of(t, self._proposed) for t in running[-64:]]
-        return space.encode([p for p in points if names <= p.keys()])
+        points = [{**self._proposed.get((study.study_name, t.number), {}), **t.params} for t in running[-MOST_PENDING:]]
+        return space.encode([point for point in points if set(space.names) <= point.keys()])
+
+    def _warn_of_edges(self, study: Study, model: Model) -> None:
+        for edge in edges_of(model):
+            name = (study.study_name, edge.parameter, edge.end)
+            if name not in self._warned:
+                self._warned.add(name)
+                _logger.warning("%s", edge.message)
+
+    def _ridge_of(self, earlier: Study | Explanation) -> RidgePrior:
+        """Return the fitted ridge of an earlier study."""
+        explanation = earlier if isinstance(earlier, Explanation) else self.explain(earlier)
+        if not explanation.is_fitted:
+            raise ConfigError(f"prior_from has no ridge to start from: {explanation.message}")
+        return explanation.prior
 
     def _scalarisation(self, trial: FrozenTrial, num_objectives: int) -> Array | None:
         return None if num_objectives == 1 else self._rng(trial).dirichlet(np.ones(num_objectives))
@@ -292,7 +307,7 @@ class ScalingSampler(BaseSampler):
 
     def _further(self, trial: FrozenTrial, name: str, distribution: BaseDistribution) -> Any:
         """Return a further parameter's value where the model has no say: its usual one first, then at random."""
-        rng = np.random.default_rng([self._seed, trial.number, *name.encode()])
+        rng = np.random.default_rng([self._settings.seed, trial.number, *name.encode()])
         if isinstance(distribution, CategoricalDistribution):
             return distribution.choices[int(rng.integers(len(distribution.choices)))]
         column = Space.of({name: distribution}, batch_size="", lr="").columns[0]
@@ -301,13 +316,7 @@ class ScalingSampler(BaseSampler):
         return column.decode(0.9 if column.role == "momentum" and trial.number == 0 else at)
 
     def _rng(self, trial: FrozenTrial) -> np.random.Generator:
-        return np.random.default_rng([self._seed, trial.number])
-
-
-def _unit(space: Space, rows: Array) -> Array:
-    low = np.array([column.low for column in space.columns])
-    high = np.array([column.high for column in space.columns])
-    return np.asarray((rows - low) / np.maximum(high - low, 1e-12))
+        return np.random.default_rng([self._settings.seed, trial.number])
 
 
 def _prunes(study: Study) -> bool:

@@ -100,7 +100,7 @@ class Column:
         distribution = self.distribution
         if isinstance(distribution, CategoricalDistribution):
             if self.role == "choice":
-                return distribution.choices[int(round(coordinate))]
+                return distribution.choices[round(coordinate)]
             return min(distribution.choices, key=lambda choice: abs(self.encode(choice) - coordinate))
         natural = float(2.0**coordinate) if self.is_log else float(coordinate)
         assert isinstance(distribution, (FloatDistribution, IntDistribution))
@@ -108,7 +108,7 @@ class Column:
         if grid is not None:
             natural = grid[0] + grid[1] * round((natural - grid[0]) / grid[1])
         natural = min(max(natural, distribution.low), distribution.high)
-        return int(round(natural)) if isinstance(distribution, IntDistribution) else natural
+        return round(natural) if isinstance(distribution, IntDistribution) else natural
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,22 +175,28 @@ class Space:
         """Return the surrogate's coordinates of rows."""
         size, rate = self.index("batch_size"), self.index("lr")
         b = rows[:, size] if size is not None else np.zeros(len(rows))
-        x = rows[:, rate].copy() if rate is not None else np.zeros(len(rows))
+        x: Array = np.array(rows[:, rate] if rate is not None else np.zeros(len(rows)))
         numbers, choices = [], []
         for i, column in enumerate(self.columns):
             if column.role == "choice":
                 choices.append(rows[:, i])
             elif column.role in ("momentum", "weight_decay", "number"):
-                at, width = rows[:, i], max(column.high - column.low, 1e-12)
+                at, width = np.asarray(rows[:, i]), max(column.high - column.low, 1e-12)
                 if column.role == "weight_decay" and rate is not None:
                     at = at + rows[:, rate] - (self.columns[rate].low + self.columns[rate].high) / 2
                 numbers.append((at - column.low) / width)
                 if column.role == "momentum" and rate is not None:
-                    x += _momentum_shift(rows[:, i])
+                    x = x + _momentum_shift(rows[:, i])
         empty = np.zeros((len(rows), 0))
         return Coordinates(
             b, x, np.stack(numbers, axis=1) if numbers else empty, np.stack(choices, axis=1) if choices else empty
         )
+
+    def unit(self, rows: Array) -> Array:
+        """Return rows with every range scaled to [0, 1]."""
+        low = np.array([column.low for column in self.columns])
+        high = np.array([column.high for column in self.columns])
+        return np.asarray((rows - low) / np.maximum(high - low, 1e-12))
 
     def restricted(self, fixed: Mapping[str, Any]) -> Space:
         """Return the space with some parameters held at a value."""
@@ -233,17 +239,16 @@ def batch_sizes_on(lattice: Lattice, distribution: BaseDistribution) -> Array:
         return batch_sizes_on("any", distribution)
     if isinstance(distribution, FloatDistribution) and lattice == "any" and distribution.step is None:
         return np.geomspace(low, high, MOST_BATCH_SIZES)
-    if last - first < 100_000:
-        multiples = step * np.arange(first, last + 1)
-    else:
-        multiples = step * np.unique(np.round(np.geomspace(max(first, 1), last, 10_000)))
+    is_short = last - first < 100_000
+    counts = np.arange(first, last + 1) if is_short else np.round(np.geomspace(max(first, 1), last, 10_000))
+    multiples: Array = step * np.unique(counts)
     kept = multiples[_on_step(multiples, distribution)]
     if not len(kept):
         grid = _step(distribution) or (low, 1.0)
         kept = grid[0] + grid[1] * np.arange(np.floor((high - grid[0]) / grid[1]) + 1)
     wanted = np.geomspace(kept[0], kept[-1], min(len(kept), MOST_BATCH_SIZES))
     nearest = np.abs(np.log2(kept)[:, None] - np.log2(wanted)[None, :]).argmin(axis=0)
-    return kept[np.unique(nearest)]
+    return np.asarray(kept[np.unique(nearest)])
 
 
 def _batch_size_column(name: str, distribution: BaseDistribution, lattice: Lattice) -> Column:
@@ -282,18 +287,20 @@ def _is_positive(distribution: BaseDistribution) -> bool:
 
 
 def _momentum_shift(momentum: Array) -> Array:
-    return np.log2((1.0 - USUAL_MOMENTUM) / np.maximum(1.0 - momentum, 1e-3))
+    return np.asarray(np.log2((1.0 - USUAL_MOMENTUM) / np.maximum(1.0 - momentum, 1e-3)))
 
 
 def _step(distribution: BaseDistribution) -> tuple[float, float] | None:
     """Return (low, step) of a stepped distribution, or None for a continuous one."""
-    step = getattr(distribution, "step", None)
-    return None if step is None else (float(distribution.low), float(step))
+    if not isinstance(distribution, (FloatDistribution, IntDistribution)) or distribution.step is None:
+        return None
+    return float(distribution.low), float(distribution.step)
 
 
-def _on_step(sizes: Array, distribution: BaseDistribution) -> NDArray[np.bool_]:
+def _on_step(sizes: Array, distribution: FloatDistribution | IntDistribution) -> NDArray[np.bool_]:
+    inside = (sizes >= distribution.low) & (sizes <= distribution.high)
     grid = _step(distribution)
-    inside = (sizes >= float(distribution.low)) & (sizes <= float(distribution.high))
-    if grid is None:
-        return inside
-    return inside & (np.abs((sizes - grid[0]) / grid[1] - np.round((sizes - grid[0]) / grid[1])) < 1e-9)
+    if grid is not None:
+        steps = (sizes - grid[0]) / grid[1]
+        inside &= np.abs(steps - np.round(steps)) < 1e-9
+    return np.asarray(inside)

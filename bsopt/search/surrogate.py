@@ -21,7 +21,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
-from scipy.special import gammaln, logsumexp, ndtri
+from scipy.special import gammaln, ndtri
 
 from bsopt.search.prior import Parameters, Prior
 from bsopt.search.space import Coordinates
@@ -30,13 +30,13 @@ __all__ = ["Observations", "Posterior", "fit"]
 
 Array: TypeAlias = NDArray[np.float64]
 
-LENGTH_U, LENGTH_B = 3.0, 5.0  # octaves
-AMPLITUDE, CONSTANT_VARIANCE = 0.5, 4.0
+LENGTH_U, LENGTH_B = 1.0, 2.0  # octaves
+CONSTANT_VARIANCE = 4.0
 MISMATCH = 1.0
 """Distance between two choices of a categorical parameter, in length scales."""
 
-DRAWS = 192
-LEAST_EFFECTIVE, PROPOSAL_TAIL, JITTER = 24.0, 6.0, 0.15
+DRAWS, KEPT = 192, 48
+LEAST_EFFECTIVE, LEAST_KEPT, PROPOSAL_TAIL, JITTER = 24.0, 8.0, 6.0, 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +61,58 @@ class Posterior:
 
     def predict(self, at: Coordinates) -> tuple[Array, Array]:
         """Return mean and variance of the noiseless value, each of shape (S, m)."""
+        mean, variance, _ = self._predict(at)
+        return mean, variance
+
+    def improvement(self, at: Coordinates, rows: NDArray[np.int64]) -> tuple[Array, Array]:
+        """Return mean and variance of f(best) − f(point), each (S, m), best being each draw's lowest mean.
+
+        They are correlated: at the best point itself the difference is zero, however noisy its value was.
+
+        Args:
+            at: The points.
+            rows: Which of the data may be best; at least one.
+        """
+        mean, variance, half = self._predict(at)
+        known = self.data.at[rows]
+        known_mean, known_variance, known_half = self._predict(known)
+        u, u_known = _mean(self.prior, self.parameters, at)[0], _mean(self.prior, self.parameters, known)[0]
+        chosen = known_mean.argmin(axis=1)
+        for best in np.unique(chosen):
+            s = np.flatnonzero(chosen == best)
+            one = slice(best, best + 1)
+            shared = _covariance(self.parameters[s], u_known[s, one], known[one], u[s], at)[:, 0]
+            shared -= np.einsum("sn,snm->sm", known_half[s, :, best], half[s])
+            variance[s] += known_variance[s, best][:, None] - 2.0 * shared
+            mean[s] = known_mean[s, best][:, None] - mean[s]
+        return mean, np.maximum(variance, 1e-12)
+
+    def _predict(self, at: Coordinates) -> tuple[Array, Array, Array]:
+        """Return mean and variance (S, m), and L⁻¹·K(data, points) (S, n, m)."""
         u, mean = _mean(self.prior, self.parameters, at)
-        if not len(self.data.y):
-            return mean, _variance(self.parameters, at)[:, None] + np.zeros((1, len(at)))
         u_data, _ = _mean(self.prior, self.parameters, self.data.at)
-        cross = _covariance(self.parameters, u_data, self.data.at, u, at)
-        half = self.whiten @ cross
+        half = self.whiten @ _covariance(self.parameters, u_data, self.data.at, u, at)
         mean = mean + np.einsum("snm,sn->sm", half, self.residual)
         variance = _variance(self.parameters, at)[:, None] - np.einsum("snm,snm->sm", half, half)
-        return mean, np.maximum(variance, 1e-10)
+        return mean, np.maximum(variance, 1e-10), half
 
     def moments(self, at: Coordinates) -> tuple[Array, Array]:
         """Return mean and standard deviation over all draws, each of shape (m,)."""
         mean, variance = self.predict(at)
         middle = self.weights @ mean
         return middle, np.sqrt(self.weights @ (variance + (mean - middle) ** 2))
+
+    def sample(self, at: Coordinates, num_samples: int, rng: np.random.Generator) -> tuple[Array, Array]:
+        """Return whole surfaces over the points, shape (S·num_samples, m), and their weights."""
+        mean, _, half = self._predict(at)
+        u, _ = _mean(self.prior, self.parameters, at)
+        surfaces = np.empty((len(self.weights), num_samples, len(at)))
+        for s in range(len(self.weights)):
+            one = slice(s, s + 1)
+            shared = _covariance(self.parameters[one], u[one], at, u[one], at)[0] - half[s].T @ half[s]
+            root = np.linalg.cholesky(shared + 1e-6 * np.eye(len(at)))
+            surfaces[s] = mean[s] + rng.standard_normal((num_samples, len(at))) @ root.T
+        return surfaces.reshape(-1, len(at)), np.repeat(self.weights / num_samples, num_samples)
 
     def believing(self, pending: Coordinates) -> Posterior:
         """Return the belief as if each pending point had its own predicted mean in every draw."""
@@ -87,7 +124,7 @@ class Posterior:
         y = np.concatenate([np.broadcast_to(self.data.y, (len(self.weights), len(self.data.y))), believed], axis=1)
         factor, residual, _ = _condition(self.prior, self.parameters, at, y, sd)
         data = Observations(at, np.concatenate([self.data.y, self.weights @ believed]), sd)
-        return Posterior(self.prior, data, self.parameters, self.weights, np.linalg.inv(factor), residual)
+        return Posterior(self.prior, data, self.parameters, self.weights, np.asarray(np.linalg.inv(factor)), residual)
 
     def thinned(self, num_draws: int) -> Posterior:
         """Return the belief with its `num_draws` heaviest draws only."""
@@ -113,24 +150,19 @@ def fit(
         z, weights = first[:keep], np.full(min(keep, num_draws), 1.0 / min(keep, num_draws))
     else:
         z, log_w = _two_rounds(prior, data, first, rng)
-        weights = np.exp(log_w - logsumexp(log_w))
-        if 1.0 / np.sum(weights**2) < 8.0:
-            weights = np.sqrt(weights)
+        weights = _tempered(log_w, LEAST_KEPT)
         kept = np.argsort(-weights, kind="stable")[:keep]
         z, weights = z[kept], weights[kept] / weights[kept].sum()
     parameters = prior.parameters(z)
     y = np.broadcast_to(data.y, (len(weights), len(data.y)))
     factor, residual, _ = _condition(prior, parameters, data.at, y, data.sd)
-    return Posterior(prior, data, parameters, weights, np.linalg.inv(factor), residual)
+    return Posterior(prior, data, parameters, weights, np.asarray(np.linalg.inv(factor)), residual)
 
 
 def _two_rounds(prior: Prior, data: Observations, first: Array, rng: np.random.Generator) -> tuple[Array, Array]:
     """Return both rounds' draws and their log weights."""
     log_like = _log_likelihood(prior, data, first)
-    temper = 1.0
-    while _effective(temper * log_like) < LEAST_EFFECTIVE:
-        temper *= 0.8
-    weights = np.exp(temper * log_like - logsumexp(temper * log_like))
+    weights = _tempered(log_like, LEAST_EFFECTIVE)
     mean = weights @ first
     centred = first - mean
     covariance = (centred * weights[:, None]).T @ centred + JITTER**2 * np.eye(first.shape[1])
@@ -174,7 +206,7 @@ def _condition(
     both = np.linalg.cholesky(K)
     L, residual = both[:, :n, :n], both[:, n, :n]
     log_like = -0.5 * np.sum(residual**2, axis=1) - np.sum(np.log(np.diagonal(L, axis1=1, axis2=2)), axis=1)
-    return L, residual, log_like
+    return np.asarray(L), np.asarray(residual), np.asarray(log_like)
 
 
 def _mean(prior: Prior, parameters: Parameters, at: Coordinates) -> tuple[Array, Array]:
@@ -184,9 +216,12 @@ def _mean(prior: Prior, parameters: Parameters, at: Coordinates) -> tuple[Array,
 
 def _covariance(parameters: Parameters, u: Array, at: Coordinates, u2: Array, at2: Coordinates) -> Array:
     """Return the covariance of the noiseless value, shape (S, n, m)."""
-    near = ((u[:, :, None] - u2[:, None, :]) / LENGTH_U) ** 2
+    near = (u[:, :, None] - u2[:, None, :]) / LENGTH_U
+    near *= near
     near += ((at.b[:, None] - at2.b[None, :]) / LENGTH_B)[None] ** 2
-    K = AMPLITUDE**2 * _matern(near)
+    near /= parameters.reach[:, None, None] ** 2
+    K = _matern(near)
+    K *= parameters.rough[:, None, None] ** 2
     if at.numbers.shape[1] or at.choices.shape[1]:
         away = np.zeros((1, len(at), len(at2)))
         if at.choices.shape[1]:
@@ -197,19 +232,27 @@ def _covariance(parameters: Parameters, u: Array, at: Coordinates, u2: Array, at
             away = away + (step[None] / parameters.scales[:, j, None, None]) ** 2
         further = _matern(away)
         K = further * (K + parameters.effect[:, None, None] ** 2)
-    return np.asarray(K + CONSTANT_VARIANCE)
+    K += CONSTANT_VARIANCE
+    return K
 
 
 def _variance(parameters: Parameters, at: Coordinates) -> Array:
     """Return the prior variance of the noiseless value, shape (S,)."""
     has_further = at.numbers.shape[1] or at.choices.shape[1]
-    return CONSTANT_VARIANCE + AMPLITUDE**2 + (parameters.effect**2 if has_further else np.zeros(len(parameters)))
+    return CONSTANT_VARIANCE + parameters.rough**2 + (parameters.effect**2 if has_further else np.zeros(len(parameters)))
 
 
 def _matern(squared_distance: Array) -> Array:
     """Return the Matérn-5/2 correlation."""
     r = np.sqrt(5.0 * squared_distance)
-    return np.asarray((1.0 + r + r * r / 3.0) * np.exp(-r))
+    polynomial = r / 3.0
+    polynomial += 1.0
+    polynomial *= r
+    polynomial += 1.0
+    np.negative(r, out=r)
+    np.exp(r, out=r)
+    r *= polynomial
+    return np.asarray(r)
 
 
 def _spread_normals(rng: np.random.Generator, num_draws: int, num_dimensions: int) -> Array:
@@ -218,6 +261,12 @@ def _spread_normals(rng: np.random.Generator, num_draws: int, num_dimensions: in
     return np.asarray(ndtri((ranks + rng.random((num_draws, num_dimensions))) / num_draws))
 
 
-def _effective(log_weights: Array) -> float:
-    weights = np.exp(log_weights - logsumexp(log_weights))
-    return float(1.0 / np.sum(weights**2))
+def _tempered(log_weights: Array, least: float) -> Array:
+    """Return weights that sum to 1, flattened by a power until their effective number is at least `least`."""
+    relative = log_weights - log_weights.max()
+    while True:
+        weights = np.exp(relative)
+        weights /= weights.sum()
+        if 1.0 / (weights @ weights) >= min(least, len(weights)):
+            return np.asarray(weights)
+        relative *= 0.8

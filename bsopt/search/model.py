@@ -1,0 +1,133 @@
+"""One fit of a study: its space, its history, and what the surrogate makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna import Study
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from bsopt.search.curves import predicted_finals
+from bsopt.search.feasibility import Feasibility
+from bsopt.search.history import History, history_of
+from bsopt.search.prior import Prior, RidgePrior
+from bsopt.search.space import Lattice, Space
+from bsopt.search.surrogate import Observations, Posterior, fit
+
+__all__ = ["Edge", "Model", "Settings", "edges_of"]
+
+Array: TypeAlias = NDArray[np.float64]
+
+EDGE_SHARE = 0.03
+"""A best point within this share of a range of its end lies at the edge."""
+
+LEAST_FOR_EDGE = 6
+"""Finished trials before an edge is spoken of: early on the best is anywhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a sampler was told, as far as fits depend on it."""
+
+    ridge: RidgePrior
+    lattice: Lattice
+    batch_size: str
+    lr: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """The best trial sits at an end of a searched range; further out may be better.
+
+    Attributes:
+        low, high: The wider range to search instead.
+        message: The same in a sentence.
+    """
+
+    parameter: str
+    end: Literal["low", "high"]
+    low: float
+    high: float
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One fit; `feasibility` is None where nothing was ever infeasible."""
+
+    space: Space
+    prior: Prior
+    history: History
+    posterior: Posterior
+    feasibility: Feasibility | None
+
+    @classmethod
+    def of(
+        cls,
+        study: Study,
+        trials: Sequence[FrozenTrial],
+        distributions: Mapping[str, BaseDistribution],
+        *,
+        settings: Settings,
+        weights: Array | None = None,
+    ) -> Model:
+        """Return the fit to finished trials over the given parameters.
+
+        Args:
+            study: For its directions.
+            trials: Which of its trials to learn from.
+            distributions: The parameters and their ranges.
+            settings: The sampler's.
+            weights: Of the objectives, where there are several.
+        """
+        space = Space.of(distributions, batch_size=settings.batch_size, lr=settings.lr, lattice=settings.lattice)
+        predicted: dict[int, tuple[float, float]] = {}
+        pruned = {t.number for t in trials if t.state == TrialState.PRUNED and t.intermediate_values}
+        if pruned and weights is None:
+            finals = predicted_finals(study, trials, batch_size=settings.batch_size, lr=settings.lr)
+            predicted = {number: (final.mean, final.sd) for number, final in finals.items() if number in pruned}
+        history = history_of(study, trials, space, predicted=predicted, weights=weights)
+        prior = Prior(settings.ridge, space)
+        data = Observations(space.coordinates(history.rows), history.y, history.sd)
+        posterior = fit(prior, data, seed=(settings.seed, history.num_finished))
+        labelled = history.labelled
+        feasibility = Feasibility.of(space.unit(labelled), history.labels) if len(labelled) else None
+        return cls(space, prior, history, posterior, feasibility)
+
+
+def edges_of(model: Model) -> tuple[Edge, ...]:
+    """Return the ends of the batch size and learning-rate ranges at which the best trial sits."""
+    history, space = model.history, model.space
+    if history.num_finished < LEAST_FOR_EDGE or not history.is_feasible.any():
+        return ()
+    best = history.rows[np.argmin(np.where(history.is_feasible, history.y, np.inf))]
+    edges: list[Edge] = []
+    for i, column in enumerate(space.columns):
+        if column.role not in ("batch_size", "lr") or column.high - column.low < 1e-9:
+            continue
+        reach = 2.0 if column.role == "batch_size" else 3.0  # octaves further
+        low, high, margin = 2.0**column.low, 2.0**column.high, EDGE_SHARE * (column.high - column.low)
+        if best[i] <= column.low + margin:
+            wider = low * 2.0**-reach
+            if column.role == "batch_size":
+                wider = float(max(round(wider), 1))
+            if wider < low:
+                edges.append(_edge(column.name, "low", wider, high))
+        elif best[i] >= column.high - margin:
+            edges.append(_edge(column.name, "high", low, high * 2.0**reach))
+    return tuple(edges)
+
+
+def _edge(name: str, end: Literal["low", "high"], low: float, high: float) -> Edge:
+    where = "lowest" if end == "low" else "highest"
+    message = (
+        f"The best trial has nearly the {where} {name} of the range; better ones may lie beyond. "
+        f"Consider searching {name} from {low:.3g} to {high:.3g}."
+    )
+    return Edge(name, end, low, high, message)
