@@ -44,6 +44,12 @@ class Command(click.Command):
             if ctx.meta.get(_TRACEBACK):
                 raise
             raise UserError(str(error)) from error
+        except BrokenPipeError:
+            raise  # whoever read our output has gone; click ends quietly
+        except OSError as error:  # a full disk, a folder that isn't ours: the system's words are clear
+            if ctx.meta.get(_TRACEBACK) or error.filename is None:
+                raise
+            raise UserError(f"{error.strerror}: {error.filename}") from error
         except (KeyboardInterrupt, click.Abort):
             click.echo("Interrupted.", err=True)
             ctx.exit(130)
