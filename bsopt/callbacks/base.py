@@ -12,7 +12,9 @@ import importlib
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-__all__ = ["Callback"]
+from lightning_utilities.core.rank_zero import rank_zero_info
+
+__all__ = ["Callback", "announce", "is_sharded"]
 
 
 def _bases() -> tuple[type, ...]:
@@ -23,8 +25,19 @@ def _bases() -> tuple[type, ...]:
 
 
 if TYPE_CHECKING:
-    from pytorch_lightning import Callback
+    from pytorch_lightning import Callback, Trainer
 else:
 
     class Callback(*_bases()):
         """Base of bsopt's callbacks; an instance of each installed Lightning package's `Callback`."""
+
+
+def is_sharded(trainer: Trainer) -> bool:
+    """Return whether a rank holds only a part of the weights and gradients (FSDP, DeepSpeed, tensor parallel)."""
+    name = type(trainer.strategy).__name__.lower()
+    return any(part in name for part in ("fsdp", "deepspeed", "modelparallel"))
+
+
+def announce(message: str) -> None:
+    """Say something to the user once, on rank zero, through the logger that Lightning's own messages go through."""
+    rank_zero_info(message)

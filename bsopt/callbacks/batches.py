@@ -1,0 +1,81 @@
+"""What callbacks need to know of a batch: how many samples it holds, some of them, and when an update ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from bsopt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pytorch_lightning import Trainer
+
+__all__ = ["ends_update", "num_samples", "select_samples"]
+
+
+def ends_update(trainer: Trainer, batch_idx: int) -> bool:
+    """Return whether the optimizer steps on this batch: the window is full, or the epoch ends (a short window)."""
+    return (
+        (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        or trainer.is_last_batch
+        or batch_idx + 1 >= trainer.num_training_batches
+    )
+
+
+def num_samples(batch: object) -> int:
+    """Return the samples in a batch: the first dimension of the first tensor in it.
+
+    An object without tensors may have an integer `batch_size` instead, as the batches of torch_geometric do.
+
+    Raises:
+        ConfigError: Neither is found.
+    """
+    size = _first_size(batch)
+    if size is None:
+        raise ConfigError(
+            f"can't tell how many samples a batch of type {type(batch).__name__} holds; a tensor, or tuples, lists "
+            "and dicts of tensors with samples first, or an integer attribute `batch_size` are read."
+        )
+    return size
+
+
+def select_samples(batch: object, indices: Tensor) -> object:
+    """Return the same structure with only the samples at `indices`.
+
+    Tensors whose first dimension is the batch's size are indexed, and so are lists of that many values that hold no
+    tensors; everything else is passed on as it is.
+
+    Args:
+        batch: A tensor, or tuples, named tuples, lists and dicts of tensors.
+        indices: Shape (k,), int64, on the CPU.
+    """
+    return _select(batch, indices, num_samples(batch))
+
+
+def _first_size(batch: object) -> int | None:
+    if isinstance(batch, Tensor):
+        return batch.shape[0] if batch.ndim else None
+    if isinstance(batch, (Mapping, Sequence)) and not isinstance(batch, (str, bytes)):
+        values = batch.values() if isinstance(batch, Mapping) else batch
+        return next((size for value in values if (size := _first_size(value)) is not None), None)
+    size = getattr(batch, "batch_size", None)
+    return size if isinstance(size, int) else None
+
+
+def _select(part: object, indices: Tensor, size: int) -> object:
+    if isinstance(part, Tensor):
+        has_samples = part.ndim > 0 and part.shape[0] == size
+        return part.index_select(0, indices.to(part.device)) if has_samples else part
+    if isinstance(part, Mapping):
+        chosen = {key: _select(value, indices, size) for key, value in part.items()}
+        return chosen if type(part) is dict else type(part)(chosen)  # type: ignore[call-arg]
+    if isinstance(part, tuple):
+        values: list[Any] = [_select(value, indices, size) for value in part]
+        return type(part)(*values) if hasattr(part, "_fields") else tuple(values)
+    if isinstance(part, list):
+        if len(part) == size and _first_size(part) is None:
+            return [part[index] for index in indices.tolist()]
+        return [_select(value, indices, size) for value in part]
+    return part

@@ -1,0 +1,377 @@
+"""The gradient noise scale of a training run, from gradients that are there anyway."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from bsopt.callbacks.base import Callback, announce, is_sharded
+from bsopt.callbacks.batches import ends_update, num_samples
+from bsopt.callbacks.cadence import DEFAULT_OVERHEAD, Cadence
+from bsopt.callbacks.shadow import gradient_sq_norms, sq_norm
+from bsopt.errors import ConfigError, nearest
+from bsopt.laws.noise_scale import (
+    NoiseMeasurement,
+    NoiseMoments,
+    NoiseScale,
+    NoiseTrend,
+    describe_noise_scale,
+    estimate_noise_scale,
+    estimate_trend,
+    measure_noise,
+)
+
+if TYPE_CHECKING:
+    from pytorch_lightning import LightningModule, Trainer
+    from torch.utils.hooks import RemovableHandle
+
+__all__ = ["GradientNoiseScale", "NoisePoint", "Source"]
+
+Source: TypeAlias = Literal["auto", "ranks", "accumulation", "samples"]
+"""Where the smaller batch size comes from; "auto" takes ranks, else accumulation, else samples."""
+
+SOURCES = ("auto", "ranks", "accumulation", "samples")
+
+_MAX_BLOCKS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class NoisePoint:
+    """The noise scale over one stretch of the run.
+
+    Attributes:
+        samples_seen: At the end of the stretch.
+        noise_scale: Over the stretch alone.
+    """
+
+    samples_seen: int
+    noise_scale: NoiseScale
+
+
+class GradientNoiseScale(Callback):
+    """Measures B_simple = tr Σ / |G|², in samples, with an interval and its trend.
+
+    Measures in `on_after_backward`, before clipping, over the AMP loss scale, non-finite steps left out. The smaller
+    batch size comes from
+
+    - `ranks` and `accumulation`: every micro-batch on every rank. A hook on each parameter reads the norm of the
+      gradient that one backward pass adds, before it is accumulated and before DDP averages it, so that it needs no
+      memory and no communication hook (DDP takes only one, and a project may have its own). The larger batch size is
+      the accumulated, averaged gradient. Under DDP six numbers are summed over ranks per measurement.
+    - `samples` (one device): the gradients of a few samples, one by one, through `training_step` on a shadow of the
+      module, which leaves logs, metrics, running statistics and random numbers alone. The larger one is the batch.
+      With BatchNorm in training mode, quarters of the batch stand in for samples.
+
+    Every rank holds the same estimate. Logs `bsopt/noise_scale`, `bsopt/noise_scale_low` and
+    `bsopt/noise_scale_high`, and says at the end what they mean for the batch size in use. The loss has to be a mean
+    over samples. BatchNorm couples samples, dropout and augmentation count as noise. Manual optimization, sharded
+    weights and DeepSpeed are refused.
+
+    Args:
+        source: See above.
+        every: Measure every so many optimizer updates; None holds the cost below `overhead`.
+        overhead: Share of the training time it may take where `every` is None.
+        num_samples_per_measurement: Samples taken one by one by the source `samples`.
+        decay: Weight of a measurement against the next one; 0.995 averages about the last 400.
+        confidence: Of the interval.
+        clock: Seconds, for `overhead`.
+
+    Raises:
+        ConfigError: A wrong argument; at the start of a fit, a source that the Trainer doesn't offer, or a strategy
+            or an optimization mode that can't be measured.
+    """
+
+    def __init__(
+        self,
+        source: Source = "auto",
+        *,
+        every: int | None = None,
+        overhead: float = DEFAULT_OVERHEAD,
+        num_samples_per_measurement: int = 16,
+        decay: float = 0.995,
+        confidence: float = 0.95,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        if source not in SOURCES:
+            raise ConfigError(f"source must be one of {', '.join(SOURCES)}, got {source!r}." + nearest(source, SOURCES))
+        if num_samples_per_measurement < 1:
+            raise ConfigError(f"num_samples_per_measurement must be at least 1, got {num_samples_per_measurement}.")
+        if not 0 < decay <= 1:
+            raise ConfigError(f"decay must be in (0, 1], got {decay}.")
+        if not 0 < confidence < 1:
+            raise ConfigError(f"confidence must be in (0, 1), got {confidence}.")
+        self._source = source
+        self._every = every
+        self._overhead = overhead
+        self._num_samples = num_samples_per_measurement
+        self._decay = decay
+        self._confidence = confidence
+        self._clock = clock
+        self._cadence = Cadence(every, overhead=overhead, clock=clock)
+        self._moments = NoiseMoments()
+        self._blocks: list[tuple[int, NoiseMoments]] = []
+        self._block_size = 1
+        self._num_skipped = 0
+        self._samples_seen = 0
+        self._global_batch_size = 0
+        self._window = _Window()
+        self._starts_update = True
+        self._measured = False
+
+    @property
+    def estimate(self) -> NoiseScale | None:
+        """The noise scale now, or None before the first measurement."""
+        return estimate_noise_scale(self._moments, confidence=self._confidence)
+
+    @property
+    def trend(self) -> NoiseTrend | None:
+        """The noise scale's growth from the first to the second half of the run, or None below two measurements."""
+        return estimate_trend([moments for _, moments in self._blocks])
+
+    @property
+    def history(self) -> tuple[NoisePoint, ...]:
+        """The noise scale over up to 32 stretches of the run, each from its own measurements."""
+        points = [(seen, estimate_noise_scale(m, confidence=self._confidence)) for seen, m in self._blocks]
+        return tuple(NoisePoint(samples_seen=seen, noise_scale=noise) for seen, noise in points if noise is not None)
+
+    @property
+    def global_batch_size(self) -> int:
+        """The batch size in use: samples of the last full update; 0 before the first."""
+        return self._global_batch_size
+
+    @property
+    def num_skipped(self) -> int:
+        """Measurements left out because a gradient wasn't finite."""
+        return self._num_skipped
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage != "fit":
+            return
+        if not pl_module.automatic_optimization:
+            raise ConfigError(
+                "GradientNoiseScale can't tell with manual optimization which backward passes make one update. Use "
+                "automatic optimization, or leave the callback out."
+            )
+        if is_sharded(trainer) or trainer.strategy.handles_gradient_accumulation:
+            raise ConfigError(
+                f"GradientNoiseScale needs whole gradients on every rank, and {type(trainer.strategy).__name__} shards "
+                "or accumulates them itself. Measure on one device, or with strategy='ddp'."
+            )
+        self._cadence = Cadence(self._every, overhead=self._overhead, clock=self._clock)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        offers = {
+            "ranks": trainer.world_size > 1,
+            "accumulation": trainer.world_size == 1 and trainer.accumulate_grad_batches > 1,
+            "samples": trainer.world_size == 1,
+        }
+        if not offers.get(self._source, True):
+            raise ConfigError(
+                f"source {self._source!r} isn't there with {trainer.world_size} rank(s) and accumulate_grad_batches="
+                f"{trainer.accumulate_grad_batches}; use source='auto', or one of "
+                f"{', '.join(name for name, is_there in offers.items() if is_there)}."
+            )
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._window.close()
+        self._starts_update = True
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        size = num_samples(batch)
+        self._samples_seen += size * trainer.world_size
+        if self._starts_update:
+            self._window.close()
+            self._window = _Window(is_measured=self._cadence.is_due)
+            if self._window.is_measured and self._uses_parts(trainer):
+                self._window.open(pl_module, self._clock)
+        self._starts_update = ends_update(trainer, batch_idx)
+        self._window.sizes.append(size)
+        self._window.is_last = self._starts_update
+        self._window.batch = batch if self._window.is_measured and not self._uses_parts(trainer) else None
+        self._window.batch_idx = batch_idx
+
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        window = self._window
+        if not window.is_measured or len(window.part_sq_norms) >= len(window.sizes):
+            return
+        start = self._clock()
+        scale = _loss_scale(trainer)
+        window.end_part()
+        if window.is_last:
+            gradients = [p.grad for p in pl_module.parameters() if p.requires_grad and p.grad is not None]
+            k, accumulate = len(window.sizes), trainer.accumulate_grad_batches
+            big = sq_norm(gradients) * (accumulate / k) ** 2 / scale**2
+            if self._uses_parts(trainer):
+                small = [norm * accumulate**2 / scale**2 for norm in window.part_sq_norms]
+                self._add_parts(trainer, small, big)
+            else:
+                self._add_samples(trainer, pl_module, big=big, loss_scale=scale)
+        window.cost += self._clock() - start
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if not self._starts_update:
+            return
+        window = self._window
+        self._global_batch_size = max(self._global_batch_size, sum(window.sizes) * trainer.world_size)
+        window.close()
+        if window.is_measured and (estimate := self.estimate) is not None:
+            for name, value in (("", estimate.value), ("_low", estimate.low), ("_high", estimate.high)):
+                if math.isfinite(value):
+                    pl_module.log(f"bsopt/noise_scale{name}", value, on_step=True, on_epoch=False)
+        if window.is_measured:
+            self._cadence.add_cost(window.cost)
+        self._cadence.end_update(interval=self._agreed_interval(trainer) if window.is_measured else None)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._window.close()
+        announce(self.describe())
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._window.close()
+
+    def describe(self) -> str:
+        """Return in words what the noise scale means for the batch size in use."""
+        if (estimate := self.estimate) is None:
+            return f"GradientNoiseScale: nothing was measured ({self._num_skipped} non-finite steps left out)."
+        words = describe_noise_scale(estimate, global_batch_size=self._global_batch_size)
+        trend = self.trend
+        if trend is not None and trend.is_growing:
+            words += f" It grew by a factor of {trend.growth:.2g} during training."
+        return words
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "moments": self._moments.as_dict(),
+            "blocks": [{"samples_seen": seen, **moments.as_dict()} for seen, moments in self._blocks],
+            "block_size": self._block_size,
+            "num_skipped": self._num_skipped,
+            "samples_seen": self._samples_seen,
+            "global_batch_size": self._global_batch_size,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._moments = NoiseMoments.from_dict(state_dict["moments"])
+        self._blocks = [_block(values) for values in state_dict["blocks"]]
+        self._block_size = state_dict["block_size"]
+        self._num_skipped = state_dict["num_skipped"]
+        self._samples_seen = state_dict["samples_seen"]
+        self._global_batch_size = state_dict["global_batch_size"]
+
+    def _uses_parts(self, trainer: Trainer) -> bool:
+        return self._source != "samples" and trainer.world_size * trainer.accumulate_grad_batches > 1
+
+    def _add_parts(self, trainer: Trainer, part_sq_norms: list[float], big_sq_norm: float) -> None:
+        """Combine the micro-batches of all ranks: b is the harmonic mean of their sizes, B is b times their number."""
+        sums = [sum(part_sq_norms), sum(1.0 / size for size in self._window.sizes), float(len(part_sq_norms))]
+        small, inverse_sizes, k = _sum_over_ranks(trainer, sums)
+        if k < 2:  # a short window at the end of an epoch
+            return
+        b = k / inverse_sizes
+        self._add(measure_noise(small / k, big_sq_norm, small_batch_size=b, big_batch_size=b * k))
+
+    def _add_samples(self, trainer: Trainer, pl_module: LightningModule, *, big: float, loss_scale: float) -> None:
+        window = self._window
+        size = window.sizes[-1]
+        part_size = max(1, size // 4) if _has_batch_norm(pl_module) else 1
+        if sum(window.sizes) <= part_size:
+            return
+        # its own generator, seeded by the position: the user's random numbers stay as they are
+        order = torch.randperm(size, generator=torch.Generator().manual_seed(self._samples_seen))
+        num_parts = max(1, min(self._num_samples, size) // part_size) if part_size == 1 else size // part_size
+        norms = gradient_sq_norms(
+            trainer,
+            pl_module,
+            batch=window.batch,
+            batch_idx=window.batch_idx,
+            parts=list(torch.split(order[: num_parts * part_size], part_size)),
+            loss_scale=loss_scale / size,
+        )
+        B = len(window.sizes) / sum(1.0 / n for n in window.sizes) * len(window.sizes)
+        self._add(measure_noise(sum(norms) / len(norms), big, small_batch_size=part_size, big_batch_size=B))
+
+    def _add(self, measurement: NoiseMeasurement) -> None:
+        if not measurement.is_finite:
+            self._num_skipped += 1
+            return
+        self._moments = self._moments.add(measurement, decay=self._decay)
+        if not self._blocks or self._blocks[-1][1].num_measurements >= self._block_size:
+            if len(self._blocks) == _MAX_BLOCKS:
+                pairs = zip(self._blocks[::2], self._blocks[1::2], strict=True)
+                self._blocks = [(seen, first.merge(second)) for (_, first), (seen, second) in pairs]
+                self._block_size *= 2
+            self._blocks.append((self._samples_seen, NoiseMoments()))
+        self._blocks[-1] = (self._samples_seen, self._blocks[-1][1].add(measurement))
+
+    def _agreed_interval(self, trainer: Trainer) -> int:
+        own = float(self._cadence.interval)
+        return max(1, round(_sum_over_ranks(trainer, [own])[0] / trainer.world_size))
+
+
+class _Window:
+    """The micro-batches of one update in progress, on this rank."""
+
+    def __init__(self, *, is_measured: bool = False) -> None:
+        self.is_measured = is_measured
+        self.is_last = False
+        self.sizes: list[int] = []
+        self.part_sq_norms: list[float] = []
+        self.batch: object = None
+        self.batch_idx = 0
+        self.cost = 0.0
+        self._norms: list[Tensor] = []
+        self._handles: list[RemovableHandle] = []
+
+    def open(self, module: LightningModule, clock: Callable[[], float]) -> None:
+        """Hook every parameter; the hook sees what one backward pass adds to its gradient."""
+
+        def read(gradient: Tensor) -> None:
+            start = clock()
+            values = gradient.coalesce().values() if gradient.is_sparse else gradient
+            is_half = values.dtype in (torch.float16, torch.bfloat16)
+            self._norms.append(torch.linalg.vector_norm(values.detach(), dtype=torch.float32 if is_half else None))
+            self.cost += clock() - start
+
+        start = clock()
+        self._handles = [p.register_hook(read) for p in module.parameters() if p.requires_grad]  # type: ignore[no-untyped-call]
+        self.cost += clock() - start
+
+    def end_part(self) -> None:
+        total = float(torch.stack(self._norms).cpu().double().square().sum()) if self._norms else 0.0
+        self.part_sq_norms.append(total)
+        self._norms = []
+
+    def close(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        self.batch = None
+
+
+def _block(values: Mapping[str, float]) -> tuple[int, NoiseMoments]:
+    moments = {name: value for name, value in values.items() if name != "samples_seen"}
+    return int(values["samples_seen"]), NoiseMoments.from_dict(moments)
+
+
+def _loss_scale(trainer: Trainer) -> float:
+    scaler = getattr(trainer.precision_plugin, "scaler", None)
+    return float(scaler.get_scale()) if scaler is not None else 1.0
+
+
+def _sum_over_ranks(trainer: Trainer, values: list[float]) -> list[float]:
+    if trainer.world_size == 1:
+        return values
+    tensor = torch.tensor(values, dtype=torch.float64, device=trainer.strategy.root_device)
+    total = trainer.strategy.reduce(tensor, reduce_op="sum")
+    return [float(value) for value in total]
+
+
+def _has_batch_norm(module: LightningModule) -> bool:
+    return any(isinstance(part, torch.nn.modules.batchnorm._BatchNorm) and part.training for part in module.modules())
