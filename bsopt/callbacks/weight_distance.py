@@ -1,0 +1,162 @@
+"""How far the weights have moved from where they started."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from bsopt.callbacks.base import Callback, is_sharded
+from bsopt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pytorch_lightning import LightningModule, Trainer
+
+__all__ = ["WeightDistance", "WeightDistances", "layer_distances", "total_distance"]
+
+
+@dataclass(frozen=True, slots=True)
+class WeightDistances:
+    """Euclidean distances in weight space.
+
+    Attributes:
+        total: ‖θ − θ_0‖, all parameters together, at the end.
+        per_layer: The same per module that owns parameters, in the module's order.
+        steps: Optimizer steps at the end of each epoch.
+        from_start: ‖θ − θ_0‖ at the end of each epoch.
+        epochs: ‖θ_end − θ_start‖ of each epoch.
+    """
+
+    total: float
+    per_layer: Mapping[str, float]
+    steps: tuple[int, ...]
+    from_start: tuple[float, ...]
+    epochs: tuple[float, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain numbers, lists and dicts, fit for JSON."""
+        values = asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+class WeightDistance(Callback):
+    """Measures the distance from initialisation, in total and per layer, and the distance of each epoch.
+
+    Measures in `on_train_epoch_end` and once more in `on_train_end`; an epoch costs two reads of the weights and a
+    copy of them to the CPU, a step nothing. Two sets of weights are kept on the CPU, and the initial ones go into
+    every checkpoint, so that a resumed run measures from the same place. Rank zero measures; under DDP the weights
+    are the same everywhere. Logs `bsopt/weight_distance` and `bsopt/epoch_distance`. It works with manual optimization.
+
+    The initial weights are those at the start of the first fit: a model that comes with pretrained weights is
+    measured from there.
+
+    Raises:
+        ConfigError: At the start of a fit, with a strategy that shards the weights.
+    """
+
+    def __init__(self) -> None:
+        self._initial: dict[str, Tensor] | None = None
+        self._epoch_start: dict[str, Tensor] | None = None
+        self._layers: dict[str, float] = {}
+        self._steps: list[int] = []
+        self._from_start: list[float] = []
+        self._epochs: list[float] = []
+
+    @property
+    def summary(self) -> WeightDistances | None:
+        """The distances so far, or None before the end of the first epoch."""
+        if not self._layers:
+            return None
+        return WeightDistances(
+            total=total_distance(self._layers),
+            per_layer=dict(self._layers),
+            steps=tuple(self._steps),
+            from_start=tuple(self._from_start),
+            epochs=tuple(self._epochs),
+        )
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit" and is_sharded(trainer):
+            raise ConfigError(
+                f"WeightDistance needs whole weights on every rank, and {type(trainer.strategy).__name__} shards them. "
+                "Use strategy='ddp' or one device, or leave the callback out."
+            )
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero and self._initial is None:
+            self._initial = _cpu_copy(pl_module)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # a run that resumes inside an epoch has that epoch's start from its checkpoint
+        if trainer.is_global_zero and self._epoch_start is None:
+            self._epoch_start = _cpu_copy(pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._initial is not None and self._epoch_start is not None:
+            self._layers = layer_distances(pl_module, self._initial)
+            self._steps.append(trainer.global_step)
+            self._from_start.append(total_distance(self._layers))
+            self._epochs.append(total_distance(layer_distances(pl_module, self._epoch_start)))
+            self._epoch_start = None
+        if self._from_start:
+            for name, value in (("weight", self._from_start[-1]), ("epoch", self._epochs[-1])):
+                pl_module.log(f"bsopt/{name}_distance", value, on_step=False, on_epoch=True, rank_zero_only=True)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._initial is not None:
+            self._layers = layer_distances(pl_module, self._initial)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "initial": self._initial,
+            "epoch_start": self._epoch_start,
+            "layers": dict(self._layers),
+            "steps": list(self._steps),
+            "from_start": list(self._from_start),
+            "epochs": list(self._epochs),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._initial = state_dict["initial"]
+        self._epoch_start = state_dict["epoch_start"]
+        self._layers = dict(state_dict["layers"])
+        self._steps = list(state_dict["steps"])
+        self._from_start = list(state_dict["from_start"])
+        self._epochs = list(state_dict["epochs"])
+
+
+@torch.no_grad()
+def layer_distances(module: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, float]:
+    """Return the distance of each layer from earlier weights.
+
+    A layer is a module that owns parameters; its weight and bias are measured together. Parameters that `weights`
+    doesn't have are left out.
+
+    Args:
+        module: Whose parameters are measured, where they lie.
+        weights: Parameter name -> earlier value, on any device.
+    """
+    squares: dict[str, float] = {}
+    for name, parameter in module.named_parameters():
+        if name in weights:
+            layer = name.rpartition(".")[0] or name
+            moved = parameter.float() - weights[name].to(parameter.device).float()
+            squares[layer] = squares.get(layer, 0.0) + float(torch.linalg.vector_norm(moved)) ** 2
+    return {layer: math.sqrt(square) for layer, square in squares.items()}
+
+
+def total_distance(layers: Mapping[str, float]) -> float:
+    """Return the distance of all layers together.
+
+    >>> total_distance({"a": 3.0, "b": 4.0})
+    5.0
+    """
+    return math.sqrt(sum(distance**2 for distance in layers.values()))
+
+
+def _cpu_copy(module: nn.Module) -> dict[str, Tensor]:
+    return {name: parameter.detach().to("cpu", copy=True) for name, parameter in module.named_parameters()}
