@@ -183,6 +183,7 @@ def _publish_figures(dashboard: ModuleType, study: optuna.Study, data: StudyData
         figure = _rounded(plot(shown))
         if not figure.data:
             continue  # a sentence in a frame isn't worth a place on the study's page
+        figure.update_layout(height=None)  # the dashboard's cards have their own
         if len(shown.records) < len(data.records):
             title = f"{figure.layout.title.text} ({len(shown.records)} of {len(data.records):,} trials)"
             figure.update_layout(title={"text": title})

@@ -50,9 +50,24 @@ READING: dict[str, Reading] = {
         "Seconds per epoch times epochs is the time to the best value. Larger batches make epochs quicker until the "
         "device is full, and need more of them once the batch outgrows the gradient's noise.",
     ),
+    "throughput": Reading(
+        "Throughput and memory",
+        "What one device does with each micro-batch. Where throughput is flat a larger batch buys no time; memory "
+        "limits the micro-batch, and beyond it gradients are accumulated.",
+    ),
+    "steps_to_target": Reading(
+        "Updates and samples to the target",
+        "The quickest run of each batch size. Left of the shaded critical batch size, doubling the batch nearly halves "
+        "the updates; right of it, it only spends samples.",
+    ),
     "pareto": Reading(
         "Value against cost",
         "Trials on the line are worth choosing from: every other one is both dearer and worse than one of them.",
+    ),
+    "noise_scale": Reading(
+        "Gradient noise scale over training",
+        "A diagnosis, good to about one order of magnitude: batch sizes well below the curve lose little by growing, "
+        "well above it they spend samples for few saved updates.",
     ),
 }
 

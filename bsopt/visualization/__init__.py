@@ -15,7 +15,10 @@ _HOMES = {
     "plot_interaction": ".interaction",
     "plot_learning_curves": ".learning_curves",
     "plot_lr_slice": ".lr_slice",
+    "plot_noise_scale": ".noise_scale",
     "plot_pareto": ".pareto",
+    "plot_steps_to_target": ".steps_to_target",
+    "plot_throughput": ".throughput",
     "save_figure": ".saving",
 }
 

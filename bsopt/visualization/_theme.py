@@ -16,6 +16,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from bsopt.laws.fitting import Estimate
 from bsopt.records import StudyInfo, TrialRecord
 from bsopt.visualization.source import Status
 
@@ -25,6 +26,8 @@ __all__ = [
     "INK",
     "MARKERS",
     "VALUE_SCALE",
+    "add_law",
+    "add_sentence",
     "batch_size_axis",
     "colour_of",
     "dash_of",
@@ -117,6 +120,22 @@ def empty_figure(title: str, sentence: str) -> go.Figure:
     return figure
 
 
+def add_sentence(figure: go.Figure, sentence: str) -> None:
+    """Say in the upper right corner of a figure why a law isn't drawn, or what is left out."""
+    figure.add_annotation(
+        text="<br>".join(escape(line) for line in _wrapped(sentence, 48)),
+        showarrow=False,
+        align="right",
+        x=1,
+        y=1,
+        xref="paper",
+        yref="paper",
+        xanchor="right",
+        yanchor="top",
+        font={"size": 11},
+    )
+
+
 def escape(text: str) -> str:
     """Return user text safe for plotly, which reads a subset of HTML in titles, names and hover texts."""
     return html.escape(str(text), quote=False)
@@ -183,6 +202,51 @@ def log_ticks(values: Sequence[float]) -> list[float]:
     low, high = math.floor(math.log10(min(finite))), math.ceil(math.log10(max(finite)))
     steps = (1, 2, 5) if high - low <= 2 else ((1, 3) if high - low <= 3 else (1,))
     return [float(f"{step}e{power}") for power in range(low, high + 1) for step in steps]
+
+
+def add_law(
+    figure: go.Figure,
+    x: Sequence[float],
+    values: Sequence[Estimate],
+    place: int,
+    *,
+    name: str,
+    showlegend: bool = True,
+    row: int | None = None,
+) -> None:
+    """Add a fitted law as a line with its interval as a band; bounds that are infinite leave the band out there."""
+    subplot = {} if row is None else {"row": row, "col": 1}
+    colour = colour_of(place)
+    bounded = [(at, value) for at, value in zip(x, values, strict=True) if math.isfinite(value.high + value.low)]
+    if len(bounded) > 1:
+        figure.add_trace(
+            go.Scatter(
+                x=[at for at, _ in bounded] + [at for at, _ in reversed(bounded)],
+                y=[value.high for _, value in bounded] + [value.low for _, value in reversed(bounded)],
+                fill="toself",
+                fillcolor=faded(colour, 0.18),
+                line={"width": 0},
+                mode="lines",
+                legendgroup=name,
+                showlegend=False,
+                hoverinfo="skip",
+            ),
+            **subplot,
+        )
+    figure.add_trace(
+        go.Scatter(
+            x=list(x),
+            y=[value.value for value in values],
+            mode="lines",
+            name=name,
+            legendgroup=name,
+            showlegend=showlegend,
+            line={"color": colour, "width": 2, "dash": dash_of(place)},
+            text=[f"{number(value.low, 3)} to {number(value.high, 3)}" for value in values],
+            hovertemplate="%{x:,.4~g}: <b>%{y:,.4~g}</b><br>90 %: %{text}<extra></extra>",
+        ),
+        **subplot,
+    )
 
 
 def colour_of(index: int) -> str:

@@ -11,7 +11,10 @@ from bsopt.visualization.convergence_cost import plot_convergence_cost
 from bsopt.visualization.interaction import plot_interaction
 from bsopt.visualization.learning_curves import plot_learning_curves
 from bsopt.visualization.lr_slice import plot_lr_slice
+from bsopt.visualization.noise_scale import plot_noise_scale
 from bsopt.visualization.pareto import plot_pareto
+from bsopt.visualization.steps_to_target import plot_steps_to_target
+from bsopt.visualization.throughput import plot_throughput
 
 __all__ = ["FIGURES"]
 
@@ -21,5 +24,8 @@ FIGURES: dict[str, Callable[..., go.Figure]] = {
     "best_by_batch_size": plot_best_by_batch_size,
     "learning_curves": plot_learning_curves,
     "convergence_cost": plot_convergence_cost,
+    "throughput": plot_throughput,
+    "steps_to_target": plot_steps_to_target,
     "pareto": plot_pareto,
+    "noise_scale": plot_noise_scale,
 }

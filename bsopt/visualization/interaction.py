@@ -10,10 +10,12 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from bsopt.laws.lr_ridge import LrPrediction
 from bsopt.laws.scaling import Reference, scaled_learning_rate
 from bsopt.records import StudyInfo, TrialRecord
 from bsopt.visualization import _theme
 from bsopt.visualization.source import Source, Status, StudyData, is_placed, load_all, status_of
+from bsopt.visualization.surface import Surface, believed_surface
 
 __all__ = ["InteractionInfo", "RuleLine", "interaction_info", "plot_interaction"]
 
@@ -44,6 +46,9 @@ class InteractionInfo:
         reference_is_best: Whether the reference is the best trial, for lack of one.
         colour_range: Best value, and the value from which on all trials share the last colour.
         best: The best completed trial.
+        ridge: The fitted best learning rate at each batch size that ran; empty where it isn't fitted.
+        surface: What the sampler's model believes; None with too few trials.
+        message: What the fit of the ridge says.
     """
 
     info: StudyInfo
@@ -53,6 +58,9 @@ class InteractionInfo:
     reference_is_best: bool
     colour_range: tuple[float, float] | None
     best: TrialRecord | None
+    ridge: tuple[LrPrediction, ...]
+    surface: Surface | None
+    message: str
 
 
 def interaction_info(study: Source) -> InteractionInfo:
@@ -75,6 +83,9 @@ def interaction_info(study: Source) -> InteractionInfo:
         reference_is_best=reference_is_best,
         colour_range=_colour_range(data),
         best=data.best,
+        ridge=_ridge(data),
+        surface=believed_surface(data),
+        message=data.fits.ridge.message,
     )
 
 
@@ -82,7 +93,8 @@ def plot_interaction(study: Source | Sequence[Source]) -> go.Figure:
     """Plot the value of every trial over batch size and learning rate; one panel per study.
 
     Circles ran to their end, triangles were pruned, crosses diverged, crossed squares ran out of memory. The lines
-    are the linear and the square-root rule through the study's reference, the solid one is the study's prior.
+    are the linear and the square-root rule through the study's reference; beneath lies what the sampler's model
+    believes, and the solid line is the fitted best learning rate with its 90 % interval.
     """
     infos = [interaction_info(data) for data in load_all(study)]
     infos = [info for info in infos if info.trials]
@@ -109,6 +121,16 @@ def _lines(data: StudyData, reference: Reference | None) -> tuple[RuleLine, ...]
         )
         for rule in rules
     )
+
+
+def _ridge(data: StudyData) -> tuple[LrPrediction, ...]:
+    """Return the fitted best learning rates from the smallest to the largest batch size that ran."""
+    fit = data.fits.ridge
+    if fit.tried_low is None or fit.tried_high is None or fit.tried_low == fit.tried_high:
+        return ()
+    grid = np.geomspace(fit.tried_low, fit.tried_high, 17).tolist()
+    found = [fit.predict(size) for size in grid]
+    return tuple(prediction for prediction in found if prediction is not None)
 
 
 def _colour_range(data: StudyData) -> tuple[float, float] | None:
@@ -138,6 +160,11 @@ def _draw(infos: Sequence[InteractionInfo]) -> go.Figure:
 
 def _panel(figure: go.Figure, info: InteractionInfo, *, column: int, num_columns: int = 1) -> None:
     place = {} if num_columns == 1 else {"row": 1, "col": column}
+    if info.surface is not None and info.colour_range is not None:
+        figure.add_trace(_contour(info, info.surface, info.colour_range), **place)
+    if info.ridge:
+        for trace in _ridge_traces(info.ridge, showlegend=column == 1):
+            figure.add_trace(trace, **place)
     for line in info.lines:
         figure.add_trace(
             go.Scatter(
@@ -166,6 +193,53 @@ def _panel(figure: go.Figure, info: InteractionInfo, *, column: int, num_columns
     if info.best is not None:
         figure.add_trace(_ring(info, info.best, showlegend=column == 1), **place)
     _axes(figure, info, place)
+
+
+def _contour(info: InteractionInfo, surface: Surface, colour_range: tuple[float, float]) -> go.Contour:
+    low, high = sorted(colour_range)
+    step = (high - low) / 12 or 1.0
+    return go.Contour(
+        x=surface.batch_sizes,
+        y=surface.lrs,
+        z=np.clip(surface.values, low, high).round(6).tolist(),
+        colorscale=_theme.VALUE_SCALE,
+        reversescale=info.info.direction == "minimize",
+        zmin=low,
+        zmax=high,
+        contours={"start": low, "end": high, "size": step, "coloring": "fill", "showlines": False},
+        opacity=0.3,
+        showscale=False,
+        name="model's belief",
+        hoverinfo="skip",
+    )
+
+
+def _ridge_traces(ridge: Sequence[LrPrediction], *, showlegend: bool) -> tuple[go.Scatter, ...]:
+    sizes = [point.batch_size for point in ridge]
+    common = {"legendgroup": "ridge", "mode": "lines"}
+    return (
+        go.Scatter(
+            x=[*sizes, *reversed(sizes)],
+            y=[*(point.lr.high for point in ridge), *(point.lr.low for point in reversed(ridge))],
+            fill="toself",
+            fillcolor="rgba(213,94,0,0.16)",
+            line={"width": 0},
+            showlegend=False,
+            hoverinfo="skip",
+            **common,
+        ),
+        go.Scatter(
+            x=sizes,
+            y=[point.lr.value for point in ridge],
+            name="best learning rate, fitted (90 %)",
+            showlegend=showlegend,
+            legendrank=2000,
+            line={"color": _theme.ACCENT, "width": 2.5},
+            text=[f"{_theme.number(point.lr.low, 2)} to {_theme.number(point.lr.high, 2)}" for point in ridge],
+            hovertemplate="batch size %{x:.0f}: best learning rate <b>%{y:.3g}</b><br>90 %: %{text}<extra></extra>",
+            **common,
+        ),
+    )
 
 
 def _trials(

@@ -153,11 +153,7 @@ def _draw(info: LearningCurvesInfo, axis: Axis, *, several: bool) -> go.Figure:
             trace.showlegend, trace.line.width, trace.opacity = trace.legendgroup not in named, 2, 0.9
             named.add(trace.legendgroup)
     if info.num_left_out:
-        figure.add_annotation(
-            text=f"{info.num_left_out} more trials are not drawn",
-            showarrow=False, xref="paper", yref="paper", x=1, y=1, xanchor="right", yanchor="top",
-            font={"size": 11},
-        )  # fmt: skip
+        _theme.add_sentence(figure, f"{info.num_left_out:,} more trials are not drawn")
     label = _theme.escape(info.info.monitor)
     better = "lower" if info.info.direction == "minimize" else "higher"
     figure.update_yaxes(title={"text": f"{label} ({better} is better)"}, range=info.value_range)

@@ -6,12 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from typing import TypeAlias, cast
 
 import optuna
 
 from bsopt.records import Outcome, StopReason, StudyInfo, TrialRecord
 from bsopt.search.storage import read_info, read_records
+from bsopt.visualization.fitted import Fitted, fit_records
 
 __all__ = ["Source", "Status", "StudyData", "load", "load_all", "status_of"]
 
@@ -39,7 +41,7 @@ _BY_OUTCOME: dict[Outcome, Status] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: the fits are made on first use and kept
 class StudyData:
     """A study as figures and the report read it.
 
@@ -57,6 +59,11 @@ class StudyData:
     def name(self) -> str:
         """The study's name."""
         return self.info.name
+
+    @cached_property
+    def fits(self) -> Fitted:
+        """The laws fitted to the records."""
+        return fit_records(self.records, self.info)
 
     @property
     def sign(self) -> float:

@@ -1,0 +1,163 @@
+"""The gradient noise scale over training, beside the batch size in use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import plotly.graph_objects as go
+
+from bsopt.records import StudyInfo, TrialRecord
+from bsopt.visualization import _theme
+from bsopt.visualization.source import Source, Status, StudyData, load_all, status_of
+
+__all__ = ["NoisePath", "NoiseScaleInfo", "noise_scale_info", "plot_noise_scale"]
+
+TITLE = "Gradient noise scale over training"
+METRIC = "bsopt/noise_scale"
+"""What the callback GradientNoiseScale logs, with `_low` and `_high` for its interval."""
+MAX_PATHS = 9
+
+
+@dataclass(frozen=True, slots=True)
+class NoisePath:
+    """One trial's noise scale, in samples, by samples seen; low and high are infinite where they are unbounded."""
+
+    study: str
+    record: TrialRecord
+    samples: tuple[float, ...]
+    value: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseScaleInfo:
+    """The best measured trial of each batch size, the best of all first."""
+
+    info: StudyInfo
+    paths: tuple[NoisePath, ...]
+
+
+def noise_scale_info(study: Source | Sequence[Source]) -> NoiseScaleInfo:
+    """Return the noise scale of the best trial of each batch size in which it was measured."""
+    sources = load_all(study)
+    paths = [path for data in sources for path in _paths(data)[: MAX_PATHS // len(sources) or 1]]
+    return NoiseScaleInfo(info=sources[0].info, paths=tuple(paths))
+
+
+def plot_noise_scale(study: Source | Sequence[Source]) -> go.Figure:
+    """Plot the noise scale against samples seen, with the 95 % interval of the best trial.
+
+    A batch size well below the noise scale loses almost nothing by growing; one well above it wastes samples. The
+    noise scale is good to about one order of magnitude.
+    """
+    info = noise_scale_info(study)
+    if not info.paths:
+        return _theme.empty_figure(
+            TITLE,
+            "The gradient noise scale was not measured. `measure: [noise_scale]` in the study file, or the callback "
+            "bsopt.callbacks.GradientNoiseScale, measures it.",
+        )
+    return _draw(info, several=len(load_all(study)) > 1)
+
+
+def _paths(data: StudyData) -> list[NoisePath]:
+    ranked = sorted(
+        (r for r in data.records if any(_is_known(tick.metrics.get(METRIC)) for tick in r.ticks)),
+        key=lambda r: (status_of(r) is not Status.COMPLETE, data.sign * (r.value if r.value is not None else math.inf)),
+    )
+    best_of = {record.batch_size: record for record in reversed(ranked)}
+    return [_path(data, record) for record in ranked if best_of[record.batch_size] is record]
+
+
+def _path(data: StudyData, record: TrialRecord) -> NoisePath:
+    ticks = [tick for tick in record.ticks if _is_known(tick.metrics.get(METRIC))]
+    return NoisePath(
+        study=data.name,
+        record=record,
+        samples=tuple(tick.samples for tick in ticks),
+        value=tuple(float(tick.metrics[METRIC]) for tick in ticks),
+        low=tuple(float(tick.metrics.get(f"{METRIC}_low", 0.0)) for tick in ticks),
+        high=tuple(float(tick.metrics.get(f"{METRIC}_high", math.inf)) for tick in ticks),
+    )
+
+
+def _is_known(value: object) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value) and value > 0
+
+
+def _draw(info: NoiseScaleInfo, *, several: bool) -> go.Figure:
+    figure = _theme.new_figure(TITLE)
+    best = info.paths[0]
+    _band(figure, best)
+    order = sorted(info.paths, key=lambda path: (path.study, path.record.batch_size or 0))
+    for place, path in enumerate(order):
+        label = f"batch size {path.record.batch_size}"
+        figure.add_trace(
+            go.Scatter(
+                x=path.samples,
+                y=path.value,
+                mode="lines+markers",
+                name=_theme.escape(f"{path.study} · {label}") if several else label,
+                line={
+                    "color": _theme.colour_of(place),
+                    "width": 2.5 if path is best else 1.5,
+                    "dash": _theme.dash_of(place),
+                },
+                marker={"symbol": _theme.symbol_of(place), "size": 6, "maxdisplayed": 12},
+                hovertemplate=_theme.describe(path.record, info.info)
+                + "<br>after %{x:,.4~g} samples: noise scale <b>%{y:,.3~g}</b><extra></extra>",
+            )
+        )
+    size = best.record.batch_size
+    if size:
+        figure.add_hline(y=size, line={"color": _theme.INK, "dash": "dash", "width": 1.5})
+        figure.add_annotation(
+            text=f"batch size {size} of the best trial",
+            x=1,
+            xref="paper",
+            xanchor="right",
+            y=math.log10(size),  # plotly places annotations on a log axis by their logarithm
+            yanchor="bottom",
+            showarrow=False,
+            font={"size": 11},
+        )
+    values = [value for path in info.paths for value in path.value] + ([float(size)] if size else [])
+    ticks = _theme.log_ticks(values)
+    low, high = math.log10(min(values)) - 0.15, math.log10(max(values)) + 0.2
+    figure.update_yaxes(
+        type="log",
+        tickvals=ticks,
+        ticktext=[f"{tick:g}" for tick in ticks],
+        title={"text": "noise scale [samples]"},
+        range=[low, high],
+    )
+    figure.update_xaxes(title={"text": "samples seen"}, rangemode="tozero")
+    return figure
+
+
+def _band(figure: go.Figure, path: NoisePath) -> None:
+    """Draw the interval where it is bounded."""
+    bounded = [
+        (samples, low, high)
+        for samples, low, high in zip(path.samples, path.low, path.high, strict=True)
+        if low > 0 and math.isfinite(high)
+    ]
+    if len(bounded) < 2:
+        return
+    samples, lows, highs = (list(column) for column in zip(*bounded, strict=True))
+    figure.add_trace(
+        go.Scatter(
+            x=[*samples, *reversed(samples)],
+            y=[*highs, *reversed(lows)],
+            fill="toself",
+            fillcolor="rgba(128,128,128,0.2)",
+            line={"width": 0},
+            mode="lines",
+            name=f"95 % interval at batch size {cast(int, path.record.batch_size)}",
+            hoverinfo="skip",
+        )
+    )

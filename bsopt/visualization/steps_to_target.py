@@ -1,0 +1,176 @@
+"""Updates and samples to a target against the batch size, with the critical batch size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from bsopt.laws.fitting import Estimate
+from bsopt.laws.steps_to_target import TargetRun
+from bsopt.records import StudyInfo
+from bsopt.visualization import _theme
+from bsopt.visualization.source import Source, load_all
+
+__all__ = ["StepsToTargetInfo", "plot_steps_to_target", "steps_to_target_info"]
+
+TITLE = "Updates and samples to the target"
+
+
+@dataclass(frozen=True, slots=True)
+class StepsToTargetInfo:
+    """What the figure shows.
+
+    Attributes:
+        info: The study.
+        target: The value that counts as reached.
+        runs: Runs that reached it.
+        batch_sizes: Grid of the fitted law.
+        steps: Fitted updates to the target on the grid; empty where the law isn't fitted.
+        samples: Fitted samples to the target.
+        critical_batch_size: Where both cost twice their least.
+        message: What the fit says.
+    """
+
+    info: StudyInfo
+    target: float | None
+    runs: tuple[TargetRun, ...]
+    batch_sizes: tuple[float, ...]
+    steps: tuple[Estimate, ...]
+    samples: tuple[Estimate, ...]
+    critical_batch_size: Estimate | None
+    message: str
+
+
+def steps_to_target_info(study: Source) -> StepsToTargetInfo:
+    """Return the runs that reached the target, and the fitted law over their batch sizes."""
+    data = load_all(study)[0]
+    fit = data.fits.steps_to_target
+    runs = tuple(run for run in data.fits.target_runs if math.isfinite(run.samples))
+    sizes = [run.batch_size for run in runs]
+    grid = np.geomspace(min(sizes), max(sizes), 33).tolist() if len(set(sizes)) > 1 else []
+    predictions = [(size, fit.predict(size)) for size in grid]
+    known = [(size, prediction) for size, prediction in predictions if prediction is not None]
+    return StepsToTargetInfo(
+        info=data.info,
+        target=fit.target,
+        runs=runs,
+        batch_sizes=tuple(size for size, _ in known),
+        steps=tuple(prediction.steps for _, prediction in known),
+        samples=tuple(prediction.samples for _, prediction in known),
+        critical_batch_size=fit.critical_batch_size,
+        message=fit.message,
+    )
+
+
+def plot_steps_to_target(study: Source | Sequence[Source]) -> go.Figure:
+    """Plot updates and samples to the target against the batch size; the shade is the critical batch size.
+
+    Left of it, doubling the batch size nearly halves the updates at hardly more samples; right of it, it costs
+    samples and saves few updates.
+    """
+    infos = [info for info in map(steps_to_target_info, load_all(study)) if info.runs]
+    if not infos:
+        return _theme.empty_figure(TITLE, f"{load_all(study)[0].fits.steps_to_target.message}")
+    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06)
+    _theme.style(figure, _title(infos), height=620)
+    for place, info in enumerate(infos):
+        _draw(figure, info, place, several=len(infos) > 1)
+    if len(infos) == 1 and not infos[0].batch_sizes:
+        _theme.add_sentence(figure, infos[0].message)
+    sizes = [run.batch_size for info in infos for run in info.runs]
+    axis = _theme.batch_size_axis(sizes)
+    pad = 0.05 * math.log10(max(sizes) / min(sizes)) + 0.05
+    span = [math.log10(min(sizes)) - pad, math.log10(max(sizes)) + pad]
+    figure.update_xaxes(**{key: value for key, value in axis.items() if key != "title"}, range=span)
+    figure.update_xaxes(title=axis["title"], row=2, col=1)
+    for row, title in enumerate(("updates to the target", "samples to the target"), start=1):
+        values = [run.samples / (run.batch_size if row == 1 else 1) for info in infos for run in info.runs]
+        ticks = _theme.log_ticks(values)
+        figure.update_yaxes(
+            type="log",
+            title={"text": title},
+            tickvals=ticks,
+            ticktext=[f"{tick:,.0f}" for tick in ticks],
+            row=row,
+            col=1,
+        )
+    return figure
+
+
+def _title(infos: Sequence[StepsToTargetInfo]) -> str:
+    first = infos[0]
+    if first.target is None or len(infos) > 1:
+        return TITLE
+    return f"Updates and samples to {first.info.monitor} = {_theme.number(first.target)}"
+
+
+def _draw(figure: go.Figure, info: StepsToTargetInfo, place: int, *, several: bool) -> None:
+    name = _theme.escape(info.info.name)
+    for row, law in enumerate((info.steps, info.samples), start=1):
+        if law:
+            _theme.add_law(
+                figure,
+                info.batch_sizes,
+                law,
+                place,
+                name=f"{name}: law" if several else "fitted law with 90 % interval",
+                showlegend=row == 1,
+                row=row,
+            )
+        figure.add_trace(
+            go.Scatter(
+                x=[run.batch_size for run in info.runs],
+                y=[run.samples / (run.batch_size if row == 1 else 1) for run in info.runs],
+                mode="markers",
+                name=name if several else "trials that reached it",
+                legendgroup=f"{place} runs",
+                showlegend=row == 1,
+                marker={"color": _theme.colour_of(place), "size": 9, "symbol": _theme.symbol_of(place)},
+                hovertemplate="batch size %{x}: %{y:,.4~g}<extra></extra>",
+            ),
+            row=row,
+            col=1,
+        )
+    _critical(figure, info, place, several=several)
+
+
+def _critical(figure: go.Figure, info: StepsToTargetInfo, place: int, *, several: bool) -> None:
+    """Mark the critical batch size, cut at the plot's edges where its interval is open."""
+    if info.critical_batch_size is None or not info.batch_sizes:
+        return
+    left, right = info.batch_sizes[0] / 1.3, info.batch_sizes[-1] * 1.3
+    low, high = max(left, info.critical_batch_size.low), min(right, info.critical_batch_size.high)
+    if low >= high:
+        return
+    colour = _theme.colour_of(place) if several else _theme.ACCENT
+    for row in (1, 2):
+        figure.add_vrect(x0=low, x1=high, fillcolor=colour, opacity=0.12, line_width=0, row=row, col=1)
+        if left < info.critical_batch_size.value < right:
+            figure.add_vline(
+                x=info.critical_batch_size.value, line={"color": colour, "dash": "dash", "width": 1.5}, row=row, col=1
+            )
+    if not several:
+        figure.add_annotation(
+            text=_critical_text(info.critical_batch_size),
+            x=math.log10(math.sqrt(low * high)),
+            xref="x",
+            y=1,
+            yref="y domain",
+            yanchor="bottom",
+            showarrow=False,
+            font={"size": 11},
+        )
+
+
+def _critical_text(critical: Estimate) -> str:
+    if math.isinf(critical.high):
+        return f"critical batch size above {_theme.number(critical.low, 2)}"
+    if critical.low <= 0:
+        return f"critical batch size below {_theme.number(critical.high, 2)}"
+    low, high = _theme.number(critical.low, 2), _theme.number(critical.high, 2)
+    return f"critical batch size {_theme.number(critical.value, 2)} ({low} to {high})"

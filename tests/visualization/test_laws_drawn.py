@@ -1,0 +1,125 @@
+"""Figures of fitted laws: throughput, steps to a target, noise scale, the ridge and the model's belief."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import optuna
+import pytest
+
+from bsopt.records import StudyInfo, Tick, TrialRecord
+from bsopt.visualization.example import CRITICAL_BATCH_SIZE, example_data
+from bsopt.visualization.interaction import interaction_info, plot_interaction
+from bsopt.visualization.noise_scale import noise_scale_info, plot_noise_scale
+from bsopt.visualization.source import StudyData, load
+from bsopt.visualization.steps_to_target import plot_steps_to_target, steps_to_target_info
+from bsopt.visualization.surface import believed_surface
+from bsopt.visualization.throughput import plot_throughput, throughput_info
+
+
+@pytest.fixture(scope="module")
+def data() -> StudyData:
+    return example_data(60)
+
+
+def test_the_fitted_learning_rate_covers_the_law_it_was_made_from(data: StudyData) -> None:
+    ridge = interaction_info(data).ridge
+    assert ridge[0].batch_size == 8
+    for point in ridge:
+        truth = 0.01 * (1 + 256 / 32) / (1 + 256 / point.batch_size)
+        assert point.lr.low / 1.5 < truth < point.lr.high * 1.5
+
+
+def test_the_believed_surface_is_best_near_the_fitted_ridge(data: StudyData) -> None:
+    surface = believed_surface(data)
+    assert surface is not None
+    column = min(range(len(surface.batch_sizes)), key=lambda j: abs(surface.batch_sizes[j] - 32))
+    values = [row[column] for row in surface.values]
+    assert surface.lrs[values.index(min(values))] == pytest.approx(0.01, rel=1.5)
+
+
+def test_the_surface_turns_round_when_maximising(data: StudyData) -> None:
+    turned = StudyData(
+        replace(data.info, direction="maximize"),
+        tuple(replace(r, value=-r.value if r.value is not None else None) for r in data.records),
+    )
+    up, down = believed_surface(turned), believed_surface(data)
+    assert up is not None
+    assert down is not None
+    assert max(max(row) for row in up.values) == pytest.approx(-min(min(row) for row in down.values), rel=0.05)
+
+
+def test_few_trials_are_drawn_without_a_belief() -> None:
+    info = interaction_info(example_data(3))
+    assert info.surface is None
+    assert info.ridge == ()
+    assert plot_interaction(example_data(3)).data
+
+
+def test_the_critical_batch_size_is_found_and_marked(data: StudyData) -> None:
+    info = steps_to_target_info(example_data(300))
+    assert info.critical_batch_size is not None
+    assert CRITICAL_BATCH_SIZE / 3 < info.critical_batch_size.value < CRITICAL_BATCH_SIZE * 3
+    figure = plot_steps_to_target(example_data(300))
+    assert any("critical batch size" in str(note.text) for note in figure.layout.annotations)
+    assert figure.layout.shapes
+
+
+def test_updates_times_batch_size_are_samples(data: StudyData) -> None:
+    info = steps_to_target_info(example_data(300))
+    for size, steps, samples in zip(info.batch_sizes, info.steps, info.samples, strict=True):
+        assert steps.value * size == pytest.approx(samples.value)
+
+
+def test_runs_that_contradict_the_law_are_told_in_the_figure() -> None:
+    def run(number: int, size: int, reached_at: int) -> TrialRecord:
+        ticks = tuple(Tick(i, 100.0 * i, i, i, i, 0.1 if i >= reached_at else 1.0) for i in range(1, 40))
+        return TrialRecord(number, "complete", batch_size=size, lr=0.1, value=0.1, best_tick=reached_at, ticks=ticks)
+
+    found = StudyData(StudyInfo("odd"), (run(0, 8, 30), run(1, 16, 20), run(2, 64, 2)))
+    figure = plot_steps_to_target(found)
+    assert any("where the law allows no" in str(note.text).replace("<br>", " ") for note in figure.layout.annotations)
+
+
+def test_throughput_is_per_device_and_its_law_passes_through_the_measurements(data: StudyData) -> None:
+    info = throughput_info(data)
+    assert info.throughput is not None
+    record = next(r for r in info.records if r.plan is not None and r.plan.micro_batch_size == 128)
+    place = min(range(33), key=lambda i: abs(info.throughput.batch_sizes[i] - 128))  # type: ignore[union-attr]
+    assert record.samples_per_second == pytest.approx(info.throughput.values[place].value, rel=0.15)
+    assert info.memory is not None
+    assert info.memory.values[-1].value == pytest.approx(400e6 + 3.2e6 * 512, rel=0.05)
+
+
+def test_one_micro_batch_is_drawn_without_a_law() -> None:
+    found = [r for r in example_data(40).records if r.batch_size == 64]
+    assert plot_throughput(StudyData(StudyInfo("one"), tuple(found))).data
+    assert throughput_info(StudyData(StudyInfo("one"), tuple(found))).throughput is None
+
+
+def test_the_noise_scale_of_each_batch_size_is_that_of_its_best_trial(study: optuna.Study) -> None:
+    info = noise_scale_info(study)
+    best = load(study).best
+    assert best is not None
+    assert info.paths[0].record.number == best.number
+    sizes = [path.record.batch_size for path in info.paths]
+    assert len(set(sizes)) == len(sizes)
+
+
+def test_a_noise_scale_that_was_never_measured_says_how_to(data: StudyData) -> None:
+    bare = tuple(
+        replace(r, ticks=tuple(replace(tick, metrics={"val_loss": tick.value}) for tick in r.ticks))
+        for r in data.records
+    )
+    figure = plot_noise_scale(StudyData(data.info, bare))
+    assert "GradientNoiseScale" in figure.layout.annotations[0].text
+
+
+def test_unbounded_noise_has_no_band() -> None:
+    metrics = {"bsopt/noise_scale": 50.0, "bsopt/noise_scale_low": 20.0}
+    ticks = tuple(Tick(i, 100.0 * i, i, i, i, 1.0, metrics=metrics) for i in range(1, 5))
+    record = TrialRecord(0, "complete", batch_size=8, lr=0.1, value=1.0, best_tick=1, ticks=ticks)
+    found = StudyData(StudyInfo("made"), (record,))
+    assert noise_scale_info(found).paths[0].high == (math.inf,) * 4
+    assert all(trace.fill is None for trace in plot_noise_scale(found).data)
