@@ -119,12 +119,12 @@ def existing_storage(url: str) -> str:
 
 
 def quiet_hosts() -> None:
-    """Let only warnings of Optuna through, by way of Python's logging, so that they don't tear a live display."""
+    """Let only errors of Optuna through, by way of Python's logging, so that they don't tear a live display."""
     import optuna
 
     optuna.logging.disable_default_handler()
     optuna.logging.enable_propagation()
-    optuna.logging.set_verbosity(logging.WARNING)
+    optuna.logging.set_verbosity(logging.ERROR)  # a failed trial is ours to tell
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -13,13 +14,14 @@ from rich.text import Text
 from bsopt.cli.formatting import ending, format_duration, format_number, sparkline
 from bsopt.cli.tally import Running, Tally
 from bsopt.progress import Listener, RunSummary, TrialStart
-from bsopt.records import StudyInfo, Tick, TrialRecord
+from bsopt.records import StopReason, StudyInfo, Tick, TrialRecord
 
 __all__ = ["LiveProgress"]
 
 _SIGNS = {"complete": ("✓", "green"), "pruned": ("–", "yellow"), "fail": ("✗", "red")}
 
 
+_CURVE_WIDTH = 12
 _CHOOSING = Text("●  choosing the next trial", style="dim")
 
 
@@ -70,6 +72,7 @@ class LiveProgress(Listener):
 
     def _ended(self, record: TrialRecord, *, is_best: bool) -> RenderableType:
         sign, colour = _SIGNS[record.outcome]
+        best = ", best so far" if is_best else ""
         row = _row()
         row.add_row(
             Text(sign, style=colour),
@@ -77,14 +80,11 @@ class LiveProgress(Listener):
             f"batch {record.batch_size if record.batch_size is not None else '–'}",
             f"lr {format_number(record.lr, digits=3)}",
             Text(format_number(record.value), style="bold green" if is_best else ""),
-            Text(sparkline([tick.value for tick in record.ticks], width=16), style="cyan"),
-            Text(
-                f"{ending(record)}, {format_duration(record.seconds)}{', the best so far' if is_best else ''}",
-                style="dim",
-            ),
+            _curve(record.ticks),
+            Text(f"{ending(record)}, {format_duration(record.seconds)}{best}", style="dim"),
         )
-        if record.outcome == "fail" and record.message:
-            return Group(row, Text(f"    {record.message}", style="red"))
+        if record.stop_reason is StopReason.FAILED and record.message:
+            return Group(row, Text(f"   {record.message}", style="red"))
         return row
 
     def _picture(self) -> RenderableType:
@@ -94,34 +94,35 @@ class LiveProgress(Listener):
 
     def _under_way(self, trial: Running) -> RenderableType:
         start = trial.start
-        last = trial.ticks[-1] if trial.ticks else None
         row = _row()
-        plan = f"{start.plan}" if str(start.plan) != str(start.batch_size) else f"{start.batch_size}"
         row.add_row(
             Text("●", style="blue"),
             Text(f"trial {start.number}", style="bold"),
-            f"batch {plan}",
+            f"batch {start.batch_size}",
             f"lr {format_number(start.lr, digits=3)}",
-            format_number(last.value) if last else "…",
-            Text(sparkline([tick.value for tick in trial.ticks], width=16), style="cyan"),
+            format_number(trial.ticks[-1].value) if trial.ticks else "…",
+            _curve(trial.ticks),
             Text(_how_far(trial), style="dim"),
         )
-        return row
+        if str(start.plan) == str(start.batch_size):
+            return row
+        why = f": {start.plan.reason}" if start.plan.reason else ""
+        return Group(row, Text(f"   as {start.plan}{why}", style="dim", no_wrap=True, overflow="ellipsis"))
 
     def _totals(self) -> RenderableType:
         tally = self._tally
-        row = Table.grid(padding=(0, 2))
-        row.add_column(no_wrap=True)
-        row.add_column(width=24)
+        row = Table.grid(padding=(0, 2, 0, 0))
+        row.add_column(width=12 if self._console.width < 100 else 24)
         row.add_column(no_wrap=True, overflow="ellipsis")
-        left = tally.seconds_left()
-        counts = tally.counts
+        counts = {
+            "complete": tally.counts["complete"],
+            "pruned": tally.counts["pruned"],
+            "failed": tally.counts["fail"],
+        }
+        parts = [f"{tally.num_done} of {tally.total} trials", *(f"{n} {name}" for name, n in counts.items() if n)]
         done = tally.num_done + sum(trial.fraction for trial in tally.running.values())
-        parts = [f"{tally.num_done} of {tally.total}", f"{counts['complete']} complete", f"{counts['pruned']} pruned"]
-        parts += [f"{counts['fail']} failed"] if counts["fail"] else []
-        parts.append(_time_left(left))
         row.add_row(
-            Text(tally.info.name, style="bold"), ProgressBar(total=tally.total, completed=done), " · ".join(parts)
+            ProgressBar(total=tally.total, completed=done), " · ".join([*parts, _time_left(tally.seconds_left())])
         )
         return row
 
@@ -140,10 +141,14 @@ class LiveProgress(Listener):
 
 def _row() -> Table:
     row = Table.grid(padding=(0, 2, 0, 0))
-    for width in (1, 9, 10, 11, 8, 16):
+    for width in (1, 8, 10, 11, 7, _CURVE_WIDTH):
         row.add_column(min_width=width, no_wrap=True)
     row.add_column(no_wrap=True, overflow="ellipsis")
     return row
+
+
+def _curve(ticks: Sequence[Tick]) -> Text:
+    return Text(sparkline([tick.value for tick in ticks], width=_CURVE_WIDTH), style="cyan")
 
 
 def _time_left(seconds: float | None) -> str:
@@ -157,5 +162,5 @@ def _how_far(trial: Running) -> str:
         return "starting"
     last = trial.ticks[-1]
     if trial.start.num_ticks:
-        return f"epoch {last.epoch:.3g}, validation {last.index} of {trial.start.num_ticks}"
+        return f"epoch {last.epoch:.3g}, {last.index}/{trial.start.num_ticks}"
     return f"epoch {last.epoch:.3g}, {format_duration(last.seconds)}"

@@ -116,6 +116,9 @@ def _tell(study: Study, summary: RunSummary, *, storage: str) -> None:
     click.echo(f"{summary.message}{took}")
     best, info = summary.best, study.info
     where = info.name if storage == DEFAULT_STORAGE else f"{info.name} --storage '{redacted(storage)}'"
+    if best is None and summary.ended == "interrupted":
+        click.echo("No trial is complete yet.")
+        return
     if best is None:
         click.echo(
             f"No trial succeeded: {summary.num_pruned} pruned, {summary.num_failed} failed. "

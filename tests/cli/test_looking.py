@@ -169,3 +169,16 @@ def test_wrong_plot_is_refused(invoke: Invoke, arguments: list[str], message: st
     result = invoke("study", "plot", "done", *arguments)
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+def test_dashboard_publishes_without_serving(invoke: Invoke, finished: str) -> None:
+    dashboard = pytest.importorskip("optuna_dashboard")
+    result = invoke("dashboard", "done", "--publish-only")
+    assert result.exit_code == 0, result.output
+    study = optuna.load_study(study_name="done", storage=open_storage(finished))
+    assert "batch size" in dashboard.get_note(study)
+
+
+def test_dashboard_needs_a_storage(invoke: Invoke) -> None:
+    assert invoke("dashboard", "--storage", "sqlite:///nowhere.db").exit_code == 2
+    assert "there is no study 'x'" in invoke("dashboard", "x").stderr

@@ -187,11 +187,12 @@ def test_live_picture_shows_the_trial_under_way_the_counts_and_the_best(
     console, live, clock = terminal
     play(live, clock)
     picture = screen(console, live)
-    assert "batch 64 × 2 accumulated = 128" in picture
+    assert "batch 128" in picture
+    assert "as 64 × 2 accumulated = 128: memory" in picture
     assert "lr 0.02" in picture
     assert "█▁" in picture
-    assert "epoch 2, validation 2 of 4" in picture
-    assert "4 of 10 · 2 complete · 1 pruned · 1 failed · about 49 s left" in picture
+    assert "epoch 2, 2/4" in picture
+    assert "4 of 10 trials · 2 complete · 1 pruned · 1 failed · about 49 s left" in picture
     assert "batch size 64, lr 0.02  val_loss 0.3 (trial 1)" in picture
 
 
@@ -203,7 +204,7 @@ def test_live_picture_keeps_a_line_for_each_ended_trial(terminal: tuple[Console,
     output = console.file.getvalue()
     assert "pruned hopeless, 3.0 s" in output
     assert "out of luck" in output
-    assert "converged, 3.0 s, the best so far" in output
+    assert "converged, 3.0 s, best so far" in output
     assert "something to know" in output
 
 

@@ -167,7 +167,7 @@ def test_ctrl_c_keeps_what_there_is_and_the_same_command_continues(bsopt: Bsopt,
     (trial,) = json.loads(bsopt("study", "show", "stopped", "--json").stdout)["trials"]
     assert trial["stop_reason"] == "interrupted"
     assert trial["ticks"], "the curve so far was lost"
-    again = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
-    assert again.returncode == 0, again.stderr
+    again = bsopt(*study, "--set", "budget.trials=1", "--set", "budget.epochs=100")
+    assert again.exit_code == 0, again.stderr
     (ended,) = (event for event in events(again.stdout) if event["event"] == "trial_ended")
     assert ended["params"] == trial["params"]
