@@ -246,7 +246,9 @@ def batch_sizes_on(lattice: Lattice, distribution: BaseDistribution) -> Array:
     if not len(kept):
         grid = _step(distribution) or (low, 1.0)
         kept = grid[0] + grid[1] * np.arange(np.floor((high - grid[0]) / grid[1]) + 1)
-    wanted = np.geomspace(kept[0], kept[-1], min(len(kept), MOST_BATCH_SIZES))
+    if len(kept) <= MOST_BATCH_SIZES:
+        return kept
+    wanted = np.geomspace(kept[0], kept[-1], MOST_BATCH_SIZES)
     nearest = np.abs(np.log2(kept)[:, None] - np.log2(wanted)[None, :]).argmin(axis=0)
     return np.asarray(kept[np.unique(nearest)])
 

@@ -4,13 +4,12 @@ Notation, beside that of space.py and prior.py (n trials, m points, S draws):
 
     u   (S, n)     octaves between a point and the ridge of each draw
     y   (n,)       final values, squashed and standardised, smaller is better
-    K   (S, n, n)  4 + sf²·k(u, b)·k(further) + effect²·k(further) + noise²; k is Matérn-5/2, sf = 0.5, with
-                   length scales of 3 octaves in u and 5 in b
+    K   (S, n, n)  4 + rough²·k(u, b)·k(further) + effect²·k(further) + noise²; k is Matérn-5/2
     L   (S, n, n)  Cholesky factor of K; `whiten` is its inverse, `residual` (S, n) is L⁻¹(y − mean)
     log w (S,)     log importance weights of the draws under the posterior
 
 A few trials don't determine the parameters, so nothing is point-estimated: draws from the prior are weighed by
-their likelihood, a second round is drawn around the heavy ones, and the heaviest are kept.
+their likelihood, further rounds are drawn around the heavy ones, and the heaviest are kept.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ CONSTANT_VARIANCE = 4.0
 MISMATCH = 1.0
 """Distance between two choices of a categorical parameter, in length scales."""
 
-DRAWS, KEPT = 192, 48
+DRAWS, ADAPTIVE_ROUNDS, KEPT = 192, 2, 48
 LEAST_EFFECTIVE, LEAST_KEPT, PROPOSAL_TAIL, JITTER = 24.0, 8.0, 6.0, 0.15
 
 
@@ -138,18 +137,18 @@ class Posterior:
 def fit(
     prior: Prior, data: Observations, *, seed: tuple[int, ...], num_draws: int = DRAWS, keep: int = 64
 ) -> Posterior:
-    """Return the posterior by two rounds of importance sampling.
+    """Return the posterior by adaptive importance sampling.
 
     The first round is spread evenly over the prior. Its weights are tempered until the effective sample size is
-    at least 24; the second round is drawn from a Student t with their mean and covariance, and both are weighed
-    against the mixture that they come from. Deterministic in the data and the seed.
+    at least 24; each further round is drawn from a Student t with the mean and covariance of those before, and
+    all are weighed against the mixture that they come from. Deterministic in the data and the seed.
     """
     rng = np.random.default_rng(seed)
     first = _spread_normals(rng, num_draws, prior.num_dimensions)
     if not len(data.y):
         z, weights = first[:keep], np.full(min(keep, num_draws), 1.0 / min(keep, num_draws))
     else:
-        z, log_w = _two_rounds(prior, data, first, rng)
+        z, log_w = _rounds(prior, data, first, rng)
         weights = _tempered(log_w, LEAST_KEPT)
         kept = np.argsort(-weights, kind="stable")[:keep]
         z, weights = z[kept], weights[kept] / weights[kept].sum()
@@ -159,30 +158,37 @@ def fit(
     return Posterior(prior, data, parameters, weights, np.asarray(np.linalg.inv(factor)), residual)
 
 
-def _two_rounds(prior: Prior, data: Observations, first: Array, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Return both rounds' draws and their log weights."""
-    log_like = _log_likelihood(prior, data, first)
-    weights = _tempered(log_like, LEAST_EFFECTIVE)
-    mean = weights @ first
-    centred = first - mean
-    covariance = (centred * weights[:, None]).T @ centred + JITTER**2 * np.eye(first.shape[1])
-    half = np.linalg.cholesky(covariance)
-    nu, d = PROPOSAL_TAIL, first.shape[1]
-    normals = _spread_normals(rng, len(first), d)
-    stretch = np.sqrt(nu / rng.chisquare(nu, size=len(first)))
-    second = np.clip(mean + (normals @ half.T) * stretch[:, None], -4.0, 4.0)
-    z = np.concatenate([first, second])
-    log_like = np.concatenate([log_like, _log_likelihood(prior, data, second)])
-    log_prior = -0.5 * np.sum(z**2, axis=1) - d / 2 * np.log(2 * np.pi)
+def _rounds(prior: Prior, data: Observations, first: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Return the draws of all rounds and their log weights.
+
+    Each draw is weighed against the mixture of all the distributions that draws have come from so far.
+    """
+    z, nu, d = first, PROPOSAL_TAIL, first.shape[1]
+    log_like = _log_likelihood(prior, data, z)
+    log_w, proposals = log_like, []
+    for _ in range(ADAPTIVE_ROUNDS):
+        weights = _tempered(log_w, LEAST_EFFECTIVE)
+        mean = weights @ z
+        centred = z - mean
+        half = np.asarray(np.linalg.cholesky((centred * weights[:, None]).T @ centred + JITTER**2 * np.eye(d)))
+        proposals.append((mean, half))
+        normals = _spread_normals(rng, len(first), d)
+        stretch = np.sqrt(nu / rng.chisquare(nu, size=len(first)))
+        more = np.clip(mean + (normals @ half.T) * stretch[:, None], -4.0, 4.0)
+        z = np.concatenate([z, more])
+        log_like = np.concatenate([log_like, _log_likelihood(prior, data, more)])
+        log_prior = -0.5 * np.sum(z**2, axis=1) - d / 2 * np.log(2 * np.pi)
+        mixture = np.logaddexp.reduce([log_prior, *(_log_t(z, mean, half) for mean, half in proposals)], axis=0)
+        log_w = log_like + log_prior - mixture
+    return z, log_w
+
+
+def _log_t(z: Array, mean: Array, half: Array) -> Array:
+    """Return the log density of the proposal, a Student t with scale matrix half·halfᵀ."""
+    nu, d = PROPOSAL_TAIL, z.shape[1]
     away = solve_triangular(half, (z - mean).T, lower=True)
-    log_t = (
-        gammaln((nu + d) / 2)
-        - gammaln(nu / 2)
-        - d / 2 * np.log(nu * np.pi)
-        - np.log(np.diag(half)).sum()
-        - (nu + d) / 2 * np.log1p(np.sum(away**2, axis=0) / nu)
-    )
-    return z, log_like + log_prior - np.logaddexp(log_prior, log_t)
+    constant = gammaln((nu + d) / 2) - gammaln(nu / 2) - d / 2 * np.log(nu * np.pi) - np.log(np.diag(half)).sum()
+    return np.asarray(constant - (nu + d) / 2 * np.log1p(np.sum(away**2, axis=0) / nu))
 
 
 def _log_likelihood(prior: Prior, data: Observations, z: Array) -> Array:
@@ -239,7 +245,9 @@ def _covariance(parameters: Parameters, u: Array, at: Coordinates, u2: Array, at
 def _variance(parameters: Parameters, at: Coordinates) -> Array:
     """Return the prior variance of the noiseless value, shape (S,)."""
     has_further = at.numbers.shape[1] or at.choices.shape[1]
-    return CONSTANT_VARIANCE + parameters.rough**2 + (parameters.effect**2 if has_further else np.zeros(len(parameters)))
+    return (
+        CONSTANT_VARIANCE + parameters.rough**2 + (parameters.effect**2 if has_further else np.zeros(len(parameters)))
+    )
 
 
 def _matern(squared_distance: Array) -> Array:
