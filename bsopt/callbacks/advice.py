@@ -1,0 +1,256 @@
+"""What a measured noise scale says about the batch size in use: the words, the numbers and the figure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from bsopt.callbacks.throughput_monitor import Throughput
+from bsopt.laws.noise_scale import NoiseScale, sample_ratio, step_ratio
+from bsopt.laws.scaling import Reference, default_rule, scaled_learning_rate
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+__all__ = ["Advice", "BatchSizeOption", "Verdict", "advise", "plot_advice"]
+
+Verdict = Literal["too small", "about right", "past the critical size", "unknown"]
+
+_MARGIN = 3.0  # B_simple is good to about one order of magnitude: half of one on each side
+_FACTORS = (0.25, 0.5, 2.0, 4.0, 8.0)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSizeOption:
+    """What a change to another global batch size would do; factors are relative to the current one.
+
+    Attributes:
+        batch_size: Samples per optimizer update.
+        steps: Factor on the optimizer steps to the same loss.
+        steps_low: With the end of the noise scale's interval that makes it smallest.
+        steps_high: With the other end.
+        samples: Factor on the samples to the same loss.
+        time_low: Factor on the time where a step takes as long as it does now (growing; the device is idle in part),
+            or in proportion (shrinking).
+        time_high: Where a step takes in proportion to the batch (growing), or as long as now (shrinking).
+        lr: Learning rate to try there; None where the current one isn't known.
+    """
+
+    batch_size: int
+    steps: float
+    steps_low: float
+    steps_high: float
+    samples: float
+    time_low: float
+    time_high: float
+    lr: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """The answer of a BatchSizeAdvisor.
+
+    Attributes:
+        batch_size: The global batch size in use, samples.
+        verdict: Where it stands.
+        noise_scale: What that rests on; None where nothing was measured.
+        suggestion: The batch size to try; None where the current one is about right or nothing is known.
+        options: What other batch sizes would do.
+        certainty: How sure this is, in a sentence.
+        next_step: What to run to be surer.
+        throughput: Speed of the run; None where no step was timed.
+        text: All of it in one paragraph.
+    """
+
+    batch_size: int
+    verdict: Verdict
+    noise_scale: NoiseScale | None
+    suggestion: BatchSizeOption | None
+    options: tuple[BatchSizeOption, ...]
+    certainty: str
+    next_step: str
+    throughput: Throughput | None
+    text: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain numbers, lists and dicts, fit for JSON."""
+        return {
+            "batch_size": self.batch_size,
+            "verdict": self.verdict,
+            "noise_scale": self.noise_scale.as_dict() if self.noise_scale is not None else None,
+            "suggestion": asdict(self.suggestion) if self.suggestion is not None else None,
+            "options": [asdict(option) for option in self.options],
+            "certainty": self.certainty,
+            "next_step": self.next_step,
+            "throughput": self.throughput.as_dict() if self.throughput is not None else None,
+            "text": self.text,
+        }
+
+
+def advise(
+    noise: NoiseScale | None,
+    *,
+    batch_size: int,
+    lr: float | None = None,
+    optimizer: str = "sgd",
+    throughput: Throughput | None = None,
+) -> Advice:
+    """Return what a noise scale says about a global batch size.
+
+    The batch is too small (past the critical size) where it lies more than three times below (above) the noise scale's
+    interval. Steps and samples follow McCandlish et al. 2018; the learning rate their saturating law with the noise
+    scale as B_n, and its square root for adaptive optimizers.
+
+    Args:
+        noise: As measured; None where nothing was.
+        batch_size: Current global batch size, samples.
+        lr: Current learning rate.
+        optimizer: Its name.
+        throughput: Speed of the run.
+    """
+    if noise is None or not math.isfinite(noise.value) or noise.value <= 0:
+        return _unknown(noise, batch_size, throughput)
+    if noise.low > _MARGIN * batch_size:
+        verdict: Verdict = "too small"
+    elif _MARGIN * noise.high < batch_size:
+        verdict = "past the critical size"
+    else:
+        verdict = "about right"
+    others = [max(1, round(batch_size * factor)) for factor in _FACTORS]
+    options = {size: _option(noise, batch_size, size, lr, optimizer) for size in others if size != batch_size}
+    suggestion = None
+    if verdict != "about right":
+        target = 2 ** round(math.log2(min(max(noise.value, batch_size / 8), batch_size * 8)))
+        suggestion = _option(noise, batch_size, target, lr, optimizer)
+        options[target] = suggestion
+    certainty, next_step = _certainty(noise, batch_size, suggestion)
+    return Advice(
+        batch_size=batch_size,
+        verdict=verdict,
+        noise_scale=noise,
+        suggestion=suggestion,
+        options=tuple(options[size] for size in sorted(options)),
+        certainty=certainty,
+        next_step=next_step,
+        throughput=throughput,
+        text=_paragraph(noise, batch_size, verdict, suggestion or options[2 * batch_size], throughput)
+        + f" {certainty} {next_step}",
+    )
+
+
+def plot_advice(advice: Advice) -> go.Figure:
+    """Plot the factors on steps, samples and time against the batch size, with the current one marked."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    figure.update_layout(
+        title="What another batch size would do",
+        xaxis={"title": "global batch size (samples)", "type": "log"},
+        yaxis={"title": "factor, relative to now", "type": "log"},
+        template="plotly_white",
+    )
+    if not advice.options:
+        figure.add_annotation(text=advice.certainty, showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5)
+        return figure
+    sizes = [option.batch_size for option in advice.options]
+    bands = (
+        ("steps", "#0072B2", [o.steps_low for o in advice.options], [o.steps_high for o in advice.options]),
+        ("time", "#E69F00", [o.time_low for o in advice.options], [o.time_high for o in advice.options]),
+    )
+    for name, colour, low, high in bands:
+        figure.add_scatter(
+            x=[*sizes, *reversed(sizes)],
+            y=[*high, *reversed(low)],
+            fill="toself",
+            line={"width": 0},
+            fillcolor=colour,
+            opacity=0.25,
+            name=f"{name}, range",
+            hoverinfo="skip",
+        )
+    for name, colour in (("steps", "#0072B2"), ("samples", "#009E73")):
+        values = [getattr(option, name) for option in advice.options]
+        figure.add_scatter(x=sizes, y=values, mode="lines+markers", line={"color": colour}, name=name)
+    figure.add_vline(x=advice.batch_size, line_dash="dash", annotation_text="now")
+    return figure
+
+
+def _option(noise: NoiseScale, batch_size: int, new: int, lr: float | None, optimizer: str) -> BatchSizeOption:
+    steps = step_ratio(batch_size, new, noise_scale=noise.value)
+    at_high = step_ratio(batch_size, new, noise_scale=noise.high) if math.isfinite(noise.high) else batch_size / new
+    ends = (step_ratio(batch_size, new, noise_scale=noise.low), at_high)
+    ratio = new / batch_size
+    return BatchSizeOption(
+        batch_size=new,
+        steps=steps,
+        steps_low=min(ends),
+        steps_high=max(ends),
+        samples=sample_ratio(batch_size, new, noise_scale=noise.value),
+        time_low=steps * min(1.0, ratio),
+        time_high=steps * max(1.0, ratio),
+        lr=_scaled_lr(noise, batch_size, new, lr, optimizer) if lr is not None else None,
+    )
+
+
+def _scaled_lr(noise: NoiseScale, batch_size: int, new: int, lr: float, optimizer: str) -> float:
+    at = Reference(batch_size, lr)
+    scaled = scaled_learning_rate(float(new), reference=at, rule="saturating", noise_batch_size=noise.value)
+    return math.sqrt(lr * scaled) if default_rule(optimizer) == "sqrt" else scaled
+
+
+def _certainty(noise: NoiseScale, batch_size: int, suggestion: BatchSizeOption | None) -> tuple[str, str]:
+    width = noise.high / noise.low if noise.low > 0 else math.inf
+    if width > 4:
+        sure = "How sure: not very; the interval spans " + (
+            f"a factor of {width:.0f}." if math.isfinite(width) else "everything above its lower end."
+        )
+        return sure, "To be surer, train longer with this callback, or accumulate two or more micro-batches."
+    sure = (
+        f"How sure: the noise scale is measured to a factor of {width:.1f}, but predicts the critical batch size only "
+        "to about an order of magnitude, and it grows during training."
+    )
+    size = suggestion.batch_size if suggestion is not None else 2 * batch_size
+    return sure, (
+        f"To be surer, train at {size} with two or three learning rates and compare at equal samples "
+        "(`bsopt study run` does it), and measure the step time there (`bsopt probe`)."
+    )
+
+
+def _paragraph(
+    noise: NoiseScale, batch_size: int, verdict: Verdict, option: BatchSizeOption, throughput: Throughput | None
+) -> str:
+    interval = f"{noise.low:.3g} to {noise.high:.3g}" if math.isfinite(noise.high) else f"above {noise.low:.3g}"
+    speed = ""
+    if throughput is not None and throughput.seconds_per_step is not None:
+        speed = f" A step takes {1e3 * throughput.seconds_per_step:.3g} ms now"
+        waits = throughput.data_share
+        speed += f", {waits:.0%} of the time between batches: mend that first." if waits > 0.3 else "."
+    lr = f" Try a learning rate near {option.lr:.3g} there." if option.lr is not None else ""
+    return (
+        f"Batch size advice: {batch_size} is {verdict}. The gradient noise scale is {noise.value:.3g} samples (95 % "
+        f"interval {interval}, {noise.num_measurements} measurements). Going to {option.batch_size} would take about "
+        f"{option.steps:.2g} times the steps and {option.samples:.2g} times the samples to the same loss; in time, "
+        f"{option.time_low:.2g} to {option.time_high:.2g} times, by how much of the device is idle.{speed}{lr}"
+    )
+
+
+def _unknown(noise: NoiseScale | None, batch_size: int, throughput: Throughput | None) -> Advice:
+    if noise is None:
+        certainty = "nothing was measured."
+    elif noise.covariance_trace <= 0:
+        certainty = "the gradient's noise can't be told from zero."
+    else:
+        certainty = f"the noise scale is probably above {noise.low:.3g} samples, and nothing more can be said."
+    next_step = "Train longer with this callback, or accumulate two or more micro-batches."
+    return Advice(
+        batch_size=batch_size,
+        verdict="unknown",
+        noise_scale=noise,
+        suggestion=None,
+        options=(),
+        certainty=certainty,
+        next_step=next_step,
+        throughput=throughput,
+        text=f"Batch size advice: {batch_size} can't be judged; {certainty} {next_step}",
+    )

@@ -1,0 +1,110 @@
+"""Is this batch size too small, about right or too large? One callback, one paragraph at the end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bsopt.callbacks.advice import Advice, advise, plot_advice
+from bsopt.callbacks.base import Callback, announce
+from bsopt.callbacks.cadence import DEFAULT_OVERHEAD
+from bsopt.callbacks.gradient_noise_scale import GradientNoiseScale
+from bsopt.callbacks.throughput_monitor import ThroughputMonitor
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+    from pytorch_lightning import LightningModule, Trainer
+
+__all__ = ["BatchSizeAdvisor"]
+
+
+class BatchSizeAdvisor(Callback):
+    """Says at the end of a fit whether the batch size was right, and what to try instead.
+
+    Add it to an existing Trainer and train as usual. It holds a `GradientNoiseScale` and a `ThroughputMonitor` (see
+    there for hooks, costs and what ranks do) and logs what they log. The paragraph comes in `on_train_end`, on rank
+    zero; `advice` is the same as a value, `advice.as_dict()` as plain data, `figure()` as a plotly figure.
+
+    Args:
+        every: Measure every so many updates; None holds the cost below `overhead`.
+        overhead: Share of the training time it may take where `every` is None.
+
+    Raises:
+        ConfigError: As in GradientNoiseScale.
+    """
+
+    def __init__(self, *, every: int | None = None, overhead: float = DEFAULT_OVERHEAD) -> None:
+        self._noise = GradientNoiseScale(every=every, overhead=overhead)
+        self._throughput = ThroughputMonitor()
+        self._lr: float | None = None
+        self._optimizer = "sgd"
+
+    @property
+    def advice(self) -> Advice | None:
+        """The advice as of now, or None before the first update."""
+        if self._noise.global_batch_size == 0:
+            return None
+        return advise(
+            self._noise.estimate,
+            batch_size=self._noise.global_batch_size,
+            lr=self._lr,
+            optimizer=self._optimizer,
+            throughput=self._throughput.summary,
+        )
+
+    def figure(self) -> go.Figure | None:
+        """Return the advice as a plotly figure, or None before the first update."""
+        advice = self.advice
+        return plot_advice(advice) if advice is not None else None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._noise.setup(trainer, pl_module, stage)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._noise.on_train_start(trainer, pl_module)
+        self._throughput.on_train_start(trainer, pl_module)
+        group = trainer.optimizers[0].param_groups[0]
+        # the learning rate that a person would set: a scheduler keeps it in these
+        self._lr = float(group.get("max_lr", group.get("initial_lr", group["lr"]))) or None
+        self._optimizer = type(trainer.optimizers[0]).__name__
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._noise.on_train_epoch_start(trainer, pl_module)
+        self._throughput.on_train_epoch_start(trainer, pl_module)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._throughput.on_train_batch_start(trainer, pl_module, batch, batch_idx)
+        self._noise.on_train_batch_start(trainer, pl_module, batch, batch_idx)
+
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._noise.on_after_backward(trainer, pl_module)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._noise.on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        self._throughput.on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._throughput.on_validation_start(trainer, pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._throughput.on_validation_end(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._throughput.on_train_epoch_end(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._throughput.on_train_end(trainer, pl_module)
+        advice = self.advice
+        if advice is not None:
+            announce(advice.text)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._noise.on_exception(trainer, pl_module, exception)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"noise": self._noise.state_dict(), "throughput": self._throughput.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._noise.load_state_dict(state_dict["noise"])
+        self._throughput.load_state_dict(state_dict["throughput"])

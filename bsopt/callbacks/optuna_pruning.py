@@ -1,0 +1,159 @@
+"""Pruning of a plain Optuna trial from inside a Lightning fit."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import optuna
+from optuna import Trial
+
+from bsopt.callbacks.base import Callback, announce
+from bsopt.callbacks.batches import num_samples
+from bsopt.callbacks.metrics import monitored_value
+from bsopt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pytorch_lightning import LightningModule, Trainer
+
+__all__ = ["Axis", "OptunaPruning"]
+
+Axis: TypeAlias = Literal["samples", "epoch", "step"]
+"""What a report's step counts: samples seen over all ranks, finished epochs, or optimizer steps."""
+
+AXES = ("samples", "epoch", "step")
+
+BEST_VALUE = "bsopt:best_value"
+BEST_STEP = "bsopt:best_step"
+
+
+class OptunaPruning(Callback):
+    """Reports a metric to an Optuna trial after every validation, and ends the fit when the pruner says so.
+
+    Any pruner and any storage. A pruned trial raises `optuna.TrialPruned` out of `Trainer.fit`, on every rank. A pruner
+    with a `decide` method, such as `bsopt.PlateauPruner`, may also call a trial converged: the fit then ends normally,
+    and the objective returns `best_value`. Optuna keeps only the last report of a pruned trial, so the best one is kept
+    in `best_value` and in the user attributes `bsopt:best_value` and `bsopt:best_step`.
+
+    Samples are the default axis because Optuna's pruners compare reports at equal steps only, and trials at different
+    batch sizes reach the same epoch or optimizer step at different amounts of training; validate at equal samples
+    (`val_check_interval`) for their steps to be equal.
+
+    Reports in `on_validation_end`, or in `on_train_epoch_end` where nothing is validated; the sanity check is left out.
+    Per step it counts samples (microseconds). Under DDP the ranks average the metric, rank zero reports and asks, and
+    all hear the answer. That needs ranks that were started from outside (torchrun, SLURM): there the objective runs
+    with a trial on rank zero and `trial=None` on the others, which see the TrialPruned, too. Where Lightning would
+    start the ranks itself it re-runs the whole script in each, study and all, and this callback refuses.
+
+    Args:
+        trial: The trial; None on ranks other than zero, or to run the same configuration without a study. A
+            LightningCLI configuration says null, and the objective sets `callback.trial` before the fit.
+        monitor: A logged metric.
+        axis: What a report's step counts.
+
+    Raises:
+        ConfigError: A wrong argument; at the start of a fit, ranks that Lightning starts itself, a trial off rank zero,
+            or a multi-objective study.
+        MetricError: During the fit, when the metric was not logged.
+        optuna.TrialPruned: During the fit, when the pruner prunes.
+    """
+
+    def __init__(self, trial: Trial | None, monitor: str, *, axis: Axis = "samples") -> None:
+        if axis not in AXES:
+            raise ConfigError(f"axis must be one of {', '.join(AXES)}, got {axis!r}.")
+        self.trial = trial
+        self._monitor = monitor
+        self._axis = axis
+        self._samples_seen = 0
+        self._last_step = -1
+        self._best: tuple[float, int] | None = None
+        self._reason: str | None = None
+
+    @property
+    def best_value(self) -> float | None:
+        """The best finite value so far, or None before the first; known on rank zero."""
+        return self._best[0] if self._best is not None else None
+
+    @property
+    def best_step(self) -> int | None:
+        """The step of the best value."""
+        return self._best[1] if self._best is not None else None
+
+    @property
+    def reason(self) -> str | None:
+        """Why the fit was ended, in the pruner's words; None where it wasn't."""
+        return self._reason
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage != "fit":
+            return
+        if trainer.world_size > 1 and trainer.strategy.launcher is not None:
+            raise ConfigError(
+                f"OptunaPruning can't work here: with {trainer.world_size} devices Lightning starts the other ranks by "
+                "running this script again, so that every rank makes its own study and trial. Run the study with "
+                "`bsopt study run`, which starts the ranks of each trial itself, or start the ranks from outside "
+                "(torchrun, SLURM) with trial=None off rank zero."
+            )
+        if self.trial is None:
+            announce("OptunaPruning: there is no trial, so nothing is reported and nothing pruned.")
+        elif not trainer.is_global_zero:
+            raise ConfigError(
+                f"OptunaPruning got a trial on rank {trainer.global_rank}: each rank would report to its own. Ask for "
+                "the trial on rank zero, share its parameters, and pass trial=None on the other ranks."
+            )
+        elif len(self.trial.study.directions) != 1:
+            raise ConfigError("OptunaPruning needs a single-objective study: Optuna prunes no other.")
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._samples_seen += num_samples(batch) * trainer.world_size
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.sanity_checking and trainer.state.fn == "fit":
+            self._report(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.enable_validation:
+            self._report(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"samples_seen": self._samples_seen, "last_step": self._last_step, "best": self._best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._samples_seen = state_dict["samples_seen"]
+        self._last_step = state_dict["last_step"]
+        self._best = state_dict["best"]
+
+    def _report(self, trainer: Trainer) -> None:
+        steps = {"samples": self._samples_seen, "epoch": trainer.current_epoch, "step": trainer.global_step}
+        step = steps[self._axis]
+        if step <= self._last_step:
+            return
+        self._last_step = step
+        value = monitored_value(trainer, self._monitor)
+        action, reason = self._ask(self.trial, value, step) if self.trial is not None else ("continue", "")
+        action, reason = trainer.strategy.broadcast((action, reason))
+        if action == "continue":
+            return
+        self._reason = reason
+        if action == "pruned":
+            raise optuna.TrialPruned(reason)
+        trainer.should_stop = True
+        announce(f"OptunaPruning: {reason}")
+
+    def _ask(self, trial: Trial, value: float, step: int) -> tuple[str, str]:
+        """Report, keep the best, and return "continue", "converged" or "pruned" with the reason."""
+        study = trial.study
+        trial.report(value, step)
+        sign = 1.0 if study.direction == optuna.study.StudyDirection.MINIMIZE else -1.0
+        if math.isfinite(value) and (self._best is None or sign * value < sign * self._best[0]):
+            self._best = (value, step)
+            trial.set_user_attr(BEST_VALUE, value)
+            trial.set_user_attr(BEST_STEP, step)
+        decide = getattr(study.pruner, "decide", None)
+        if decide is not None:
+            decision = decide(study, study.get_trials(deepcopy=False)[trial.number])
+            return decision.action, decision.reason
+        if trial.should_prune():
+            name = type(study.pruner).__name__
+            return "pruned", f"{name} pruned trial {trial.number} at step {step}, {self._monitor} {value:.4g}"
+        return "continue", ""
