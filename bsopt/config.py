@@ -75,11 +75,20 @@ class ClassPath(_Strict):
 
 
 class EntryConfig(_Strict):
-    """The project's own entry point, taken over at `Trainer.fit`."""
+    """The project's own entry point, run with its own arguments and taken over at `Trainer.fit`.
+
+    A LightningCLI gets `--model.lr` and `--data.batch_size` (or the paths under `inject:`) by itself. Any other
+    script gets what its arguments hold a placeholder for: `args: [--lr, "{lr}", --batch-size, "{batch_size}"]`;
+    what they don't is set on the module and data module that it gives to `fit`, where they have such attributes.
+    """
 
     script: str | None = Field(None, description="path of a Python script, relative to the study file")
     function: str | None = Field(None, description="package.module:function, called without arguments")
-    args: list[str] = Field(default_factory=list, description="the command-line arguments it sees")
+    args: list[str] = Field(
+        default_factory=list,
+        description="the command-line arguments it sees; {lr}, {batch_size}, {seed} and the paths of search.also, "
+        "e.g. {model.weight_decay}, are filled in; files are looked up beside the study file, then in the working folder",
+    )
 
     @model_validator(mode="after")
     def _one(self) -> EntryConfig:

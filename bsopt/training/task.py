@@ -17,7 +17,17 @@ from bsopt.plan import Plan
 from bsopt.training import injection
 from bsopt.training.spec import TaskSpec
 
-__all__ = ["PACKAGES", "Task", "build_task", "import_object", "lightning_package"]
+__all__ = [
+    "PACKAGES",
+    "Task",
+    "build_task",
+    "common_package",
+    "error_place",
+    "import_object",
+    "instantiate",
+    "lightning_package",
+    "look_up_first",
+]
 
 PACKAGES = ("lightning.pytorch", "pytorch_lightning")
 
@@ -55,7 +65,7 @@ def build_task(spec: TaskSpec, *, lr: float, plan: Plan, init_args: Mapping[str,
         module, data = _from_factory(spec, lr, size, dict(init_args or {}))
     else:
         module, data = _from_classes(spec, lr, size, dict(init_args or {}))
-    return Task(module, data, _common_package(module, data))
+    return Task(module, data, common_package(module, data))
 
 
 def import_object(path: str) -> Any:
@@ -82,7 +92,7 @@ def import_object(path: str) -> Any:
     except BsoptError:
         raise
     except Exception as error:
-        raise TaskError(f"importing {module_name} failed: {_where(error)}") from error
+        raise TaskError(f"importing {module_name} failed: {error_place(error)}") from error
     if not hasattr(module, name):
         names = [n for n in vars(module) if not n.startswith("_")]
         raise TaskError(f"the module {module_name} ({module.__file__}) has no {name!r}.{nearest(name, names)}")
@@ -192,10 +202,15 @@ def _call(target: Any, label: str, arguments: Mapping[str, Any]) -> Any:
         raise
     except Exception as error:
         shown = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
-        raise TaskError(f"building {label}({shown}) failed: {_where(error)}") from error
+        raise TaskError(f"building {label}({shown}) failed: {error_place(error)}") from error
 
 
-def _common_package(module: Any, data: Any) -> str:
+def common_package(module: Any, data: Any) -> str:
+    """Return the Lightning package that a module and its data come from.
+
+    Raises:
+        TaskError: The module is no LightningModule, or they come from different packages.
+    """
     package = lightning_package(module)
     if package is None:
         raise TaskError(
@@ -225,8 +240,8 @@ def _places() -> list[str]:
     return [path or os.getcwd() for path in sys.path[:2]]
 
 
-def _where(error: BaseException) -> str:
-    """Return the error with the user's line that raised it."""
+def error_place(error: BaseException) -> str:
+    """Return an error with the user's line that raised it."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if "bsopt" not in Path(f.filename).parts and "importlib" not in f.filename]
     place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""

@@ -9,7 +9,7 @@ import os
 import random
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,20 @@ from bsopt.errors import TaskError
 from bsopt.records import StopReason, Tick, TrialRecord
 from bsopt.training import injection
 from bsopt.training.clock import NEVER, Schedule, TickClock, missing_metric, num_samples_of
+from bsopt.training.entry import TakenOver, is_entry, run_entry
 from bsopt.training.spec import Answer, Channel, TaskDescription, TrialSpec
-from bsopt.training.task import Task, build_task, instantiate
+from bsopt.training.task import Task, build_task, instantiate, look_up_first
 
-__all__ = ["BEST_CHECKPOINT", "describe_task", "is_out_of_memory", "run_trial"]
+__all__ = [
+    "BEST_CHECKPOINT",
+    "describe_task",
+    "fit_task",
+    "is_out_of_memory",
+    "memory_bytes",
+    "run_trial",
+    "trainer_arguments",
+    "uses_cuda",
+]
 
 BEST_CHECKPOINT = "best.ckpt"
 
@@ -40,19 +50,18 @@ def run_trial(spec: TrialSpec, channel: Channel, *, clock: Callable[[], float] =
         BsoptError: The user's code or settings are wrong.
     """
     started = time.time()
-    base_memory = _memory_bytes(None)
-    quiet_lightning()
+    base_memory = memory_bytes(None)
     run: _Run | None = None
     trainer: Any = None
+
+    def began(made: Any) -> None:
+        nonlocal trainer
+        trainer = made
+
     try:
-        seed_everything(spec.seeds.weights, spec.num_threads)
-        task = build_task(spec.task, lr=spec.lr, plan=spec.plan, init_args=spec.init_args)
+        quiet_lightning()
         run = _Run(spec, channel, clock)
-        trainer = _make_trainer(spec, task, run)
-        if _is_data_module(task.data):
-            trainer.fit(task.module, datamodule=task.data)
-        else:
-            trainer.fit(task.module, task.data)
+        fit_task(spec, run.callbacks(), on_trainer=began)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -62,18 +71,56 @@ def run_trial(spec: TrialSpec, channel: Channel, *, clock: Callable[[], float] =
     return _record(spec, run, trainer, started=started, base_memory=base_memory)
 
 
+def fit_task(spec: TrialSpec, callbacks: list[Any], *, on_trainer: Callable[[Any], None]) -> None:
+    """Build a trial's task and Trainer, or run the project's own entry point up to its fit, and train.
+
+    Args:
+        spec: What to train.
+        callbacks: Added to the user's.
+        on_trainer: Receives the Trainer before it trains.
+
+    Raises:
+        BsoptError: The user's code or settings are wrong.
+    """
+    seed_everything(spec.seeds.weights, spec.num_threads)
+    if is_entry(spec.task):
+
+        def at_fit(taken: TakenOver) -> None:
+            taken.trainer.callbacks.extend(callbacks)
+            on_trainer(taken.trainer)
+            taken.fit()
+
+        run_entry(spec, _built_arguments(spec), at_fit)
+        return
+    task = build_task(spec.task, lr=spec.lr, plan=spec.plan, init_args=spec.init_args)
+    trainer = _make_trainer(task, _built_arguments(spec, callbacks))
+    on_trainer(trainer)
+    if _is_data_module(task.data):
+        trainer.fit(task.module, datamodule=task.data)
+    else:
+        trainer.fit(task.module, task.data)
+
+
 def describe_task(spec: TrialSpec, channel: Channel) -> TaskDescription:
     """Build the task as a trial would and tell what it is, without training.
 
     Raises:
         BsoptError: It can't be built.
     """
-    import torch
-
     quiet_lightning()
     seed_everything(spec.seeds.weights, spec.num_threads)
-    task = build_task(spec.task, lr=spec.lr, plan=spec.plan, init_args=spec.init_args)
-    trainer = _make_trainer(spec, task, None)
+    if not is_entry(spec.task):
+        task = build_task(spec.task, lr=spec.lr, plan=spec.plan, init_args=spec.init_args)
+        return _description(task, _make_trainer(task, _built_arguments(spec, for_training=False)))
+    found: list[TaskDescription] = []
+    arguments = _built_arguments(spec, for_training=False)
+    run_entry(spec, arguments, lambda t: found.append(_description(t.task, t.trainer)), for_training=False)
+    return found[0]
+
+
+def _description(task: Task, trainer: Any) -> TaskDescription:
+    import torch
+
     loader, length = _first_loader(task)
     optimizers = _optimizers(task.module, trainer)
     accelerator = trainer.accelerator
@@ -291,18 +338,20 @@ class _Guard(Callback):
             self.epoch_seconds.append(time.monotonic() - self._epoch_began - self._validating)
 
 
-def _make_trainer(spec: TrialSpec, task: Task, run: _Run | None) -> Any:
-    trainer_class = importlib.import_module(task.package).Trainer
-    arguments = trainer_arguments(spec, for_training=run is not None)
+def _built_arguments(spec: TrialSpec, callbacks: Sequence[Any] = (), *, for_training: bool = True) -> dict[str, Any]:
+    """Return the Trainer's arguments with the study file's callbacks and logger built, and further callbacks."""
+    look_up_first(spec.task.folders)
+    arguments = trainer_arguments(spec, for_training=for_training)
     user = instantiate({key: arguments.pop(key) for key in ("callbacks", "logger") if key in arguments})
-    callbacks = user.get("callbacks") or []
-    callbacks = list(callbacks) if isinstance(callbacks, list) else [callbacks]
+    given = user.get("callbacks") or []
+    given = list(given) if isinstance(given, list) else [given]
+    return {**arguments, "logger": user.get("logger", False), "callbacks": [*given, *callbacks]}
+
+
+def _make_trainer(task: Task, arguments: Mapping[str, Any]) -> Any:
+    trainer_class = importlib.import_module(task.package).Trainer
     try:
-        return trainer_class(
-            **arguments,
-            logger=user.get("logger", False),
-            callbacks=[*callbacks, *(run.callbacks() if run is not None else [])],
-        )
+        return trainer_class(**arguments)
     except TypeError as error:
         raise TaskError(f"the Trainer refuses its arguments (trainer: in the study file): {error}") from error
 
@@ -374,7 +423,7 @@ def _record(spec: TrialSpec, run: _Run, trainer: Any, *, started: float, base_me
         seconds_per_epoch=_median(guard.epoch_seconds),
         seconds_per_step=seconds_per_batch * per_step if seconds_per_batch is not None else None,
         samples_per_second=exact / in_training if exact and in_training else None,
-        peak_memory_bytes=max(0, _memory_bytes(trainer) - (base_memory if not _uses_cuda(trainer) else 0)),
+        peak_memory_bytes=max(0, memory_bytes(trainer) - (base_memory if not uses_cuda(trainer) else 0)),
         device=_device_name(trainer) if trainer is not None else None,
         precision=str(trainer.precision) if trainer is not None else None,
         started=started,
@@ -486,12 +535,14 @@ def _is_data_module(data: Any) -> bool:
     return hasattr(data, "prepare_data_per_node") and hasattr(data, "setup")
 
 
-def _uses_cuda(trainer: Any) -> bool:
+def uses_cuda(trainer: Any) -> bool:
+    """Whether a Trainer runs on an NVIDIA or AMD GPU."""
     return trainer is not None and trainer.strategy.root_device.type == "cuda"
 
 
-def _memory_bytes(trainer: Any) -> int:
-    if _uses_cuda(trainer):
+def memory_bytes(trainer: Any) -> int:
+    """Return this process's peak memory so far: of the GPU where the Trainer runs on one, else its resident set."""
+    if uses_cuda(trainer):
         import torch
 
         return int(torch.cuda.max_memory_allocated(trainer.strategy.root_device))
