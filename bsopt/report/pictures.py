@@ -60,6 +60,11 @@ READING: dict[str, Reading] = {
         "The quickest run of each batch size. Left of the shaded critical batch size, doubling the batch nearly halves "
         "the updates; right of it, it only spends samples.",
     ),
+    "devices": Reading(
+        "Time and cost to the target by devices",
+        "The lowest point of a line is the batch size to train with on that many devices. More devices shorten the "
+        "time while the lower plot, device time, stays flat; where it rises they mostly cost.",
+    ),
     "pareto": Reading(
         "Value against cost",
         "Trials on the line are worth choosing from: every other one is both dearer and worse than one of them.",

@@ -12,6 +12,7 @@ _HOMES = {
     "load": ".source",
     "plot_best_by_batch_size": ".best_by_batch_size",
     "plot_convergence_cost": ".convergence_cost",
+    "plot_devices": ".devices",
     "plot_interaction": ".interaction",
     "plot_learning_curves": ".learning_curves",
     "plot_lr_slice": ".lr_slice",

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 
 from bsopt.visualization.best_by_batch_size import plot_best_by_batch_size
 from bsopt.visualization.convergence_cost import plot_convergence_cost
+from bsopt.visualization.devices import plot_devices
 from bsopt.visualization.interaction import plot_interaction
 from bsopt.visualization.learning_curves import plot_learning_curves
 from bsopt.visualization.lr_slice import plot_lr_slice
@@ -26,6 +27,7 @@ FIGURES: dict[str, Callable[..., go.Figure]] = {
     "convergence_cost": plot_convergence_cost,
     "throughput": plot_throughput,
     "steps_to_target": plot_steps_to_target,
+    "devices": plot_devices,
     "pareto": plot_pareto,
     "noise_scale": plot_noise_scale,
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import optuna
@@ -15,7 +16,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
 from bsopt.laws.scaling import Reference, scaled_learning_rate
-from bsopt.plan import Plan
+from bsopt.plan import Limits, Plan, realise
 from bsopt.records import StopReason, StudyInfo, Tick, TrialRecord
 from bsopt.search.storage import write_info, write_record
 from bsopt.visualization.source import StudyData
@@ -27,7 +28,8 @@ EPOCHS = 20
 CRITICAL_BATCH_SIZE = 300.0
 NOISE = 0.004
 MEMORY_LIMIT = 512  # samples in one pass
-SECONDS_PER_STEP, SECONDS_PER_SAMPLE = 4e-3, 6e-5
+SECONDS_PER_PASS, SECONDS_PER_SAMPLE, SECONDS_PER_REDUCTION = 4e-3, 6e-5, 3e-3
+DIVERGING_OCTAVES = 2.3  # above the best learning rate
 REFERENCE = Reference(32, 0.01)
 
 
@@ -38,6 +40,7 @@ def example_study(
     seed: int = 0,
     batch_sizes: Sequence[int] = (8, 16, 32, 64, 128, 256, 512, 1024),
     ticks: int = EPOCHS,
+    devices: Sequence[int] = (1,),
     storage: optuna.storages.BaseStorage | None = None,
 ) -> optuna.Study:
     """Return a finished study over batch size and learning rate whose trials were computed, not trained.
@@ -48,9 +51,10 @@ def example_study(
         seed: Seed of everything.
         batch_sizes: Global batch sizes, in samples.
         ticks: Validations of a full trial.
+        devices: Devices of the trials, in turn.
         storage: Where to put it; by default in memory.
     """
-    data = example_data(num_trials, name=name, seed=seed, batch_sizes=batch_sizes, ticks=ticks)
+    data = example_data(num_trials, name=name, seed=seed, batch_sizes=batch_sizes, ticks=ticks, devices=devices)
     study = optuna.create_study(
         study_name=name, storage=storage, direction="minimize", sampler=optuna.samplers.RandomSampler(seed)
     )
@@ -67,6 +71,7 @@ def example_data(
     seed: int = 0,
     batch_sizes: Sequence[int] = (8, 16, 32, 64, 128, 256, 512, 1024),
     ticks: int = EPOCHS,
+    devices: Sequence[int] = (1,),
 ) -> StudyData:
     """Return what `example_study` stores, without a storage: for thousands of trials."""
     rng = np.random.default_rng(seed)
@@ -77,7 +82,7 @@ def example_data(
         centre = scaled_learning_rate(size, reference=REFERENCE, rule="saturating", noise_batch_size=256.0)
         offset = float(rng.normal(0.0, 2.2 if number < num_trials / 3 else 1.2))
         lr = float(np.clip(centre * 2.0**offset, 1e-4, 1.0))
-        record = _record(number, size, lr, math.log2(lr / centre), best, ticks, rng)
+        record = _record(number, size, lr, math.log2(lr / centre), best, ticks, devices[number % len(devices)], rng)
         if record.outcome == "complete" and record.value is not None:
             best = min(best, record.value)
         records.append(record)
@@ -106,69 +111,73 @@ def _info(name: str, num_trials: int, sizes: Sequence[int], ticks: int, seed: in
 
 
 def _record(
-    number: int, size: int, lr: float, octaves: float, best: float, ticks: int, rng: np.random.Generator
+    number: int, size: int, lr: float, octaves: float, best: float, ticks: int, devices: int, rng: np.random.Generator
 ) -> TrialRecord:
-    micro = min(size, MEMORY_LIMIT)
-    plan = Plan(micro, size // micro, reason="memory allows 512 samples in one pass" if size > micro else "")
-    seconds_per_step = SECONDS_PER_STEP + SECONDS_PER_SAMPLE * size
-    seconds_per_epoch = NUM_TRAIN_SAMPLES / size * seconds_per_step
-    common = {
-        "number": number,
-        "batch_size": size,
-        "lr": lr,
-        "params": {"batch_size": size, "lr": lr},
-        "plan": plan,
-        "seed": number,
-        "num_train_samples": NUM_TRAIN_SAMPLES,
-        "device": "made up",
-        "precision": "32-true",
-        "started": 1.7e9 + 60.0 * number,
-    }
+    plan = realise(size, Limits(num_devices=devices, max_micro_batch_size=MEMORY_LIMIT))
+    record = TrialRecord(
+        number=number,
+        outcome="pruned",
+        batch_size=size,
+        lr=lr,
+        params={"batch_size": size, "lr": lr},
+        plan=plan,
+        seed=number,
+        num_train_samples=NUM_TRAIN_SAMPLES,
+        device="made up",
+        precision="32-true",
+        started=1.7e9 + 60.0 * number,
+        stop_reason=StopReason.OUT_OF_MEMORY,
+        message="Out of memory in the first step.",
+    )
     if size >= 1024 and rng.random() < 0.3:
-        return TrialRecord(
-            **common,  # type: ignore[arg-type]
-            outcome="pruned",
-            stop_reason=StopReason.OUT_OF_MEMORY,
-            message="Out of memory in the first step at 1024 samples in one pass.",
-        )
-    diverges = octaves > 2.3
-    basin = 0.10 * math.log1p((octaves / (1.8 if octaves < 0 else 1.1)) ** 2)
-    floor = 0.30 + 0.012 * max(0.0, math.log2(size / 64.0)) + basin + float(rng.normal(0.0, NOISE))
-    curve: list[Tick] = []
-    pace = 2.0 ** min(0.0, 0.7 * octaves) / (1.0 + size / CRITICAL_BATCH_SIZE)
-    stop = StopReason.COMPLETED
-    for index in range(1, ticks + 1):
-        samples = index * EPOCHS * NUM_TRAIN_SAMPLES / ticks
-        value = floor + (2.3 - floor) * (1.0 + 6.0 * pace * samples / NUM_TRAIN_SAMPLES) ** -1.1
-        value += float(rng.normal(0.0, NOISE))
-        if diverges:
-            value = 2.3 + 0.4 * index**2 if index < 4 else math.nan
-        curve.append(_tick(index, samples, size, value, lr, seconds_per_epoch))
-        if math.isnan(value):
-            stop = StopReason.DIVERGED
-            break
-        if index == max(2, ticks // 4) and floor > best + 0.08 and rng.random() < 0.7:
-            stop = StopReason.PRUNED_PLATEAU
-            break
-    finite = [tick for tick in curve if math.isfinite(tick.value)]
-    top = min(finite, key=lambda tick: tick.value)
-    last = curve[-1]
-    return TrialRecord(
-        **common,  # type: ignore[arg-type]
+        return record
+    seconds_per_step = _seconds_per_step(plan)
+    curve, stop = _curve(size, lr, octaves, best, ticks, NUM_TRAIN_SAMPLES / size * seconds_per_step, rng)
+    top = min((tick for tick in curve if math.isfinite(tick.value)), key=lambda tick: tick.value)
+    return replace(
+        record,
         outcome=stop.outcome,
         stop_reason=stop,
         message=_MESSAGES[stop],
         value=top.value,
         best_tick=top.index,
         ticks=tuple(curve),
-        num_steps=last.step,
-        samples_exact=last.step * size,
-        seconds=last.seconds,
-        seconds_per_epoch=seconds_per_epoch,
+        num_steps=curve[-1].step,
+        samples_exact=curve[-1].step * size,
+        seconds=curve[-1].seconds,
+        seconds_per_epoch=NUM_TRAIN_SAMPLES / size * seconds_per_step,
         seconds_per_step=seconds_per_step,
         samples_per_second=size / seconds_per_step,
-        peak_memory_bytes=int(400e6 + 3.2e6 * micro),
+        peak_memory_bytes=int(400e6 + 3.2e6 * plan.micro_batch_size),
     )
+
+
+def _seconds_per_step(plan: Plan) -> float:
+    """Compute, and a ring all-reduce that doesn't overlap with it."""
+    compute = plan.accumulate_grad_batches * (SECONDS_PER_PASS + SECONDS_PER_SAMPLE * plan.micro_batch_size)
+    return compute + SECONDS_PER_REDUCTION * (plan.world_size - 1) / plan.world_size
+
+
+def _curve(
+    size: int, lr: float, octaves: float, best: float, ticks: int, seconds_per_epoch: float, rng: np.random.Generator
+) -> tuple[list[Tick], StopReason]:
+    """Return the ticks, and how the trial ended."""
+    basin = 0.10 * math.log1p((octaves / (1.8 if octaves < 0 else 1.1)) ** 2)
+    floor = 0.30 + 0.012 * max(0.0, math.log2(size / 64.0)) + basin + float(rng.normal(0.0, NOISE))
+    pace = 2.0 ** min(0.0, 0.7 * octaves) / (1.0 + size / CRITICAL_BATCH_SIZE)
+    curve: list[Tick] = []
+    for index in range(1, ticks + 1):
+        samples = index * EPOCHS * NUM_TRAIN_SAMPLES / ticks
+        value = floor + (2.3 - floor) * (1.0 + 6.0 * pace * samples / NUM_TRAIN_SAMPLES) ** -1.1
+        value += float(rng.normal(0.0, NOISE))
+        if octaves > DIVERGING_OCTAVES:
+            value = 2.3 + 0.4 * index**2 if index < 4 else math.nan
+        curve.append(_tick(index, samples, size, value, lr, seconds_per_epoch))
+        if math.isnan(value):
+            return curve, StopReason.DIVERGED
+        if index == max(2, ticks // 4) and floor > best + 0.08 and rng.random() < 0.7:
+            return curve, StopReason.PRUNED_PLATEAU
+    return curve, StopReason.COMPLETED
 
 
 _MESSAGES = {

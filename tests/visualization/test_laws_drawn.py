@@ -9,6 +9,7 @@ import optuna
 import pytest
 
 from bsopt.records import StudyInfo, Tick, TrialRecord
+from bsopt.visualization.devices import devices_info, plot_devices
 from bsopt.visualization.example import CRITICAL_BATCH_SIZE, example_data
 from bsopt.visualization.interaction import interaction_info, plot_interaction
 from bsopt.visualization.noise_scale import noise_scale_info, plot_noise_scale
@@ -123,3 +124,22 @@ def test_unbounded_noise_has_no_band() -> None:
     found = StudyData(StudyInfo("made"), (record,))
     assert noise_scale_info(found).paths[0].high == (math.inf,) * 4
     assert all(trace.fill is None for trace in plot_noise_scale(found).data)
+
+
+def test_more_devices_are_predicted_once_several_were_measured() -> None:
+    info = devices_info(example_data(120, devices=(1, 2, 4)))
+    assert set(info.placements) >= {1, 2, 4, 8}
+    by_size = {devices: {item.plan.global_batch_size: item for item in row} for devices, row in info.placements.items()}
+    assert by_size[4][512].seconds.value < by_size[1][512].seconds.value
+    assert by_size[4][512].device_seconds.value > by_size[1][512].device_seconds.value
+    for item in by_size[2].values():
+        assert item.seconds.low < item.seconds.value < item.seconds.high
+        assert item.device_seconds.value == pytest.approx(2 * item.seconds.value)
+
+
+def test_one_device_alone_says_why_more_cannot_be_predicted() -> None:
+    info = devices_info(example_data(120))
+    assert set(info.placements) == {1}
+    assert "several devices" in info.message
+    figure = plot_devices(example_data(120))
+    assert any("several devices" in str(note.text).replace("<br>", " ") for note in figure.layout.annotations)
