@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bsopt.analysis.batches import Batch, fixed_batches, num_samples, to_device
 from bsopt.analysis.isolation import untouched_random_state
 from bsopt.analysis.losses import LossFunction, default_loss, silence_logging
-from bsopt.errors import ConfigError
+from bsopt.errors import ConfigError, TaskError
 
 __all__ = ["LossSurface", "Mode", "Progress"]
 
@@ -85,6 +85,8 @@ class LossSurface:
             self._batches = [(num_samples(batch), to_device(batch, self._device)) for batch in batches]
             self.num_samples = sum(count for count, _ in self._batches)
             self._remember()
+            if self._device.type == "cpu" and any(weight.ndim == 4 for weight in self._weights):
+                self._try_channels_last()
 
     @property
     def shapes(self) -> tuple[torch.Size, ...]:
@@ -156,6 +158,24 @@ class LossSurface:
                 part.momentum = momentum
             self._module.train(mode)
             self._remember()
+
+    def _try_channels_last(self) -> None:
+        """Lay filters out channels-last where the module runs so: its convolutions are twice as fast on a CPU.
+
+        A module that takes a `view` of a feature map doesn't, and gets its layout back.
+        """
+        self._lay_out(torch.channels_last)
+        try:
+            with torch.no_grad(), untouched_random_state(seed=self._seed):
+                self._loss(self._module, self._batches[0][1])
+        except (RuntimeError, TaskError):  # if the layout isn't why, the first evaluation says so
+            self._lay_out(torch.contiguous_format)
+        self._restore_buffers()
+
+    def _lay_out(self, memory_format: torch.memory_format) -> None:
+        for weight in self._module.parameters():
+            if weight.ndim == 4:
+                weight.data = weight.data.contiguous(memory_format=memory_format)
 
     def _move_to(self, x: Tensor | None) -> None:
         values = self.split(self.origin if x is None else x)

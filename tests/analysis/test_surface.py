@@ -56,6 +56,19 @@ def test_gradient_agrees_with_a_plain_backward(
     assert value == pytest.approx(surface.loss(), rel=1e-6)
 
 
+def test_a_module_that_takes_views_of_feature_maps_keeps_its_layout(
+    network: nn.Module, loader: Loader, dataset: TensorDataset, loss: Loss
+) -> None:
+    class View(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.view(x.size(0), -1)
+
+    network.head[0] = View()
+    surface = LossSurface(network, loader, loss=loss)
+    assert surface.loss() == pytest.approx(plain_loss(network, dataset), rel=1e-6)
+    assert surface.loss_and_gradient(surface.origin)[1].isfinite().all()
+
+
 def test_flat_vectors_and_named_tensors_are_two_views_of_one(network: nn.Module, loader: Loader, loss: Loss) -> None:
     surface = LossSurface(network, loader, loss=loss)
     named = surface.split(surface.origin)
