@@ -87,7 +87,8 @@ class EntryConfig(_Strict):
     args: list[str] = Field(
         default_factory=list,
         description="the command-line arguments it sees; {lr}, {batch_size}, {seed} and the paths of search.also, "
-        "e.g. {model.weight_decay}, are filled in; files are looked up beside the study file, then in the working folder",
+        "e.g. {model.weight_decay}, are filled in; files are looked up beside the study file, then in the "
+        "working folder",
     )
 
     @model_validator(mode="after")
