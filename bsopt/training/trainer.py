@@ -25,9 +25,11 @@ from bsopt.training.task import Task, build_task, instantiate, look_up_first
 __all__ = [
     "BEST_CHECKPOINT",
     "describe_task",
+    "device_name",
     "fit_task",
     "is_out_of_memory",
     "memory_bytes",
+    "quiet_lightning",
     "run_trial",
     "trainer_arguments",
     "uses_cuda",
@@ -93,6 +95,7 @@ def fit_task(spec: TrialSpec, callbacks: list[Any], *, on_trainer: Callable[[Any
         run_entry(spec, _built_arguments(spec), at_fit)
         return
     task = build_task(spec.task, lr=spec.lr, plan=spec.plan, init_args=spec.init_args)
+    _refuse_accumulation_by_hand(task.module, spec)
     trainer = _make_trainer(task, _built_arguments(spec, callbacks))
     on_trainer(trainer)
     if _is_data_module(task.data):
@@ -141,7 +144,7 @@ def _description(task: Task, trainer: Any) -> TaskDescription:
         optimizer=optimizers[0],
         num_devices=trainer.num_devices,
         num_available_devices=torch.cuda.device_count() if is_cuda else None,
-        device=properties.name if properties is not None else _device_name(trainer),
+        device=properties.name if properties is not None else device_name(trainer),
         device_memory_bytes=properties.total_memory if properties is not None else None,
         versions=versions,
     )
@@ -282,12 +285,6 @@ class _Guard(Callback):
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Check that what was asked for is in use."""
         spec = self._spec
-        if spec.plan.accumulate_grad_batches > 1 and not pl_module.automatic_optimization:
-            raise TaskError(
-                f"batch size {spec.batch_size} needs gradient accumulation ({spec.plan}), but the module optimizes by "
-                "hand (automatic_optimization = False), where Lightning can't accumulate. Lower "
-                "search.batch_size.high or raise limits.max_micro_batch_size."
-            )
         if spec.task.verify:
             injection.verify(trainer, lr=spec.lr, plan=spec.plan, batch_size_is=spec.task.batch_size_is)
         _correct_max_steps(trainer, spec)
@@ -346,6 +343,15 @@ def _built_arguments(spec: TrialSpec, callbacks: Sequence[Any] = (), *, for_trai
     given = user.get("callbacks") or []
     given = list(given) if isinstance(given, list) else [given]
     return {**arguments, "logger": user.get("logger", False), "callbacks": [*given, *callbacks]}
+
+
+def _refuse_accumulation_by_hand(module: Any, spec: TrialSpec) -> None:
+    if spec.plan.accumulate_grad_batches > 1 and not module.automatic_optimization:
+        raise TaskError(
+            f"batch size {spec.batch_size} needs gradient accumulation ({spec.plan}), but the module optimizes by "
+            "hand (automatic_optimization = False), where Lightning can't accumulate. Lower "
+            "search.batch_size.high or raise limits.max_micro_batch_size."
+        )
 
 
 def _make_trainer(task: Task, arguments: Mapping[str, Any]) -> Any:
@@ -424,7 +430,7 @@ def _record(spec: TrialSpec, run: _Run, trainer: Any, *, started: float, base_me
         seconds_per_step=seconds_per_batch * per_step if seconds_per_batch is not None else None,
         samples_per_second=exact / in_training if exact and in_training else None,
         peak_memory_bytes=max(0, memory_bytes(trainer) - (base_memory if not uses_cuda(trainer) else 0)),
-        device=_device_name(trainer) if trainer is not None else None,
+        device=device_name(trainer) if trainer is not None else None,
         precision=str(trainer.precision) if trainer is not None else None,
         started=started,
         warnings=tuple(_warnings(spec, exact, clock, trainer)),
@@ -554,7 +560,8 @@ def memory_bytes(trainer: Any) -> int:
     return int(peak if os.uname().sysname == "Darwin" else peak * 1024)
 
 
-def _device_name(trainer: Any) -> str:
+def device_name(trainer: Any) -> str:
+    """Return the name of the device that a Trainer runs on ("cpu", "NVIDIA H200")."""
     device = trainer.strategy.root_device
     if device.type == "cuda":
         import torch
