@@ -49,7 +49,7 @@ def answer(data: StudyData) -> Answer:
     best = data.best
     if best is None:
         return Answer(sentence=_nothing_yet(data))
-    noise, source = _noise(data, best)
+    noise, source = _noise(data)
     close = _as_good(data, best, noise)
     return Answer(
         sentence=_sentence(data, best, close),
@@ -112,7 +112,7 @@ def _caveats(data: StudyData, best: TrialRecord, noise_source: str) -> tuple[str
     return tuple(found)
 
 
-def _noise(data: StudyData, best: TrialRecord) -> tuple[float | None, str]:
+def _noise(data: StudyData) -> tuple[float | None, str]:
     """Return the standard deviation of a value, and a sentence on where it is known from."""
     groups: dict[tuple[int, int], list[float]] = {}
     for record in data.completed:
@@ -124,16 +124,22 @@ def _noise(data: StudyData, best: TrialRecord) -> tuple[float | None, str]:
         total = sum(float(np.var(values)) * len(values) for values in repeats)
         noise = math.sqrt(total / freedom)
         return noise, f"Noise (one standard deviation, {noise:.2g}) is estimated from repeated settings."
-    values = [tick.value for tick in best.ticks if math.isfinite(tick.value)]
-    tail = values[len(values) // 2 :]
-    if len(tail) >= 4:
-        # Second differences remove the curve's own slope; their variance is six times that of one value.
-        noise = float(np.median(np.abs(np.diff(tail, 2)))) / 0.6745 / math.sqrt(6.0)
+    ranked = sorted(data.completed, key=lambda record: data.sign * cast(float, record.value))
+    ripples = [ripple for record in ranked[:5] for ripple in _ripples(record)]
+    if len(ripples) >= 4:
+        noise = float(np.median(ripples)) / 0.6745 / math.sqrt(6.0)
         return noise, (
-            f"Noise (one standard deviation, {noise:.2g}) is estimated from the ripple of the best trial's curve; "
+            f"Noise (one standard deviation, {noise:.2g}) is estimated from the ripple of the best trials' curves; "
             "another seed may differ by more. `confirm` in the study file repeats the finalists over fresh seeds."
         )
     return None, "How much a repeated run would differ is not known: nothing was repeated and curves are short."
+
+
+def _ripples(record: TrialRecord) -> list[float]:
+    """Second differences of a curve's last third: without its slope, their variance is six times that of a value."""
+    values = [tick.value for tick in record.ticks if math.isfinite(tick.value)]
+    tail = values[-max(4, len(values) // 3) :]
+    return [abs(float(ripple)) for ripple in np.diff(tail, 2)] if len(values) >= 6 else []
 
 
 def _as_good(data: StudyData, best: TrialRecord, noise: float | None) -> tuple[TrialRecord, ...]:

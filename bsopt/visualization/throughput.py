@@ -50,7 +50,7 @@ class ThroughputInfo:
 def throughput_info(study: Source) -> ThroughputInfo:
     """Return what the trials measured per device, and the fitted laws over the range of micro-batches."""
     data = load_all(study)[0]
-    found = [r for r in data.records if _micro(r) and (r.samples_per_second or r.peak_memory_bytes)]
+    found = [r for r in data.records if _micro(r) and (_measured(r, 1) or _measured(r, 2))]
     if len(found) > MAX_POINTS:
         found = [found[i] for i in np.linspace(0, len(found) - 1, MAX_POINTS).astype(int)]
     grid = _grid([_micro(record) for record in found])
@@ -132,6 +132,9 @@ def _draw(figure: go.Figure, info: ThroughputInfo, place: int, *, several: bool)
 
 
 def _measured(record: TrialRecord, row: int) -> float | None:
-    if row == 1:
-        return record.samples_per_second / _world(record) if record.samples_per_second else None
-    return record.peak_memory_bytes / 1e6 if record.peak_memory_bytes else None
+    """Return samples per second of a device while it steps, as the law says it, or its peak memory in MB."""
+    if row == 2:
+        return record.peak_memory_bytes / 1e6 if record.peak_memory_bytes else None
+    if record.seconds_per_step and record.batch_size:
+        return record.batch_size / record.seconds_per_step / _world(record)
+    return record.samples_per_second / _world(record) if record.samples_per_second else None

@@ -50,8 +50,8 @@ def test_repeats_tell_the_noise_and_who_is_as_good() -> None:
 
 
 def test_a_steep_curve_is_not_mistaken_for_noise() -> None:
-    ticks = tuple(Tick(i, 100.0 * i, i, i, i, 1.0 - 0.05 * i) for i in range(1, 13))
-    found = answer(_data(_trial(0, 32, 0.1, 0.4, ticks=ticks, best_tick=12)))
+    ticks = tuple(Tick(i, 100.0 * i, i, i, i, 2.0 - 0.05 * i) for i in range(1, 25))
+    found = answer(_data(_trial(0, 32, 0.1, 0.8, ticks=ticks, best_tick=24)))
     assert found.noise == pytest.approx(0.0, abs=1e-9)
 
 
