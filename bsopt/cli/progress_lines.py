@@ -8,7 +8,7 @@ from collections.abc import Callable
 from bsopt.cli.formatting import ending, format_duration, format_number
 from bsopt.cli.tally import Running, Tally
 from bsopt.progress import Listener, RunSummary, TrialStart
-from bsopt.records import StudyInfo, Tick, TrialRecord
+from bsopt.records import StopReason, StudyInfo, Tick, TrialRecord
 
 __all__ = ["PlainLines"]
 
@@ -57,12 +57,14 @@ class PlainLines(Listener):
     def trial_ended(self, record: TrialRecord) -> None:
         with self._lock:
             is_best = self._tally.end(record)
-            parts = [f"trial {record.number}: {ending(record)} after {format_duration(record.seconds)}"]
+            parts = [f"trial {record.number}: {ending(record)}"]
+            if record.seconds is not None:
+                parts.append(f" after {format_duration(record.seconds)}")
             if record.value is not None:
                 parts.append(
                     f", {self._tally.value_name} {format_number(record.value)}{' (the best)' if is_best else ''}"
                 )
-            if record.outcome == "fail" and record.message:
+            if record.stop_reason is StopReason.FAILED and record.message:
                 parts.append(f": {record.message}")
             left = self._tally.seconds_left()
             parts.append(f" [{self._tally.num_done}/{self._tally.total}")

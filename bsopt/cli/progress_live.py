@@ -73,6 +73,7 @@ class LiveProgress(Listener):
     def _ended(self, record: TrialRecord, *, is_best: bool) -> RenderableType:
         sign, colour = _SIGNS[record.outcome]
         best = ", best so far" if is_best else ""
+        took = f", {format_duration(record.seconds)}" if record.seconds is not None else ""
         row = _row()
         row.add_row(
             Text(sign, style=colour),
@@ -81,7 +82,7 @@ class LiveProgress(Listener):
             f"lr {format_number(record.lr, digits=3)}",
             Text(format_number(record.value), style="bold green" if is_best else ""),
             _curve(record.ticks),
-            Text(f"{ending(record)}, {format_duration(record.seconds)}{best}", style="dim"),
+            Text(f"{ending(record)}{took}{best}", style="dim"),
         )
         if record.stop_reason is StopReason.FAILED and record.message:
             return Group(row, Text(f"   {record.message}", style="red"))
