@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 import click
 
 from bsopt import __version__
@@ -28,3 +31,6 @@ def main() -> None:
     bsopt init digits                 a study to start from
     bsopt study run digits/study.yaml
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal or pipe without Unicode shows ? for a sparkline

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -182,3 +185,15 @@ def test_dashboard_publishes_without_serving(invoke: Invoke, finished: str) -> N
 def test_dashboard_needs_a_storage(invoke: Invoke) -> None:
     assert invoke("dashboard", "--storage", "sqlite:///nowhere.db").exit_code == 2
     assert "there is no study 'x'" in invoke("dashboard", "x").stderr
+
+
+def test_output_that_knows_no_unicode_is_no_error(finished: str, tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "bsopt", "study", "show", "done"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert result.returncode == 0, result.stderr
+    assert "val_loss" in result.stdout
