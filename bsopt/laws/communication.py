@@ -90,9 +90,7 @@ class CommunicationFit:
         return from_plain(cls, plain)
 
 
-def fit_communication(
-    points: Iterable[PlacementPoint], *, step_time: StepTimeFit | None = None
-) -> CommunicationFit:
+def fit_communication(points: Iterable[PlacementPoint], *, step_time: StepTimeFit | None = None) -> CommunicationFit:
     """Fit the all-reduce and its overlap to measured placements of several devices.
 
     Args:
@@ -158,7 +156,8 @@ def given_communication(
     share = 2.0 * latency_seconds / seconds
     return CommunicationFit(
         FitStatus.NOT_IDENTIFIED,
-        f"The all-reduce follows from a given bandwidth of {bandwidth_bytes_per_second / 1e9:.3g} GB/s; none was measured.",
+        f"The all-reduce follows from a given bandwidth of {bandwidth_bytes_per_second / 1e9:.3g} GB/s; none was "
+        "measured.",
         0,
         covers_one_node=True,
         covers_many_nodes=many_nodes,
@@ -199,7 +198,9 @@ def predict_update_seconds(
     log_s = log_s + _log_growth(np.array(float(world)), share, float(communication.reference_world_size))
     last = np.exp(np.logaddexp(gamma * np.log(compute), gamma * log_s) / gamma)
     noise = norm.ppf((np.random.default_rng(2).permutation(len(last)) + 0.5) / len(last))
-    return estimate_from_samples(((accumulate_grad_batches - 1) * compute + last) * np.exp(np.hypot(1.0, _WITHIN) * scatter * noise))
+    return estimate_from_samples(
+        ((accumulate_grad_batches - 1) * compute + last) * np.exp(np.hypot(1.0, _WITHIN) * scatter * noise)
+    )
 
 
 # --- internals -------------------------------------------------------------------------------------------------

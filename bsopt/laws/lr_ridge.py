@@ -206,15 +206,15 @@ def fit_lr_ridge(
     if len(finite) < MIN_POINTS or len(rates) < 3:
         return LrRidgeFit(
             FitStatus.TOO_FEW,
-            f"{len(finite)} finished trials with {len(rates)} different learning rates are too few for a fit of the best "
-            f"learning rate: it needs at least {MIN_POINTS} trials and 3 learning rates.",
+            f"{len(finite)} finished trials with {len(rates)} different learning rates are too few for a fit of the "
+            f"best learning rate: it needs at least {MIN_POINTS} trials and 3 learning rates.",
             len(finite),
         )
     data = _prepare(kept, sign=1.0 if direction == "minimize" else -1.0)
     if data.spread <= 0:
         return LrRidgeFit(
             FitStatus.CONTRADICTORY,
-            f"All {len(finite)} finished trials have the same value: neither batch size nor learning rate matters here.",
+            f"All {len(finite)} finished trials have the same value: neither batch size nor learning rate matters.",
             len(finite),
         )
     prior = _prior(data, optimizer, lr_range)
@@ -237,10 +237,8 @@ class _Data:
 
 
 def _prepare(points: Sequence[RidgePoint], *, sign: float) -> _Data:
-    b, l, v, sd = (
-        np.array(c, dtype=float) for c in zip(*((p.batch_size, p.lr, p.value, p.value_sd) for p in points), strict=True)
-    )  # noqa: E741
-    b, l, v = np.log2(b), np.log2(l), sign * v  # noqa: E741
+    table = np.array([(p.batch_size, p.lr, p.value, p.value_sd) for p in points], dtype=float)
+    b, l, v, sd = np.log2(table[:, 0]), np.log2(table[:, 1]), sign * table[:, 2], table[:, 3]  # noqa: E741
     finite = np.isfinite(v)
     best = float(v[finite].min())
     spread = _median_over_cells(b[finite], l[finite], v[finite]) - best
@@ -258,7 +256,9 @@ def _prepare(points: Sequence[RidgePoint], *, sign: float) -> _Data:
 def _median_over_cells(b: Array, l: Array, v: Array) -> float:  # noqa: E741
     """The median value, where trials within half an octave of each other count once: a search crowds its optimum."""
     cells: dict[tuple[int, int], float] = {}
-    for key, value in zip(zip(np.round(2.0 * b).astype(int), np.round(2.0 * l).astype(int), strict=True), v, strict=True):
+    for key, value in zip(
+        zip(np.round(2.0 * b).astype(int), np.round(2.0 * l).astype(int), strict=True), v, strict=True
+    ):
         cells[key] = min(float(value), cells.get(key, np.inf))
     return float(np.median(list(cells.values())))
 
@@ -285,6 +285,7 @@ def _thin(b: Array, l: Array, z: Array) -> NDArray[np.int64]:  # noqa: E741
 
 
 # --- model -----------------------------------------------------------------------------------------------------
+
 
 @dataclass(frozen=True, slots=True)
 class _Prior:
@@ -393,7 +394,7 @@ def _sample(data: _Data, prior: _Prior) -> Array:
         if sweep >= _SWEEPS // 2 and sweep % 9 == 0:
             kept.append(walkers.copy())
     pool = np.concatenate(kept)
-    return pool[np.linspace(0, len(pool) - 1, _DRAWS).astype(int)]
+    return np.asarray(pool[np.linspace(0, len(pool) - 1, _DRAWS).astype(int)])
 
 
 # --- what the draws say ----------------------------------------------------------------------------------------

@@ -235,7 +235,11 @@ def _group(runs: Iterable[TargetRun], resolution: float) -> list[_Size]:
 
 def _pooled_variance(groups: Sequence[Array]) -> float:
     """Variance of ln E between runs of one size, pooled and robust (from median absolute deviations)."""
-    spreads = [(1.4826 * float(np.median(np.abs(g - np.median(g))))) ** 2 for g in groups if len(g) > 1 and np.isfinite(g).all()]
+    spreads = [
+        (1.4826 * float(np.median(np.abs(g - np.median(g))))) ** 2
+        for g in groups
+        if len(g) > 1 and np.isfinite(g).all()
+    ]
     return float(np.mean(spreads)) if spreads else 0.0
 
 
@@ -247,13 +251,14 @@ def _contradiction(reached: Sequence[_Size]) -> str | None:
             change = large.log_samples - small.log_samples
             if change < -margin:
                 return (
-                    f"Batch size {large.B:.0f} reaches the target in {np.exp(change):.2f} times the samples of batch size "
-                    f"{small.B:.0f}, where the law allows no fall: the learning rate isn't tuned at the smaller one."
+                    f"Batch size {large.B:.0f} reaches the target in {np.exp(change):.2f} times the samples of "
+                    f"batch size {small.B:.0f}, where the law allows no fall: the learning rate isn't tuned at the "
+                    "smaller one."
                 )
             if change > np.log(large.B / small.B) + margin:
                 return (
-                    f"Batch size {large.B:.0f} needs more optimizer steps than batch size {small.B:.0f}, where the law allows "
-                    "no rise: the learning rate isn't tuned at the larger one."
+                    f"Batch size {large.B:.0f} needs more optimizer steps than batch size {small.B:.0f}, where the law "
+                    "allows no rise: the learning rate isn't tuned at the larger one."
                 )
     return None
 
@@ -319,9 +324,12 @@ def _summarise(
     low, high = min(reached), max(reached)
     at_least = float(np.exp(posterior.log_critical[-1])) * 0.5
     unbounded_above, unbounded_below = critical.high > at_least, critical.low < low / 15.0
-    status, message = FitStatus.OK, (
-        f"The critical batch size is {_short(critical.value)} samples (90 %: {_short(critical.low)} to {_short(critical.high)}), "
-        f"from {head[0]} batch sizes."
+    status, message = (
+        FitStatus.OK,
+        (
+            f"The critical batch size is {_short(critical.value)} samples (90 %: {_short(critical.low)} to "
+            f"{_short(critical.high)}), from {head[0]} batch sizes."
+        ),
     )
     if unbounded_above or unbounded_below or critical.high / critical.low > IDENTIFIED_FACTOR:
         status = FitStatus.NOT_IDENTIFIED
@@ -347,15 +355,17 @@ def _unidentified(critical: Estimate, low: float, high: float) -> str:
     tried = f"batch sizes {low:.0f} to {high:.0f}"
     if np.isinf(critical.high) and critical.low > 0:
         return (
-            f"The critical batch size lies above {_short(critical.low)} samples: {tried} use about as many samples each, "
-            "so larger ones must run before it can be told."
+            f"The critical batch size lies above {_short(critical.low)} samples: {tried} use about as many samples "
+            "each, so larger ones must run before it can be told."
         )
     if critical.low <= 0 and np.isfinite(critical.high):
         return (
-            f"The critical batch size lies below {_short(critical.high)} samples: {tried} take about as many steps each, "
-            "so smaller ones must run before it can be told."
+            f"The critical batch size lies below {_short(critical.high)} samples: {tried} take about as many steps "
+            "each, so smaller ones must run before it can be told."
         )
-    return f"The critical batch size can't be told from {tried}: between them the samples to the target scatter too much."
+    return (
+        f"The critical batch size can't be told from {tried}: between them the samples to the target scatter too much."
+    )
 
 
 def _short(number: float) -> str:

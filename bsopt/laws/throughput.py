@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, t as student_t
+from scipy.stats import norm
+from scipy.stats import t as student_t
 
 from bsopt.laws.fitting import INTERVAL_MASS, Estimate, FitStatus, estimate_from_samples, from_plain, to_plain
 
@@ -215,7 +216,9 @@ def fit_step_time(points: Iterable[tuple[float, float]]) -> StepTimeFit:
     sizes = len(np.unique(b))
     if sizes < 2:
         return StepTimeFit(
-            FitStatus.TOO_FEW, f"Step time was measured at {sizes} micro-batch size(s); its law needs at least 2.", len(b)
+            FitStatus.TOO_FEW,
+            f"Step time was measured at {sizes} micro-batch size(s); its law needs at least 2.",
+            len(b),
         )
     x, y = np.log(b), np.log(seconds)
     if _time_falls(x, y):
@@ -228,11 +231,17 @@ def fit_step_time(points: Iterable[tuple[float, float]]) -> StepTimeFit:
     draws = _step_time_draws(x, y)
     law = _log_time(draws[:, 0], draws[:, 1] + x[:, None], draws[:, 2]).mean(1)
     latency, rate = (estimate_from_samples(np.exp(draws[:, i])) for i in (0, 1))
-    status, message = FitStatus.OK, f"{len(b)} measurements; at most {1.0 / rate.value:,.4g} samples per second and device."
-    if max(latency.high / latency.low, rate.high / rate.low) > 30.0 or sizes < 3:
+    status, message = (
+        FitStatus.OK,
+        f"{len(b)} measurements; at most {1.0 / rate.value:,.4g} samples per second and device.",
+    )
+    corner = estimate_from_samples(draws[:, 0] - draws[:, 1])  # ln of the size where latency and work are equal
+    no_rate, no_latency = corner.high > x.max() + 2.0, corner.low < x.min() - 2.0
+    if no_rate or no_latency or sizes < 3:
         status = FitStatus.NOT_IDENTIFIED
-        part = "the latency" if latency.high / latency.low > rate.high / rate.low else "the time per sample"
-        message = f"{sizes} micro-batch sizes can't tell {part}: predictions hold between {b.min():.0f} and {b.max():.0f} only."
+        part = "the time per sample" if no_rate else "the latency" if no_latency else "both ends of the law"
+        tried = f"between {b.min():.0f} and {b.max():.0f}"
+        message = f"{sizes} micro-batch sizes can't tell {part}: predictions hold {tried} only."
     return StepTimeFit(
         status,
         message,
@@ -295,7 +304,9 @@ def fit_power(points: Iterable[tuple[float, float]], *, step_time: StepTimeFit) 
     if len(np.unique(b)) < 3 or np.isnan(share).any() or float(np.ptp(share)) < 0.1:
         mean = float(np.exp(np.log(watts).mean()))
         error = max(0.1, float(np.log(watts).std()))
-        return PowerFit(FitStatus.NOT_IDENTIFIED, f"Power is taken as {mean:.3g} W at every size.", len(b), mean, mean, error)
+        return PowerFit(
+            FitStatus.NOT_IDENTIFIED, f"Power is taken as {mean:.3g} W at every size.", len(b), mean, mean, error
+        )
     weight = 1.0 / watts
     design = np.column_stack([1.0 - share, share]) * weight[:, None]
     (idle, busy), *_ = np.linalg.lstsq(design, watts * weight, rcond=None)

@@ -1,0 +1,145 @@
+"""lr*(B) is recovered from synthetic trials, and said not to be known where it isn't."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from bsopt.laws.fitting import FitStatus
+from bsopt.laws.lr_ridge import LrRidgeFit, RidgePoint, fit_lr_ridge
+
+LR_RANGE = (2.0**-12, 2.0**-1)
+
+
+def ridge(log_b: float, *, exponent: float = 0.8, knee: float = 8.0) -> float:
+    """log2 lr*(B) of the synthetic law."""
+    return -7.0 - exponent * (np.logaddexp2(0.0, knee - log_b) - np.logaddexp2(0.0, knee - 5.0))
+
+
+def trials(num: int = 30, *, noise: float = 0.003, seed: int = 0, exponent: float = 0.8) -> list[RidgePoint]:
+    rng = np.random.default_rng(seed)
+    found = []
+    for b, x in zip(rng.integers(3, 11, num), rng.uniform(-12, -1, num), strict=True):
+        u = x - ridge(float(b), exponent=exponent)
+        value = 1.0 + 0.03 * u**2 + 0.003 * (b - 6) ** 2 + noise * rng.standard_normal()
+        found.append(RidgePoint(2.0 ** float(b), 2.0**x, value))
+    return found
+
+
+@pytest.fixture(scope="module")
+def fit() -> LrRidgeFit:
+    return fit_lr_ridge(trials(), lr_range=LR_RANGE)
+
+
+def test_best_learning_rate_is_recovered_within_half_an_octave(fit: LrRidgeFit) -> None:
+    assert fit.status is FitStatus.OK
+    for b in range(3, 11):
+        found = fit.predict(2.0**b)
+        assert found is not None
+        assert abs(math.log2(found.lr.value) - ridge(b)) < 0.6
+
+
+def test_intervals_cover_the_true_ridge_as_often_as_they_say() -> None:
+    covered = []
+    for seed in range(12):
+        own = fit_lr_ridge(trials(24, seed=seed), lr_range=LR_RANGE)
+        for b in (4, 6, 8, 10):
+            found = own.predict(2.0**b)
+            assert found is not None
+            covered.append(2.0 ** ridge(b) in found.lr)
+    assert 0.8 <= np.mean(covered) <= 1.0
+
+
+def test_exponent_separates_linear_from_constant() -> None:
+    straight = fit_lr_ridge(trials(40, exponent=0.0), lr_range=LR_RANGE)
+    verdicts = {verdict.rule: verdict.is_compatible for verdict in straight.rules()}
+    assert verdicts == {"linear": False, "sqrt": False, "none": True}
+
+
+def test_batch_size_never_run_gets_a_wider_interval(fit: LrRidgeFit) -> None:
+    inside, beyond = fit.predict(64), fit.predict(2.0**15)
+    assert inside is not None
+    assert beyond is not None
+    assert beyond.is_extrapolated
+    assert not inside.is_extrapolated
+    assert beyond.lr.high / beyond.lr.low > inside.lr.high / inside.lr.low
+
+
+def test_diverged_trials_inform_without_stretching_the_scale() -> None:
+    points = trials()
+    diverged = [RidgePoint(64, 0.45, math.inf), RidgePoint(64, 0.4, math.nan), RidgePoint(256, 0.5, 1e9)]
+    found = fit_lr_ridge(points + diverged, lr_range=LR_RANGE).predict(64)
+    assert found is not None
+    assert abs(math.log2(found.lr.value) - ridge(6)) < 0.6
+    assert found.stable_high < 0.4
+
+
+def test_values_may_be_maximised_and_are_predicted_in_their_unit(fit: LrRidgeFit) -> None:
+    negative = [RidgePoint(p.batch_size, p.lr, -p.value) for p in trials()]
+    mirrored = fit_lr_ridge(negative, direction="maximize", lr_range=LR_RANGE)
+    here, there = fit.predict(64), mirrored.predict(64)
+    assert here is not None
+    assert there is not None
+    assert there.lr.value == pytest.approx(here.lr.value)
+    assert there.value.value == pytest.approx(-here.value.value)
+    assert here.value.value == pytest.approx(1.0, abs=0.03)
+    assert there.value.low <= there.value.value <= there.value.high
+
+
+def test_fit_is_the_same_every_time(fit: LrRidgeFit) -> None:
+    assert fit_lr_ridge(trials(), lr_range=LR_RANGE) == fit
+
+
+def test_fit_survives_storage_as_json(fit: LrRidgeFit) -> None:
+    assert LrRidgeFit.from_dict(json.loads(json.dumps(fit.as_dict()))) == fit
+
+
+def test_few_trials_give_a_sentence_and_no_number() -> None:
+    few = fit_lr_ridge(trials(4))
+    assert few.status is FitStatus.TOO_FEW
+    assert few.predict(64) is None
+    assert "4 finished trials" in few.message
+
+
+def test_nothing_at_all_is_too_few() -> None:
+    assert fit_lr_ridge([]).status is FitStatus.TOO_FEW
+
+
+def test_pure_noise_is_not_called_an_optimum() -> None:
+    rng = np.random.default_rng(3)
+    points = [
+        RidgePoint(2.0**b, 2.0**x, rng.normal()) for b, x in zip(rng.integers(3, 11, 60), rng.uniform(-12, -1, 60))
+    ]  # noqa: B905
+    assert fit_lr_ridge(points, lr_range=LR_RANGE).status is not FitStatus.OK
+
+
+def test_equal_values_are_contradictory() -> None:
+    same = [RidgePoint(p.batch_size, p.lr, 1.0) for p in trials(10)]
+    assert fit_lr_ridge(same).status is FitStatus.CONTRADICTORY
+
+
+def test_optimum_beyond_the_searched_range_is_said_to_be_at_the_edge() -> None:
+    points = [p for p in trials(80) if p.lr < 2.0**-9 and p.batch_size >= 128]
+    found = fit_lr_ridge(points, lr_range=(2.0**-12, 2.0**-9)).predict(512)
+    assert found is not None
+    assert found.at_edge
+
+
+def test_one_batch_size_has_a_best_learning_rate_but_no_exponent() -> None:
+    rng = np.random.default_rng(0)
+    points = [RidgePoint(64, 2.0**x, 1 + 0.03 * (x - ridge(6)) ** 2) for x in rng.uniform(-12, -1, 15)]
+    fit = fit_lr_ridge(points, lr_range=LR_RANGE)
+    found = fit.predict(64)
+    assert found is not None
+    assert abs(math.log2(found.lr.value) - ridge(6)) < 0.6
+    assert fit.exponent is None
+    assert fit.rules() == ()
+
+
+def test_thousands_of_trials_are_thinned_and_keep_the_answer() -> None:
+    found = fit_lr_ridge(trials(3000), lr_range=LR_RANGE).predict(64)
+    assert found is not None
+    assert abs(math.log2(found.lr.value) - ridge(6)) < 0.6
