@@ -9,9 +9,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 
+from bsopt.cli.study import study
 from bsopt.config import load_config
 
 STUDIES = Path(__file__).parents[1] / "studies"
@@ -148,11 +150,14 @@ def test_digits_searches_what_the_project_promises() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_readme_overrides_fit_the_study(name: str) -> None:
-    """Every `--set` in a README is one that the study file takes."""
+def test_readme_commands_exist_and_their_overrides_fit_the_study(name: str) -> None:
+    """Every command in a README exists, and every `--set` is one that the study file takes."""
     blocks = re.findall(r"```bash\n(.*?)```", (STUDIES / name / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     commands = [line for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.strip()]
     assert any(command.startswith("bsopt study run study.yaml") for command in commands)
+    known = study.list_commands(click.Context(study))
     for command in commands:
+        if command.startswith("bsopt study "):
+            assert command.split()[2] in known
         overrides = re.findall(r"--set (\S+)", command)
         load_config(STUDIES / name / "study.yaml", overrides)

@@ -39,7 +39,8 @@ def test_init_overwrites_nothing(invoke: Invoke, tmp_path: Path) -> None:
 def test_init_suggests_the_nearest_study(invoke: Invoke) -> None:
     result = invoke("init", "new", "--study", "digit")
     assert result.exit_code == 2
-    assert "there are diabetes, digits, mnist. Did you mean 'digits'?" in result.stderr
+    assert "there is no example study 'digit'; there are " in result.stderr
+    assert "Did you mean 'digits'?" in result.stderr
 
 
 def test_init_copies_from_inside_an_installed_package(
