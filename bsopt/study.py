@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import shutil
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,9 +37,12 @@ from bsopt.search.storage import (
     write_info,
 )
 from bsopt.training.launch import Crash, Launcher, Supervision, has_processes, run_here
+from bsopt.training.probe import ProbeResult, ProbeRow, probe
 from bsopt.training.spec import Answer, Budget, Seeds, TaskDescription, TaskSpec, TrialSpec
 
 __all__ = ["Study", "delete_study", "list_studies", "load_study"]
+
+_log = logging.getLogger(__name__)
 
 _FIXED = ("task", "search", "objective", "inject", "seed")
 _FIXED_BUDGET = ("epochs", "samples", "steps", "time_per_trial", "validate_every")
@@ -58,6 +63,7 @@ class Study:
         self.folder = folder
         self._launcher: Launcher | None = None
         self._description: TaskDescription | None = None
+        self._memory_limit: int | None = None
 
     @classmethod
     def create(cls, loaded: LoadedConfig, *, storage: str | None = None, study_name: str | None = None) -> Study:
@@ -82,6 +88,7 @@ class Study:
         direction = "minimize" if config.objective.minimize else config.objective.direction
         opened = optuna.create_study(study_name=config.name, storage=backend, direction=direction, load_if_exists=True)
         study = cls(opened, config, loaded.folder)
+        study._memory_limit = study._find_memory_limit()
         study._describe()
         return study
 
@@ -178,14 +185,44 @@ class Study:
     def limits(self) -> Limits:
         """Return what the devices and the user allow."""
         config, description = self.config, self.description
+        users = config.limits.max_micro_batch_size
         return Limits(
             num_devices=description.num_devices,
             num_nodes=int(config.trainer.get("num_nodes", 1)),
-            max_micro_batch_size=config.limits.max_micro_batch_size,
+            max_micro_batch_size=users if users is not None else self._memory_limit,
             max_global_batch_size=description.num_train_samples,
             allow_accumulation=config.limits.accumulation,
-            why="limits.max_micro_batch_size",
+            why="limits.max_micro_batch_size" if users is not None else "memory",
         )
+
+    def probe(self, on_row: Callable[[ProbeRow], None] = lambda row: None) -> ProbeResult:
+        """Measure step time and memory at a few micro-batches, and find the largest that fits; trains no trial.
+
+        Args:
+            on_row: Receives each measurement as it comes.
+
+        Raises:
+            TaskError: The task can't be run.
+            ConfigError: This platform runs no processes of their own.
+        """
+        if not has_processes():
+            raise ConfigError("the probe measures in processes of its own, which this platform doesn't offer.")
+        config, description = self.config, self.description
+        sizes, world = config.search.batch_size.sizes(), description.num_devices
+        most = min(sizes[-1], description.num_train_samples or sizes[-1])
+        spec = self._any_spec(Plan(1, 1, num_devices=world), "probe")
+        try:
+            return probe(
+                spec,
+                self.launcher,
+                Supervision(lambda tick: Answer(), lambda: False, stall_seconds=self._stall_seconds),
+                smallest=max(1, sizes[0] // world),
+                largest=max(1, most // world),
+                budget_bytes=config.limits.memory or _share_of_device(config, description),
+                on_row=on_row,
+            )
+        except Crash as crash:
+            raise TaskError(f"the probe failed: {crash.full_message}") from crash
 
     def spec(self, number: int, params: Mapping[str, Any], plan: Plan, *, root: int | None = None) -> TrialSpec:
         """Return everything that a trial's processes need.
@@ -298,10 +335,27 @@ class Study:
             raise StudyError(f"trial {number} has no batch_size and lr yet.")
         return trials[number]
 
+    def _any_spec(self, plan: Plan, folder: str) -> TrialSpec:
+        """Return a trial of the study that isn't one of its trials."""
+        params = {BATCH_SIZE: plan.global_batch_size, LR: self.config.search.lr.low, **_some_of(self.config)}
+        return replace(self.spec(0, params, plan), folder=str((self.config.folder / folder).absolute()))
+
+    def _find_memory_limit(self) -> int | None:
+        """Return the largest micro-batch that memory allows, as stored or probed now; None where nothing limits it."""
+        config, description = self.config, self.description
+        has_limit = config.limits.memory is not None or description.device_memory_bytes is not None
+        if config.limits.max_micro_batch_size is not None or not has_limit or not has_processes():
+            return None
+        if is_ours(self.optuna) and (stored := _stored_limit(self.info, config, description)) is not None:
+            return stored
+        result = self.probe()
+        if not result.max_micro_batch_size:
+            raise TaskError(f"{result.message} Use a smaller model or smaller samples, or raise limits.memory.")
+        _log.info(result.message)
+        return result.max_micro_batch_size
+
     def _ask_task(self) -> TaskDescription:
-        smallest = self.config.search.batch_size.sizes()[0]
-        params = {BATCH_SIZE: smallest, LR: self.config.search.lr.low, **_some_of(self.config)}
-        spec = replace(self.spec(0, params, Plan(smallest)), folder=str((self.config.folder / "task").absolute()))
+        spec = self._any_spec(Plan(self.config.search.batch_size.sizes()[0]), "task")
         supervision = Supervision(lambda tick: Answer(), lambda: False, stall_seconds=self._stall_seconds)
         if self._in_process:
             from bsopt.training.trainer import describe_task
@@ -346,7 +400,7 @@ class Study:
             seed=config.seed,
             num_trials=budget.trials,
             has_batch_norm=description.has_batch_norm,
-            max_micro_batch_size=config.limits.max_micro_batch_size,
+            max_micro_batch_size=self.limits().max_micro_batch_size,
             config={**config.as_dict(), "storage": redacted(config.storage), "folder": str(self.folder)},
             environment=_environment(description),
         )
@@ -379,7 +433,9 @@ def load_study(name: str, storage: str = "sqlite:///bsopt.db") -> Study:
         )
     folder = Path(stored.pop("folder", "."))
     config = validate_config({**stored, "storage": storage}, source=f"study {name}")
-    return Study(study, config, folder)
+    loaded = Study(study, config, folder)
+    loaded._memory_limit = read_info(study).max_micro_batch_size
+    return loaded
 
 
 def list_studies(storage: str) -> list[optuna.Study]:
@@ -415,6 +471,23 @@ class _Silent:
 
 def _renamed(config: StudyConfig, storage: str | None, name: str | None) -> StudyConfig:
     return config.model_copy(update={"storage": storage or config.storage, "name": name or config.name})
+
+
+def _stored_limit(info: StudyInfo, config: StudyConfig, description: TaskDescription) -> int | None:
+    """Return the micro-batch that an earlier run probed under the same limits on the same devices."""
+    limits = config.as_dict()["limits"]
+    before = info.config.get("limits") or {}
+    same = all(before.get(key) == limits[key] for key in ("memory", "max_micro_batch_size"))
+    same_device = info.environment.get("device") == description.device and info.num_devices == description.num_devices
+    return info.max_micro_batch_size if same and same_device else None
+
+
+def _share_of_device(config: StudyConfig, description: TaskDescription) -> int | None:
+    """Return a trial's memory of a device that several workers share; None where each has its own."""
+    if description.device_memory_bytes is None or not description.num_available_devices:
+        return None
+    sharing = -(-config.workers * description.num_devices // description.num_available_devices)
+    return description.device_memory_bytes // sharing if sharing > 1 else None
 
 
 def _max_steps(length: Amount | None, plan: Plan, description: TaskDescription | None) -> int | None:
@@ -457,11 +530,14 @@ def _some_of(config: StudyConfig) -> dict[str, Any]:
 
 
 def _check_writable(folder: Path) -> None:
-    place = folder
-    while not place.exists():
-        place = place.parent
-    if not place.is_dir() or not os.access(place, os.W_OK):
-        raise ConfigError(f"can't write to {place} (for output: {folder}): make it writable or choose another output.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"can't write to the output folder {folder} ({error.strerror}): make it writable or choose another output."
+        ) from error
 
 
 def _check_unchanged(study: optuna.Study, config: StudyConfig) -> None:

@@ -59,14 +59,15 @@ def make_pruner(config: StudyConfig, info: StudyInfo) -> BasePruner:
             per_epoch = info.num_train_samples
             target = config.objective.target
             sign = -1.0 if config.objective.direction == "maximize" else 1.0
-            return PlateauPruner(
-                patience=_samples(config, info),
-                min_delta=config.pruning.min_delta,
-                target=None if target is None else sign * target,
-                unit="epochs" if per_epoch else "samples",
-                unit_size=float(per_epoch or 1),
-                **options,
-            )
+            defaults: dict[str, Any] = {
+                "rule": "keras",  # what people mean by patience: no better value for so long
+                "patience": _samples(config, info),
+                "min_delta": config.pruning.min_delta,
+                "target": None if target is None else sign * target,
+                "unit": "epochs" if per_epoch else "samples",
+                "unit_size": float(per_epoch or 1),
+            }
+            return PlateauPruner(**{**defaults, **options})
         return _optuna_pruner(name, options)
     except TypeError as error:
         raise ConfigError(f"pruning.options: the pruner {name} refuses them: {error}") from error

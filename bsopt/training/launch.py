@@ -241,7 +241,7 @@ class _Watch:
                     self._failures[rank.number] = message
             for sentinel in [item for item in ready if item in sentinels]:
                 rank = sentinels[sentinel]
-                if rank.line.poll():
+                if rank.line in lines and rank.line.poll():
                     continue  # its last words come first
                 if rank.process.exitcode == 0 and rank.number != 0:
                     sentinels.pop(sentinel)
@@ -268,16 +268,21 @@ class _Watch:
             code = rank.process.exitcode
             if code is not None and code < 0 and rank.number not in self._failures:
                 raise self._killed(rank, -code)
-        own = [m for m in self._failures.values() if not _is_echo(m.text)] or list(self._failures.values())
-        if own:
-            message = own[0]
-            kind = getattr(errors, message.error, None)
-            if isinstance(kind, type) and issubclass(kind, BsoptError):
-                raise kind(message.text)
-            raise self._crash(StopReason.FAILED, message.text)
-        dead = next((rank for rank in self._ranks if rank.process.exitcode is not None), self._ranks[0])
-        code = dead.process.exitcode
-        raise self._crash(StopReason.FAILED, f"{self._name(dead)} exited with code {code} before the trial was over")
+        silent = [r for r in self._ranks if r.number not in self._failures and r.process.exitcode]
+        causes = [m for m in self._failures.values() if not _is_echo(m.text)]
+        if not causes and silent:
+            rank = silent[0]
+            raise self._crash(
+                StopReason.FAILED,
+                f"{self._name(rank)} exited with code {rank.process.exitcode} before the trial was over",
+            )
+        if not self._failures:
+            raise self._crash(StopReason.FAILED, "the training process ended before the trial was over")
+        message = (causes or list(self._failures.values()))[0]
+        kind = getattr(errors, message.error, None)
+        if isinstance(kind, type) and issubclass(kind, BsoptError):
+            raise kind(message.text)
+        raise self._crash(StopReason.FAILED, message.text)
 
     def _killed(self, rank: _Rank, number: int) -> Crash:
         if number == signal.SIGKILL:
