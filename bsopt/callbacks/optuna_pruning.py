@@ -87,7 +87,7 @@ class OptunaPruning(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit":
             return
-        if trainer.world_size > 1 and trainer.strategy.launcher is not None:
+        if trainer.world_size > 1 and _starts_ranks(trainer):
             raise ConfigError(
                 f"OptunaPruning can't work here: with {trainer.world_size} devices Lightning starts the other ranks by "
                 "running this script again, so that every rank makes its own study and trial. Run the study with "
@@ -157,3 +157,10 @@ class OptunaPruning(Callback):
             name = type(study.pruner).__name__
             return "pruned", f"{name} pruned trial {trial.number} at step {step}, {self._monitor} {value:.4g}"
         return "continue", ""
+
+
+def _starts_ranks(trainer: Trainer) -> bool:
+    """Return whether Lightning itself started the other ranks of this fit, and not torchrun or a cluster."""
+    launcher = trainer.strategy.launcher
+    is_spawning = "MultiProcessing" in type(launcher).__name__ or "XLA" in type(launcher).__name__
+    return is_spawning or bool(getattr(launcher, "procs", None))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -95,22 +95,21 @@ def _loss(module: LightningModule, batch: object, batch_idx: int) -> Tensor:
 def _shadow(module: nn.Module, known: dict[int, nn.Module]) -> nn.Module:
     if id(module) in known:
         return known[id(module)]
-    if _pickles_itself(module) and next(module.parameters(), None) is None:
-        # torchmetrics: instance attributes are methods bound to the original, and only its own copying rebinds them
-        known[id(module)] = copy.deepcopy(module)
-        return known[id(module)]
     shadow = object.__new__(type(module))
     known[id(module)] = shadow
-    shadow.__dict__.update({name: _copied(value) for name, value in module.__dict__.items()})
-    shadow.__dict__["_buffers"] = {n: None if b is None else b.detach().clone() for n, b in module._buffers.items()}
-    shadow.__dict__["_modules"] = {n: None if m is None else _shadow(m, known) for n, m in module._modules.items()}
+    # torchmetrics keeps methods bound to the original in its attributes; only its own __setstate__ rebinds them
+    pickles_itself = type(module).__setstate__ is not nn.Module.__setstate__
+    state: dict[str, Any] = module.__getstate__() if pickles_itself else module.__dict__  # type: ignore[no-untyped-call]
+    copied = {name: _copied(value) for name, value in state.items()}
+    copied["_buffers"] = {n: None if b is None else b.detach().clone() for n, b in module._buffers.items()}
+    copied["_modules"] = {n: None if m is None else _shadow(m, known) for n, m in module._modules.items()}
+    if pickles_itself:
+        shadow.__setstate__(copied)  # type: ignore[no-untyped-call]
+    else:
+        shadow.__dict__.update(copied)
     if hasattr(module, "training_step"):
         shadow.__dict__["log"] = shadow.__dict__["log_dict"] = _log_nothing
     return shadow
-
-
-def _pickles_itself(module: nn.Module) -> bool:
-    return type(module).__setstate__ is not nn.Module.__setstate__
 
 
 def _copied(value: object) -> object:

@@ -128,11 +128,12 @@ class ThroughputMonitor(Callback):
         self._start_window()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._is_whole_epoch = trainer.fit_loop.epoch_loop.batch_progress.current.ready == 0
+        self._is_whole_epoch = False  # until its first batch comes: a run may resume inside an epoch
         self._epoch_seconds = 0.0
         self._start_window()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._is_whole_epoch = self._is_whole_epoch or batch_idx == 0
         self._data_seconds += self._account()
         self._step_samples += num_samples(batch) * trainer.world_size
 

@@ -7,10 +7,16 @@ With x ~ N(0, I_d), y = x·w* + ε, ε ~ N(0, s²), and loss ½(x·w − y)², �
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader
+
+from bsopt.callbacks import GradientNoiseScale
+from bsopt.callbacks.base import Callback
+from bsopt.laws.noise_scale import NoiseScale
 
 DIMENSION = 20
 NOISE = 1.0
@@ -43,12 +49,13 @@ class LinearRegression(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=self.lr)
 
 
-def loader(*, num_samples: int, batch_size: int, seed: int = 0) -> DataLoader[tuple[Tensor, ...]]:
-    """Return fresh samples in order."""
+def loader(*, num_samples: int, batch_size: int, seed: int = 0, rank: int = 0, num_ranks: int = 1) -> DataLoader[Any]:
+    """Return fresh samples in order, in whole batches; rank r of n gets every n-th batch from the r-th on."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(num_samples, DIMENSION, generator=generator)
     y = NOISE * torch.randn(num_samples, generator=generator)
-    return DataLoader(TensorDataset(x, y), batch_size=batch_size, shuffle=False)
+    batches = list(zip(x.split(batch_size), y.split(batch_size), strict=True))
+    return DataLoader(batches[rank::num_ranks], batch_size=None)  # type: ignore[arg-type]
 
 
 def quiet_trainer(**settings: object) -> pl.Trainer:
@@ -64,3 +71,26 @@ def quiet_trainer(**settings: object) -> pl.Trainer:
         "use_distributed_sampler": False,
     }
     return pl.Trainer(**{**defaults, **settings})  # type: ignore[arg-type]
+
+
+class Collector(Callback):
+    """Takes an estimate after so many measurements and lets the callback begin anew: one more independent run."""
+
+    def __init__(self, callback: GradientNoiseScale, *, measurements: int) -> None:
+        self.callback = callback
+        self.measurements = measurements
+        self.estimates: list[NoiseScale] = []
+
+    def on_train_batch_end(self, *_: object) -> None:
+        estimate = self.callback.estimate
+        if estimate is not None and estimate.num_measurements == self.measurements:
+            self.estimates.append(estimate)
+            self.callback.load_state_dict(GradientNoiseScale().state_dict())
+
+
+def check_unbiased_and_covered(estimates: list[NoiseScale]) -> None:
+    """Check 200 independent estimates against the known gradient."""
+    assert len(estimates) == 200
+    assert abs(sum(e.gradient_sq_norm for e in estimates) / 200 / SQ_NORM - 1) < 0.03
+    assert abs(sum(e.covariance_trace for e in estimates) / 200 / TRACE - 1) < 0.03
+    assert 180 <= sum(e.low <= TRACE / SQ_NORM <= e.high for e in estimates) <= 198

@@ -1,0 +1,31 @@
+"""What the callbacks' tests share: one thread, and Lightning's advice about workers and loggers left out."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))  # for linear_regression, a module of these tests
+
+QUIET = (
+    "ignore:The .* does not have many workers",
+    "ignore:The number of training batches",
+    "ignore:You defined a `validation_step`",
+    "ignore:GPU available",
+    "ignore:`isinstance.treespec, LeafSpec.` is deprecated",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            for message in QUIET:
+                item.add_marker(pytest.mark.filterwarnings(message))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)

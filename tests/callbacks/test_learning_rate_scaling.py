@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from linear_regression import DELTA, LinearRegression, loader, quiet_trainer
+
+from bsopt.callbacks import LearningRateScaling
+from bsopt.callbacks.base import Callback
+from bsopt.errors import ConfigError
+
+
+class _Model(LinearRegression):
+    """Two groups, an optimizer of choice and a scheduler that changes lr every step."""
+
+    def __init__(self, optimizer: str = "SGD", schedule: str = "StepLR", **settings: Any) -> None:
+        super().__init__()
+        self.second = torch.nn.Parameter(torch.zeros(1))
+        self.optimizer, self.schedule, self.settings = optimizer, schedule, settings
+
+    def configure_optimizers(self) -> Any:
+        groups = [{"params": [self.weight], "lr": 0.01}, {"params": [self.second], "lr": 0.001}]
+        optimizer = getattr(torch.optim, self.optimizer)(groups, **self.settings)
+        schedules = torch.optim.lr_scheduler
+        scheduler: Any = {
+            "StepLR": lambda: schedules.StepLR(optimizer, 2, gamma=0.5),
+            "LambdaLR": lambda: schedules.LambdaLR(optimizer, lambda step: 0.5 ** (step // 2)),
+        }[self.schedule]()
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+class _Spy(Callback):
+    """Notes what the optimizer sees in its step."""
+
+    def __init__(self) -> None:
+        self.seen: list[list[dict[str, Any]]] = []
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        def note(optimizer: torch.optim.Optimizer, *_: object) -> None:
+            self.seen.append([{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups])
+
+        trainer.optimizers[0].register_step_pre_hook(note)
+
+
+def _seen(scaling: LearningRateScaling, model: Any, *, steps: int = 6, **settings: Any) -> tuple[_Spy, Any]:
+    spy = _Spy()
+    trainer = quiet_trainer(callbacks=[scaling, spy], **settings)
+    trainer.fit(model, loader(num_samples=steps * 16 * trainer.accumulate_grad_batches, batch_size=16))
+    return spy, trainer
+
+
+@pytest.mark.parametrize("schedule", ["StepLR", "LambdaLR"])
+def test_every_group_is_scaled_on_top_of_the_users_scheduler(schedule: str) -> None:
+    spy, trainer = _seen(LearningRateScaling(8, rule="linear"), _Model(schedule=schedule))
+    decay = [1, 1, 0.5, 0.5, 0.25, 0.25]
+    assert [groups[0]["lr"] for groups in spy.seen] == pytest.approx([0.02 * d for d in decay])
+    assert [groups[1]["lr"] for groups in spy.seen] == pytest.approx([0.002 * d for d in decay])
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.01 * 0.125)  # as configured
+    assert float(trainer.callback_metrics["bsopt/lr"]) == pytest.approx(0.02 * 0.25)
+    assert float(trainer.callback_metrics["bsopt/lr_factor"]) == pytest.approx(2.0)
+
+
+def test_weights_are_those_of_a_run_configured_with_the_scaled_lr() -> None:
+    scaled, plain = LinearRegression(lr=0.01), LinearRegression(lr=0.04)
+    data = loader(num_samples=640, batch_size=16)
+    quiet_trainer(callbacks=[LearningRateScaling(8)], accumulate_grad_batches=2).fit(scaled, data)
+    quiet_trainer(accumulate_grad_batches=2).fit(plain, data)
+    assert not torch.equal(scaled.weight, DELTA)
+    assert torch.allclose(scaled.weight, plain.weight, rtol=1e-6)
+
+
+def test_adaptive_optimizers_get_the_square_root_by_default() -> None:
+    spy, _ = _seen(LearningRateScaling(4), _Model("AdamW"), steps=1)
+    assert spy.seen[0][0]["lr"] == pytest.approx(0.02)
+
+
+def test_any_function_may_be_the_rule() -> None:
+    spy, _ = _seen(LearningRateScaling(4, rule=lambda k: k**0.25), _Model(), steps=1)
+    assert spy.seen[0][0]["lr"] == pytest.approx(0.01 * 4**0.25)
+
+
+def test_warm_up_rises_from_the_configured_lr_in_samples() -> None:
+    spy, _ = _seen(LearningRateScaling(4, rule="linear", warmup_samples=64), LinearRegression(lr=0.01), steps=6)
+    assert [groups[0]["lr"] for groups in spy.seen] == pytest.approx([0.0175, 0.025, 0.0325, 0.04, 0.04, 0.04])
+
+
+def test_companions_are_scaled_where_asked_and_put_back() -> None:
+    scaling = LearningRateScaling(4, rule="sqrt", scale_betas=True, scale_weight_decay=True)
+    spy, trainer = _seen(scaling, _Model("AdamW", weight_decay=0.1), steps=2)
+    group = spy.seen[1][0]
+    assert group["betas"] == pytest.approx((0.6, 0.996))
+    assert group["eps"] == pytest.approx(0.5e-8)
+    assert group["weight_decay"] == pytest.approx(0.2)
+    after = trainer.optimizers[0].param_groups[0]
+    assert after["betas"] == (0.9, 0.999)
+    assert after["weight_decay"] == 0.1
+
+
+def test_warm_up_continues_after_a_resume(tmp_path: Path) -> None:
+    data = loader(num_samples=48, batch_size=16)
+    first = quiet_trainer(callbacks=[LearningRateScaling(4, rule="linear", warmup_samples=96)])
+    first.fit(LinearRegression(lr=0.01), data)
+    first.save_checkpoint(tmp_path / "run.ckpt")
+    spy = _Spy()
+    second = quiet_trainer(callbacks=[LearningRateScaling(4, rule="linear", warmup_samples=96), spy], max_epochs=2)
+    second.fit(LinearRegression(lr=0.01), data, ckpt_path=str(tmp_path / "run.ckpt"))
+    assert [groups[0]["lr"] for groups in spy.seen] == pytest.approx([0.03, 0.035, 0.04])
+
+
+def test_betas_of_an_optimizer_without_any_are_refused() -> None:
+    with pytest.raises(ConfigError, match="SGD has no betas"):
+        _seen(LearningRateScaling(4, scale_betas=True), LinearRegression(lr=0.01))
+
+
+def test_an_unknown_rule_is_refused_at_once() -> None:
+    with pytest.raises(ConfigError, match="Did you mean 'linear'"):
+        LearningRateScaling(32, rule="linaer")

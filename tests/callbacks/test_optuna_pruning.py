@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from typing import Any
+
+import optuna
+import pytest
+from linear_regression import LinearRegression, loader, quiet_trainer
+from optuna.trial import TrialState
+from torch import Tensor
+
+from bsopt.callbacks import OptunaPruning
+from bsopt.errors import ConfigError, MetricError
+
+
+class _Scripted(LinearRegression):
+    def __init__(self, curve: list[float]) -> None:
+        super().__init__()
+        self.curve = iter(curve)
+
+    def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
+        self.log("val_loss", next(self.curve))
+
+
+def _fit(callback: OptunaPruning, curve: list[float]) -> Any:
+    trainer = quiet_trainer(callbacks=[callback], max_epochs=len(curve), num_sanity_val_steps=0)
+    trainer.fit(_Scripted(curve), loader(num_samples=64, batch_size=16), loader(num_samples=1, batch_size=1))
+    return trainer
+
+
+def test_a_pruned_trial_raises_and_keeps_its_best_value() -> None:
+    study = optuna.create_study(pruner=optuna.pruners.ThresholdPruner(upper=2.0))
+
+    def objective(trial: optuna.Trial) -> float:
+        callback = OptunaPruning(trial, "val_loss")
+        _fit(callback, [1.0, 0.5, 3.0, 0.1])
+        assert callback.best_value is not None
+        return callback.best_value
+
+    study.optimize(objective, n_trials=1)
+    trial = study.trials[0]
+    assert trial.state == TrialState.PRUNED
+    assert trial.intermediate_values == pytest.approx({64: 1.0, 128: 0.5, 192: 3.0})
+    assert trial.user_attrs == pytest.approx({"bsopt:best_value": 0.5, "bsopt:best_step": 128})
+
+
+@pytest.mark.parametrize(("axis", "steps"), [("samples", [64, 128]), ("epoch", [0, 1]), ("step", [4, 8])])
+def test_reports_lie_on_the_chosen_axis(axis: Any, steps: list[int]) -> None:
+    study = optuna.create_study(pruner=optuna.pruners.NopPruner())
+    trial = study.ask()
+    _fit(OptunaPruning(trial, "val_loss", axis=axis), [1.0, 0.5])
+    assert list(study.trials[0].intermediate_values) == steps
+
+
+def test_a_maximised_metric_keeps_its_highest_value() -> None:
+    study = optuna.create_study(direction="maximize", pruner=optuna.pruners.NopPruner())
+    callback = OptunaPruning(study.ask(), "val_loss")
+    _fit(callback, [0.5, 0.75, 0.25])
+    assert (callback.best_value, callback.best_step) == (0.75, 128)
+
+
+def test_a_converged_trial_ends_normally_with_its_best_value() -> None:
+    from bsopt import PlateauPruner
+
+    study = optuna.create_study(pruner=PlateauPruner(patience=256))
+    callback = OptunaPruning(study.ask(), "val_loss")
+    trainer = _fit(callback, [1.0, 0.5, 0.25] + [0.25] * 40)
+    assert trainer.current_epoch < 20
+    assert callback.best_value == pytest.approx(0.25)
+    assert callback.reason
+
+
+def test_without_a_trial_nothing_is_pruned_and_it_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        assert _fit(OptunaPruning(None, "val_loss"), [1.0, 2.0]).current_epoch == 2
+    assert "there is no trial" in caplog.text
+
+
+def test_a_multi_objective_study_is_refused() -> None:
+    study = optuna.create_study(directions=["minimize", "minimize"])
+    with pytest.raises(ConfigError, match="single-objective"):
+        _fit(OptunaPruning(study.ask(), "val_loss"), [1.0])
+
+
+def test_a_metric_that_is_not_logged_is_named() -> None:
+    study = optuna.create_study()
+    with pytest.raises(MetricError, match="'loss' was not logged"):
+        _fit(OptunaPruning(study.ask(), "loss"), [1.0])

@@ -1,0 +1,77 @@
+"""One rank of a two-rank fit, started from outside as torchrun does; writes what its callbacks measured as JSON.
+
+Arguments: what to run ("measure", "seeds" or "prune"), the file to write.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+from linear_regression import Collector, LinearRegression, check_unbiased_and_covered, loader, quiet_trainer
+
+from bsopt.callbacks import (
+    GradientNoiseScale,
+    LearningRateScaling,
+    OptunaPruning,
+    PlateauStopping,
+    ThroughputMonitor,
+    UpdateNorms,
+    WeightDistance,
+)
+
+RANK = int(os.environ["RANK"])
+DDP = {"strategy": "ddp", "devices": 2, "num_sanity_val_steps": 0}
+
+
+def measure() -> dict[str, Any]:
+    noise, norms, distance = GradientNoiseScale(every=1), UpdateNorms(every=1), WeightDistance()
+    throughput, scaling = ThroughputMonitor(), LearningRateScaling(16, rule="linear")
+    trainer = quiet_trainer(callbacks=[noise, norms, distance, throughput, scaling], **DDP)
+    trainer.fit(LinearRegression(lr=0.01), loader(num_samples=640, batch_size=16, rank=RANK, num_ranks=2))
+    assert noise.estimate is not None
+    assert throughput.summary is not None
+    return {
+        "noise": noise.estimate.as_dict(),
+        "norms": norms.summary.as_dict() if norms.summary else None,
+        "distance": distance.summary.as_dict() if distance.summary else None,
+        "num_samples": throughput.summary.num_samples,
+        "peak_memory_bytes": throughput.summary.peak_memory_bytes,
+        "global_batch_size": [noise.global_batch_size, scaling.global_batch_size],
+    }
+
+
+def seeds() -> dict[str, Any]:
+    noise = GradientNoiseScale("ranks", every=1, decay=1.0)
+    collector = Collector(noise, measurements=40)
+    data = loader(num_samples=200 * 40 * 32, batch_size=16, rank=RANK, num_ranks=2)
+    quiet_trainer(callbacks=[noise, collector], **DDP).fit(LinearRegression(), data)
+    check_unbiased_and_covered(collector.estimates)
+    return {"num_seeds": len(collector.estimates)}
+
+
+def prune() -> dict[str, Any]:
+    study = optuna.create_study(pruner=optuna.pruners.ThresholdPruner(upper=1e-3)) if RANK == 0 else None
+    trial = study.ask() if study is not None else None
+    pruning = OptunaPruning(trial, "val_loss")
+    stopping = PlateauStopping("val_loss", patience=10_000)
+    trainer = quiet_trainer(callbacks=[pruning, stopping], max_epochs=3, **DDP)
+    data = loader(num_samples=64, batch_size=16, rank=RANK, num_ranks=2)
+    try:
+        trainer.fit(LinearRegression(), data, data)
+    except optuna.TrialPruned as pruned:
+        return {"pruned": str(pruned), "epoch": trainer.current_epoch, "best": pruning.best_value}
+    return {"pruned": None}
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    result = {"measure": measure, "seeds": seeds, "prune": prune}[sys.argv[1]]()
+    Path(sys.argv[2]).write_text(json.dumps(result))
