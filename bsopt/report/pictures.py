@@ -74,6 +74,16 @@ READING: dict[str, Reading] = {
         "A diagnosis, good to about one order of magnitude: batch sizes well below the curve lose little by growing, "
         "well above it they spend samples for few saved updates.",
     ),
+    "weight_distance": Reading(
+        "Distance of the weights from their start",
+        "Above, how far the best trial of each batch size ended from its initial weights; below, how far each epoch "
+        "moved them. Larger batches at one learning rate make fewer updates and stay nearer.",
+    ),
+    "update_norms": Reading(
+        "Norms of the updates",
+        "How long single updates are. At one learning rate larger batches make shorter ones, as their gradients are "
+        "less noisy.",
+    ),
 }
 
 COMPARED = ("interaction", "best_by_batch_size", "convergence_cost")

@@ -16,6 +16,8 @@ from bsopt.visualization.noise_scale import plot_noise_scale
 from bsopt.visualization.pareto import plot_pareto
 from bsopt.visualization.steps_to_target import plot_steps_to_target
 from bsopt.visualization.throughput import plot_throughput
+from bsopt.visualization.update_norms import plot_update_norms
+from bsopt.visualization.weight_distance import plot_weight_distance
 
 __all__ = ["FIGURES"]
 
@@ -30,4 +32,6 @@ FIGURES: dict[str, Callable[..., go.Figure]] = {
     "devices": plot_devices,
     "pareto": plot_pareto,
     "noise_scale": plot_noise_scale,
+    "weight_distance": plot_weight_distance,
+    "update_norms": plot_update_norms,
 }

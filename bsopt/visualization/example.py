@@ -149,6 +149,7 @@ def _record(
         seconds_per_step=seconds_per_step,
         samples_per_second=size / seconds_per_step,
         peak_memory_bytes=int(400e6 + 3.2e6 * plan.micro_batch_size),
+        measurements=_measured(size, lr, curve),
     )
 
 
@@ -199,6 +200,35 @@ def _tick(index: int, samples: float, size: int, value: float, lr: float, second
         lr=lr,
         metrics={"val_loss": value, "train_loss": 0.9 * value, **_noise_at(epoch, size)},
     )
+
+
+def _measured(size: int, lr: float, curve: Sequence[Tick]) -> dict[str, object]:
+    """What WeightDistance and UpdateNorms leave: steps of length lr·√(1 + B_c/B) in mostly random directions."""
+    length = 0.1 * lr * math.sqrt(1.0 + CRITICAL_BATCH_SIZE / size)
+    steps = [tick.step for tick in curve]
+    from_start = [length * math.sqrt(step) for step in steps]
+    edges = [length * 2.0 ** (k / 4.0) for k in range(-8, 9)]
+    counts = [round(1000.0 * math.exp(-0.5 * ((k + 0.5) / 2.5) ** 2)) for k in range(-8, 8)]
+    epochs = [length * math.sqrt(step - before) for before, step in zip([0, *steps], steps, strict=False)]
+    return {
+        "WeightDistance": {
+            "total": from_start[-1],
+            "per_layer": {"features": 0.9 * from_start[-1], "classifier": 0.44 * from_start[-1]},
+            "steps": steps,
+            "from_start": from_start,
+            "epochs": epochs,
+        },
+        "UpdateNorms": {
+            "num_measured": sum(counts),
+            "num_updates": steps[-1],
+            "mean": length,
+            "minimum": edges[0],
+            "maximum": edges[-1],
+            "quantiles": {"0.5": length},
+            "bin_edges": edges,
+            "bin_counts": counts,
+        },
+    }
 
 
 def _noise_at(epoch: float, size: int) -> dict[str, float]:

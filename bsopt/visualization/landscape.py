@@ -1,0 +1,91 @@
+"""The loss around a minimizer, in two random directions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from bsopt.visualization import _theme
+
+if TYPE_CHECKING:
+    from bsopt.analysis.landscape import Landscape2D
+
+__all__ = ["plot_landscape"]
+
+TITLE = "Loss around the minimizer"
+NUM_LEVELS = 14
+
+
+def plot_landscape(results: Landscape2D | Mapping[str, Landscape2D]) -> go.Figure:
+    """Plot contours of f(x + α·d₁ + β·d₂) in filter-normalised directions, one panel per minimizer.
+
+    All panels share their levels, so that wide and narrow valleys compare at a glance (Li et al. 2018, figure 5;
+    Chang & Pathak 2020, figure 22).
+
+    Args:
+        results: What `bsopt.analysis.landscape_2d` returned, or name -> result for several minimizers.
+    """
+    panels = dict(results) if isinstance(results, Mapping) else {"": results}
+    if not panels:
+        return _theme.empty_figure(TITLE, "No landscape was computed, so there is nothing to draw.")
+    losses = np.concatenate([np.asarray(panel.losses, dtype=float).ravel() for panel in panels.values()])
+    finite = losses[np.isfinite(losses) & (losses > 0)]
+    if not finite.size:
+        return _theme.empty_figure(TITLE, "Every loss around the minimizer is infinite: choose a smaller span.")
+    low, high = math.log10(float(finite.min())), math.log10(float(finite.max()))
+    figure = make_subplots(
+        rows=1,
+        cols=len(panels),
+        subplot_titles=[_theme.escape(name) for name in panels] if len(panels) > 1 else None,
+        shared_yaxes=True,
+        horizontal_spacing=0.04,
+    )
+    _theme.style(figure, TITLE, height=460)
+    ticks = _theme.log_ticks([float(finite.min()), float(finite.max())])
+    for column, panel in enumerate(panels.values(), start=1):
+        z = np.asarray(panel.losses, dtype=float)
+        z = np.where(np.isfinite(z) & (z > 0), z, finite.max())
+        figure.add_trace(
+            go.Contour(
+                x=list(panel.alphas),
+                y=list(panel.betas),
+                z=np.log10(z).round(4).tolist(),
+                customdata=z.round(6).tolist(),
+                colorscale=_theme.VALUE_SCALE,
+                reversescale=True,
+                contours={"start": low, "end": high, "size": (high - low) / NUM_LEVELS or 1.0},
+                line={"width": 0.6, "color": "rgba(128,128,128,0.7)"},
+                showscale=column == len(panels),
+                colorbar={
+                    "title": {"text": "loss", "side": "right"},
+                    "thickness": 12,
+                    "outlinewidth": 0,
+                    "tickvals": [math.log10(tick) for tick in ticks],
+                    "ticktext": [f"{tick:g}" for tick in ticks],
+                },
+                hovertemplate="α %{x:.2f}, β %{y:.2f}: <b>%{customdata:.4~g}</b><extra></extra>",
+            ),
+            row=1,
+            col=column,
+        )
+        figure.add_trace(
+            go.Scatter(
+                x=[0],
+                y=[0],
+                mode="markers",
+                marker={"symbol": "cross", "size": 10, "color": _theme.ACCENT},
+                showlegend=False,
+                hovertemplate=f"minimizer: {panel.center_loss:.4g}<extra></extra>",
+            ),
+            row=1,
+            col=column,
+        )
+        figure.update_xaxes(title={"text": "α"}, showgrid=False, row=1, col=column)
+    figure.update_yaxes(showgrid=False)
+    figure.update_yaxes(title={"text": "β"}, row=1, col=1)
+    return figure
