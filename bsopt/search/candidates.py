@@ -17,25 +17,36 @@ Array: TypeAlias = NDArray[np.float64]
 GRID_POINTS = 40
 """Learning rates per batch size in the first look; a second one refines around the best."""
 
-SPREAD_POINTS, NEAR_POINTS = 1200, 240
+SPREAD_POINTS, NEAR_POINTS = 1000, 160
 """In more than two dimensions: points spread over everything, and points near the best ones."""
 
 
-def best_row(space: Space, score: Callable[[Array], Array], *, around: Array, rng: np.random.Generator) -> Array:
+def best_row(
+    space: Space,
+    score: Callable[[Array], Array],
+    *,
+    quick_score: Callable[[Array], Array],
+    around: Array,
+    rng: np.random.Generator,
+) -> Array:
     """Return the row of the space with the highest score.
 
     Batch size and learning rate alone are searched on a grid; more parameters by spread points and by steps from
-    good ones. Everything is snapped to what the parameters can take before it is scored.
+    good ones. The quick score picks out the points around which the score itself looks closer. Everything is
+    snapped to what the parameters can take before it is scored.
 
     Args:
         space: Its restricted columns are held.
         score: From rows (m, columns) to (m,).
+        quick_score: A cheaper approximation of it.
         around: Rows of good trials, to step from.
         rng: For the spread.
     """
     is_plane = all(column.role in ("batch_size", "lr") for column in space.columns)
     rows = _grid(space) if is_plane else np.concatenate([_spread(space, rng), _steps(space, around, rng)])
-    rows, scores = _scored(space, rows, score)
+    rows, scores = _scored(space, rows, quick_score)
+    top = rows[np.argsort(-scores, kind="stable")[:12]]
+    rows, scores = _scored(space, top, score)
     for shrink in (1.0,) if is_plane else (1.0, 0.3):
         top = rows[np.argsort(-scores, kind="stable")[:6]]
         near = _between(space, top) if is_plane else _steps(space, top, rng, shrink=shrink)

@@ -20,7 +20,7 @@ __all__ = ["MOST_POINTS", "History", "finished_key", "history_of", "joint_space"
 
 Array: TypeAlias = NDArray[np.float64]
 
-MOST_POINTS = 72
+MOST_POINTS = 60
 """The surrogate reads at most this many trials: the best half, the latest, and others far from those."""
 
 

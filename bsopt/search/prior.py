@@ -145,8 +145,14 @@ class Prior:
             mean, precision = (mean * precision + middle * sd**-2) / total, total
         return float(mean), float(precision**-0.5)
 
-    def parameters(self, z: Array) -> Parameters:
-        """Return the parameters at standard normal draws."""
+    def parameters(self, z: Array, *, scale: float = 1.0) -> Parameters:
+        """Return the parameters at standard normal draws.
+
+        Args:
+            z: The draws, (S, num_dimensions).
+            scale: The height of the landscape in standardised units: what `depth`, `bend`, `rough` and `effect`
+                are multiplied by.
+        """
         ridge, (mean, sd) = self.ridge, self.centre
         log_normal = [  # (median, log-sd)
             (2.5, 0.5),
@@ -161,13 +167,13 @@ class Prior:
             knee=ridge.knee + ridge.knee_sd * z[:, 2],
             width_low=low,
             width_high=high,
-            depth=depth,
-            bend=bend,
+            depth=scale * depth,
+            bend=scale * bend,
             b_best=z[:, 7],
             noise=0.02 * np.exp(0.4 * z[:, 8]),
-            rough=ROUGH[0] * np.exp(ROUGH[1] * z[:, 9]),
+            rough=scale * ROUGH[0] * np.exp(ROUGH[1] * z[:, 9]),
             reach=REACH[0] * np.exp(REACH[1] * z[:, 10]),
-            effect=0.5 * np.exp(0.6 * z[:, 11]),
+            effect=scale * 0.5 * np.exp(0.6 * z[:, 11]),
             scales=0.7 * np.exp(0.6 * z[:, 12:]),
         )
 

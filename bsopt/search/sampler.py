@@ -27,6 +27,7 @@ from bsopt.search.history import finished_key, joint_space
 from bsopt.search.model import Model, Settings, edges_of
 from bsopt.search.prior import RidgePrior, ridge_prior
 from bsopt.search.space import Lattice, Space, check_lattice
+from bsopt.search.surrogate import Posterior
 
 __all__ = ["ScalingSampler"]
 
@@ -205,16 +206,17 @@ class ScalingSampler(BaseSampler):
         """Return the row with the highest acquisition."""
         history, prior = model.history, model.prior
         n = len(history.y)
-        posterior = model.posterior.thinned(48 if n <= 24 else 32 if n <= 48 else 16)
+        posterior = model.posterior.thinned(48 if n <= 24 else 32 if n <= 40 else 20)
         posterior = posterior.believing(model.space.coordinates(pending))
+        quick = posterior.thinned(12)
         feasible = np.concatenate([history.is_feasible, np.ones(len(pending), dtype=bool)])
         weight = PRIOR_WEIGHT / max(history.num_finished, 1)
         prunes = _prunes(study)
         exponent = self._cost_exponent(study)
 
-        def score(rows: Array) -> Array:
+        def score(rows: Array, belief: Posterior = posterior) -> Array:
             at = model.space.coordinates(rows)
-            total = log_improvement(posterior, at, feasible=feasible, prunes=prunes)
+            total = log_improvement(belief, at, feasible=feasible, prunes=prunes)
             total += weight * prior.log_weight(at.x, at.b)
             if model.feasibility is not None:
                 chance = model.feasibility.probability(model.space.unit(rows))
@@ -225,7 +227,7 @@ class ScalingSampler(BaseSampler):
             return total
 
         around = history.rows[np.argsort(history.y, kind="stable")[:5]]
-        return best_row(space, score, around=around, rng=self._rng(trial))
+        return best_row(space, score, quick_score=lambda rows: score(rows, quick), around=around, rng=self._rng(trial))
 
     def _start(self, trial: FrozenTrial, model: Model, space: Space) -> Array:
         """Return the first point: the reference's batch size, the prior's learning rate there.

@@ -34,7 +34,13 @@ CONSTANT_VARIANCE = 4.0
 MISMATCH = 1.0
 """Distance between two choices of a categorical parameter, in length scales."""
 
+HEIGHTS = (0.7, 1.5)
+"""Bounds of the landscape's height: believed in part only, since the squash has a cap."""
+
 DRAWS, ADAPTIVE_ROUNDS, KEPT = 192, 2, 48
+MANY = 40
+"""Trials above which half the draws suffice: the data have settled most of what they are about."""
+
 LEAST_EFFECTIVE, LEAST_KEPT, PROPOSAL_TAIL, JITTER = 24.0, 8.0, 6.0, 0.15
 
 
@@ -144,27 +150,31 @@ def fit(
     all are weighed against the mixture that they come from. Deterministic in the data and the seed.
     """
     rng = np.random.default_rng(seed)
+    scale, num_draws = 1.0, num_draws if len(data.y) <= MANY else num_draws // 2
     first = _spread_normals(rng, num_draws, prior.num_dimensions)
     if not len(data.y):
         z, weights = first[:keep], np.full(min(keep, num_draws), 1.0 / min(keep, num_draws))
     else:
-        z, log_w = _rounds(prior, data, first, rng)
+        scale = _height(prior, data.at, first)
+        z, log_w = _rounds(prior, data, first, rng, scale=scale)
         weights = _tempered(log_w, LEAST_KEPT)
         kept = np.argsort(-weights, kind="stable")[:keep]
         z, weights = z[kept], weights[kept] / weights[kept].sum()
-    parameters = prior.parameters(z)
+    parameters = prior.parameters(z, scale=scale)
     y = np.broadcast_to(data.y, (len(weights), len(data.y)))
     factor, residual, _ = _condition(prior, parameters, data.at, y, data.sd)
     return Posterior(prior, data, parameters, weights, np.asarray(np.linalg.inv(factor)), residual)
 
 
-def _rounds(prior: Prior, data: Observations, first: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+def _rounds(
+    prior: Prior, data: Observations, first: Array, rng: np.random.Generator, *, scale: float
+) -> tuple[Array, Array]:
     """Return the draws of all rounds and their log weights.
 
     Each draw is weighed against the mixture of all the distributions that draws have come from so far.
     """
     z, nu, d = first, PROPOSAL_TAIL, first.shape[1]
-    log_like = _log_likelihood(prior, data, z)
+    log_like = _log_likelihood(prior, data, z, scale)
     log_w, proposals = log_like, []
     for _ in range(ADAPTIVE_ROUNDS):
         weights = _tempered(log_w, LEAST_EFFECTIVE)
@@ -176,11 +186,23 @@ def _rounds(prior: Prior, data: Observations, first: Array, rng: np.random.Gener
         stretch = np.sqrt(nu / rng.chisquare(nu, size=len(first)))
         more = np.clip(mean + (normals @ half.T) * stretch[:, None], -4.0, 4.0)
         z = np.concatenate([z, more])
-        log_like = np.concatenate([log_like, _log_likelihood(prior, data, more)])
+        log_like = np.concatenate([log_like, _log_likelihood(prior, data, more, scale)])
         log_prior = -0.5 * np.sum(z**2, axis=1) - d / 2 * np.log(2 * np.pi)
         mixture = np.logaddexp.reduce([log_prior, *(_log_t(z, mean, half) for mean, half in proposals)], axis=0)
         log_w = log_like + log_prior - mixture
     return z, log_w
+
+
+def _height(prior: Prior, at: Coordinates, first: Array) -> float:
+    """Return how high the landscape is in units of the spread of the values told so far.
+
+    Values are standardised, whether their points lie all over the basin or in one corner of it. In the corner the
+    same basin would spread them less, and one standard deviation is a small part of its height: without this a
+    search that starts on a slope takes it for the whole valley and creeps.
+    """
+    _, mean = _mean(prior, prior.parameters(first), at)
+    typical = float(np.median(mean.std(axis=1)))
+    return float(np.clip(1.0 / max(typical, 1e-9), *HEIGHTS))
 
 
 def _log_t(z: Array, mean: Array, half: Array) -> Array:
@@ -191,8 +213,8 @@ def _log_t(z: Array, mean: Array, half: Array) -> Array:
     return np.asarray(constant - (nu + d) / 2 * np.log1p(np.sum(away**2, axis=0) / nu))
 
 
-def _log_likelihood(prior: Prior, data: Observations, z: Array) -> Array:
-    parameters = prior.parameters(z)
+def _log_likelihood(prior: Prior, data: Observations, z: Array, scale: float) -> Array:
+    parameters = prior.parameters(z, scale=scale)
     y = np.broadcast_to(data.y, (len(z), len(data.y)))
     return _condition(prior, parameters, data.at, y, data.sd)[2]
 
