@@ -83,7 +83,8 @@ class PlateauPruner(BasePruner):
     2. With `target`: *target_reached*, or hopeless when it can't be reached before the best time so far.
     3. *plateau*: no progress over the last `patience`. If the chance of ending better than the study's best
        is below `threshold` the trial is pruned, else it has *converged*. While learning-rate decay remains
-       (`annealed`, or the trial's user attribute `lr_decay_remaining`) a plateau says nothing.
+       (`annealed`, or the trial's user attribute `lr_decay_remaining`) a plateau says nothing; where it is
+       known that none remains, the chance is also taken from the plateau's own shape.
     4. *hopeless*: still improving, but the chance is below `threshold`.
 
     The chance comes from `bsopt.search.curves`, combined with what the study's sampler believes of the point
@@ -118,7 +119,8 @@ class PlateauPruner(BasePruner):
         min_reports: Reports of a trial before it is.
         audit_every: One trial in so many runs on; 0 for none.
         target: The value at which a trial ends; None for the best value it can get.
-        annealed: The learning rate decays until the last step, so nothing converges earlier.
+        annealed: True: the learning rate decays until the last step, so nothing converges earlier. False: it
+            doesn't. None: unknown; a plateau then ends a trial, but only finished curves tell its chance.
         wrapped: Another pruner, whose verdict counts once a trial no longer improves (as in PatientPruner).
         batch_size: Name of the batch size parameter.
         lr: Name of the learning rate parameter.
@@ -141,7 +143,7 @@ class PlateauPruner(BasePruner):
         min_reports: int = 3,
         audit_every: int = 8,
         target: float | None = None,
-        annealed: bool = False,
+        annealed: bool | None = None,
         wrapped: BasePruner | None = None,
         batch_size: str = BATCH_SIZE,
         lr: str = LR,
@@ -202,10 +204,11 @@ class PlateauPruner(BasePruner):
             return self._towards_target(view, complete, spent)
         return self._towards_best(study, trial, view, trials, complete, self._decays(trial, decay_remaining))
 
-    def _decays(self, trial: FrozenTrial, decay_remaining: bool | None) -> bool:
+    def _decays(self, trial: FrozenTrial, decay_remaining: bool | None) -> bool | None:
         if decay_remaining is not None:
             return decay_remaining
-        return bool(trial.user_attrs.get(DECAY_REMAINING, self.annealed))
+        told = trial.user_attrs.get(DECAY_REMAINING, self.annealed)
+        return None if told is None else bool(told)
 
     def _diverged(self, view: _View) -> Decision | None:
         if len(view.latest) < 2:
@@ -226,7 +229,7 @@ class PlateauPruner(BasePruner):
         view: _View,
         trials: Sequence[FrozenTrial],
         complete: Sequence[FrozenTrial],
-        decays: bool,
+        decays: bool | None,
     ) -> Decision:
         model = Curves.of(study, trials, batch_size=self.batch_size, lr=self.lr)
         flat_for = self._flat_for(view, self._patience(trial, view, model))
@@ -235,7 +238,7 @@ class PlateauPruner(BasePruner):
         best = min(finals, default=math.inf)
         spread = float(np.median(finals)) - best if finals else 0.0
         chance = self._chance(study, trial, view, model, best - self.margin * spread)
-        if plateaued_for is not None and model is not None:
+        if plateaued_for is not None and model is not None and decays is False:
             end = model.last_step(trial.params.get(self.batch_size))
             chance = float(np.fmin(chance, _chance_of_a_plateau(view, end, best, spread)))
         may_prune = len(finals) >= self.min_finished and len(view.steps) >= self.min_reports
