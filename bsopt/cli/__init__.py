@@ -18,6 +18,7 @@ __all__ = ["main"]
     homes={
         "init": "bsopt.cli.init:init",
         "study": "bsopt.cli.study:study",
+        "probe": "bsopt.cli.probe:probe",
         "dashboard": "bsopt.cli.dashboard:dashboard",
         "doctor": "bsopt.cli.doctor:doctor",
     },

@@ -12,7 +12,7 @@ returns has really been run.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +28,7 @@ __all__ = ["ProbeResult", "ProbeRow", "probe"]
 
 _GROWTH = 4
 _REFINEMENTS = 6
-_CLOSE_ENOUGH = 1.05
+_CLOSE_ENOUGH = 1.1
 _SATURATED = 0.9
 _NO_MEMORY = ("memoryerror", "out of memory", "can't allocate memory")
 
@@ -107,6 +107,7 @@ def probe(
     *,
     smallest: int,
     largest: int,
+    powers_of_two: bool = False,
     budget_bytes: int | None = None,
     on_row: Callable[[ProbeRow], None] = lambda row: None,
 ) -> ProbeResult:
@@ -118,6 +119,7 @@ def probe(
         supervision: How they are watched.
         smallest: The micro-batch to begin with; smaller ones are tried where it doesn't fit.
         largest: The largest micro-batch of interest.
+        powers_of_two: Whether only powers of two are of interest between those.
         budget_bytes: Memory that a rank may use, besides what its device has.
         on_row: Receives each measurement as it comes.
 
@@ -142,7 +144,7 @@ def probe(
             break
         good = size
     for _ in range(_REFINEMENTS):
-        guess = _next_guess(rows.values(), good, bad)
+        guess = _next_guess(rows.values(), good, bad, powers_of_two=powers_of_two)
         if guess is None:
             break
         good, bad = (guess, bad) if fits(guess) else (good, guess)
@@ -188,31 +190,34 @@ def _ladder(smallest: int, largest: int) -> list[int]:
     return [*sizes, largest]
 
 
-def _is_hopeless(rows: Any, size: int) -> bool:
+def _is_hopeless(rows: Iterable[ProbeRow], size: int) -> bool:
     """Whether the memory law already says, far beyond doubt, that a size won't fit: don't fill the machine for it."""
-    known = [row for row in rows if row.peak_memory_bytes is not None]
-    capacity = min((row.capacity_bytes for row in known if row.capacity_bytes is not None), default=None)
-    if capacity is None or len(known) < 2:
-        return False
-    expected = _memory_fit(known).predict(size)
-    return expected is not None and expected.low > 1.5 * capacity
+    known = list(rows)
+    capacity, expected = _capacity(known), _memory_fit(known).predict(size)
+    return capacity is not None and expected is not None and expected.low > 1.5 * capacity
 
 
-def _next_guess(rows: Any, good: int, bad: int) -> int | None:
+def _next_guess(rows: Iterable[ProbeRow], good: int, bad: int, *, powers_of_two: bool) -> int | None:
     """The next micro-batch to try between one that fits and one that doesn't; None where that is close enough."""
-    capacity = min((row.capacity_bytes for row in rows if row.capacity_bytes is not None), default=None)
+    known = list(rows)
+    capacity = _capacity(known)
     if bad - good <= 1 or bad <= good * _CLOSE_ENOUGH:
         return None
-    if good == 0:
-        return None if bad <= 1 else max(1, bad // 2)
-    guess = _memory_fit(rows).largest_micro_batch(capacity) if capacity is not None else None
-    if guess is None or guess <= good:
+    guess = _memory_fit(known).largest_micro_batch(capacity) if capacity is not None else None
+    if guess is None or not good < guess < bad:
         # The law gives its cautious end; between what fits and what doesn't, the middle says more.
-        guess = math.isqrt(good * bad)
-    return min(max(guess, good + 1), bad - 1)
+        guess = min(max(math.isqrt(max(good, 1) * bad), good + 1), bad - 1)
+    if not powers_of_two:
+        return guess
+    rounded = max(1 << (guess.bit_length() - 1), 1 << good.bit_length())
+    return rounded if good < rounded < bad else None
 
 
-def _memory_fit(rows: Any) -> MemoryFit:
+def _capacity(rows: Iterable[ProbeRow]) -> int | None:
+    return min((row.capacity_bytes for row in rows if row.capacity_bytes is not None), default=None)
+
+
+def _memory_fit(rows: Iterable[ProbeRow]) -> MemoryFit:
     return fit_memory([(r.micro_batch_size, r.peak_memory_bytes) for r in rows if r.peak_memory_bytes is not None])
 
 
@@ -220,7 +225,7 @@ def _result(rows: tuple[ProbeRow, ...], good: int, largest: int) -> ProbeResult:
     timed = [row for row in rows if row.seconds_per_step is not None]
     step_time = fit_step_time([(row.micro_batch_size, row.seconds_per_step or math.nan) for row in timed])
     memory = _memory_fit(rows)
-    capacity = min((row.capacity_bytes for row in rows if row.capacity_bytes is not None), default=None)
+    capacity = _capacity(rows)
     fitting = [row for row in timed if row.status == "ok"]
     best = max((row.samples_per_second or 0.0 for row in fitting), default=0.0)
     saturated = [row for row in fitting if (row.samples_per_second or 0.0) >= _SATURATED * best]
