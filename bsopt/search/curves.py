@@ -37,7 +37,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from scipy.special import ndtr
 
-from bsopt.search.storage import BATCH_SIZE, LR
+from bsopt.search.storage import BATCH_SIZE, LR, is_ours, read_info
 
 __all__ = ["Curves", "PredictedFinal", "predicted_finals", "running_best"]
 
@@ -315,6 +315,11 @@ def _covariance(left: _Floats, right: _Floats) -> _Floats:
     tilt = np.outer(left[:, 1] - left[:, 0], right[:, 1] - right[:, 0])
     linear = _PRIOR_SD**2 + _TILT_SD**2 * tilt + _SLOPE_SD**2 * np.outer(left[:, 3], right[:, 3])
     return np.asarray(linear + _AMPLITUDES[:, None, None] ** 2 * matern)
+
+
+def _is_for_a_target(study: optuna.Study) -> bool:
+    """Whether values are what it took to reach a target rather than the metric reported."""
+    return is_ours(study) and read_info(study).objective != "quality"
 
 
 def _build(curves: list[_Curve], sign: float, names: tuple[str, str]) -> Curves | None:

@@ -8,7 +8,9 @@ import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from bsopt.records import StudyInfo
 from bsopt.search.curves import Curves, predicted_finals, running_best
+from bsopt.search.storage import write_info
 
 EPOCHS = np.arange(1, 21)
 SPACE = {"batch_size": IntDistribution(8, 1024, log=True), "lr": FloatDistribution(1e-4, 1.0, log=True)}
@@ -123,6 +125,14 @@ def test_values_that_are_no_reports_predict_nothing() -> None:
     ]
     study = study_of(*seconds, trial_of(32, 0.02, reports=2, state=TrialState.PRUNED))
     assert finals(study) == {}
+
+
+def test_a_study_for_the_time_to_a_target_predicts_nothing_even_where_times_look_like_values() -> None:
+    study = study_of(*(trial_of(*point) for point in FINISHED), trial_of(32, 0.02, reports=5, state=TrialState.PRUNED))
+    assert set(finals(study)) == {5}
+    again = study_of(*study.trials)
+    write_info(again, StudyInfo(name="s", monitor="val_loss", direction="minimize", objective="seconds"))
+    assert finals(again) == {}
 
 
 def test_several_objectives_predict_nothing() -> None:
