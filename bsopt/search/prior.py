@@ -39,7 +39,8 @@ Array: TypeAlias = NDArray[np.float64]
 REFERENCE_SD = 2.5
 """Octaves between a usual default and the best learning rate of a task, as a standard deviation."""
 
-ROUGH, REACH = (0.6, 0.4), (1.0, 0.4)
+ROUGH, REACH = (0.6, 0.4), (1.5, 0.4)
+"""Median and log-sd of `rough` and `reach`: real surfaces have bumps an octave or two wide, measured ones above all."""
 
 TAIL = 4.0
 """Degrees of freedom of the centre's Student t: a default that is wrong by far is believed wrong soon."""

@@ -79,7 +79,10 @@ class Column:
         """Return the coordinate of a parameter's value."""
         if self.role == "choice":
             return float(self.distribution.to_internal_repr(value))
-        return float(np.log2(max(float(value), 1e-300))) if self.is_log else float(value)
+        if not self.is_log:
+            return float(value)
+        # A foreign trial may lie anywhere, even at 0; ten octaves outside are far enough.
+        return float(np.clip(np.log2(max(float(value), 1e-300)), self.low - 10, self.high + 10))
 
     def snap(self, coordinates: Array) -> Array:
         """Return the nearest coordinates that the parameter can take."""

@@ -34,7 +34,7 @@ CONSTANT_VARIANCE = 4.0
 MISMATCH = 1.0
 """Distance between two choices of a categorical parameter, in length scales."""
 
-HEIGHTS = (0.7, 1.5)
+HEIGHTS = (1.0, 2.5)
 """Bounds of the landscape's height: believed in part only, since the squash has a cap."""
 
 DRAWS, ADAPTIVE_ROUNDS, KEPT = 192, 2, 48
