@@ -310,7 +310,7 @@ class StudyConfig(_Strict):
     workers: int = Field(1, ge=1, description="trials at a time on this host")
     checkpoints: Literal["none", "finalists", "best_per_batch_size", "all"] = "none"
     isolation: Literal["process", "none"] = "process"
-    measure: list[Literal["throughput", "noise_scale", "weight_distance", "update_norms"]] = Field(
+    measure: list[Literal["noise_scale", "weight_distance", "update_norms"]] = Field(
         default_factory=list, description="what callbacks measure in every trial"
     )
     output: str | None = Field(

@@ -209,7 +209,8 @@ class Study:
             raise ConfigError("the probe measures in processes of its own, which this platform doesn't offer.")
         config, description = self.config, self.description
         sizes, world = config.search.batch_size.sizes(), description.num_devices
-        most = min(sizes[-1], description.num_train_samples or sizes[-1])
+        n = description.num_train_samples or sizes[-1]
+        most = max((size for size in sizes if size <= n), default=n)
         spec = self._any_spec(Plan(1, 1, num_devices=world), "probe")
         try:
             return probe(
@@ -218,6 +219,7 @@ class Study:
                 Supervision(lambda tick: Answer(), lambda: False, stall_seconds=self._stall_seconds),
                 smallest=max(1, sizes[0] // world),
                 largest=max(1, most // world),
+                powers_of_two=config.search.batch_size.lattice == "pow2",
                 budget_bytes=config.limits.memory or _share_of_device(config, description),
                 on_row=on_row,
             )
@@ -358,12 +360,12 @@ class Study:
         spec = self._any_spec(Plan(self.config.search.batch_size.sizes()[0]), "task")
         supervision = Supervision(lambda tick: Answer(), lambda: False, stall_seconds=self._stall_seconds)
         if self._in_process:
-            from bsopt.training.trainer import describe_task
+            from bsopt.training.describe import describe_task
 
             Path(spec.folder).mkdir(parents=True, exist_ok=True)
             return describe_task(spec, _Silent())
         try:
-            description = self.launcher.call("bsopt.training.trainer:describe_task", spec, supervision)
+            description = self.launcher.call("bsopt.training.describe:describe_task", spec, supervision)
         except Crash as crash:
             raise TaskError(f"the task can't be built: {crash.full_message}") from crash
         assert isinstance(description, TaskDescription)

@@ -221,7 +221,8 @@ class TickClock(Callback):
             return
         index, self._told = self._due, self._due
         trainer.val_check_batch = NEVER
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if _is_scalar(value)}
+        logged = trainer.callback_metrics.items()
+        metrics = {k: float(v) for k, v in logged if _is_scalar(v) and not k.startswith("bsopt/")}
         tick = Tick(
             index=index,
             samples=self.schedule.samples_at(index),

@@ -11,20 +11,20 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-from bsopt.callbacks.base import Callback
+from bsopt.callbacks.throughput_monitor import ThroughputMonitor
 from bsopt.errors import TaskError
 from bsopt.records import StopReason, Tick, TrialRecord
-from bsopt.training import injection
-from bsopt.training.clock import NEVER, Schedule, TickClock, missing_metric, num_samples_of
+from bsopt.training.clock import NEVER, Schedule, TickClock, missing_metric
 from bsopt.training.entry import TakenOver, is_entry, run_entry
-from bsopt.training.spec import Answer, Channel, TaskDescription, TrialSpec
+from bsopt.training.guard import Guard
+from bsopt.training.spec import Answer, Channel, TrialSpec
 from bsopt.training.task import Task, build_task, instantiate, look_up_first
 
 __all__ = [
     "BEST_CHECKPOINT",
-    "describe_task",
     "device_name",
     "fit_task",
     "is_out_of_memory",
@@ -92,62 +92,16 @@ def fit_task(spec: TrialSpec, callbacks: list[Any], *, on_trainer: Callable[[Any
             on_trainer(taken.trainer)
             taken.fit()
 
-        run_entry(spec, _built_arguments(spec), at_fit)
+        run_entry(spec, built_arguments(spec), at_fit)
         return
     task = build_task(spec.task, lr=spec.lr, plan=spec.plan, init_args=spec.init_args)
     _refuse_accumulation_by_hand(task.module, spec)
-    trainer = _make_trainer(task, _built_arguments(spec, callbacks))
+    trainer = make_trainer(task, built_arguments(spec, callbacks))
     on_trainer(trainer)
-    if _is_data_module(task.data):
+    if is_data_module(task.data):
         trainer.fit(task.module, datamodule=task.data)
     else:
         trainer.fit(task.module, task.data)
-
-
-def describe_task(spec: TrialSpec, channel: Channel) -> TaskDescription:
-    """Build the task as a trial would and tell what it is, without training.
-
-    Raises:
-        BsoptError: It can't be built.
-    """
-    quiet_lightning()
-    seed_everything(spec.seeds.weights, spec.num_threads)
-    if not is_entry(spec.task):
-        task = build_task(spec.task, lr=spec.lr, plan=spec.plan, init_args=spec.init_args)
-        return _description(task, _make_trainer(task, _built_arguments(spec, for_training=False)))
-    found: list[TaskDescription] = []
-    arguments = _built_arguments(spec, for_training=False)
-    run_entry(spec, arguments, lambda t: found.append(_description(t.task, t.trainer)), for_training=False)
-    return found[0]
-
-
-def _description(task: Task, trainer: Any) -> TaskDescription:
-    import torch
-
-    loader, length = _first_loader(task)
-    optimizers = _optimizers(task.module, trainer)
-    accelerator = trainer.accelerator
-    is_cuda = type(accelerator).__name__ == "CUDAAccelerator"
-    properties = torch.cuda.get_device_properties(0) if is_cuda else None
-    versions = {name: importlib.import_module(name).__version__ for name in ("torch", task.package)}
-    return TaskDescription(
-        num_train_samples=num_samples_of(loader),
-        num_train_batches=length,
-        drop_last=bool(getattr(loader, "drop_last", False)),
-        package=task.package,
-        module=type(task.module).__qualname__,
-        data=type(task.data).__qualname__,
-        num_parameters=sum(p.numel() for p in task.module.parameters() if p.requires_grad),
-        has_batch_norm=any("BatchNorm" in type(m).__name__ for m in task.module.modules()),
-        is_automatic=bool(task.module.automatic_optimization),
-        has_epoch_plateau_scheduler=optimizers[1],
-        optimizer=optimizers[0],
-        num_devices=trainer.num_devices,
-        num_available_devices=torch.cuda.device_count() if is_cuda else None,
-        device=properties.name if properties is not None else device_name(trainer),
-        device_memory_bytes=properties.total_memory if properties is not None else None,
-        versions=versions,
-    )
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -203,7 +157,8 @@ class _Run:
         self.answer = Answer()
         self.ticks: list[Tick] = []
         self.best: Tick | None = None
-        self.guard = _Guard(spec)
+        self.guard = Guard(spec)
+        self.throughput = ThroughputMonitor()
         self.measures = _measures(spec.measure)
         self._channel = channel
         self._now = clock
@@ -218,7 +173,7 @@ class _Run:
         )
 
     def callbacks(self) -> list[Any]:
-        return [self.guard, *self.measures.values(), self.clock]
+        return [self.guard, self.throughput, *self.measures.values(), self.clock]
 
     def _schedule(self, num_train_samples: int | None) -> Schedule:
         budget = self.spec.budget
@@ -263,88 +218,6 @@ class _Run:
         return answer.stop
 
 
-class _Guard(Callback):
-    """Checks injection at train start, rescales short accumulation windows, and times and counts training."""
-
-    def __init__(self, spec: TrialSpec) -> None:
-        super().__init__()
-        self._spec = spec
-        self._in_window = 0
-        self._epoch_began = 0.0
-        self._began = 0.0
-        self._validating = 0.0
-        self.epoch_seconds: list[float] = []
-        self.batch_seconds = 0.0
-        self.num_timed = 0
-        self.num_batches = 0
-
-    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        """Continue with the trial's own random numbers: data order and dropout, different on every rank."""
-        _seed_data(self._spec.seeds.data + trainer.global_rank)
-
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Check that what was asked for is in use."""
-        spec = self._spec
-        if spec.task.verify:
-            injection.verify(trainer, lr=spec.lr, plan=spec.plan, batch_size_is=spec.task.batch_size_is)
-        _correct_max_steps(trainer, spec)
-
-    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        """Start the epoch's clock."""
-        self._in_window = 0
-        self._validating = 0.0
-        self._epoch_began = time.monotonic()
-
-    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Count the micro-batches of the accumulation window."""
-        self._in_window += 1
-        self._began = time.monotonic()
-
-    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
-        """Make the gradient of a short window at an epoch's end a mean over its micro-batches.
-
-        Lightning divides each loss by the full window; with k of a micro-batches the sum is a/k too small.
-        The hook comes before clipping.
-        """
-        full = self._spec.plan.accumulate_grad_batches
-        if full > 1 and 0 < self._in_window < full and pl_module.automatic_optimization:
-            for group in optimizer.param_groups:
-                for parameter in group["params"]:
-                    if parameter.grad is not None:
-                        parameter.grad.mul_(full / self._in_window)
-        self._in_window = 0
-
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Time the batch; the first three are warm-up."""
-        self.num_batches += 1
-        if self.num_batches > 3:
-            self.batch_seconds += time.monotonic() - self._began
-            self.num_timed += 1
-
-    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
-        """Leave validation out of the epoch's time."""
-        self._validation_began = time.monotonic()
-
-    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-        """Leave validation out of the epoch's time."""
-        self._validating += time.monotonic() - self._validation_began
-
-    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """Keep the epoch's training time if it was a whole one."""
-        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
-            self.epoch_seconds.append(time.monotonic() - self._epoch_began - self._validating)
-
-
-def _built_arguments(spec: TrialSpec, callbacks: Sequence[Any] = (), *, for_training: bool = True) -> dict[str, Any]:
-    """Return the Trainer's arguments with the study file's callbacks and logger built, and further callbacks."""
-    look_up_first(spec.task.folders)
-    arguments = trainer_arguments(spec, for_training=for_training)
-    user = instantiate({key: arguments.pop(key) for key in ("callbacks", "logger") if key in arguments})
-    given = user.get("callbacks") or []
-    given = list(given) if isinstance(given, list) else [given]
-    return {**arguments, "logger": user.get("logger", False), "callbacks": [*given, *callbacks]}
-
-
 def _refuse_accumulation_by_hand(module: Any, spec: TrialSpec) -> None:
     if spec.plan.accumulate_grad_batches > 1 and not module.automatic_optimization:
         raise TaskError(
@@ -354,7 +227,17 @@ def _refuse_accumulation_by_hand(module: Any, spec: TrialSpec) -> None:
         )
 
 
-def _make_trainer(task: Task, arguments: Mapping[str, Any]) -> Any:
+def built_arguments(spec: TrialSpec, callbacks: Sequence[Any] = (), *, for_training: bool = True) -> dict[str, Any]:
+    """Return the Trainer's arguments with the study file's callbacks and logger built, and further callbacks."""
+    look_up_first(spec.task.folders)
+    arguments = trainer_arguments(spec, for_training=for_training)
+    user = instantiate({key: arguments.pop(key) for key in ("callbacks", "logger") if key in arguments})
+    given = user.get("callbacks") or []
+    given = list(given) if isinstance(given, list) else [given]
+    return {**arguments, "logger": user.get("logger", False), "callbacks": [*given, *callbacks]}
+
+
+def make_trainer(task: Task, arguments: Mapping[str, Any]) -> Any:
     trainer_class = importlib.import_module(task.package).Trainer
     try:
         return trainer_class(**arguments)
@@ -405,9 +288,7 @@ def _record(spec: TrialSpec, run: _Run, trainer: Any, *, started: float, base_me
     if answer.reason is None:
         epochs = run.ticks[-1].epoch
         answer = Answer(stop=True, reason=StopReason.COMPLETED, message=f"trained for all of its {epochs:g} epochs")
-    seconds_per_batch = guard.batch_seconds / guard.num_timed if guard.num_timed else None
-    per_step = spec.plan.accumulate_grad_batches
-    in_training = clock.training_seconds if trainer is not None and clock.has_started else None
+    speed = run.throughput.summary
     exact = _exact_samples(spec, clock, trainer, guard.num_batches)
     return TrialRecord(
         number=spec.number,
@@ -426,9 +307,10 @@ def _record(spec: TrialSpec, run: _Run, trainer: Any, *, started: float, base_me
         num_steps=int(trainer.global_step) if trainer is not None else None,
         samples_exact=exact,
         seconds=clock.seconds_since_start() if clock.has_started else None,
-        seconds_per_epoch=_median(guard.epoch_seconds),
-        seconds_per_step=seconds_per_batch * per_step if seconds_per_batch is not None else None,
-        samples_per_second=exact / in_training if exact and in_training else None,
+        seconds_per_epoch=median(speed.seconds_per_epoch) if speed and speed.seconds_per_epoch else None,
+        seconds_per_step=speed.seconds_per_step if speed else None,
+        samples_per_second=speed.samples_per_second if speed else None,
+        energy_joules=speed.energy_joules if speed else None,
         peak_memory_bytes=max(0, memory_bytes(trainer) - (base_memory if not uses_cuda(trainer) else 0)),
         device=device_name(trainer) if trainer is not None else None,
         precision=str(trainer.precision) if trainer is not None else None,
@@ -438,29 +320,10 @@ def _record(spec: TrialSpec, run: _Run, trainer: Any, *, started: float, base_me
     )
 
 
-def _correct_max_steps(trainer: Any, spec: TrialSpec) -> None:
-    """Let the clock end the trial: an estimate of max_steps that is too low must not."""
-    length = spec.budget.length
-    if spec.max_steps is not None and length is not None and length.unit != "steps":
-        trainer.fit_loop.epoch_loop.max_steps = -1
-
-
-def _seed_data(seed: int) -> None:
-    import numpy as np
-    import torch
-
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
-    if torch.cuda.is_available():
-        torch.cuda.manual_seed(seed)
-
-
 def _measures(names: tuple[str, ...]) -> dict[str, Any]:
     import bsopt.callbacks as callbacks
 
     makers: dict[str, str] = {
-        "throughput": "ThroughputMonitor",
         "noise_scale": "GradientNoiseScale",
         "weight_distance": "WeightDistance",
         "update_norms": "UpdateNorms",
@@ -497,47 +360,7 @@ def _warnings(spec: TrialSpec, exact: int | None, clock: TickClock, trainer: Any
     return found
 
 
-def _first_loader(task: Task) -> tuple[Any, int | None]:
-    source = task.data if task.data is not None else task.module
-    if _is_data_module(source):
-        source.prepare_data()
-        source.setup("fit")
-    loader = source.train_dataloader() if hasattr(source, "train_dataloader") else source
-    try:
-        return loader, len(loader)
-    except TypeError:
-        return loader, None
-
-
-def _optimizers(module: Any, trainer: Any) -> tuple[str | None, bool]:
-    """Name of the optimizer and whether an epoch-interval ReduceLROnPlateau is there; (None, False) if unknown."""
-    module.trainer = trainer
-    try:
-        configured = module.configure_optimizers()
-    except Exception:  # noqa: BLE001  (it may need a running fit; training itself will tell what is wrong)
-        return None, False
-    finally:
-        module.trainer = None
-    text = repr(type(configured))
-    optimizer: Any = configured
-    schedulers: Any = []
-    if isinstance(configured, dict):
-        optimizer, schedulers = configured.get("optimizer"), [configured.get("lr_scheduler")]
-    elif isinstance(configured, (tuple, list)) and configured:
-        first = configured[0]
-        optimizer = first[0] if isinstance(first, (tuple, list)) and first else first
-        schedulers = configured[1] if len(configured) > 1 and isinstance(configured[1], (tuple, list)) else []
-    plateau = any(_is_epoch_plateau(s) for s in schedulers)
-    return (type(optimizer).__name__ if optimizer is not None else text), plateau
-
-
-def _is_epoch_plateau(scheduler: Any) -> bool:
-    options = scheduler if isinstance(scheduler, dict) else {"scheduler": scheduler}
-    name = type(options.get("scheduler")).__name__
-    return name == "ReduceLROnPlateau" and options.get("interval", "epoch") == "epoch"
-
-
-def _is_data_module(data: Any) -> bool:
+def is_data_module(data: Any) -> bool:
     return hasattr(data, "prepare_data_per_node") and hasattr(data, "setup")
 
 
@@ -568,11 +391,6 @@ def device_name(trainer: Any) -> str:
 
         return str(torch.cuda.get_device_name(device))
     return str(device.type)
-
-
-def _median(values: list[float]) -> float | None:
-    ordered = sorted(values)
-    return ordered[len(ordered) // 2] if ordered else None
 
 
 def _first_line(error: BaseException) -> str:

@@ -15,9 +15,10 @@ from bsopt.amounts import Amount
 from bsopt.errors import InjectionError, MetricError, TaskError
 from bsopt.plan import Plan
 from bsopt.records import StopReason, Tick, TrialRecord
+from bsopt.training.describe import describe_task
 from bsopt.training.launch import Launcher, Supervision, has_processes
 from bsopt.training.spec import Answer, Budget, Seeds, TaskSpec, TrialSpec
-from bsopt.training.trainer import describe_task, run_trial
+from bsopt.training.trainer import run_trial
 
 PACKAGES = ("pytorch_lightning", "lightning.pytorch")
 
