@@ -16,9 +16,7 @@ _LEFT_BEHIND = {"__pycache__", "runs"}
 
 @click.command(cls=Command, short_help="Copy a study that runs, to start from.")
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False))
-@click.option(
-    "--study", metavar="NAME", default="digits", show_default=True, help="digits, mnist, diabetes, …"
-)
+@click.option("--study", metavar="NAME", default="digits", show_default=True, help="digits, mnist, diabetes, …")
 def init(folder: str, study: str) -> None:
     """Copy a study that runs into DIR, to start from.
 

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import click
 
 from bsopt.cli.group import Command
 from bsopt.cli.options import json_option, set_option, storage_option, study_argument, study_name_option
 
+if TYPE_CHECKING:
+    from bsopt.progress import Listener
+
 __all__ = ["train"]
+
+SECONDS_BETWEEN_LINES = 30.0
 
 
 @click.command(cls=Command, short_help="Train the best once more and keep a checkpoint.")
@@ -49,7 +58,8 @@ def train(
 
         known = open_study(study, storage=storage, study_name=study_name)
         opened = load_study(known.optuna.study_name, known.storage)
-    record = opened.train(trial)
+    with _watching(opened.info.monitor, is_shown=not as_json) as listener:
+        record = opened.train(trial, listener=listener)
     checkpoint = record.measurements.get("checkpoint")
     if as_json:
         click.echo(json.dumps(plain(record.as_dict()), ensure_ascii=False))
@@ -65,3 +75,42 @@ def train(
             click.echo(record.message, err=True)
     if record.outcome != "complete":
         click.get_current_context().exit(1)
+
+
+@contextlib.contextmanager
+def _watching(monitor: str, *, is_shown: bool) -> Iterator[Listener]:
+    """Show the training under way: in place in a terminal, now and then a line elsewhere."""
+    from rich.console import Console
+
+    from bsopt.progress import Listener
+
+    console = Console(highlight=False)
+    if not is_shown:
+        yield Listener()
+    elif console.is_terminal:
+        with console.status("starting") as status:
+            yield _listener(monitor, tell=status.update, seconds_between=0.0)
+    else:
+        yield _listener(monitor, tell=click.echo, seconds_between=SECONDS_BETWEEN_LINES)
+
+
+def _listener(monitor: str, *, tell: Callable[[str], object], seconds_between: float) -> Listener:
+    from bsopt.cli.formatting import format_number, sparkline
+    from bsopt.progress import Listener, TrialStart
+    from bsopt.records import Tick
+
+    class Watcher(Listener):
+        def __init__(self) -> None:
+            self.values: list[float] = []
+            self.last = time.monotonic()
+
+        def trial_started(self, start: TrialStart) -> None:
+            tell(f"training with batch size {start.plan}, lr {format_number(start.lr)}; its log: {start.log}")
+
+        def ticked(self, number: int, tick: Tick) -> None:
+            self.values.append(tick.value)
+            if time.monotonic() - self.last >= seconds_between:
+                self.last = time.monotonic()
+                tell(f"epoch {tick.epoch:.3g}: {monitor} {format_number(tick.value)}  {sparkline(self.values)}")
+
+    return Watcher()

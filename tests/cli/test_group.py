@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import click
@@ -60,12 +59,20 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     assert result.stdout.strip().endswith("loaded: []")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the processor time of a child is POSIX's to tell")
 @pytest.mark.parametrize("arguments", [["--help"], ["study", "--help"]])
-def test_help_answers_within_a_third_of_a_second(arguments: list[str]) -> None:
+def test_help_takes_less_than_a_third_of_a_second(arguments: list[str]) -> None:
+    """In processor time, so that a busy machine fails nobody."""
+    import resource
+
+    def spent() -> float:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
     def seconds() -> float:
-        began = time.perf_counter()
+        before = spent()
         assert bsopt(*arguments).returncode == 0
-        return time.perf_counter() - began
+        return spent() - before
 
     assert min(seconds() for _ in range(5)) < 0.3
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bsopt.cli import main
+from bsopt.cli.probe import _line
+from bsopt.training.probe import ProbeRow
 
 QUICK = ("--set", "budget.epochs=2", "--set", "search.batch_size.low=32", "--set", "pruning=none")
 Bsopt = Callable[..., Result]
@@ -171,3 +174,28 @@ def test_ctrl_c_keeps_what_there_is_and_the_same_command_continues(bsopt: Bsopt,
     assert again.exit_code == 0, again.stderr
     (ended,) = (event for event in events(again.stdout) if event["event"] == "trial_ended")
     assert ended["params"] == trial["params"]
+
+
+@pytest.mark.slow
+def test_probe_measures_and_leaves_no_study(bsopt: Bsopt) -> None:
+    result = bsopt("probe", "d/study.yaml", "--json", "--set", "search.batch_size={low: 16, high: 64}")
+    assert result.exit_code == 0, result.stderr
+    *measured, final = events(result.stdout)
+    assert [row["micro_batch_size"] for row in measured] == [16, 64]
+    assert all(row["seconds_per_step"] > 0 for row in measured)
+    assert final["max_micro_batch_size"] == 64
+
+
+@pytest.mark.parametrize(
+    ("row", "shown"),
+    [
+        (ProbeRow(64, "ok", 9, 0.004, 2**27, None), ["64", "4 ms", "16,000", "128 MiB"]),
+        (
+            ProbeRow(256, "over", 9, 0.01, 2**31, 2**30),
+            ["256", "10 ms", "25,600", "2,048 MiB", "above what it may use"],
+        ),
+        (ProbeRow(1024, "out_of_memory"), ["1024", "–", "–", "–", "out of memory"]),
+    ],
+)
+def test_probe_shows_a_line_for_each_measurement(row: ProbeRow, shown: list[str]) -> None:
+    assert re.split(r"  +", _line(row).strip()) == shown
