@@ -186,9 +186,8 @@ class Curves:
                 if trial.number not in memory.curves:
                     memory.curves[trial.number] = _curve(trial, sign, (batch_size, lr))
             curves = [memory.curves[trial.number] for trial in complete]
-            memory.model = _build(
-                [c for c in curves if len(c.steps) and math.isfinite(c.final)], sign, (batch_size, lr)
-            )
+            usable = [curve for curve in curves if len(curve.steps) and math.isfinite(curve.final)]
+            memory.model = None if _is_for_a_target(study) else _build(usable, sign, (batch_size, lr))
             memory.model_of = key
         return memory.model
 
