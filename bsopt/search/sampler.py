@@ -48,8 +48,8 @@ class ScalingSampler(BaseSampler):
     """Proposes the batch size and the learning rate of the next trial; further parameters ride along.
 
     A Gaussian process around a basin whose axis, the ridge lr*(B), starts from a learning-rate scaling rule
-    through a reference and is learned from there. See DESIGN decision 2 and the module docstrings of
-    `bsopt.search`. Everything is deterministic in the seed and the trial's number.
+    through a reference and is learned from there; `bsopt.search` says where to read on. Any Optuna study can use
+    it. Everything is deterministic in the seed and the trial's number.
 
     Args:
         optimizer: Its name; chooses the reference and the rule's exponent where they are not given.
@@ -117,6 +117,8 @@ class ScalingSampler(BaseSampler):
             return {}
         fixed = trial.system_attrs.get("fixed_params", {})
         known = {name: value for name, value in fixed.items() if name in search_space}
+        if len(known) == len(search_space):  # enqueued as a whole: nothing is left to choose
+            return known
         return self._propose(study, trial, search_space, known)
 
     def sample_independent(

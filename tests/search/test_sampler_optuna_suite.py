@@ -21,6 +21,7 @@ class TestScalingSampler(BasicSamplerTestCase, RelativeSamplerTestCase, MultiObj
         return lambda: ScalingSampler(seed=0)
 
 
+@pytest.mark.slow
 class TestScalingSamplerOfTheseNames(BasicSamplerTestCase, RelativeSamplerTestCase):
     """The same with the suite's parameters x and y as learning rate and batch size."""
 
