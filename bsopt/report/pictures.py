@@ -11,7 +11,7 @@ from bsopt.report.markup import Html, embedded_json, tag
 from bsopt.visualization.catalogue import FIGURES
 from bsopt.visualization.source import StudyData
 
-__all__ = ["COMPARED", "READING", "Reading", "picture", "pictures"]
+__all__ = ["COMPARED", "READING", "Reading", "comparisons", "pictures"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,32 +91,50 @@ COMPARED = ("interaction", "best_by_batch_size", "convergence_cost")
 
 
 def pictures(data: StudyData, *, prefix: str) -> list[Html]:
-    """Return every figure of a study as HTML, in the catalogue's order; those with nothing to show say so."""
-    return [picture(name, data, element_id=f"{prefix}-{name.replace('_', '-')}") for name in FIGURES]
+    """Return every figure of a study in the catalogue's order, then a list of those with nothing to show, and why."""
+    drawn, missing = [], []
+    for name, plot in FIGURES.items():
+        figure = plot(data)
+        if figure.data:
+            drawn.append(_picture(name, figure, element_id=f"{prefix}-{name.replace('_', '-')}"))
+        else:
+            missing.append(tag("li", tag("b", READING[name].heading), ": ", _sentence(figure)))
+    if missing:
+        drawn.append(tag("div", tag("h3", "Not drawn"), tag("ul", *missing), class_="nothing"))
+    return drawn
 
 
-def picture(name: str, data: StudyData | Sequence[StudyData], *, element_id: str) -> Html:
+def comparisons(sources: Sequence[StudyData]) -> list[Html]:
+    """Return the figures that show several studies side by side."""
+    figures = [(name, FIGURES[name](sources)) for name in COMPARED]
+    return [
+        _picture(name, figure, element_id=f"all-{name.replace('_', '-')}") for name, figure in figures if figure.data
+    ]
+
+
+def _picture(name: str, figure: go.Figure, *, element_id: str) -> Html:
     """Return one figure with its heading and how to read it."""
-    figure = FIGURES[name](data)
     reading = READING[name]
-    height = int(figure.layout.height or 460)
+    height = int(figure.layout.height) - 30
+    bare = go.Figure(figure)
+    # The page has the heading: a title would say it twice, and too wide for a phone.
+    bare.update_layout(title=None, margin={"t": 44 if bare.layout.updatemenus else 24}, height=height)
     return tag(
         "figure",
         tag("h3", reading.heading),
-        _drawn(figure, element_id, height),
+        tag(
+            "div",
+            id=element_id,
+            class_="plot",
+            role="group",
+            aria_label=reading.heading,
+            style=f"min-height:{height}px",
+        ),
+        embedded_json(bare.to_json(), data_plot=element_id),
         tag("figcaption", reading.how),
     )
 
 
-def _drawn(figure: go.Figure, element_id: str, height: int) -> Html:
-    bare = go.Figure(figure)
-    # The page has the heading: a title would say it twice, and too wide for a phone.
-    bare.update_layout(title=None, margin={"t": 44 if bare.layout.updatemenus else 24}, height=height - 30)
-    sentence = None
-    if not figure.data:
-        sentence = " ".join(str(note.text).replace("<br>", " ") for note in figure.layout.annotations)
-        return tag("p", Html(sentence), class_="nothing", id=element_id)
-    return Html(
-        tag("div", id=element_id, class_="plot", style=f"min-height:{height - 30}px")
-        + embedded_json(bare.to_json(), data_plot=element_id)
-    )
+def _sentence(figure: go.Figure) -> Html:
+    """Return what an empty figure says; figures escape their texts themselves."""
+    return Html(" ".join(str(note.text).replace("<br>", " ") for note in figure.layout.annotations))

@@ -14,7 +14,7 @@ from bsopt.errors import ConfigError
 from bsopt.report import answer as answers
 from bsopt.report import sections
 from bsopt.report.markup import Html, join, tag, verbatim
-from bsopt.report.pictures import COMPARED, picture, pictures
+from bsopt.report.pictures import comparisons, pictures
 from bsopt.report.table import trials_table
 from bsopt.visualization.source import Source, StudyData, load_all
 
@@ -80,7 +80,7 @@ def _several(sources: Sequence[StudyData], found: Sequence[answers.Answer]) -> l
     ]
     parts.append(tag("div", *cards, class_="cards"))
     parts.append(tag("h2", "Side by side"))
-    parts += [picture(name, sources, element_id=f"all-{name.replace('_', '-')}") for name in COMPARED]
+    parts += comparisons(sources)
     for index, data in enumerate(sources):
         prefix = f"s{index}"
         parts.append(tag("section", tag("h2", data.name), *_details(data, prefix=prefix), id=prefix))

@@ -45,7 +45,8 @@ def plot_landscape(results: Landscape2D | Mapping[str, Landscape2D]) -> go.Figur
         shared_yaxes=True,
         horizontal_spacing=0.04,
     )
-    _theme.style(figure, TITLE, height=460)
+    _theme.style(figure, TITLE, height=480)
+    figure.update_layout(margin={"t": 84})
     ticks = _theme.log_ticks([float(finite.min()), float(finite.max())])
     for column, panel in enumerate(panels.values(), start=1):
         z = np.asarray(panel.losses, dtype=float)
