@@ -22,7 +22,16 @@ from bsopt.records import StopReason, Tick, TrialRecord
 from bsopt.search import ledger
 from bsopt.search.factory import suggest
 from bsopt.search.pruner import PlateauPruner
-from bsopt.search.storage import BATCH_SIZE, LR, read_info, read_record, redacted, write_record
+from bsopt.search.storage import (
+    BATCH_SIZE,
+    CONFIRM_KEY,
+    LR,
+    REPLICATE_KEY,
+    read_info,
+    read_record,
+    redacted,
+    write_record,
+)
 from bsopt.training.launch import Crash, Supervision
 from bsopt.training.spec import Answer, TrialSpec
 
@@ -56,18 +65,32 @@ class StudyRun:
             listener.note(f"trial {number} was lost by an earlier run and is run again")
         ledger.queue_retries(study.optuna)
         done = ledger.num_counted(study.optuna)
-        listener.study_started(study.info, done=done, total=total)
         if done >= total:
+            self._queue_confirmations()
+        listener.study_started(study.info, done=done, total=total)
+        if done >= total and not ledger.num_waiting(study.optuna):
             self._ended = "nothing_to_do"
             self._message = f"the study is finished: it has its {total} trials. Raise budget.trials to go on."
         else:
             with self._signals():
-                self._work(min(study.config.workers, total - done))
+                self._work(min(study.config.workers, max(1, total - done)))
+                if not self._stopping.is_set() and self._ended == "finished" and self._queue_confirmations():
+                    self._work(study.config.workers)
         summary = self._summary(total)
         listener.study_ended(summary)
         if self._error is not None:
             raise self._error
         return summary
+
+    def _queue_confirmations(self) -> int:
+        """Queue the finalists' repeats once the search has its trials; return how many."""
+        replicates = self._study.config.confirm
+        if replicates == 0:
+            return 0
+        queued = ledger.queue_confirmations(self._study.optuna, replicates=replicates)
+        if queued:
+            self._listener.note(f"the search is done; {queued} repeats of the finalists over fresh seeds follow")
+        return queued
 
     def _work(self, workers: int) -> None:
         if workers == 1:
@@ -100,7 +123,8 @@ class StudyRun:
             self._stop("time_up", f"the study's {budget.time} are over")
             return False
         with self._lock:
-            if ledger.num_counted(self._study.optuna) + self._reserved >= budget.trials:
+            waiting = ledger.num_waiting(self._study.optuna)
+            if ledger.num_counted(self._study.optuna) + self._reserved >= budget.trials + waiting:
                 return False
             self._reserved += 1
         return True
@@ -118,6 +142,7 @@ class StudyRun:
         with self._lock:
             self._new += 1
         self._listener.trial_ended(record)
+        study.keep_checkpoints()
         if record.stop_reason in (StopReason.FAILED, StopReason.INTERRUPTED):
             self._look_for_same_failures(record)
             raise _TrialFailedError(record.message)
@@ -144,7 +169,7 @@ class StudyRun:
 
     def _train(self, trial: optuna.Trial, params: dict[str, Any], worker: int) -> TrialRecord:
         study = self._study
-        root = ledger.root_of(trial)
+        root, replicate = ledger.root_of(trial), trial.user_attrs.get(REPLICATE_KEY)
         while True:
             limits = replace(study.limits(), max_micro_batch_size=self._micro_limit)
             try:
@@ -152,7 +177,7 @@ class StudyRun:
             except PlanError as error:
                 trial.set_constraint("plan", 1.0)
                 return _bare(trial, params, StopReason.OUT_OF_MEMORY, str(error))
-            spec = study.spec(trial.number, params, plan, root=root)
+            spec = study.spec(trial.number, params, plan, root=root, replicate=replicate)
             self._listener.trial_started(study._start(spec))
             record = self._attempt(trial, spec, worker)
             smaller = plan.micro_batch_size // 2
@@ -309,8 +334,8 @@ class _Watcher:
         study, info = self._study.optuna, self._study.config
         pruner = study.pruner
         last = tick.samples >= (read_info(study).budget_samples or float("inf"))
-        if last:
-            return Answer()  # it is over anyway
+        if last or CONFIRM_KEY in self._trial.user_attrs:
+            return Answer()  # it is over anyway, or repeats a finalist to its end
         if isinstance(pruner, PlateauPruner):
             frozen = study._storage.get_trial(self._trial._trial_id)
             goal = info.objective.minimize

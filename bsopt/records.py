@@ -122,6 +122,7 @@ class TrialRecord:
         started: Unix time of the start.
         warnings: What the user should know about this trial.
         measurements: What callbacks measured, by callback name, as plain data.
+        confirms: Number of the trial that this one repeats over a fresh seed; None for a trial of the search.
     """
 
     number: int
@@ -150,6 +151,7 @@ class TrialRecord:
     started: float | None = None
     warnings: tuple[str, ...] = ()
     measurements: Mapping[str, Any] = field(default_factory=dict)
+    confirms: int | None = None
 
     @property
     def best(self) -> Tick | None:

@@ -182,6 +182,22 @@ class Study:
         watch.trial_ended(result)
         return result
 
+    def keep_checkpoints(self) -> None:
+        """Delete the best weights of trials that the `checkpoints` policy doesn't keep (any more)."""
+        policy = self.config.checkpoints
+        if policy in ("none", "all"):
+            return
+        sign = -1.0 if self.info.direction == "maximize" else 1.0
+        records = [r for r in self.records if r.value is not None and r.stop_reason is not None]
+        ranked = sorted(records, key=lambda r: sign * (r.value or 0.0))
+        if policy == "finalists":
+            kept = {r.number for r in ranked[: ledger.NUM_FINALISTS]}
+        else:
+            kept = {r.number for r in reversed(ranked) if r is next(x for x in ranked if x.batch_size == r.batch_size)}
+        for record in records:
+            if record.number not in kept:
+                (self.config.folder / "trials" / f"{record.number:04d}" / "best.ckpt").unlink(missing_ok=True)
+
     def limits(self) -> Limits:
         """Return what the devices and the user allow."""
         config, description = self.config, self.description
@@ -226,7 +242,15 @@ class Study:
         except Crash as crash:
             raise TaskError(f"the probe failed: {crash.full_message}") from crash
 
-    def spec(self, number: int, params: Mapping[str, Any], plan: Plan, *, root: int | None = None) -> TrialSpec:
+    def spec(
+        self,
+        number: int,
+        params: Mapping[str, Any],
+        plan: Plan,
+        *,
+        root: int | None = None,
+        replicate: int | None = None,
+    ) -> TrialSpec:
         """Return everything that a trial's processes need.
 
         Args:
@@ -234,11 +258,15 @@ class Study:
             params: Its parameters.
             plan: How its batch size is realised.
             root: The trial that it is a retry of, whose seeds it takes.
+            replicate: Which repeat of a finalist it is, with initial weights of its own; None for the search.
         """
         config = self.config
         budget = config.budget
         length = _length(config)
         data_seed = np.random.SeedSequence([config.seed, number if root is None else root]).generate_state(1)[0]
+        weights_seed = config.seed
+        if replicate is not None:
+            weights_seed = int(np.random.SeedSequence([config.seed, replicate, 1]).generate_state(1)[0])
         cores = os.cpu_count() or 1
         return TrialSpec(
             number=number,
@@ -258,7 +286,7 @@ class Study:
             ),
             max_steps=_max_steps(length, plan, self._description),
             trainer=config.trainer,
-            seeds=Seeds(weights=config.seed, data=int(data_seed >> 1)),
+            seeds=Seeds(weights=weights_seed, data=int(data_seed >> 1)),
             folder=str((config.folder / "trials" / f"{number:04d}").absolute()),
             checkpoint=config.checkpoints != "none",
             measure=tuple(config.measure),

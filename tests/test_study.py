@@ -421,3 +421,33 @@ def test_a_lost_rank_fails_the_trial_and_leaves_nothing(load: Load, project: Pat
     record = study.records[0]
     assert record.stop_reason is StopReason.FAILED
     assert "rank 1" in record.message
+
+
+def test_finalists_are_confirmed_over_fresh_seeds_and_never_twice(load: Load) -> None:
+    study = Study.create(load("confirm=2", "budget.trials=4"))
+    summary = study.run()
+    repeats = [r for r in study.records if r.confirms is not None]
+    assert summary.num_new == 4 + 3 * 2
+    assert sorted(r.confirms for r in repeats if r.confirms is not None) == sorted(
+        2 * sorted({r.confirms for r in repeats})
+    )
+    originals = {r.number: r for r in study.records}
+    for repeat in repeats:
+        assert repeat.confirms is not None
+        assert repeat.params == originals[repeat.confirms].params
+        assert repeat.ticks[0].value != originals[repeat.confirms].ticks[0].value  # other initial weights
+    assert Study.create(load("confirm=2", "budget.trials=4")).run().ended == "nothing_to_do"
+
+
+@pytest.mark.parametrize(("policy", "kept"), [("none", 0), ("finalists", 3), ("all", 4)])
+def test_checkpoints_are_kept_by_policy(load: Load, policy: str, kept: int) -> None:
+    study = Study.create(load(f"checkpoints={policy}"))
+    study.run()
+    assert len(list(Path("runs/toy/trials").glob("*/best.ckpt"))) == kept
+
+
+def test_the_best_checkpoint_of_each_batch_size_is_kept(load: Load) -> None:
+    study = Study.create(load("checkpoints=best_per_batch_size", "budget.trials=6", "search.batch_size.high=8"))
+    study.run()
+    sizes = {r.batch_size for r in study.records}
+    assert len(list(Path("runs/toy/trials").glob("*/best.ckpt"))) == len(sizes)

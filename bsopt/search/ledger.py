@@ -16,25 +16,32 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.errors import StorageError
 from bsopt.records import StopReason, TrialRecord
-from bsopt.search.storage import ALIVE_KEY, OWNER_KEY, RETRY_KEY, read_record, write_record
+from bsopt.search.storage import ALIVE_KEY, CONFIRM_KEY, OWNER_KEY, REPLICATE_KEY, RETRY_KEY, read_record, write_record
 
 __all__ = [
     "GRACE_SECONDS",
+    "NUM_FINALISTS",
     "SIGN_OF_LIFE_SECONDS",
     "claim",
     "counts",
+    "finalists",
     "give_up_lost",
     "num_counted",
+    "num_waiting",
+    "queue_confirmations",
     "queue_retries",
     "root_of",
+    "sign_of_life",
 ]
 
 SIGN_OF_LIFE_SECONDS = 30.0
 GRACE_SECONDS = 240.0
+NUM_FINALISTS = 3
 
 
 def claim(trial: optuna.Trial) -> None:
@@ -54,7 +61,12 @@ def root_of(trial: FrozenTrial | optuna.Trial) -> int:
 
 
 def counts(study: optuna.Study, trial: FrozenTrial) -> bool:
-    """Whether a trial counts towards the study's total: all but waiting, interrupted and lost ones."""
+    """Whether a trial counts towards the study's total: all but waiting, repeating, interrupted and lost ones."""
+    return CONFIRM_KEY not in trial.user_attrs and _is_settled(study, trial)
+
+
+def _is_settled(study: optuna.Study, trial: FrozenTrial) -> bool:
+    """Whether a trial runs or ended on its own."""
     if trial.state == TrialState.WAITING:
         return False
     if trial.state != TrialState.FAIL:
@@ -90,16 +102,45 @@ def give_up_lost(study: optuna.Study, *, now: float | None = None) -> list[int]:
 def queue_retries(study: optuna.Study) -> int:
     """Queue interrupted and lost trials again that aren't yet; return how many."""
     trials = study.get_trials(deepcopy=False)
-    settled = {root_of(t) for t in trials if t.state == TrialState.WAITING or counts(study, t)}
+    settled = {root_of(t) for t in trials if t.state == TrialState.WAITING or _is_settled(study, t)}
     queued = 0
     for trial in trials:
         root = root_of(trial)
         if trial.state != TrialState.FAIL or root in settled or not trial.params:
             continue
         settled.add(root)
-        study.enqueue_trial(dict(trial.params), user_attrs={RETRY_KEY: root})
+        kept = {key: trial.user_attrs[key] for key in (CONFIRM_KEY, REPLICATE_KEY) if key in trial.user_attrs}
+        study.enqueue_trial(dict(trial.params), user_attrs={**kept, RETRY_KEY: root})
         queued += 1
     return queued
+
+
+def queue_confirmations(study: optuna.Study, *, replicates: int, num_finalists: int = NUM_FINALISTS) -> int:
+    """Queue repeats of the best trials over fresh seeds, those that aren't there yet; return how many."""
+    trials = study.get_trials(deepcopy=False)
+    done = {
+        (int(t.user_attrs[CONFIRM_KEY]), int(t.user_attrs[REPLICATE_KEY]))
+        for t in trials
+        if CONFIRM_KEY in t.user_attrs and (t.state == TrialState.WAITING or _is_settled(study, t))
+    }
+    missing = [(t, i) for t in finalists(study, num_finalists) for i in range(replicates) if (t.number, i) not in done]
+    for trial, replicate in missing:
+        study.enqueue_trial(dict(trial.params), user_attrs={CONFIRM_KEY: trial.number, REPLICATE_KEY: replicate})
+    return len(missing)
+
+
+def finalists(study: optuna.Study, count: int = NUM_FINALISTS) -> list[FrozenTrial]:
+    """Return the best complete trials of the search, best first, repeats left out."""
+    sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    own = [t for t in complete if CONFIRM_KEY not in t.user_attrs and t.values]
+    return sorted(own, key=lambda t: sign * t.values[0])[:count]
+
+
+def num_waiting(study: optuna.Study) -> int:
+    """Return the number of queued repeats."""
+    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+    return sum(CONFIRM_KEY in t.user_attrs for t in waiting)
 
 
 def _fail(study: optuna.Study, trial: optuna.Trial, record: TrialRecord) -> bool:
