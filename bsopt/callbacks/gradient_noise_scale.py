@@ -15,7 +15,7 @@ from bsopt.callbacks.base import Callback, announce, is_sharded
 from bsopt.callbacks.batches import ends_update, num_samples
 from bsopt.callbacks.cadence import DEFAULT_OVERHEAD, Cadence
 from bsopt.callbacks.shadow import gradient_sq_norms, sq_norm
-from bsopt.errors import ConfigError, nearest
+from bsopt.errors import ConfigError, TaskError, nearest
 from bsopt.laws.noise_scale import (
     NoiseMeasurement,
     NoiseMoments,
@@ -85,6 +85,8 @@ class GradientNoiseScale(Callback):
     Raises:
         ConfigError: A wrong argument; at the start of a fit, a source that the Trainer doesn't offer, or a strategy
             or an optimization mode that can't be measured.
+        TaskError: During the fit, with source `samples`, where `training_step` can't take single samples; with `auto`
+            that is said once and nothing is measured.
     """
 
     def __init__(
@@ -118,6 +120,7 @@ class GradientNoiseScale(Callback):
         self._blocks: list[tuple[int, NoiseMoments]] = []
         self._block_size = 1
         self._num_skipped = 0
+        self._has_no_samples = False
         self._samples_seen = 0
         self._global_batch_size = 0
         self._window = _Window()
@@ -211,7 +214,7 @@ class GradientNoiseScale(Callback):
                 small = [norm * accumulate**2 / scale**2 for norm in window.part_sq_norms]
                 self._add_parts(trainer, small, big)
             else:
-                self._add_samples(trainer, pl_module, big=big, loss_scale=scale)
+                self._try_samples(trainer, pl_module, big=big, loss_scale=scale)
         window.cost += self._clock() - start
 
     def on_train_batch_end(
@@ -276,6 +279,17 @@ class GradientNoiseScale(Callback):
             return
         b = k / inverse_sizes
         self._add(measure_noise(small / k, big_sq_norm, small_batch_size=b, big_batch_size=b * k))
+
+    def _try_samples(self, trainer: Trainer, pl_module: LightningModule, *, big: float, loss_scale: float) -> None:
+        if self._has_no_samples:
+            return
+        try:
+            self._add_samples(trainer, pl_module, big=big, loss_scale=loss_scale)
+        except TaskError as error:
+            if self._source == "samples":
+                raise
+            self._has_no_samples = True  # nobody asked for single samples: don't end the run over them
+            announce(f"GradientNoiseScale measures nothing here: {error}")
 
     def _add_samples(self, trainer: Trainer, pl_module: LightningModule, *, big: float, loss_scale: float) -> None:
         window = self._window

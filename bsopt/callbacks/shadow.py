@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from bsopt.callbacks.batches import select_samples
+from bsopt.callbacks.batches import num_samples, select_samples
 from bsopt.errors import TaskError
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule, Trainer
 
 __all__ = ["gradient_sq_norms", "shadow_of", "sq_norm"]
+
+_INSTEAD = " Set accumulate_grad_batches to 2 or more instead: micro-batches give the noise scale without that."
 
 
 def shadow_of(module: nn.Module) -> nn.Module:
@@ -61,7 +63,7 @@ def gradient_sq_norms(
         loss_scale: Multiplies the loss before the backward pass, so that half-precision gradients don't vanish.
 
     Raises:
-        TaskError: `training_step` fails on a part of a batch, or returns no loss there.
+        TaskError: A batch can't be taken apart, or `training_step` fails on a part or returns no loss there.
     """
     from pytorch_lightning.utilities.seed import isolate_rng
 
@@ -70,6 +72,10 @@ def gradient_sq_norms(
     with isolate_rng(include_cuda=parameters[0].is_cuda), torch.enable_grad():
         for indices in parts:
             part = select_samples(batch, indices)
+            if num_samples(part) != len(indices):
+                raise TaskError(
+                    f"single samples can't be taken out of a batch of type {type(batch).__name__}.{_INSTEAD}"
+                )
             with trainer.precision_plugin.train_step_context():
                 loss = _loss(cast("LightningModule", shadow_of(module)), part, batch_idx)
             gradients = torch.autograd.grad(loss * loss_scale, parameters, allow_unused=True)
@@ -83,12 +89,11 @@ def _loss(module: LightningModule, batch: object, batch_idx: int) -> Tensor:
         output = module.training_step(batch, batch_idx) if takes_index else module.training_step(batch)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise TaskError(
-            f"training_step failed on a part of a batch, which the per-sample noise scale needs: {error} "
-            "Use accumulate_grad_batches of 2 or more instead: its micro-batches give the same at no cost."
+            f"training_step failed on a part of a batch, which the per-sample noise scale needs: {error}.{_INSTEAD}"
         ) from error
     loss = output["loss"] if isinstance(output, dict) else output
     if not isinstance(loss, Tensor):
-        raise TaskError(f"training_step returned {type(output).__name__} and no loss on a part of a batch.")
+        raise TaskError(f"training_step returned {type(output).__name__} and no loss on a part of a batch.{_INSTEAD}")
     return loss
 
 

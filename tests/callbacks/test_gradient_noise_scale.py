@@ -23,7 +23,7 @@ from torch import Tensor
 
 from bsopt.callbacks import GradientNoiseScale
 from bsopt.callbacks.cadence import Cadence
-from bsopt.errors import ConfigError
+from bsopt.errors import ConfigError, TaskError
 
 
 def _fit(callback: GradientNoiseScale, *, seed: int = 0, steps: int = 40, accumulate: int = 1, batch: int = 32) -> None:
@@ -48,9 +48,9 @@ def test_estimate_is_close_to_the_known_noise_scale(source: Any, accumulate: int
 @pytest.mark.parametrize(("source", "accumulate"), [("samples", 1), ("accumulation", 2)])
 def test_unbiased_and_covered_over_200_seeds(source: Any, accumulate: int) -> None:
     callback = GradientNoiseScale(source, every=1, decay=1.0, num_samples_per_measurement=4)
-    collector = Collector(callback, measurements=40)
+    collector = Collector(callback, measurements=20)
     trainer = quiet_trainer(callbacks=[callback, collector], accumulate_grad_batches=accumulate)
-    trainer.fit(LinearRegression(), loader(num_samples=200 * 40 * 32, batch_size=32 // accumulate))
+    trainer.fit(LinearRegression(), loader(num_samples=200 * 20 * 32, batch_size=32 // accumulate))
     check_unbiased_and_covered(collector.estimates)
 
 
@@ -170,6 +170,26 @@ def test_measuring_leaves_no_trace_in_the_run(norm: bool) -> None:
     assert watched.num_steps == plain.num_steps == 20
     assert watched.losses == plain.losses
     assert watched_metrics == plain_metrics
+
+
+class _NeedsTwo(LinearRegression):
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        if len(batch[0]) < 2:
+            raise ValueError("at least two samples")
+        return super().training_step(batch, batch_idx)
+
+
+def test_a_model_that_takes_no_single_samples_trains_on_and_it_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    callback, model = GradientNoiseScale(every=1), _NeedsTwo()
+    with caplog.at_level("INFO"):
+        quiet_trainer(callbacks=[callback]).fit(model, loader(num_samples=64, batch_size=16))
+    assert model.num_steps == 4
+    assert callback.estimate is None
+    assert caplog.text.count("measures nothing here") == 1
+    with pytest.raises(TaskError, match="accumulate_grad_batches to 2 or more"):
+        quiet_trainer(callbacks=[GradientNoiseScale("samples", every=1)]).fit(
+            _NeedsTwo(), loader(num_samples=64, batch_size=16)
+        )
 
 
 def test_state_survives_a_checkpoint(tmp_path: Path) -> None:

@@ -49,8 +49,8 @@ def measure() -> dict[str, Any]:
 
 def seeds() -> dict[str, Any]:
     noise = GradientNoiseScale("ranks", every=1, decay=1.0)
-    collector = Collector(noise, measurements=40)
-    data = loader(num_samples=200 * 40 * 32, batch_size=16, rank=RANK, num_ranks=2)
+    collector = Collector(noise, measurements=20)
+    data = loader(num_samples=200 * 20 * 32, batch_size=16, rank=RANK, num_ranks=2)
     quiet_trainer(callbacks=[noise, collector], **DDP).fit(LinearRegression(), data)
     check_unbiased_and_covered(collector.estimates)
     return {"num_seeds": len(collector.estimates)}

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from collections import namedtuple
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from bsopt.callbacks.batches import num_samples, select_samples
+from bsopt.errors import ConfigError
+
+Pair = namedtuple("Pair", ["x", "y"])
+X, Y = torch.arange(12).reshape(4, 3), torch.arange(4)
+
+
+@pytest.mark.parametrize(
+    "batch", [X, (X, Y), [X, Y], {"x": X, "y": Y}, ({"name": "a", "x": X}, Y), SimpleNamespace(batch_size=4)]
+)
+def test_samples_are_counted_in_any_structure(batch: object) -> None:
+    assert num_samples(batch) == 4
+
+
+def test_a_batch_that_cannot_be_counted_is_refused() -> None:
+    with pytest.raises(ConfigError, match="type str"):
+        num_samples("batch")
+
+
+def test_selection_keeps_the_structure() -> None:
+    batch = {"pair": Pair(X, Y), "names": ["a", "b", "c", "d"], "scale": torch.tensor(2.0), "flag": True}
+    chosen = select_samples(batch, torch.tensor([2, 0]))
+    assert isinstance(chosen, dict)
+    assert isinstance(chosen["pair"], Pair)
+    assert chosen["pair"].x.tolist() == [[6, 7, 8], [0, 1, 2]]
+    assert chosen["pair"].y.tolist() == [2, 0]
+    assert chosen["names"] == ["c", "a"]
+    assert chosen["scale"] == 2.0
+    assert chosen["flag"] is True
