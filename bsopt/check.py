@@ -55,7 +55,7 @@ def misfits(config: StudyConfig, description: TaskDescription, limits: Limits) -
             )
     except ConfigError as error:
         found.append(str(error))
-    if not description.is_automatic and any(plan.startswith("*") for _, plan in plans(config, limits)):
+    if not description.is_automatic and any(" accumulated" in plan for _, plan in plans(config, limits)):
         found.append(
             "the module optimizes by hand, where gradients can't be accumulated: lower search.batch_size.high."
         )

@@ -203,9 +203,16 @@ def _next_guess(rows: Iterable[ProbeRow], good: int, bad: int, *, powers_of_two:
     capacity = _capacity(known)
     if bad - good <= 1 or bad <= good * _CLOSE_ENOUGH:
         return None
-    guess = _memory_fit(known).largest_micro_batch(capacity) if capacity is not None else None
+    law = _memory_fit(known)
+    guess = None
+    if capacity is not None and law.line is not None:
+        fixed, per_sample = law.line
+        likely = int((capacity * (1 - MEMORY_MARGIN) - fixed) / per_sample)
+        if good and likely <= good:
+            return None
+        cautious = law.largest_micro_batch(capacity) or 0
+        guess = cautious if cautious > good else likely
     if guess is None or not good < guess < bad:
-        # The law gives its cautious end; between what fits and what doesn't, the middle says more.
         guess = min(max(math.isqrt(max(good, 1) * bad), good + 1), bad - 1)
     if not powers_of_two:
         return guess

@@ -21,7 +21,7 @@ from bsopt.training.spec import TrialSpec
 
 MIB = 2**20
 
-# 20 MiB of activations and their gradients a sample, 2 MiB of everything else.
+# A sample's activations are 20 MiB, in small pieces: how malloc treats large ones depends on what came before.
 WIDE = """
     import torch
     import pytorch_lightning as pl
@@ -32,10 +32,13 @@ WIDE = """
             super().__init__()
             self.lr = lr
             self.automatic_optimization = not by_hand
-            self.scale = torch.nn.Parameter(torch.ones(1, 2_000_000))
+            self.scale = torch.nn.Parameter(torch.ones(1, 2**17))
 
         def loss(self, batch):
-            return (torch.sigmoid(batch[0] * self.scale).mean(1) - batch[1]).square().mean()
+            hidden = batch[0] * self.scale
+            for _ in range(40):
+                hidden = torch.sigmoid(hidden)
+            return (hidden.mean(1) - batch[1]).square().mean()
 
         def training_step(self, batch, index):
             loss = self.loss(batch)
@@ -107,9 +110,9 @@ def study_of(folder: Path, **changes: Any) -> LoadedConfig:
     config = {
         "name": "wide",
         "task": {"model": {"class_path": "wide.Wide"}, "data": {"class_path": "wide.Data"}},
-        "search": {"batch_size": {"low": 1, "high": 16}, "lr": {"low": 1e-4, "high": 1e-2}},
+        "search": {"batch_size": {"low": 1, "high": 8}, "lr": {"low": 1e-4, "high": 1e-2}},
         "budget": {"trials": 1, "epochs": 1},
-        "limits": {"memory": "150 MiB"},
+        "limits": {"memory": "160 MiB"},
         "trainer": {"accelerator": "cpu"},
         "storage": f"sqlite:///{folder}/bsopt.db",
         "output": str(folder / "runs"),
@@ -146,7 +149,7 @@ def test_only_powers_of_two_are_tried_where_only_they_are_of_use(spec: TrialSpec
 
 def test_sizes_far_beyond_memory_are_not_run(spec: TrialSpec) -> None:
     machine = Machine(lambda b: (10 + b) * MIB)
-    find(machine, spec, budget_bytes=60 * MIB)
+    assert find(machine, spec, budget_bytes=60 * MIB).max_micro_batch_size in (45, 46, 47)
     assert max(machine.ran) < 60
 
 
@@ -200,21 +203,20 @@ def test_study_accumulates_where_memory_is_short_and_remembers_it(tmp_path: Path
     loaded = study_of(tmp_path)
     study = Study.create(loaded)
     limit = study.info.max_micro_batch_size
-    assert limit in (2, 4)  # 2 MB × 4 bytes × (input, product, sigmoid, its gradient): about 30 MiB a sample
-    plan = realise(16, study.limits())
-    assert (plan.micro_batch_size, plan.accumulate_grad_batches) == (limit, 16 // limit)
+    assert limit == 4  # 4 take about 125 MiB, 8 about 220
+    plan = realise(8, study.limits())
+    assert (plan.micro_batch_size, plan.accumulate_grad_batches) == (4, 2)
     assert plan.reason.startswith("memory allows")
-    study.optuna.enqueue_trial({"batch_size": 16, "lr": 1e-3})
+    study.optuna.enqueue_trial({"batch_size": 8, "lr": 1e-3})
     summary = study.run()
     assert summary.num_complete == 1
     assert study.records[0].plan == plan
 
-    again = Study.create(loaded)
-    assert again.info.max_micro_batch_size == limit
-    assert len(list((tmp_path / "runs" / "probe").iterdir())) > 1
-    for log in (tmp_path / "runs" / "probe").glob("*/log.txt"):
+    logs = list((tmp_path / "runs" / "probe").glob("*/log.txt"))
+    assert len(logs) > 1
+    for log in logs:
         log.unlink()
-    Study.create(loaded)
+    assert Study.create(loaded).info.max_micro_batch_size == limit
     assert not list((tmp_path / "runs" / "probe").glob("*/log.txt"))  # it isn't probed again
     assert load_study("wide", loaded.config.storage).limits() == study.limits()
 
