@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 import pytest
 
-from bsopt.dashboard import MAX_TRIALS, publish, serve
+from bsopt.dashboard import MAX_TRIALS, Publisher, publish, serve
 from bsopt.errors import ConfigError, MissingExtraError
 from bsopt.records import StopReason, StudyInfo, TrialRecord
 from bsopt.search.storage import write_info, write_record
@@ -130,6 +130,22 @@ def test_the_report_is_one_artifact_that_is_replaced(study: optuna.Study, tmp_pa
     assert (meta.filename, meta.mimetype) == ("report.html", "text/html")
     (stored,) = (tmp_path / "artifacts").iterdir()
     assert b"bsopt report" in stored.read_bytes()
+
+
+def test_a_running_study_is_published_every_few_trials() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+    notes: list[str] = []
+
+    def objective(trial: optuna.Trial) -> float:
+        notes.append(optuna_dashboard.get_note(study))
+        return trial.suggest_int("batch_size", 8, 64) * trial.suggest_float("lr", 0.1, 1.0)
+
+    study.optimize(objective, n_trials=5, callbacks=[Publisher(2)])
+    assert [bool(note) for note in notes] == [False, False, True, True, True]
+    assert "best of 2 completed trials" in notes[2]
+    assert "best of 4 completed trials" in notes[4]
+    with pytest.raises(ConfigError, match="every"):
+        Publisher(0)
 
 
 def test_an_empty_study_is_published_with_its_note() -> None:

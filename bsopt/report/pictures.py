@@ -86,8 +86,8 @@ READING: dict[str, Reading] = {
     ),
 }
 
-COMPARED = ("interaction", "best_by_batch_size", "convergence_cost")
-"""Figures that show several studies side by side."""
+COMPARED = ("best_by_batch_size", "convergence_cost")
+"""Figures that show several studies in one."""
 
 
 def pictures(data: StudyData, *, prefix: str) -> list[Html]:
@@ -105,33 +105,48 @@ def pictures(data: StudyData, *, prefix: str) -> list[Html]:
 
 
 def comparisons(sources: Sequence[StudyData]) -> list[Html]:
-    """Return the figures that show several studies side by side."""
-    figures = [(name, FIGURES[name](sources)) for name in COMPARED]
+    """Return what sets several studies side by side: a panel of each, one below the other on a phone, and overlays."""
+    panels = []
+    for index, data in enumerate(sources):
+        figure = FIGURES["interaction"](data)
+        if figure.data:
+            panels.append(
+                _picture("interaction", figure, element_id=f"all-interaction-{index}", heading=data.name, how="")
+            )
+    overlays = [(name, FIGURES[name](sources)) for name in COMPARED]
     return [
-        _picture(name, figure, element_id=f"all-{name.replace('_', '-')}") for name, figure in figures if figure.data
+        tag("div", *panels, class_="panels"),
+        *(
+            _picture(name, figure, element_id=f"all-{name.replace('_', '-')}")
+            for name, figure in overlays
+            if figure.data
+        ),
     ]
 
 
-def _picture(name: str, figure: go.Figure, *, element_id: str) -> Html:
+def _picture(
+    name: str, figure: go.Figure, *, element_id: str, heading: str | None = None, how: str | None = None
+) -> Html:
     """Return one figure with its heading and how to read it."""
-    reading = READING[name]
+    heading = READING[name].heading if heading is None else heading
+    how = READING[name].how if how is None else how
     height = int(figure.layout.height) - 30
     bare = go.Figure(figure)
     # The page has the heading: a title would say it twice, and too wide for a phone.
     bare.update_layout(title=None, margin={"t": 44 if bare.layout.updatemenus else 24}, height=height)
     return tag(
         "figure",
-        tag("h3", reading.heading),
+        tag("h3", heading),
         tag(
             "div",
             id=element_id,
             class_="plot",
             role="group",
-            aria_label=reading.heading,
+            aria_label=heading,
             style=f"min-height:{height}px",
         ),
         embedded_json(bare.to_json(), data_plot=element_id),
-        tag("figcaption", reading.how),
+        tag("figcaption", how) if how else None,
     )
 
 

@@ -193,6 +193,8 @@ def _panel(figure: go.Figure, info: InteractionInfo, *, column: int, num_columns
     if info.best is not None:
         figure.add_trace(_ring(info, info.best, showlegend=column == 1), **place)
     _axes(figure, info, place)
+    if column > 1:
+        figure.update_yaxes(title=None, **place)
 
 
 def _contour(info: InteractionInfo, surface: Surface, colour_range: tuple[float, float]) -> go.Contour:
@@ -281,8 +283,9 @@ def _colour_bar(info: InteractionInfo, column: int, num_columns: int) -> dict[st
         spacing = 0.28 / num_columns
         width = (1 - spacing * (num_columns - 1)) / num_columns
         x = (column - 1) * (width + spacing) + width + 0.005
+    label = _theme.value_label(info.info) if column == num_columns else ""
     bar: dict[str, object] = {
-        "title": {"text": _theme.value_label(info.info), "side": "right", "font": {"size": 11}},
+        "title": {"text": label, "side": "right", "font": {"size": 11}},
         "thickness": 12,
         "len": 0.95,
         "x": x,

@@ -108,6 +108,15 @@ def test_every_figure_is_drawn_with_no_error_and_no_request(
     assert chrome.execute_script("return document.documentElement.scrollWidth") <= width
 
 
+def test_several_studies_fit_on_a_phone_and_stand_side_by_side_on_a_desk(browser: Open, tmp_path: Path) -> None:
+    path = write_report([example_data(12, name=f"study {i}", seed=i) for i in range(2)], tmp_path / "report.html")
+    for width, is_side_by_side in ((380, False), (1300, True)):
+        chrome = _open_report(browser(width), path)
+        assert chrome.execute_script("return document.documentElement.scrollWidth") <= width
+        first, second = (p.location for p in chrome.find_elements("css selector", ".panels .plot"))
+        assert (first["y"] == second["y"]) == is_side_by_side
+
+
 def test_a_drawn_figure_has_coloured_pixels(browser: Open, page_path: Path) -> None:
     chrome = _open_report(browser(), page_path)
     plot = chrome.find_element("css selector", "#s0-interaction")
