@@ -264,7 +264,8 @@ def _sentence(
     if good == 0:
         peak = rows[0].peak_memory_bytes
         needs = "ran out of memory" if peak is None else f"needs {_bytes(peak)}{limit}"
-        return f"Not even {rows[0].micro_batch_size} samples in one pass fit: that {needs}."
+        count = rows[0].micro_batch_size
+        return f"Not even {count} sample{'s' if count > 1 else ''} in one pass fit: that {needs}."
     peak = next(row.peak_memory_bytes for row in rows if row.micro_batch_size == good)
     if is_limited:
         text = f"At most {good} samples fit in one pass ({_bytes(peak or 0)}{limit}, which was run)."

@@ -161,7 +161,7 @@ def test_smaller_sizes_are_tried_where_the_smallest_is_too_large(spec: TrialSpec
 def test_nothing_fits_is_a_result_that_says_so(spec: TrialSpec) -> None:
     result = find(Machine(lambda b: (1000 + b) * MIB), spec, budget_bytes=100 * MIB)
     assert result.max_micro_batch_size == 0
-    assert "Not even 1 samples in one pass fit: that needs 1001 MiB of 100 MiB" in result.message
+    assert "Not even 1 sample in one pass fit: that needs 1001 MiB of 100 MiB" in result.message
 
 
 def test_killed_processes_are_a_boundary_too(spec: TrialSpec) -> None:
@@ -232,7 +232,7 @@ def test_module_that_optimizes_by_hand_is_refused_where_memory_would_need_accumu
 @needs_processes
 def test_model_that_never_fits_is_refused_with_its_need(tmp_path: Path) -> None:
     loaded = study_of(tmp_path, limits={"memory": "5 MiB"})
-    with pytest.raises(TaskError, match=r"Not even 1 samples in one pass fit: that needs \d+ MiB of 5 MiB"):
+    with pytest.raises(TaskError, match=r"Not even 1 sample in one pass fit: that needs \d+ MiB of 5 MiB"):
         Study.create(loaded)
 
 
