@@ -91,7 +91,7 @@ def parse_bytes(value: object) -> int:
     """
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    match = re.fullmatch(r"\s*([\d.]+)\s*([kKmMgG]?[iI]?[bB])\s*", str(value))
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKmMgG]i?[bB]|[bB])\s*", str(value))
     if match is None:
         raise ConfigError(f"{value!r} is no amount of memory; write e.g. '2 GiB' or '500 MB'.")
     return int(float(match.group(1)) * _BYTES[match.group(2).lower()])

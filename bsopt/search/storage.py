@@ -120,7 +120,7 @@ def redacted(url: str) -> str:
     >>> redacted("postgresql+psycopg://me:secret@host/db")
     'postgresql+psycopg://me:***@host/db'
     """
-    hidden = re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", url)
+    hidden = re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
     return re.sub(r"([?&](?:password|passwd|pwd|token|secret)=)[^&]*", r"\1***", hidden, flags=re.IGNORECASE)
 
 

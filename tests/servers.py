@@ -1,0 +1,76 @@
+"""Real servers for the tests that need one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def postgresql(folder: Path) -> Iterator[str]:
+    """Start a PostgreSQL server with an empty database and yield its SQLAlchemy URL; skip where there is none."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")) or [Path(p) for p in [shutil.which("initdb")] if p]
+    if not found:
+        pytest.skip("PostgreSQL is not installed")
+    pytest.importorskip("psycopg")
+    programs, data, port = found[-1].parent, folder / "data", free_port()
+    as_user: list[str] = []
+    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+        as_user = ["runuser", "-u", "postgres", "--"]
+        folder.chmod(0o755)
+        for parent in folder.parents:
+            if parent == Path("/tmp"):
+                break
+            parent.chmod(parent.stat().st_mode | 0o055)
+        shutil.chown(folder, "postgres")
+
+    def run(*command: str) -> None:
+        subprocess.run([*as_user, *command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
+
+    run(str(programs / "initdb"), "-D", str(data), "-U", "tester", "--auth=trust", "--no-sync")
+    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+    run(str(programs / "pg_ctl"), "-D", str(data), "-w", "-l", str(folder / "log"), "-o", options, "start")
+    try:
+        yield f"postgresql+psycopg://tester@127.0.0.1:{port}/postgres"
+    finally:
+        run(str(programs / "pg_ctl"), "-D", str(data), "-m", "immediate", "stop")
+
+
+@contextlib.contextmanager
+def grpc_proxy(url: str) -> Iterator[str]:
+    """Start Optuna's gRPC proxy in front of a storage and yield its address."""
+    pytest.importorskip("grpc")
+    port = free_port()
+    code = (
+        "import optuna, sys; from bsopt.search.storage import open_storage; "
+        "optuna.storages.run_grpc_proxy_server(open_storage(sys.argv[1]), host='127.0.0.1', port=int(sys.argv[2]))"
+    )
+    server = subprocess.Popen([sys.executable, "-c", code, url, str(port)], stderr=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 60
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert time.monotonic() < until, "the gRPC proxy did not start"
+            assert server.poll() is None, "the gRPC proxy ended"
+            time.sleep(0.1)
+        yield f"grpc://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(10)
