@@ -35,7 +35,7 @@ import optuna
 from numpy.typing import NDArray
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from scipy.special import ndtr
+from scipy.special import stdtr
 
 from bsopt.search.storage import BATCH_SIZE, LR, is_ours, read_info
 
@@ -61,7 +61,8 @@ _TINY = 1e-12
 class PredictedFinal:
     """What a trial's final value would be, in the study's own units.
 
-    The distance from `floor` is log-normal: a wide prediction never promises the impossible.
+    The logarithm of the distance from `floor` has a Student distribution: a wide prediction never promises the
+    impossible, and one from few curves has heavy tails.
 
     Attributes:
         mean: Expected final value.
@@ -71,6 +72,7 @@ class PredictedFinal:
         floor: The value that none can beat: 0 for a positive loss, the perfect score for an accuracy.
         best: The best value the trial has reported.
         progress: How far it came, as a share of the finished trials' last step, at most 1.
+        freedom: Degrees of freedom of the tails, one more than the curves learned from.
     """
 
     mean: float
@@ -80,6 +82,7 @@ class PredictedFinal:
     floor: float
     best: float
     progress: float
+    freedom: int
 
     def quantile(self, deviations: float) -> float:
         """Return the value so many standard deviations from the median, worse for positive ones."""
@@ -92,7 +95,7 @@ class PredictedFinal:
         ratio = (value - self.floor) / (self.median - self.floor)
         if ratio <= 0.0:
             return 0.0
-        return float(ndtr(math.log(ratio) / self.log_sd)) if self.log_sd > 0.0 else float(ratio > 1.0)
+        return float(stdtr(self.freedom, math.log(ratio) / self.log_sd)) if self.log_sd > 0.0 else float(ratio > 1.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -221,6 +224,7 @@ class Curves:
             floor=self.sign * self.floor,
             best=self.sign * float(best),
             progress=f,
+            freedom=len(self.finished) + 1,
         )
 
     def _exponent(self, curve: _Curve, step: float, q: float) -> tuple[float, float]:

@@ -28,7 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 from optuna.pruners import BasePruner
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from scipy.special import ndtr
+from scipy.special import ndtr, stdtr
 
 from bsopt.errors import ConfigError, nearest
 from bsopt.laws import plateau
@@ -442,13 +442,13 @@ def _chance_of_a_plateau(view: _View, end: float, best: float, spread: float) ->
 
 
 def _combined_chance(predicted: PredictedFinal, belief: _Belief, best: float) -> float:
-    """Chance of beating the best under the product of two normals, the curve's and the sampler's."""
+    """Chance of beating the best under the product of the curve's and the sampler's belief, tails from few trials."""
     low, median, high, goal = belief.squash([predicted.quantile(-1.0), predicted.median, predicted.quantile(1.0), best])
     curve_sd = max(0.5 * abs(float(high - low)), 1e-6)
     belief_sd = max(_BELIEF_WIDENING * belief.sd, 1e-6)
     weights = np.array([curve_sd**-2, belief_sd**-2])
     centre = float(weights @ np.array([float(median), belief.mean]) / weights.sum())
-    return float(ndtr((float(goal) - centre) * math.sqrt(weights.sum())))
+    return float(stdtr(predicted.freedom, (float(goal) - centre) * math.sqrt(weights.sum())))
 
 
 def _best_step(complete: Sequence[FrozenTrial], sign: float, goal: float) -> float | None:
