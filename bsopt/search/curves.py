@@ -43,7 +43,7 @@ __all__ = ["Curves", "PredictedFinal", "predicted_finals", "running_best"]
 
 _Floats: TypeAlias = NDArray[np.float64]
 
-MOST_CURVES = 64
+MOST_CURVES = 48
 """The latest finished curves that the model learns from, which bounds a prediction's time."""
 
 _PRIOR_MEAN, _PRIOR_SD = 0.15, 0.10
@@ -103,6 +103,7 @@ class _Curve:
     """One trial's reports: increasing steps, values with lower better, their running best, and its point."""
 
     steps: _Floats
+    log_steps: _Floats
     best: _Floats
     b: float
     x: float
@@ -209,7 +210,7 @@ class Curves:
         return found
 
     def _predict(self, curve: _Curve) -> PredictedFinal:
-        step, best = self._progress(curve)[-1], curve.best[-1]
+        step, best = self._progress(curve, -1), curve.best[-1]
         f = min(float(step) / self.horizon, 1.0)
         q = math.log(1.0 / f)
         z = max(best - self.floor, _TINY)
@@ -235,7 +236,7 @@ class Curves:
         return process.predict(self._coordinates(curve, step))
 
     def _process_at(self, step: float, q: float) -> _Process:
-        reached = [curve for curve in self.finished if step >= self._progress(curve)[0] * (1.0 - 1e-9)]
+        reached = [curve for curve in self.finished if step >= self._progress(curve, 0) * (1.0 - 1e-9)]
         rows = np.array([self._coordinates(curve, step) for curve in reached]).reshape(-1, 4)
         finals = np.log([max(curve.final - self.floor, _TINY) for curve in reached])
         return _Process.of(rows, np.clip((rows[:, 3] - finals) / q, -1.0, 3.0))
@@ -243,17 +244,19 @@ class Curves:
     def _coordinates(self, curve: _Curve, step: float) -> _Floats:
         return np.array([curve.b, curve.x, self._recent(curve, step), math.log(self._at(curve, step))])
 
-    def _progress(self, curve: _Curve) -> _Floats:
-        return curve.steps * 2.0**curve.b if self.per_batch else curve.steps
+    def _progress(self, curve: _Curve, report: int) -> float:
+        """The step of a report, in samples where steps count updates."""
+        return float(curve.steps[report]) * (2.0**curve.b if self.per_batch else 1.0)
 
     def _at(self, curve: _Curve, step: float) -> float:
         """z of a curve at a step, linear in log step between reports."""
-        value = float(np.interp(math.log(step), np.log(self._progress(curve)), curve.best))
+        shift = curve.b * math.log(2.0) if self.per_batch else 0.0
+        value = float(np.interp(math.log(step) - shift, curve.log_steps, curve.best))
         return max(value - self.floor, _TINY)
 
     def _recent(self, curve: _Curve, step: float) -> float:
         """e over the last factor of four in steps, or what there is of it; NaN with one report."""
-        first = max(step / 4.0, float(self._progress(curve)[0]))
+        first = max(step / 4.0, self._progress(curve, 0))
         if first >= step * 0.999:
             return math.nan
         return math.log(self._at(curve, first) / self._at(curve, step)) / math.log(step / first)
@@ -380,7 +383,7 @@ def _curve(trial: FrozenTrial, sign: float, names: tuple[str, str]) -> _Curve:
         steps = steps + 1.0  # epochs counted from 0: after epoch 0 one epoch is done
     b, x = (_log2(trial.params.get(name)) for name in names)
     final = sign * trial.values[0] if trial.state == TrialState.COMPLETE and trial.values else math.nan
-    return _Curve(steps, np.minimum.accumulate(sign * values), b, x, final)
+    return _Curve(steps, np.log(steps), np.minimum.accumulate(sign * values), b, x, final)
 
 
 def _log2(value: object) -> float:
