@@ -16,7 +16,6 @@ DEFAULT_OVERHEAD = 0.02
 """Share of the training time; leaves a third of the promised 3 % to the hooks that run at every step."""
 
 _WARMUP_UPDATES = 3  # lazy initialisation makes the first updates slow
-_EARLY_INTERVAL = 10  # the first measurement is slow for the same reason: don't let it set the interval
 
 
 class Cadence:
@@ -62,9 +61,9 @@ class Cadence:
             return self._every
         if not self._costs or not self._durations:
             return 1
+        # the first measurement pays for lazy initialisation, so of two the smaller counts
         cost = min(self._costs) if len(self._costs) == 2 else median(self._costs)
-        interval = max(1, math.ceil(cost / (self._overhead * max(median(self._durations), 1e-9))))
-        return min(interval, _EARLY_INTERVAL) if len(self._costs) == 1 else interval
+        return max(1, math.ceil(cost / (self._overhead * max(median(self._durations), 1e-9))))
 
     def add_cost(self, seconds: float) -> None:
         """Tell what the measurement of this update cost."""

@@ -40,7 +40,12 @@ def _run(what: str, folder: Path) -> list[dict[str, Any]]:
         }
         command = [sys.executable, str(HERE / "two_ranks.py"), what, str(file)]
         ranks.append(subprocess.Popen(command, env=env, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
-    outputs = [rank.communicate(timeout=240)[0].decode() for rank in ranks]
+    try:
+        outputs = [rank.communicate(timeout=240)[0].decode() for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
+            rank.wait()
     for rank, output in zip(ranks, outputs, strict=True):
         assert rank.returncode == 0, output
     return [json.loads(file.read_text()) for file in files]
