@@ -211,9 +211,9 @@ def _quickest(group: Sequence[TrialRecord], sign: float, target: float) -> Targe
     ]
     if reached:
         samples, size = min(reached)
-        return TargetRun(size, samples)
+        return TargetRun(float(size), samples)
     longest = max(group, key=lambda record: record.ticks[-1].samples)
-    return TargetRun(cast(int, longest.batch_size), math.nan, longest.ticks[-1].samples)
+    return TargetRun(float(cast(int, longest.batch_size)), math.nan, longest.ticks[-1].samples)
 
 
 def _reached(record: TrialRecord, sign: float, target: float) -> float | None:

@@ -199,9 +199,9 @@ def recommend(
             desk.info.monitor,
         )
     choices = {name: _choose(desk, name) for name in GOALS}
-    asked = cast(Goal, goal)
+    asked = next(name for name in GOALS if name == goal)
     choice = choices[asked] if batch_size is None else _at(desk, batch_size, asked, ("You asked for this batch size.",))
-    missing = ()
+    missing: tuple[str, ...] = ()
     if choice is None:
         choice, missing = choices["quality"], (_why_missing(desk, asked),)
     assert choice is not None  # quality always has one where a trial succeeded
@@ -256,7 +256,8 @@ class _Desk:
             ties=(),
         )
         desk = replace(desk, sizes=desk._candidates())
-        return replace(desk, ties=tuple(b for b in desk.sizes if desk.chance(b) >= desk.tie_chance))
+        own = {_best_size(desk)} if desk.is_fitted else set()
+        return replace(desk, ties=tuple(b for b in desk.sizes if b in own or desk.chance(b) >= desk.tie_chance))
 
     @property
     def sign(self) -> float:
@@ -306,13 +307,15 @@ class _Desk:
             sizes = {2**k for k in range(31) if low <= 2**k <= high}
         if self.best is not None and self.best.batch_size:
             sizes.add(self.best.batch_size)
-        found = set()
-        for size in sizes:
-            try:
-                found.add(self.plan(size).global_batch_size)
-            except PlanError:
-                continue
-        return tuple(sorted(found))
+        plans = (_plan_or_none(self, size) for size in sizes)
+        return tuple(sorted({plan.global_batch_size for plan in plans if plan is not None}))
+
+
+def _plan_or_none(desk: _Desk, size: int, devices: int | None = None, nodes: int | None = None) -> Plan | None:
+    try:
+        return desk.plan(size, devices, nodes)
+    except PlanError:
+        return None
 
 
 def _best(records: Sequence[TrialRecord], info: StudyInfo) -> TrialRecord | None:
@@ -385,7 +388,7 @@ def _counts(desk: _Desk, size: int) -> bool:
 
 
 def _best_size(desk: _Desk) -> int:
-    """The size whose predicted value is best, half a step of doubt counted against it; a tie goes to the best trial's."""
+    """The size with the best predicted value, doubt counted against it; a tie goes to the best trial's."""
     best_trial = cast(int, cast(TrialRecord, desk.best).batch_size)
 
     def score(size: int) -> float:
@@ -411,6 +414,7 @@ def _at(desk: _Desk, size: int, goal: Goal, reasons: tuple[str, ...], *, cost: C
         size = plan.global_batch_size
     found = desk.fits.ridge.predict(size) if desk.is_fitted else None
     best = cast(TrialRecord, desk.best)
+    value: Estimate | None
     if found is not None:
         lr, value = found.lr, found.value
         if found.is_extrapolated:
@@ -478,12 +482,9 @@ def _costs(desk: _Desk, size: int) -> list[Cost]:
     placements.add((desk.num_devices, desk.num_nodes))
     found = []
     for devices, nodes in sorted(placements):
-        try:
-            plan = desk.plan(size, devices, nodes)
-        except PlanError:
-            continue
-        update = _update_seconds(desk.fits, plan)
-        if update is None or plan.global_batch_size != size:
+        plan = _plan_or_none(desk, size, devices, nodes)
+        update = _update_seconds(desk.fits, plan) if plan is not None else None
+        if plan is None or update is None or plan.global_batch_size != size:
             continue
         seconds = _product(samples.scaled(1.0 / size), update)
         watts = desk.fits.power.predict(plan.micro_batch_size, step_time=desk.fits.step_time)
@@ -533,8 +534,8 @@ def _sentence(desk: _Desk, choice: Choice) -> str:
     if not desk.is_fitted:
         best = cast(TrialRecord, desk.best)
         return (
-            f"{head} is the best of {_counted(desk)} ({monitor} {cast(float, best.value):.4g}), which are too few or too "
-            "contradictory to say how sure that is."
+            f"{head} is the best of {_counted(desk)} ({monitor} {cast(float, best.value):.4g}), which are too few or "
+            "too contradictory to say how sure that is."
         )
     where = {
         "quality": "",
@@ -564,26 +565,24 @@ def _caveats(desk: _Desk, choice: Choice) -> tuple[str, ...]:
     sizes = desk.info.batch_size_range
     if sizes and choice.goal == "quality" and choice.batch_size in sizes and sizes[0] < sizes[1]:
         found.append(
-            f"The batch size lies at the edge of the searched range ({sizes[0]} to {sizes[1]}): one beyond may do better."
+            f"The batch size lies at the edge of the searched range ({sizes[0]} to {sizes[1]}): beyond it may be better."
         )
     if desk.info.has_batch_norm and choice.plan.micro_batch_size < SMALL_BATCH_NORM:
         found.append(_batch_norm_warning(choice.plan.micro_batch_size))
     if not desk.fits.noise_is_repeated:
-        found.append(
-            "No setting was repeated often enough to know the noise between seeds; confirm the finalists over fresh seeds."
-        )
+        found.append("No setting was repeated often enough to know the noise between seeds: confirm the finalists.")
     own = desk.info.budget_samples
     if desk.budget and own and abs(desk.budget / own - 1.0) > 0.01:
         ratio = desk.budget / own
         if ratio < 1.0:
             found.append(
-                f"Judged by the values within {ratio:.2g} of the study's budget; runs whose schedule ends there may do better."
+                f"Judged by values within {ratio:.2g} of the study's budget; a schedule that ends there may do better."
             )
         else:
             found.append(
-                f"This is the study's answer at its own budget; for {ratio:.3g} times the samples larger batch sizes gain: on "
-                f"published language models the best one grew by about {ratio**BUDGET_EXPONENT:.2g} times, with the learning "
-                "rate along its law."
+                f"This is the answer at the study's own budget; for {ratio:.3g} times the samples larger batch sizes "
+                f"gain: on published language models the best one grew about {ratio**BUDGET_EXPONENT:.2g} times, with the "
+                "learning rate along its law."
             )
     return tuple(found)
 
@@ -594,14 +593,15 @@ def _why_missing(desk: _Desk, goal: Goal) -> str:
     if desk.fits.step_time.status in (FitStatus.TOO_FEW, FitStatus.CONTRADICTORY):
         return f"Times can't be predicted, so this is the choice for quality: {desk.fits.step_time.message}"
     if desk.num_devices * desk.num_nodes > 1 and not desk.fits.communication.covers(desk.num_devices, desk.num_nodes):
-        return f"Time on this placement can't be predicted, so this is the choice for quality: {desk.fits.communication.message}"
+        why = desk.fits.communication.message
+        return f"Time on this placement can't be predicted, so this is the choice for quality: {why}"
     return f"The cost to a target can't be told, so this is the choice for quality: {desk.fits.steps.message}"
 
 
 def _batch_norm_warning(micro: int) -> str:
     return (
-        f"BatchNorm over a micro-batch of {micro} is noisy (under {SMALL_BATCH_NORM}): accumulate less, use SyncBatchNorm "
-        "across devices, or GroupNorm instead."
+        f"BatchNorm over a micro-batch of {micro} is noisy (under {SMALL_BATCH_NORM}): accumulate less, use "
+        "SyncBatchNorm across devices, or GroupNorm instead."
     )
 
 
@@ -695,8 +695,8 @@ def _what_of_time(desk: _Desk) -> Answer:
     if low is None or high is None:
         return Answer(question, times.message, "not measured")
     words = (
-        f"A device trains {low.value:,.4g} samples per second at a micro-batch of {times.tried_low:.0f} and {high.value:,.4g} at "
-        f"{times.tried_high:.0f}, {high.value / low.value:.2g} times as many."
+        f"A device trains {low.value:,.4g} samples per second at a micro-batch of {times.tried_low:.0f} and "
+        f"{high.value:,.4g} at {times.tried_high:.0f}, {high.value / low.value:.2g} times as many."
     )
     return Answer(question, words, f"measured step times at {times.num_points} micro-batch sizes")
 
@@ -713,7 +713,7 @@ def _does_scaling_help(desk: _Desk) -> Answer:
     if low is None or high is None or desk.tried[0] == desk.tried[1]:
         return Answer(question, f"It can't be told yet: {desk.fits.ridge.message}", "not measured")
     kept = [
-        cast(float, r.value)
+        r.value
         for r in desk.records
         if r.batch_size and r.lr and r.value is not None and r.outcome == "complete" and math.isfinite(r.value)
         and abs(math.log2(r.batch_size / desk.tried[1])) <= 0.5 and abs(math.log2(r.lr / low.lr.value)) <= 1.0
@@ -732,12 +732,12 @@ def _does_scaling_help(desk: _Desk) -> Answer:
     fixed = desk.sign * (min(kept, key=lambda v: desk.sign * v) - low.value.value)
     tuned = desk.sign * (high.value.value - low.value.value)
     if fixed <= 2.0 * (desk.fits.noise_sd or 0.0):
-        words = f"There is no gap beyond noise: batch size {desk.tried[1]:.0f} does as well at the smallest size's learning rate."
+        words = f"There is no gap beyond noise: {desk.tried[1]:.0f} does as well at the smallest size's learning rate."
     else:
         closed = min(1.0, 1.0 - max(tuned, 0.0) / fixed)
         words = (
-            f"At learning rate {low.lr.value:.2g} batch size {desk.tried[1]:.0f} is {fixed:.3g} worse than {desk.tried[0]:.0f}; at its "
-            f"own best, {high.lr.value:.2g}, {max(tuned, 0.0):.3g} worse: {closed:.0%} of the gap closes."
+            f"At learning rate {low.lr.value:.2g} batch size {desk.tried[1]:.0f} is {fixed:.3g} worse than "
+            f"{desk.tried[0]:.0f}; at its own best, {high.lr.value:.2g}, {max(tuned, 0.0):.3g} worse: {closed:.0%} of the gap closes."
         )
     return Answer(question, words + law, f"{len(kept)} trials at the unscaled learning rate and the fitted ridge")
 
@@ -749,12 +749,9 @@ def _what_of_devices(desk: _Desk) -> Answer:
         return Answer(question, desk.fits.communication.message, "not measured")
     parts = []
     for devices in (1, 2, 4, 8):
-        try:
-            plan = desk.plan(size, devices, 1)
-        except PlanError:
-            continue
-        seconds = _update_seconds(desk.fits, plan)
-        if seconds is not None and plan.global_batch_size == size:
+        plan = _plan_or_none(desk, size, devices, 1)
+        seconds = _update_seconds(desk.fits, plan) if plan is not None else None
+        if plan is not None and seconds is not None and plan.global_batch_size == size:
             parts.append(f"{devices}: {_duration(seconds)}")
     words = (
         f"An update of batch size {size} takes, by devices, {'; '.join(parts)}."
@@ -786,8 +783,8 @@ def _what_of_precision(desk: _Desk) -> Answer:
     if per_sample is None:
         return Answer(question, "Memory per sample wasn't measured, so it can't be told.", "not measured")
     words = (
-        f"About half of the activations' {per_sample.value / 2**20:.3g} MiB per sample, so a micro-batch up to twice as large; "
-        "weights and optimizer state stay in 32 bits."
+        f"About half of the activations' {per_sample.value / 2**20:.3g} MiB per sample, so a micro-batch up to twice as "
+        "large; weights and optimizer state stay in 32 bits."
     )
     return Answer(question, words, "the fitted memory per sample and the width of 16-bit numbers; not run")
 

@@ -33,7 +33,7 @@ Array = NDArray[np.float64]
 
 MIN_POINTS = 5
 """Finite trials below which no ridge is fitted: fewer than the ridge and its two widths have parameters."""
-MAX_POINTS = 100
+MAX_POINTS = 64
 """Trials that enter the fit; of more, one per cell of a fine grid and then those nearest the optimum."""
 UNCERTAIN_OCTAVES = 4.0
 """Interval width at the studied batch sizes from which lr* counts as not identified."""
@@ -357,13 +357,17 @@ def _kernels(b: Array, l: Array, pivot: float) -> _Kernels:  # noqa: E741
 def _log_posterior(theta: Array, data: _Data, prior: _Prior, kernels: _Kernels) -> Array:
     residual = data.z[None] - _basin(data.l[None] - _ridge(data.b, theta, prior.pivot), theta)
     variance = np.exp(2.0 * theta[:, 6:9])[:, :, None, None]
-    cov = variance[:, 0] * kernels.smooth + variance[:, 1] * kernels.rough + kernels.linear
-    index = np.arange(len(data.b))
+    num = len(data.b)
+    index = np.arange(num)
+    # One row more than the covariance: the last row of its factor is then the whitened residual (no second solve).
+    cov = np.empty((len(theta), num + 1, num + 1))
+    cov[:, :num, :num] = variance[:, 0] * kernels.smooth + variance[:, 1] * kernels.rough + kernels.linear
     cov[:, index, index] += variance[:, 2, :, 0] + data.extra[None] + 1e-6
+    cov[:, num, :num] = cov[:, :num, num] = residual
+    cov[:, num, num] = 1e12
     chol = np.linalg.cholesky(cov)
-    white = np.linalg.solve(chol, residual[:, :, None])[:, :, 0]
     log_det = np.log(chol[:, index, index]).sum(1)
-    likelihood = -0.5 * (white**2).sum(1) - log_det
+    likelihood = -0.5 * (chol[:, num, :num] ** 2).sum(1) - log_det
     t = (theta - prior.mean) / prior.sd
     log_prior = -0.5 * (t[:, 1:] ** 2).sum(1) - 2.5 * np.log1p(t[:, 0] ** 2 / 4.0)
     return np.asarray(np.where(np.abs(theta[:, 1] - 0.6) < 0.9, likelihood + log_prior, -np.inf))
@@ -463,7 +467,7 @@ def _summarise(data: _Data, prior: _Prior, draws: Array, *, num_points: int) -> 
     surface = _sample_surfaces(sizes, data, prior, draws)
     table = tuple(_row(i, b, surface, data, prior, tried) for i, b in enumerate(sizes))
     inner = (sizes >= low - 0.5 * step) & (sizes <= high + 0.5 * step)
-    noise = np.exp(draws[:, 8])
+    noise = np.exp(np.logaddexp(2.0 * draws[:, 7], 2.0 * draws[:, 8]) / 2.0)  # roughness is noise to who trains once
     quality = _chance_as_good(surface.z, inner, float(np.median(noise)))
     at_best = int(np.argmin(np.where(inner, np.quantile(surface.z, 0.75, axis=0), np.inf)))
     widths = [float(np.log2(row.lr.high / row.lr.low)) for row, ok in zip(table, inner, strict=True) if ok]
