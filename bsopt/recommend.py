@@ -564,9 +564,7 @@ def _caveats(desk: _Desk, choice: Choice) -> tuple[str, ...]:
         found.append(f"The learning rate lies at the edge of the searched range ({low:.3g} to {high:.3g}): widen it.")
     sizes = desk.info.batch_size_range
     if sizes and choice.goal == "quality" and choice.batch_size in sizes and sizes[0] < sizes[1]:
-        found.append(
-            f"The batch size lies at the edge of the searched range ({sizes[0]} to {sizes[1]}): beyond it may be better."
-        )
+        found.append(f"The batch size lies at the edge of the searched range ({sizes[0]} to {sizes[1]}): look beyond.")
     if desk.info.has_batch_norm and choice.plan.micro_batch_size < SMALL_BATCH_NORM:
         found.append(_batch_norm_warning(choice.plan.micro_batch_size))
     if not desk.fits.noise_is_repeated:
@@ -581,8 +579,8 @@ def _caveats(desk: _Desk, choice: Choice) -> tuple[str, ...]:
         else:
             found.append(
                 f"This is the answer at the study's own budget; for {ratio:.3g} times the samples larger batch sizes "
-                f"gain: on published language models the best one grew about {ratio**BUDGET_EXPONENT:.2g} times, with the "
-                "learning rate along its law."
+                f"gain: on published language models the best one grew about {ratio**BUDGET_EXPONENT:.2g} times, with "
+                "the learning rate along its law."
             )
     return tuple(found)
 
@@ -737,7 +735,8 @@ def _does_scaling_help(desk: _Desk) -> Answer:
         closed = min(1.0, 1.0 - max(tuned, 0.0) / fixed)
         words = (
             f"At learning rate {low.lr.value:.2g} batch size {desk.tried[1]:.0f} is {fixed:.3g} worse than "
-            f"{desk.tried[0]:.0f}; at its own best, {high.lr.value:.2g}, {max(tuned, 0.0):.3g} worse: {closed:.0%} of the gap closes."
+            f"{desk.tried[0]:.0f}; at its own best, {high.lr.value:.2g}, {max(tuned, 0.0):.3g} worse: "
+            f"{closed:.0%} of the gap closes."
         )
     return Answer(question, words + law, f"{len(kept)} trials at the unscaled learning rate and the fitted ridge")
 
@@ -783,8 +782,8 @@ def _what_of_precision(desk: _Desk) -> Answer:
     if per_sample is None:
         return Answer(question, "Memory per sample wasn't measured, so it can't be told.", "not measured")
     words = (
-        f"About half of the activations' {per_sample.value / 2**20:.3g} MiB per sample, so a micro-batch up to twice as "
-        "large; weights and optimizer state stay in 32 bits."
+        f"About half of the activations' {per_sample.value / 2**20:.3g} MiB per sample, so a micro-batch up to twice "
+        "as large; weights and optimizer state stay in 32 bits."
     )
     return Answer(question, words, "the fitted memory per sample and the width of 16-bit numbers; not run")
 
