@@ -114,7 +114,7 @@ class UpdateNorms(Callback):
     in `on_train_batch_end`. A measured update costs one transient copy of the trainable weights on their device and
     two passes over them; `every=1` does that at every step, which is cheap beside the step of a convolutional network
     and may double that of a large embedding or linear model with small batches. By default the interval is chosen so
-    that it takes 2 % of the training time. Only rank zero measures; under DDP the weights are the same everywhere.
+    that it takes 1 % of the training time. Only rank zero measures; under DDP the weights are the same everywhere.
     Logs `bsopt/update_norm`. With manual optimization, an update is all that happens within one batch. Steps that AMP
     skips move nothing and are left out.
 
