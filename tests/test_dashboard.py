@@ -142,8 +142,8 @@ def test_a_running_study_is_published_every_few_trials() -> None:
 
     study.optimize(objective, n_trials=5, callbacks=[Publisher(2)])
     assert [bool(note) for note in notes] == [False, False, True, True, True]
-    assert "best of 2 completed trials" in notes[2]
-    assert "best of 4 completed trials" in notes[4]
+    assert "best of 2 complete trials" in notes[2]
+    assert "best of 4 complete trials" in notes[4]
     with pytest.raises(ConfigError, match="every"):
         Publisher(0)
 

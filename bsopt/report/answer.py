@@ -1,4 +1,8 @@
-"""The answer that opens the report, read from the trials: which batch size and learning rate, and how sure."""
+"""The answer that opens the report: which batch size and learning rate, and how sure.
+
+It is `bsopt.recommend`'s, with the trials that are as good within noise. Where there is no study to ask (records alone,
+or two objectives) it is the best trial's.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from typing import cast
 
 import numpy as np
 
+from bsopt.recommend import Choice, recommend
 from bsopt.records import TrialRecord
 from bsopt.visualization.source import StudyData
 
@@ -26,9 +31,10 @@ class Answer:
         caveats: What the reader should know before trusting it, a sentence each.
         batch_size: Recommended global batch size in samples; None without a completed trial.
         lr: Recommended learning rate.
-        value: What it reached.
+        value: What to expect, or what the best trial reached where no law is fitted.
         noise: Standard deviation of a repeated trial's value; None where nothing tells it.
         as_good: Completed trials within two standard deviations of the best, best first.
+        choices: What to take for each goal (best value, largest without loss, fastest, cheapest), this answer first.
         yaml: Settings for a LightningCLI or Trainer configuration.
         snippet: The same as Python.
     """
@@ -40,15 +46,37 @@ class Answer:
     value: float | None = None
     noise: float | None = None
     as_good: tuple[TrialRecord, ...] = ()
+    choices: tuple[Choice, ...] = ()
     yaml: str = ""
     snippet: str = ""
 
 
 def answer(data: StudyData) -> Answer:
-    """Return the best completed trial, those as good within noise, and settings to paste."""
-    best = data.best
-    if best is None:
+    """Return the recommendation, the trials as good as the best within noise, and settings to paste."""
+    if data.best is None:
         return Answer(sentence=_nothing_yet(data))
+    if data.study is None or len(data.study.directions) > 1:
+        return _of_trials(data, data.best)
+    found = recommend(data.study)
+    choice = found.choice
+    if choice is None:
+        return Answer(sentence=found.sentence, caveats=found.caveats)
+    noise = data.fits.noise_sd
+    return Answer(
+        sentence=found.sentence,
+        caveats=found.caveats,
+        batch_size=choice.batch_size,
+        lr=choice.lr.value,
+        value=choice.value.value if choice.value is not None else data.best.value,
+        noise=noise,
+        as_good=_as_good(data, data.best, noise),
+        choices=(choice, *found.alternatives),
+        yaml=found.to_yaml().strip(),
+        snippet=found.to_lightning().strip(),
+    )
+
+
+def _of_trials(data: StudyData, best: TrialRecord) -> Answer:
     noise, source = _noise(data)
     close = _as_good(data, best, noise)
     return Answer(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
 import yaml
 
+from bsopt.laws.fitting import Estimate
 from bsopt.records import StopReason, TrialRecord
 from bsopt.report.answer import Answer
 from bsopt.report.markup import Html, join, tag
@@ -37,6 +39,7 @@ def answer_section(data: StudyData, found: Answer, *, prefix: str) -> Html:
         "section",
         tag("p", found.sentence, class_="answer"),
         tag("ul", *(tag("li", caveat) for caveat in found.caveats), class_="caveats") if found.caveats else None,
+        _choices(data, found),
         _as_good(data, found),
         _settings(found, prefix),
         class_="answer-card",
@@ -128,6 +131,52 @@ def configuration(data: StudyData) -> Html:
             )
         )
     return join(*parts)
+
+
+_GOALS = {
+    "quality": "best value",
+    "largest": "largest batch size without loss",
+    "fastest": "fastest",
+    "cheapest": "cheapest",
+}
+
+
+def _choices(data: StudyData, found: Answer) -> Html | None:
+    """Return what to take for each goal, where the data tell more than one."""
+    if len(found.choices) < 2:
+        return None
+    rows = [
+        tag(
+            "tr",
+            tag("th", _GOALS[choice.goal], scope="row"),
+            *(
+                tag("td", cell, class_="number")
+                for cell in (
+                    str(choice.batch_size),
+                    _interval(choice.lr, ".2g"),
+                    _interval(choice.value, ".4g"),
+                    _interval(choice.cost.seconds if choice.cost is not None else None, ".3g"),
+                )
+            ),
+            tag("td", " ".join(choice.reasons)),
+        )
+        for choice in found.choices
+    ]
+    names = ("batch size", "learning rate", data.info.monitor, "time to the target [s]")
+    heads = [tag("th", name, scope="col", class_="number") for name in names]
+    head = tag("tr", tag("th", "goal", scope="col"), *heads, tag("th", "why", scope="col"))
+    return join(
+        tag("h3", "By goal"), tag("div", tag("table", tag("thead", head), tag("tbody", *rows)), class_="scroll wide")
+    )
+
+
+def _interval(estimate: Estimate | None, form: str) -> str:
+    if estimate is None:
+        return "–"
+    words = format(estimate.value, form)
+    if math.isfinite(estimate.low) and math.isfinite(estimate.high):
+        words += f" ({format(estimate.low, form)} to {format(estimate.high, form)})"
+    return words
 
 
 def _as_good(data: StudyData, found: Answer) -> Html | None:

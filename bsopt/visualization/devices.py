@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from bsopt.errors import PlanError
+from bsopt.fits import Fits
 from bsopt.laws.communication import predict_update_seconds
 from bsopt.laws.fitting import Estimate
 from bsopt.plan import Limits, Plan, realise
@@ -68,8 +69,8 @@ def devices_info(study: Source) -> DevicesInfo:
             placements[devices] = found
     message = fits.communication.message if set(placements) == {1} else ""
     if not placements:
-        message = fits.steps_to_target.message if not fits.steps_to_target.draws else fits.step_time.message
-    return DevicesInfo(data.info, fits.steps_to_target.target, placements, message)
+        message = fits.steps.message if not fits.steps.draws else fits.step_time.message
+    return DevicesInfo(data.info, fits.steps.target, placements, message)
 
 
 def plot_devices(study: Source | Sequence[Source]) -> go.Figure:
@@ -116,7 +117,7 @@ def plot_devices(study: Source | Sequence[Source]) -> go.Figure:
 
 
 def _sizes(data: StudyData) -> list[int]:
-    fit = data.fits.steps_to_target
+    fit = data.fits.steps
     if fit.tried_low is None or fit.tried_high is None:
         return []
     tried = [size for size in data.batch_sizes if fit.tried_low <= size <= fit.tried_high]
@@ -131,14 +132,8 @@ def _placement(data: StudyData, size: int, devices: int) -> PlacementTime | None
         plan = realise(size, limits)
     except PlanError:
         return None
-    cost = data.fits.steps_to_target.predict(size)
-    update = predict_update_seconds(
-        data.fits.step_time,
-        data.fits.communication,
-        micro_batch_size=plan.micro_batch_size,
-        accumulate_grad_batches=plan.accumulate_grad_batches,
-        num_devices=devices,
-    )
+    cost = data.fits.steps.predict(size)
+    update = _update_seconds(data.fits, plan)
     if cost is None or update is None:
         return None
     # Steps and seconds err independently: their relative errors add in squares, in logarithms.
@@ -147,6 +142,19 @@ def _placement(data: StudyData, size: int, devices: int) -> PlacementTime | None
     high = value * math.exp(math.hypot(_above(cost.steps), _above(update)))
     seconds = Estimate(value, low, high)
     return PlacementTime(plan, seconds, seconds.scaled(devices))
+
+
+def _update_seconds(fits: Fits, plan: Plan) -> Estimate | None:
+    if fits.step_time_world > 1:  # only this placement was ever measured
+        step = fits.step_time.predict(plan.micro_batch_size)
+        return step.scaled(plan.accumulate_grad_batches) if step and plan.world_size == fits.step_time_world else None
+    return predict_update_seconds(
+        fits.step_time,
+        fits.communication,
+        micro_batch_size=plan.micro_batch_size,
+        accumulate_grad_batches=plan.accumulate_grad_batches,
+        num_devices=plan.num_devices,
+    )
 
 
 def _below(estimate: Estimate) -> float:

@@ -80,7 +80,7 @@ def example_data(
     for number in range(num_trials):
         size = int(rng.choice(batch_sizes))
         centre = scaled_learning_rate(size, reference=REFERENCE, rule="saturating", noise_batch_size=256.0)
-        offset = float(rng.normal(0.0, 2.2 if number < num_trials / 3 else 1.2))
+        offset = float(rng.normal(0.0, 2.2 if number < num_trials / 3 else 0.6))
         lr = float(np.clip(centre * 2.0**offset, 1e-4, 1.0))
         record = _record(number, size, lr, math.log2(lr / centre), best, ticks, devices[number % len(devices)], rng)
         if record.outcome == "complete" and record.value is not None:

@@ -10,6 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from bsopt.fits import value_direction
 from bsopt.laws.lr_ridge import LrPrediction
 from bsopt.laws.scaling import Reference, scaled_learning_rate
 from bsopt.records import StudyInfo, TrialRecord
@@ -205,7 +206,7 @@ def _contour(info: InteractionInfo, surface: Surface, colour_range: tuple[float,
         y=surface.lrs,
         z=np.clip(surface.values, low, high).round(6).tolist(),
         colorscale=_theme.VALUE_SCALE,
-        reversescale=info.info.direction == "minimize",
+        reversescale=value_direction(info.info) == "minimize",
         zmin=low,
         zmax=high,
         contours={"start": low, "end": high, "size": step, "coloring": "fill", "showlines": False},
@@ -256,7 +257,7 @@ def _trials(
             "color": [record.value for record in records],
             "colorscale": _theme.VALUE_SCALE,
             # Yellow is the good end, whichever way the value gets better.
-            "reversescale": info.info.direction == "minimize",
+            "reversescale": value_direction(info.info) == "minimize",
             "cmin": low,
             "cmax": high if high > low else low + 1e-12,
             "showscale": status is Status.COMPLETE or Status.COMPLETE not in info.trials,

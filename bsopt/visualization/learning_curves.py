@@ -68,7 +68,7 @@ def learning_curves_info(study: Source | Sequence[Source]) -> LearningCurvesInfo
         curves=tuple(found),
         num_left_out=total - len(found),
         batch_sizes=tuple(sorted({c.record.batch_size for c in found if c.record.batch_size})),
-        value_range=_value_range(found, sources[0].sign),
+        value_range=_value_range(found, sources[0].metric_sign),
     )
 
 

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
+from bsopt.fits import value_direction
 from bsopt.records import StudyInfo, TrialRecord
 from bsopt.visualization import _theme
 from bsopt.visualization.source import Source, StudyData, load_all
@@ -129,7 +130,7 @@ def _price(record: TrialRecord, cost: Cost) -> float | None:
 
 
 def _value_range(infos: Sequence[ParetoInfo]) -> tuple[float, float] | None:
-    sign = -1.0 if infos[0].info.direction == "maximize" else 1.0
+    sign = -1.0 if value_direction(infos[0].info) == "maximize" else 1.0
     values = sorted(sign * point.value for info in infos for point in info.points)
     best, typical, worst = values[0], values[int(0.8 * (len(values) - 1))], values[-1]
     top = min(worst, typical + (typical - best)) if typical > best else worst

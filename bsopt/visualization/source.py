@@ -11,9 +11,10 @@ from typing import TypeAlias, cast
 
 import optuna
 
+from bsopt.fits import Fits, fit_laws, value_direction
 from bsopt.records import Outcome, StopReason, StudyInfo, TrialRecord
+from bsopt.search.curves import predicted_finals
 from bsopt.search.storage import read_info, read_records
-from bsopt.visualization.fitted import Fitted, fit_records
 
 __all__ = ["Source", "Status", "StudyData", "load", "load_all", "status_of"]
 
@@ -61,13 +62,21 @@ class StudyData:
         return self.info.name
 
     @cached_property
-    def fits(self) -> Fitted:
-        """The laws fitted to the records."""
-        return fit_records(self.records, self.info)
+    def fits(self) -> Fits:
+        """The laws fitted to the records; pruned trials count with the final value predicted for them."""
+        predicted = None
+        if self.study is not None and len(self.study.directions) == 1:
+            predicted = predicted_finals(self.study, self.study.get_trials(deepcopy=False))
+        return fit_laws(self.records, self.info, predictions=predicted)
 
     @property
     def sign(self) -> float:
         """1 where a smaller value is better, −1 where a larger one is: sign × value is always to be minimised."""
+        return -1.0 if value_direction(self.info) == "maximize" else 1.0
+
+    @property
+    def metric_sign(self) -> float:
+        """The same for the metric, which in a time-to-target study is not the value."""
         return -1.0 if self.info.direction == "maximize" else 1.0
 
     @property

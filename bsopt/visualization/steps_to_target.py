@@ -49,7 +49,7 @@ class StepsToTargetInfo:
 def steps_to_target_info(study: Source) -> StepsToTargetInfo:
     """Return the runs that reached the target, and the fitted law over their batch sizes."""
     data = load_all(study)[0]
-    fit = data.fits.steps_to_target
+    fit = data.fits.steps
     runs = tuple(run for run in data.fits.target_runs if math.isfinite(run.samples))
     sizes = [run.batch_size for run in runs]
     grid = np.geomspace(min(sizes), max(sizes), 33).tolist() if len(set(sizes)) > 1 else []
@@ -75,7 +75,7 @@ def plot_steps_to_target(study: Source | Sequence[Source]) -> go.Figure:
     """
     infos = [info for info in map(steps_to_target_info, load_all(study)) if info.runs]
     if not infos:
-        return _theme.empty_figure(TITLE, f"{load_all(study)[0].fits.steps_to_target.message}")
+        return _theme.empty_figure(TITLE, f"{load_all(study)[0].fits.steps.message}")
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06)
     _theme.style(figure, _title(infos), height=620)
     for place, info in enumerate(infos):

@@ -12,6 +12,7 @@ import optuna
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from bsopt.fits import value_direction
 from bsopt.records import TrialRecord
 from bsopt.search.sampler import ScalingSampler
 from bsopt.search.squash import Squash
@@ -69,7 +70,7 @@ def _scratch_study(data: StudyData, trials: Sequence[FrozenTrial]) -> optuna.Stu
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        study = optuna.create_study(direction=data.info.direction, sampler=optuna.samplers.RandomSampler(0))
+        study = optuna.create_study(direction=value_direction(data.info), sampler=optuna.samplers.RandomSampler(0))
     finally:
         optuna.logging.set_verbosity(verbosity)
     study.add_trials(trials)
@@ -88,7 +89,7 @@ def _trials(data: StudyData) -> list[FrozenTrial]:
     diverged = [r for r in data.records if is_placed(r) and status_of(r) is Status.DIVERGED]
     good = sorted(data.completed, key=lambda r: data.sign * cast(float, r.value))
     kept = good[: MAX_TRIALS // 2] + _spread(good[MAX_TRIALS // 2 :] + diverged, MAX_TRIALS // 2)
-    lost = -math.inf if data.info.direction == "maximize" else math.inf
+    lost = -math.inf if value_direction(data.info) == "maximize" else math.inf
     return [
         create_trial(
             params={"batch_size": int(cast(int, record.batch_size)), "lr": float(cast(float, record.lr))},

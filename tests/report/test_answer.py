@@ -3,12 +3,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import optuna
 import pytest
 
 from bsopt.plan import Plan
+from bsopt.recommend import recommend
 from bsopt.records import StopReason, StudyInfo, Tick, TrialRecord
 from bsopt.report.answer import answer
-from bsopt.visualization.source import StudyData
+from bsopt.visualization.example import example_study
+from bsopt.visualization.source import StudyData, load
 
 
 def _trial(number: int, size: int, lr: float, value: float, **more: Any) -> TrialRecord:
@@ -71,6 +74,27 @@ def test_settings_say_how_the_batch_size_is_realised() -> None:
     assert "accumulate_grad_batches: 2" in found.yaml
     assert "devices: 2" in found.yaml
     assert "accumulate_grad_batches=2, devices=2" in found.snippet
+
+
+def test_a_study_is_answered_by_the_recommendation() -> None:
+    study = example_study(40)
+    found, recommended = answer(load(study)), recommend(study)
+    assert recommended.choice is not None
+    assert (found.sentence, found.caveats) == (recommended.sentence, recommended.caveats)
+    assert (found.batch_size, found.lr) == (recommended.choice.batch_size, recommended.choice.lr.value)
+    assert found.choices[0].goal == "quality"
+    assert found.yaml == recommended.to_yaml().strip()
+    assert found.as_good[0].number == study.best_trial.number
+
+
+def test_two_objectives_are_answered_by_the_best_trial_of_the_first() -> None:
+    study = optuna.create_study(directions=["minimize", "minimize"], sampler=optuna.samplers.RandomSampler(0))
+
+    def objective(trial: optuna.Trial) -> tuple[float, float]:
+        return trial.suggest_float("lr", 0.1, 1.0), 1.0 / trial.suggest_int("batch_size", 8, 64)
+
+    study.optimize(objective, n_trials=8)
+    assert answer(load(study)).lr == min(trial.params["lr"] for trial in study.trials)
 
 
 def test_a_nan_value_is_never_the_best() -> None:
