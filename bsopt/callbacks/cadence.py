@@ -13,7 +13,7 @@ from bsopt.errors import ConfigError
 __all__ = ["DEFAULT_OVERHEAD", "Cadence"]
 
 DEFAULT_OVERHEAD = 0.01
-"""Share of the training time; leaves room within the promised 3 % for the hooks that run at every step and for a busy machine."""
+"""Share of the training time; leaves room within 3 % for the hooks of every step and for a busy machine."""
 
 _WARMUP_UPDATES = 3  # lazy initialisation makes the first updates slow
 
