@@ -30,7 +30,22 @@ FORBIDDEN = {  # room -> packages it never imports, not even inside a function
     "analysis": {"optuna", "plotly"},
 }
 LAZY_ONLY = {"torch", "lightning", "pytorch_lightning", "plotly"}  # never at module level on a light path
-LIGHT = {"__init__", "errors", "_lazy", "amounts", "laws", "plan", "records", "config", "progress", "cli", "search", "study", "loop", "check"}
+LIGHT = {
+    "__init__",
+    "errors",
+    "_lazy",
+    "amounts",
+    "laws",
+    "plan",
+    "records",
+    "config",
+    "progress",
+    "cli",
+    "search",
+    "study",
+    "loop",
+    "check",
+}
 
 
 def _files() -> Iterator[tuple[str, Path]]:

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -85,7 +86,9 @@ def open_storage(url: str) -> BaseStorage:
             return optuna.storages.JournalStorage(JournalFileBackend(str(path)))
         if address.startswith("grpc://"):
             host, _, port = address.removeprefix("grpc://").rstrip("/").partition(":")
-            return optuna.storages.GrpcStorageProxy(host=host, port=int(port or 13000))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                return optuna.storages.GrpcStorageProxy(host=host, port=int(port or 13000))
         return _open_database(address)
     except StorageError:
         raise
