@@ -471,7 +471,7 @@ def _summarise(data: _Data, prior: _Prior, draws: Array, *, num_points: int) -> 
     quality = _chance_as_good(surface.z, inner, float(np.median(noise)))
     at_best = int(np.argmin(np.where(inner, np.quantile(surface.z, 0.75, axis=0), np.inf)))
     widths = [float(np.log2(row.lr.high / row.lr.low)) for row, ok in zip(table, inner, strict=True) if ok]
-    status, message = _judge(data, table[at_best], min(widths), float(np.median(noise)), num_points)
+    status, message = _judge(data, table[at_best], min(widths), float(np.exp(np.median(draws[:, 8]))), num_points)
     return LrRidgeFit(
         status,
         message,
