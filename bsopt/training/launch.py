@@ -413,6 +413,7 @@ def _rank_main(
     os.environ.clear()
     os.environ.update(environment)
     sys.path[:] = path
+    multiprocessing.set_start_method(None, force=True)  # else DataLoader workers would each start a server of their own
     target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(target, 1)
     os.dup2(target, 2)
