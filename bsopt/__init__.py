@@ -14,7 +14,7 @@ _HOMES = {
     "conclude": ".search.pruner",
     "laws": ".laws",
     "load_study": ".study",
-    "recommend": ".recommend",
+    "recommend": ".recommendation",
     "testing": ".testing",
     "visualization": ".visualization",
 }

@@ -337,7 +337,7 @@ class _Watcher:
         if last or CONFIRM_KEY in self._trial.user_attrs:
             return Answer()  # it is over anyway, or repeats a finalist to its end
         if isinstance(pruner, PlateauPruner):
-            frozen = study._storage.get_trial(self._trial._trial_id)
+            frozen = study.get_trials(deepcopy=False)[self._trial.number]
             goal = info.objective.minimize
             spent = {"seconds": tick.seconds, "samples": tick.samples, "steps": float(tick.step)}.get(goal or "")
             decision = pruner.decide(study, frozen, decay_remaining=tick.is_decaying, spent=spent)

@@ -17,6 +17,7 @@ __all__ = ["study"]
         "schema": "bsopt.cli.schema:schema",
         "list": "bsopt.cli.listing:list_",
         "show": "bsopt.cli.show:show",
+        "recommend": "bsopt.cli.recommend:recommend",
         "train": "bsopt.cli.train:train",
         "report": "bsopt.cli.report:report",
         "plot": "bsopt.cli.plot:plot",

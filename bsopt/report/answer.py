@@ -12,7 +12,8 @@ from typing import cast
 
 import numpy as np
 
-from bsopt.recommend import Choice, recommend
+from bsopt.recommendation.recommending import recommend
+from bsopt.recommendation.values import Choice
 from bsopt.records import TrialRecord
 from bsopt.visualization.source import StudyData
 

@@ -282,7 +282,8 @@ class _Watch:
         kind = getattr(errors, message.error, None)
         if isinstance(kind, type) and issubclass(kind, BsoptError):
             raise kind(message.text)
-        raise self._crash(StopReason.FAILED, message.text)
+        lacks_memory = message.error in ("MemoryError", "OutOfMemoryError") or "out of memory" in message.text.lower()
+        raise self._crash(StopReason.OUT_OF_MEMORY if lacks_memory else StopReason.FAILED, message.text)
 
     def _killed(self, rank: _Rank, number: int) -> Crash:
         if number == signal.SIGKILL:

@@ -65,7 +65,7 @@ def run_trial(spec: TrialSpec, channel: Channel, *, clock: Callable[[], float] =
         run = _Run(spec, channel, clock)
         fit_task(spec, run.callbacks(), on_trainer=began)
     except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
+        if not is_out_of_memory(error) or spec.plan.world_size > 1:  # of several ranks, the parent hears the first
             raise
         run = run or _Run(spec, channel, clock)
         message = f"out of memory with {spec.plan.micro_batch_size} samples a pass: {_first_line(error)}"

@@ -7,7 +7,7 @@ import optuna
 import pytest
 
 from bsopt.plan import Plan
-from bsopt.recommend import recommend
+from bsopt.recommendation import recommend
 from bsopt.records import StopReason, StudyInfo, Tick, TrialRecord
 from bsopt.report.answer import answer
 from bsopt.visualization.example import example_study

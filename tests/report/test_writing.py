@@ -13,7 +13,7 @@ import optuna
 import pytest
 
 from bsopt.errors import ConfigError
-from bsopt.recommend import recommend
+from bsopt.recommendation import recommend
 from bsopt.records import StudyInfo, TrialRecord
 from bsopt.report import write_report
 from bsopt.report.pictures import COMPARED, READING

@@ -15,7 +15,7 @@ import bsopt
 from bsopt.errors import ConfigError
 from bsopt.laws.fitting import FitStatus
 from bsopt.plan import Plan
-from bsopt.recommend import Recommendation, answers, recommend
+from bsopt.recommendation import Recommendation, answers, recommend
 from bsopt.records import StudyInfo, TrialRecord
 from bsopt.search.storage import write_info, write_record
 
@@ -117,7 +117,6 @@ def test_maximised_metric_gives_the_mirrored_answer(found: Recommendation) -> No
 
 def test_package_name_is_the_function_and_the_module() -> None:
     assert bsopt.recommend(foreign(1)).choice is not None
-    assert bsopt.recommend.answers is answers
 
 
 def test_no_trial_has_no_choice() -> None:

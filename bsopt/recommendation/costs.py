@@ -1,0 +1,72 @@
+"""What a batch size costs on a placement of devices."""
+
+from __future__ import annotations
+
+import math
+
+from bsopt.fits import Fits
+from bsopt.laws.communication import predict_update_seconds
+from bsopt.laws.fitting import Estimate
+from bsopt.plan import Plan
+from bsopt.recommendation.desk import Desk, counts, has_target, plan_or_none
+from bsopt.recommendation.values import Cost
+
+__all__ = ["costs_of", "pareto", "update_seconds"]
+
+
+def costs_of(desk: Desk, size: int) -> list[Cost]:
+    """Costs of a size on every placement up to the asked one whose time can be predicted."""
+    if has_target(desk):
+        predicted = desk.fits.steps.predict(size)
+        if predicted is None:
+            return []
+        samples = predicted.samples
+    elif desk.budget:
+        samples = Estimate(desk.budget, desk.budget, desk.budget)
+    else:
+        return []
+    placements = {(k, 1) for k in (1, 2, 4, 8, 16, 32, 64) if k <= desk.num_devices}
+    placements.add((desk.num_devices, desk.num_nodes))
+    found = []
+    for devices, nodes in sorted(placements):
+        plan = plan_or_none(desk, size, devices, nodes)
+        update = update_seconds(desk.fits, plan) if plan is not None else None
+        if plan is None or update is None or plan.global_batch_size != size:
+            continue
+        seconds = _product(samples.scaled(1.0 / size), update)
+        watts = desk.fits.power.predict(plan.micro_batch_size, step_time=desk.fits.step_time)
+        energy = _product(seconds, watts).scaled(plan.world_size) if watts else None
+        found.append(Cost(size, plan, samples, seconds, seconds.scaled(plan.world_size / 3600.0), energy))
+    return found
+
+
+def update_seconds(fits: Fits, plan: Plan) -> Estimate | None:
+    if fits.step_time_world > 1:  # only this placement was ever measured
+        step = fits.step_time.predict(plan.micro_batch_size)
+        return step.scaled(plan.accumulate_grad_batches) if step and plan.world_size == fits.step_time_world else None
+    return predict_update_seconds(
+        fits.step_time,
+        fits.communication,
+        micro_batch_size=plan.micro_batch_size,
+        accumulate_grad_batches=plan.accumulate_grad_batches,
+        num_devices=plan.num_devices,
+        num_nodes=plan.num_nodes,
+    )
+
+
+def _product(a: Estimate, b: Estimate) -> Estimate:
+    """The product of two independent positive estimates; their log intervals add in quadrature."""
+    up = math.hypot(math.log(a.high / a.value), math.log(b.high / b.value))
+    down = math.hypot(math.log(a.value / a.low), math.log(b.value / b.low))
+    value = a.value * b.value
+    return Estimate(value, value * math.exp(-down), value * math.exp(up))
+
+
+def pareto(desk: Desk) -> tuple[Cost, ...]:
+    costs = [cost for size in desk.sizes for cost in costs_of(desk, size) if counts(desk, size)]
+    costs.sort(key=lambda c: (c.seconds.value, c.device_hours.value))
+    kept: list[Cost] = []
+    for cost in costs:
+        if not kept or cost.device_hours.value < kept[-1].device_hours.value:
+            kept.append(cost)
+    return tuple(kept)
