@@ -6,13 +6,13 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.config import StudyConfig
 from bsopt.errors import BsoptError, PlanError, StorageError, TaskError
@@ -46,8 +46,15 @@ _SAME_FAILURES = 3
 class StudyRun:
     """One call of `Study.run`."""
 
-    def __init__(self, study: Study, listener: Listener) -> None:
+    def __init__(
+        self,
+        study: Study,
+        listener: Listener,
+        *,
+        callbacks: Sequence[Callable[[optuna.Study, FrozenTrial], None]] = (),
+    ) -> None:
         self._study = study
+        self._callbacks = list(callbacks)
         self._listener = listener
         self._stopping = threading.Event()
         self._ended = "finished"
@@ -112,6 +119,7 @@ class StudyRun:
                     lambda trial: self._objective(trial, worker),
                     n_trials=1,
                     catch=(_TrialFailedError,),
+                    callbacks=self._callbacks,
                 )
         except Exception as error:  # noqa: BLE001  (told by run() once every worker has ended)
             self._stop("failed", str(error), error=_as_storage_error(error, study.config.storage))

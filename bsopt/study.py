@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import optuna
@@ -39,6 +39,8 @@ from bsopt.search.storage import (
 from bsopt.training.launch import Crash, Launcher, Supervision, has_processes, run_here
 from bsopt.training.probe import ProbeResult, ProbeRow, probe
 from bsopt.training.spec import Answer, Budget, Seeds, TaskDescription, TaskSpec, TrialSpec
+
+Callback: TypeAlias = Callable[[optuna.Study, FrozenTrial], None]
 
 __all__ = ["Study", "delete_study", "list_studies", "load_study"]
 
@@ -125,7 +127,7 @@ class Study:
             self._description = self._ask_task()
         return self._description
 
-    def run(self, listener: Listener | None = None) -> RunSummary:
+    def run(self, listener: Listener | None = None, *, callbacks: Sequence[Callback] = ()) -> RunSummary:
         """Run trials until the study has its total number; continues what an earlier run began.
 
         A first Ctrl-C (or SIGTERM) ends the trials under way as interrupted and returns; they are run again
@@ -133,13 +135,14 @@ class Study:
 
         Args:
             listener: Receives what happens.
+            callbacks: Optuna callbacks, called with the study and each ended trial.
 
         Raises:
             BsoptError: The user's code or settings are wrong; what was measured before is kept.
         """
         from bsopt.loop import StudyRun
 
-        return StudyRun(self, listener or Listener()).run()
+        return StudyRun(self, listener or Listener(), callbacks=callbacks).run()
 
     def train(self, trial: int | None = None, *, listener: Listener | None = None) -> TrialRecord:
         """Train the best trial's, or a given trial's, configuration at full budget and keep its best weights.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -19,7 +20,7 @@ from bsopt.cli.options import (
 
 if TYPE_CHECKING:
     from bsopt.progress import RunSummary
-    from bsopt.study import Study
+    from bsopt.study import Callback, Study
 
 __all__ = ["follow", "run"]
 
@@ -30,6 +31,9 @@ __all__ = ["follow", "run"]
 @storage_option
 @study_name_option
 @workers_option
+@click.option(
+    "--publish", type=click.IntRange(min=1), metavar="N", help="Renew the figures in optuna-dashboard every N trials."
+)
 @json_option
 def run(
     file: str,
@@ -37,6 +41,7 @@ def run(
     storage: str | None,
     study_name: str | None,
     workers: int | None,
+    publish: int | None,
     as_json: bool,
 ) -> None:
     """Run the study of FILE, or continue it to its number of trials.
@@ -55,7 +60,16 @@ def run(
 
     with _waiting(is_shown=not as_json):
         study = Study.create(loaded, storage=storage, study_name=study_name)
-    summary = follow(study, as_json=as_json)
+    callbacks = []
+    if publish is not None:
+        from bsopt.dashboard import Publisher
+
+        callbacks.append(Publisher(publish, artifact_dir=study.config.folder / "artifacts"))
+    summary = follow(study, as_json=as_json, callbacks=callbacks)
+    if publish is not None:
+        from bsopt.dashboard import publish as publish_now
+
+        publish_now(study.optuna, study.config.folder / "artifacts")
     if not as_json:
         _tell(study, summary, storage=storage or loaded.config.storage)
     code = _exit_code(summary)
@@ -63,7 +77,7 @@ def run(
         click.get_current_context().exit(code)
 
 
-def follow(study: Study, *, as_json: bool) -> RunSummary:
+def follow(study: Study, *, as_json: bool, callbacks: Sequence[Callback] = ()) -> RunSummary:
     """Run a study and show its progress: live in a terminal, in lines elsewhere, as JSON for programs."""
     from rich.console import Console
 
@@ -73,7 +87,7 @@ def follow(study: Study, *, as_json: bool) -> RunSummary:
     if as_json:
         from bsopt.cli.progress_json import JsonLines
 
-        return study.run(JsonLines(_write_line))
+        return study.run(JsonLines(_write_line), callbacks=callbacks)
     console = Console(highlight=False)
     tally = Tally(read_records(study.optuna))
     if console.is_terminal:
@@ -81,10 +95,10 @@ def follow(study: Study, *, as_json: bool) -> RunSummary:
 
         live = LiveProgress(console, tally)
         with contextlib.closing(live):
-            return study.run(live)
+            return study.run(live, callbacks=callbacks)
     from bsopt.cli.progress_lines import PlainLines
 
-    return study.run(PlainLines(_write_line, tally))
+    return study.run(PlainLines(_write_line, tally), callbacks=callbacks)
 
 
 def _waiting(*, is_shown: bool) -> contextlib.AbstractContextManager[object]:

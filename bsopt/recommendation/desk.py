@@ -36,12 +36,22 @@ class Desk:
     ties: tuple[int, ...]
 
     @classmethod
-    def of(cls, study: optuna.Study, devices: int | None, nodes: int | None, budget: float | str | None) -> Desk:
+    def of(
+        cls,
+        study: optuna.Study,
+        *,
+        devices: int | None = None,
+        nodes: int | None = None,
+        budget: float | str | None = None,
+        fits: Fits | None = None,
+    ) -> Desk:
         info, records = read_info(study), tuple(read_records(study))
         samples = _budget_samples(budget, info)
         shorter = samples is not None and info.budget_samples is not None and samples < 0.99 * info.budget_samples
-        predicted = {} if shorter else predicted_finals(study, study.get_trials(deepcopy=False))
-        fits = fit_laws(records, info, predictions=predicted, budget_samples=samples if shorter else None)
+        if shorter:
+            fits = fit_laws(records, info, predictions={}, budget_samples=samples)
+        elif fits is None:
+            fits = fit_laws(records, info, predictions=predicted_finals(study, study.get_trials(deepcopy=False)))
         desk = cls(
             info=info,
             records=records,

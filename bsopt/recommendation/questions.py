@@ -6,6 +6,7 @@ import math
 
 import optuna
 
+from bsopt.fits import Fits
 from bsopt.laws.fitting import FitStatus
 from bsopt.recommendation.costs import update_seconds
 from bsopt.recommendation.desk import Desk, plan_or_none
@@ -15,9 +16,14 @@ from bsopt.recommendation.words import batch_norm_warning, counted, duration
 __all__ = ["answers"]
 
 
-def answers(study: optuna.Study) -> list[Answer]:
-    """Return the questions that people ask about batch sizes, answered from the study's own data."""
-    desk = Desk.of(study, None, None, None)
+def answers(study: optuna.Study, *, fits: Fits | None = None) -> list[Answer]:
+    """Return the questions that people ask about batch sizes, answered from the study's own data.
+
+    Args:
+        study: Any study that `recommend` takes.
+        fits: Its fitted laws, where they are at hand.
+    """
+    desk = Desk.of(study, fits=fits)
     return [
         _is_size_right(desk),
         _what_of_quality(desk),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import optuna
 
 from bsopt.errors import ConfigError, nearest
+from bsopt.fits import Fits
 from bsopt.laws.fitting import FitStatus
 from bsopt.recommendation.choices import choice_at, choose
 from bsopt.recommendation.costs import pareto
@@ -23,6 +24,7 @@ def recommend(
     num_nodes: int | None = None,
     batch_size: int | None = None,
     budget: float | str | None = None,
+    fits: Fits | None = None,
 ) -> Recommendation:
     """Return which batch size and learning rate to train with.
 
@@ -35,13 +37,14 @@ def recommend(
         num_nodes: Nodes; the study's by default.
         batch_size: Answer for this global batch size instead.
         budget: Another training budget than the study's: samples, or text such as "40 epochs".
+        fits: The study's fitted laws, where they are at hand.
 
     Raises:
         ConfigError: An unknown goal, or a budget that can't be read.
     """
     if goal not in GOALS:
         raise ConfigError(f"unknown goal {goal!r}; allowed are {', '.join(GOALS)}." + nearest(goal, GOALS))
-    desk = Desk.of(study, num_devices, num_nodes, budget)
+    desk = Desk.of(study, devices=num_devices, nodes=num_nodes, budget=budget, fits=fits)
     best = desk.best
     if best is None:
         count = len(desk.records)

@@ -58,7 +58,7 @@ def answer(data: StudyData) -> Answer:
         return Answer(sentence=_nothing_yet(data))
     if data.study is None or len(data.study.directions) > 1:
         return _of_trials(data, data.best)
-    found = recommend(data.study)
+    found = recommend(data.study, fits=data.fits)
     choice = found.choice
     if choice is None:
         return Answer(sentence=found.sentence, caveats=found.caveats)

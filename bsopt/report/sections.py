@@ -10,12 +10,13 @@ from typing import Any
 import yaml
 
 from bsopt.laws.fitting import Estimate
+from bsopt.recommendation.questions import answers
 from bsopt.records import StopReason, TrialRecord
 from bsopt.report.answer import Answer
 from bsopt.report.markup import Html, join, tag
 from bsopt.visualization.source import StudyData, status_of
 
-__all__ = ["answer_section", "comparison_table", "configuration", "stopped"]
+__all__ = ["answer_section", "comparison_table", "configuration", "questions", "stopped"]
 
 _MEANING: dict[str, str] = {
     StopReason.COMPLETED.value: "trained to the end of the budget",
@@ -141,6 +142,16 @@ _GOALS = {
 }
 
 
+def questions(data: StudyData) -> Html | None:
+    """Return what people ask about batch sizes, answered from this study; None where there is no study to ask."""
+    if data.study is None or len(data.study.directions) > 1 or data.best is None:
+        return None
+    parts = []
+    for answer in answers(data.study, fits=data.fits):
+        parts += [tag("dt", answer.question), tag("dd", answer.answer, tag("p", answer.basis, class_="hint"))]
+    return tag("dl", *parts, class_="questions")
+
+
 def _choices(data: StudyData, found: Answer) -> Html | None:
     """Return what to take for each goal, where the data tell more than one."""
     if len(found.choices) < 2:
@@ -162,7 +173,12 @@ def _choices(data: StudyData, found: Answer) -> Html | None:
         )
         for choice in found.choices
     ]
-    names = ("batch size", "learning rate", data.info.monitor, "time to the target [s]")
+    names = (
+        "batch size",
+        "learning rate",
+        data.info.monitor,
+        "time to the target [s]" if data.info.target is not None else "time of a trial [s]",
+    )
     heads = [tag("th", name, scope="col", class_="number") for name in names]
     head = tag("tr", tag("th", "goal", scope="col"), *heads, tag("th", "why", scope="col"))
     return join(

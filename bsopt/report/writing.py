@@ -88,7 +88,9 @@ def _several(sources: Sequence[StudyData], found: Sequence[answers.Answer]) -> l
 
 
 def _details(data: StudyData, *, prefix: str) -> list[Html]:
+    asked = sections.questions(data)
     return [
+        *([tag("h2", "Questions"), asked] if asked is not None else []),
         tag("h2", "Figures"),
         tag("noscript", tag("p", "The figures need JavaScript; the answer and the tables don't.")),
         *pictures(data, prefix=prefix),

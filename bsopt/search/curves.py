@@ -35,7 +35,7 @@ import optuna
 from numpy.typing import NDArray
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from scipy.special import stdtr
+from scipy.special import ndtr, stdtr
 
 from bsopt.search.storage import BATCH_SIZE, LR, is_ours, read_info
 
@@ -55,6 +55,7 @@ _AMPLITUDES, _NOISES = (
 )
 _LEVEL_VARIANCE = 0.1  # of ln z before any trial has finished, worth one trial
 _TINY = 1e-12
+_LEAST_PRODUCTS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,7 @@ class _Curve:
 
     steps: _Floats
     log_steps: _Floats
+    values: _Floats
     best: _Floats
     b: float
     x: float
@@ -157,6 +159,8 @@ class Curves:
 
     Attributes:
         horizon: The last step of the finished trials, in the unit of progress.
+        ends_at_best: Whether trials return their best value, so that none can end worse than it has been.
+        fluctuation: Standard deviation of ln z from one report to the next, the trend left out.
         num_finished: How many finished curves it has learned from.
     """
 
@@ -166,6 +170,8 @@ class Curves:
     per_batch: bool
     names: tuple[str, str]
     finished: tuple[_Curve, ...]
+    ends_at_best: bool
+    fluctuation: float
     processes: dict[float, _Process] = field(default_factory=dict)
 
     @property
@@ -215,7 +221,10 @@ class Curves:
         q = math.log(1.0 / f)
         z = max(best - self.floor, _TINY)
         mean, sd = self._exponent(curve, step, q) if q > 0.0 else (0.0, 0.0)
-        log_median, log_sd = math.log(z) - mean * q, sd * q
+        if self.ends_at_best and sd > 0.0:
+            mean, sd = _positive_part(mean, sd)
+        # What is left to come fluctuates, too: without that a flat noisy curve would be certain of its end.
+        log_median, log_sd = math.log(z) - mean * q, math.hypot(sd * q, self.fluctuation if q > 0.0 else 0.0)
         z_mean = math.exp(min(log_median + 0.5 * log_sd**2, 700.0))
         return PredictedFinal(
             mean=self.sign * (self.floor + z_mean),
@@ -335,7 +344,9 @@ def _build(curves: list[_Curve], sign: float, names: tuple[str, str]) -> Curves 
     per_batch = _steps_are_updates(curves)
     ends = [c.steps[-1] * (2.0**c.b if per_batch else 1.0) for c in curves]
     floor = _floor(seen, curves, sign)
-    return Curves(sign, floor, float(max(ends)), per_batch, names, tuple(curves))
+    ends_at_best = all(c.final <= c.best[-1] + 1e-9 * abs(c.best[-1]) for c in curves)
+    fluctuation = _fluctuation(curves, floor)
+    return Curves(sign, floor, float(max(ends)), per_batch, names, tuple(curves), ends_at_best, fluctuation)
 
 
 def _values_are_reports(curves: list[_Curve]) -> bool:
@@ -371,6 +382,33 @@ def _floor(seen: _Floats, curves: list[_Curve], sign: float) -> float:
     return lowest - float(distances[np.abs(exponents - _PRIOR_MEAN).argmin(), 0])
 
 
+def _positive_part(mean: float, sd: float) -> tuple[float, float]:
+    """Return mean and standard deviation of a normal variable given that it is positive."""
+    below = mean / sd
+    if below < -8.0:  # far out the tail is exponential
+        return sd / -below, sd / -below
+    ratio = math.exp(-0.5 * below**2) / math.sqrt(2.0 * math.pi) / float(ndtr(below))
+    return mean + sd * ratio, sd * math.sqrt(max(1.0 - ratio * (ratio + below), 1e-6))
+
+
+def _fluctuation(curves: list[_Curve], floor: float) -> float:
+    """Standard deviation s of ln z around its trend, pooled over curves.
+
+    A report's distance r from the line through its neighbours, linear in log step, has Cov(r_i, r_i+1) = −s²
+    for independent noise, while a bend of the trend gives neighbours the same sign: so s² = −mean(r_i · r_i+1),
+    and smooth curves have none.
+    """
+    products: list[float] = []
+    for curve in curves:
+        y, t = np.log(np.maximum(curve.values - floor, _TINY)), curve.log_steps
+        if len(y) < 5:
+            continue
+        share = (t[1:-1] - t[:-2]) / (t[2:] - t[:-2])
+        r = y[1:-1] - (1.0 - share) * y[:-2] - share * y[2:]
+        products += list(-r[:-1] * r[1:])
+    return math.sqrt(max(0.0, float(np.mean(products)))) if len(products) >= _LEAST_PRODUCTS else 0.0
+
+
 def _finite_reports(trial: FrozenTrial) -> tuple[_Floats, _Floats]:
     items = sorted((step, value) for step, value in trial.intermediate_values.items() if math.isfinite(value))
     pairs = np.array(items, dtype=float).reshape(-1, 2)
@@ -383,7 +421,7 @@ def _curve(trial: FrozenTrial, sign: float, names: tuple[str, str]) -> _Curve:
         steps = steps + 1.0  # epochs counted from 0: after epoch 0 one epoch is done
     b, x = (_log2(trial.params.get(name)) for name in names)
     final = sign * trial.values[0] if trial.state == TrialState.COMPLETE and trial.values else math.nan
-    return _Curve(steps, np.log(steps), np.minimum.accumulate(sign * values), b, x, final)
+    return _Curve(steps, np.log(steps), sign * values, np.minimum.accumulate(sign * values), b, x, final)
 
 
 def _log2(value: object) -> float:
