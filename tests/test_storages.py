@@ -18,7 +18,7 @@ from bsopt.study import Study, load_study
 sys.path.insert(0, str(Path(__file__).parent))
 from servers import grpc_proxy, postgresql
 
-pytestmark = pytest.mark.distributed
+pytestmark = [pytest.mark.distributed, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
 
 @pytest.fixture(scope="module")
