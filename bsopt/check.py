@@ -62,6 +62,8 @@ def misfits(config: StudyConfig, description: TaskDescription, limits: Limits) -
     refused = [size for size in sizes if _refusal(size, limits)]
     if len(refused) == len(sizes):
         found.append(_refusal(sizes[0], limits))
+    if config.resume and config.task.entry is not None:
+        found.append("resume: true needs task.model or task.factory; an entry's own script begins anew.")
     reference = config.search.lr.reference
     if config.objective.minimize and config.pruning.pruner not in ("plateau", "none"):
         found.append("with objective.target only pruning.pruner plateau or none make sense.")

@@ -309,6 +309,9 @@ class StudyConfig(_Strict):
     confirm: int = Field(0, ge=0, description="re-run the finalists this often over fresh seeds")
     workers: int = Field(1, ge=1, description="trials at a time on this host")
     checkpoints: Literal["none", "finalists", "best_per_batch_size", "all"] = "none"
+    resume: bool = Field(
+        default=False, description="an interrupted trial goes on from its last validation, not from its start"
+    )
     isolation: Literal["process", "none"] = "process"
     measure: list[Literal["noise_scale", "weight_distance", "update_norms"]] = Field(
         default_factory=list, description="what callbacks measure in every trial"

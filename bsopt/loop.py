@@ -151,6 +151,8 @@ class StudyRun:
             self._new += 1
         self._listener.trial_ended(record)
         study.keep_checkpoints()
+        if record.stop_reason is not StopReason.INTERRUPTED:
+            study.resume_file(ledger.root_of(trial)).unlink(missing_ok=True)
         if record.stop_reason in (StopReason.FAILED, StopReason.INTERRUPTED):
             self._look_for_same_failures(record)
             raise _TrialFailedError(record.message)

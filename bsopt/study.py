@@ -169,6 +169,7 @@ class Study:
             self.spec(frozen.number, frozen.params, plan, root=ledger.root_of(frozen)),
             folder=str(folder),
             checkpoint=True,
+            resume_file=None,
             target=None,
         )
         watch.trial_started(self._start(spec))
@@ -184,6 +185,10 @@ class Study:
         result = replace(result, measurements={**result.measurements, "checkpoint": str(folder / "best.ckpt")})
         watch.trial_ended(result)
         return result
+
+    def resume_file(self, number: int) -> Path:
+        """Return where the state of a trial (for a retry, of the first try) is kept while it runs."""
+        return (self.config.folder / "trials" / f"{number:04d}" / "last.ckpt").absolute()
 
     def keep_checkpoints(self) -> None:
         """Delete the best weights of trials that the `checkpoints` policy doesn't keep (any more)."""
@@ -292,6 +297,7 @@ class Study:
             seeds=Seeds(weights=weights_seed, data=int(data_seed >> 1)),
             folder=str((config.folder / "trials" / f"{number:04d}").absolute()),
             checkpoint=config.checkpoints != "none",
+            resume_file=str(self.resume_file(number if root is None else root)) if config.resume else None,
             measure=tuple(config.measure),
             # One core is left to the parent: on a full machine numerical threads wait for each other.
             num_threads=max(1, (cores - 1) // (config.workers * plan.num_devices)),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+import torch
 
 from bsopt.config import LoadedConfig, load_config
 from bsopt.errors import ConfigError, InjectionError, MetricError, StorageError, StudyError, TaskError
@@ -317,6 +318,13 @@ def _command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "bsopt", "study", "run", "study.yaml", "--json", *arguments]
 
 
+def _ticks_in(checkpoint: Path) -> int:
+    if not checkpoint.exists():
+        return 0
+    states = torch.load(checkpoint, weights_only=False)["callbacks"].values()
+    return sum(len(state["ticks"]) for state in states if "ticks" in state)
+
+
 def _wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
     until = time.monotonic() + seconds
     while not condition():
@@ -379,6 +387,37 @@ def test_a_killed_parent_leaves_no_orphan_and_its_trial_is_run_again(project: Pa
     assert summary.num_complete == 4
     assert len(records) == 5
     assert any("lost" in note for note in log.notes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_killed_trial_goes_on_from_its_last_validation(project: Path, load: Load, devices: int) -> None:
+    settings = ["resume=true", "budget.trials=1", f"trainer.devices={devices}"]
+    flags = [part for setting in settings for part in ("--set", setting)]
+    broken = [*flags, "--set", "task.model.init_args.trouble=hang@2"]
+    process = subprocess.Popen(_command(*broken), stdout=subprocess.PIPE, text=True, cwd=project)
+    assert process.stdout is not None
+    ticks = 0
+    for line in process.stdout:
+        ticks += json.loads(line).get("event") == "tick"
+        if ticks == 2:
+            break
+    _wait_for(lambda: _ticks_in(Path("runs/toy/trials/0000/last.ckpt")) == 2)
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    _wait_for(lambda: not _processes_of(project), 20)
+    study = load_study("toy")
+    study.config = study.config.model_copy(update={"task": load().config.task})  # healthy again
+    study._describe()
+    study.run()
+    first, second = study.records
+    assert first.stop_reason is StopReason.LOST
+    assert second.stop_reason is StopReason.COMPLETED
+    assert [t.samples for t in second.ticks] == [96, 192, 288]
+    assert [t.value for t in second.ticks[:2]] == [t.value for t in first.ticks]
+    assert second.ticks[2].step == 3 * second.ticks[0].step
+    assert not Path("runs/toy/trials/0000/last.ckpt").exists()
 
 
 @pytest.mark.slow

@@ -146,6 +146,10 @@ class TickClock(Callback):
         """N; None for data of unknown length."""
         return self._num_samples
 
+    def add_seconds(self, seconds: float) -> None:
+        """Count the time that an interrupted trial had trained before."""
+        self._started -= seconds
+
     @property
     def has_started(self) -> bool:
         """Whether training began."""
@@ -177,7 +181,7 @@ class TickClock(Callback):
         """Find N and the schedule."""
         self._num_samples = _training_samples(trainer, self._plan)
         self._schedule = self._make_schedule(self._num_samples)
-        self._num_batches = round(trainer.current_epoch * _finite(trainer.num_training_batches))
+        self._num_batches = trainer.fit_loop.total_batch_idx + 1  # not 0 where an interrupted trial goes on
         self._last_step = trainer.global_step
         self._told = self._schedule.due(self.samples_seen(trainer))
         self._started = self._clock()
@@ -298,10 +302,6 @@ def _num_batches(loader: Any) -> int | None:
         return len(loader)
     except (AttributeError, TypeError, NotImplementedError):
         return None
-
-
-def _finite(number: float) -> float:
-    return number if math.isfinite(number) else 0.0
 
 
 def _is_scalar(value: Any) -> bool:

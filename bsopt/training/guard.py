@@ -23,7 +23,7 @@ class Guard(Callback):
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Continue with the trial's own random numbers: data order and dropout, different on every rank."""
-        _seed_data(self._spec.seeds.data + trainer.global_rank)
+        _seed_data(self._spec.seeds.data + trainer.global_rank + 1000 * trainer.current_epoch)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Check that what was asked for is in use."""

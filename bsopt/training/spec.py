@@ -120,6 +120,7 @@ class TrialSpec:
         seeds: Of weights and of data.
         folder: The trial's own folder.
         checkpoint: Whether the best weights are kept in it.
+        resume_file: Where the state after each tick is kept, and where to go on from if it is there; None for neither.
         measure: Names of what callbacks measure.
         num_threads: Threads of the numerical libraries in each rank; None leaves them alone.
     """
@@ -140,6 +141,7 @@ class TrialSpec:
     seeds: Seeds
     folder: str
     checkpoint: bool = False
+    resume_file: str | None = None
     measure: tuple[str, ...] = ()
     num_threads: int | None = None
 

@@ -10,10 +10,12 @@ import random
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from bsopt.callbacks.base import Callback
 from bsopt.callbacks.throughput_monitor import ThroughputMonitor
 from bsopt.errors import TaskError
 from bsopt.records import StopReason, Tick, TrialRecord
@@ -98,10 +100,11 @@ def fit_task(spec: TrialSpec, callbacks: list[Any], *, on_trainer: Callable[[Any
     _refuse_accumulation_by_hand(task.module, spec)
     trainer = make_trainer(task, built_arguments(spec, callbacks))
     on_trainer(trainer)
+    begun = spec.resume_file if spec.resume_file and Path(spec.resume_file).exists() else None
     if is_data_module(task.data):
-        trainer.fit(task.module, datamodule=task.data)
+        trainer.fit(task.module, datamodule=task.data, ckpt_path=begun)
     else:
-        trainer.fit(task.module, task.data)
+        trainer.fit(task.module, task.data, ckpt_path=begun)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -160,6 +163,7 @@ class _Run:
         self.guard = Guard(spec)
         self.throughput = ThroughputMonitor()
         self.measures = _measures(spec.measure)
+        self.memory = _Memory(self) if spec.resume_file else None
         self._channel = channel
         self._now = clock
         self._sign = 1.0 if spec.direction == "minimize" else -1.0
@@ -173,24 +177,44 @@ class _Run:
         )
 
     def callbacks(self) -> list[Any]:
-        return [self.guard, self.throughput, *self.measures.values(), self.clock]
+        memory = [self.memory] if self.memory is not None else []
+        return [self.guard, self.throughput, *self.measures.values(), self.clock, *memory]
+
+    def recall(self, ticks: list[Tick]) -> None:
+        """Take over the ticks of the interrupted trial that this one goes on from, and tell them again."""
+        for tick in ticks:
+            self._keep(tick)
+        if ticks:
+            self.clock.add_seconds(ticks[-1].seconds)
+
+    def retell(self) -> None:
+        """Tell the study the ticks that were taken over."""
+        for tick in self.ticks:
+            self._channel.tick(tick)
 
     def _schedule(self, num_train_samples: int | None) -> Schedule:
         budget = self.spec.budget
         return Schedule.of(budget.tick_every, budget.length, num_train_samples=num_train_samples)
 
-    def _on_tick(self, trainer: Any, tick: Tick) -> bool:
+    def _keep(self, tick: Tick) -> bool:
+        """Add a tick to the curve and return whether it is the best so far."""
         self.ticks.append(tick)
         is_better = math.isfinite(tick.value) and (
             self.best is None or self._sign * tick.value < self._sign * self.best.value
         )
         if is_better:
             self.best = tick
+        return is_better
+
+    def _on_tick(self, trainer: Any, tick: Tick) -> bool:
+        is_better = self._keep(tick)
         if is_better and self.spec.checkpoint:
             trainer.save_checkpoint(str(Path(self.spec.folder) / BEST_CHECKPOINT))
         # Rank 0 asks the study; every rank does what it was told.
         answer = self._ask(tick) if trainer.is_global_zero else Answer()
         self.answer = trainer.strategy.broadcast(answer) if self.spec.plan.world_size > 1 else answer
+        if self.spec.resume_file and not self.answer.stop:
+            _save_whole(trainer, self.spec.resume_file)
         return self.answer.stop
 
     def _ask(self, tick: Tick) -> Answer:
@@ -216,6 +240,36 @@ class _Run:
             answer = trainer.strategy.broadcast(answer)
         self.answer = answer
         return answer.stop
+
+
+class _Memory(Callback):
+    """Keeps a trial's ticks in its checkpoint, so that an interrupted trial goes on with its whole curve."""
+
+    def __init__(self, run: _Run) -> None:
+        super().__init__()
+        self._run = run
+        self._recalled: list[Tick] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the ticks so far as plain data."""
+        return {"ticks": [asdict(tick) for tick in self._run.ticks]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Read the ticks of the interrupted trial."""
+        self._recalled = [Tick(**tick) for tick in state_dict["ticks"]]
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Take them over, and have rank 0 tell them to the study again."""
+        self._run.recall(self._recalled)
+        if self._recalled and trainer.is_global_zero:
+            self._run.retell()
+
+
+def _save_whole(trainer: Any, path: str) -> None:
+    """Save the training's state so that the file is whole at any moment."""
+    trainer.save_checkpoint(path + ".part")
+    if trainer.is_global_zero:
+        os.replace(path + ".part", path)
 
 
 def _refuse_accumulation_by_hand(module: Any, spec: TrialSpec) -> None:
