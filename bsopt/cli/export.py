@@ -21,7 +21,15 @@ __all__ = ["export"]
     type=click.Choice(["csv", "json"]),
     help="By default what the output's name ends with, else csv.",
 )
-@click.option("-o", "--output", metavar="FILE", type=click.Path(dir_okay=False), help="By default standard output.")
+@click.option(
+    "-o",
+    "--output",
+    "--out",
+    "output",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    help="By default standard output.",
+)
 @click.option("--curves", is_flag=True, help="A row for each validation instead of one for each trial.")
 @storage_option
 @study_name_option

@@ -18,6 +18,8 @@ __all__ = ["plot"]
 @click.option(
     "-o",
     "--output",
+    "--out",
+    "output",
     metavar="PATH",
     help="A file (.html, .png, .svg, .pdf), or a folder for several; by default the study's folder, as .html.",
 )

@@ -17,6 +17,8 @@ __all__ = ["report"]
 @click.option(
     "-o",
     "--output",
+    "--out",
+    "output",
     metavar="FILE",
     type=click.Path(dir_okay=False),
     help="By default report.html in the study's folder; for several studies in the working folder.",
