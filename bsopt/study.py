@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ from bsopt.amounts import Amount
 from bsopt.check import CheckReport, in_samples, misfits, report
 from bsopt.config import LoadedConfig, StudyConfig, validate_config
 from bsopt.errors import ConfigError, StudyError, TaskError, nearest
+from bsopt.identity import check_unchanged, environment_of, is_same, stored_limit
 from bsopt.plan import Limits, Plan, nearest_realisable
 from bsopt.progress import Listener, RunSummary, TrialStart
 from bsopt.records import StudyInfo, Tick, TrialRecord
@@ -45,9 +45,6 @@ Callback: TypeAlias = Callable[[optuna.Study, FrozenTrial], None]
 __all__ = ["Study", "delete_study", "list_studies", "load_study"]
 
 _log = logging.getLogger(__name__)
-
-_FIXED = ("task", "search", "objective", "inject", "seed")
-_FIXED_BUDGET = ("epochs", "samples", "steps", "time_per_trial", "validate_every")
 
 
 class Study:
@@ -86,7 +83,7 @@ class Study:
         existing = config.name in optuna.get_all_study_names(backend)
         if existing:
             found = optuna.load_study(study_name=config.name, storage=backend)
-            _check_unchanged(found, config)
+            check_unchanged(found, config)
         direction = "minimize" if config.objective.minimize else config.objective.direction
         opened = optuna.create_study(study_name=config.name, storage=backend, direction=direction, load_if_exists=True)
         study = cls(opened, config, loaded.folder)
@@ -105,7 +102,7 @@ class Study:
         _check_writable(config.folder)
         backend = open_storage(config.storage)
         if config.name in optuna.get_all_study_names(backend):
-            _check_unchanged(optuna.load_study(study_name=config.name, storage=backend), config)
+            check_unchanged(optuna.load_study(study_name=config.name, storage=backend), config)
         study = cls(optuna.create_study(), config, loaded.folder)
         make_sampler(config)
         return report(config, study.description, study.limits(), storage=redacted(config.storage))
@@ -385,7 +382,7 @@ class Study:
         has_limit = config.limits.memory is not None or description.device_memory_bytes is not None
         if config.limits.max_micro_batch_size is not None or not has_limit or not has_processes():
             return None
-        if is_ours(self.optuna) and (stored := _stored_limit(self.info, config, description)) is not None:
+        if is_ours(self.optuna) and (stored := stored_limit(self.info, config, description)) is not None:
             return stored
         result = self.probe()
         if not result.max_micro_batch_size:
@@ -441,9 +438,9 @@ class Study:
             has_batch_norm=description.has_batch_norm,
             max_micro_batch_size=self.limits().max_micro_batch_size,
             config={**config.as_dict(), "storage": redacted(config.storage), "folder": str(self.folder)},
-            environment=_environment(description),
+            environment=environment_of(description),
         )
-        if not is_ours(self.optuna) or _without_noise(self.info) != _without_noise(info):
+        if not is_ours(self.optuna) or not is_same(self.info, info):
             write_info(self.optuna, info)
         prior = None
         if config.search.prior_from:
@@ -512,15 +509,6 @@ def _renamed(config: StudyConfig, storage: str | None, name: str | None) -> Stud
     return config.model_copy(update={"storage": storage or config.storage, "name": name or config.name})
 
 
-def _stored_limit(info: StudyInfo, config: StudyConfig, description: TaskDescription) -> int | None:
-    """Return the micro-batch that an earlier run probed under the same limits on the same devices."""
-    limits = config.as_dict()["limits"]
-    before = info.config.get("limits") or {}
-    same = all(before.get(key) == limits[key] for key in ("memory", "max_micro_batch_size"))
-    same_device = info.environment.get("device") == description.device and info.num_devices == description.num_devices
-    return info.max_micro_batch_size if same and same_device else None
-
-
 def _share_of_device(config: StudyConfig, description: TaskDescription) -> int | None:
     """Return a trial's memory of a device that several workers share; None where each has its own."""
     if description.device_memory_bytes is None or not description.num_available_devices:
@@ -577,52 +565,3 @@ def _check_writable(folder: Path) -> None:
         raise ConfigError(
             f"can't write to the output folder {folder} ({error.strerror}): make it writable or choose another output."
         ) from error
-
-
-def _check_unchanged(study: optuna.Study, config: StudyConfig) -> None:
-    if not is_ours(study):
-        if study.get_trials(deepcopy=False):
-            raise StudyError(f"a study {config.name!r} that bsopt didn't make is in this storage: choose another name.")
-        return
-    before, now = read_info(study).config, config.as_dict()
-    changed = _differences({key: before.get(key) for key in _FIXED}, {key: now[key] for key in _FIXED})
-    old, new = ({key: side["budget"].get(key) for key in _FIXED_BUDGET} for side in (before, now))
-    changed += [f"budget.{line}" for line in _differences(old, new)]
-    if changed:
-        raise StudyError(
-            f"the study {config.name!r} exists with other settings, and its trials couldn't be compared:\n  "
-            + "\n  ".join(changed)
-            + "\nUndo the change, or give the study another name (--study-name), or delete it "
-            f"(bsopt study delete --study-name {config.name})."
-        )
-
-
-def _differences(before: Any, now: Any, path: str = "") -> list[str]:
-    if isinstance(before, Mapping) and isinstance(now, Mapping):
-        lines = []
-        for key in {**before, **now}:
-            lines += _differences(before.get(key), now.get(key), f"{path}.{key}" if path else str(key))
-        return lines
-    return [] if before == now else [f"{path}: it was {before!r}, now {now!r}"]
-
-
-def _environment(description: TaskDescription) -> dict[str, Any]:
-    from bsopt import __version__
-
-    return {
-        "bsopt": __version__,
-        "optuna": optuna.__version__,
-        **description.versions,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpus": os.cpu_count(),
-        "device": description.device,
-        "num_devices": description.num_devices,
-        "module": description.module,
-        "data": description.data,
-        "num_parameters": description.num_parameters,
-    }
-
-
-def _without_noise(info: StudyInfo) -> dict[str, Any]:
-    return {**info.as_dict(), "environment": None}

@@ -14,7 +14,7 @@ FLOORS = [
     {"errors", "_lazy", "amounts", "laws"},
     {"plan", "records", "config", "progress"},
     {"callbacks", "search", "training", "analysis"},
-    {"study", "loop", "check", "fits", "recommendation", "experiment", "engines"},
+    {"study", "loop", "check", "identity", "fits", "recommendation", "experiment", "engines"},
     {"visualization"},
     {"report", "dashboard"},
     {"cli", "testing", "__init__", "__main__"},
@@ -45,6 +45,7 @@ LIGHT = {
     "study",
     "loop",
     "check",
+    "identity",
 }
 
 

@@ -11,7 +11,7 @@ from bsopt.plan import Plan
 from bsopt.recommendation.desk import Desk, counts, has_target, plan_or_none
 from bsopt.recommendation.values import Cost
 
-__all__ = ["costs_of", "pareto", "update_seconds"]
+__all__ = ["costs_of", "pareto", "product", "update_seconds"]
 
 
 def costs_of(desk: Desk, size: int) -> list[Cost]:
@@ -33,14 +33,15 @@ def costs_of(desk: Desk, size: int) -> list[Cost]:
         update = update_seconds(desk.fits, plan) if plan is not None else None
         if plan is None or update is None or plan.global_batch_size != size:
             continue
-        seconds = _product(samples.scaled(1.0 / size), update)
+        seconds = product(samples.scaled(1.0 / size), update)
         watts = desk.fits.power.predict(plan.micro_batch_size, step_time=desk.fits.step_time)
-        energy = _product(seconds, watts).scaled(plan.world_size) if watts else None
+        energy = product(seconds, watts).scaled(plan.world_size) if watts else None
         found.append(Cost(size, plan, samples, seconds, seconds.scaled(plan.world_size / 3600.0), energy))
     return found
 
 
 def update_seconds(fits: Fits, plan: Plan) -> Estimate | None:
+    """Return the time of an optimizer update on a placement; None where it can't be told."""
     if fits.step_time_world > 1:  # only this placement was ever measured
         step = fits.step_time.predict(plan.micro_batch_size)
         return step.scaled(plan.accumulate_grad_batches) if step and plan.world_size == fits.step_time_world else None
@@ -54,10 +55,10 @@ def update_seconds(fits: Fits, plan: Plan) -> Estimate | None:
     )
 
 
-def _product(a: Estimate, b: Estimate) -> Estimate:
-    """The product of two independent positive estimates; their log intervals add in quadrature."""
+def product(a: Estimate, b: Estimate) -> Estimate:
+    """Return the product of two independent positive estimates; their log intervals add in quadrature."""
     up = math.hypot(math.log(a.high / a.value), math.log(b.high / b.value))
-    down = math.hypot(math.log(a.value / a.low), math.log(b.value / b.low))
+    down = math.hypot(*(math.log(e.value / e.low) if e.low > 0 else math.inf for e in (a, b)))
     value = a.value * b.value
     return Estimate(value, value * math.exp(-down), value * math.exp(up))
 

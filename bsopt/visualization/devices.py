@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,10 +10,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from bsopt.errors import PlanError
-from bsopt.fits import Fits
-from bsopt.laws.communication import predict_update_seconds
 from bsopt.laws.fitting import Estimate
 from bsopt.plan import Limits, Plan, realise
+from bsopt.recommendation.costs import product, update_seconds
 from bsopt.records import StudyInfo
 from bsopt.visualization import _theme
 from bsopt.visualization.source import Source, StudyData, load_all
@@ -133,36 +131,11 @@ def _placement(data: StudyData, size: int, devices: int) -> PlacementTime | None
     except PlanError:
         return None
     cost = data.fits.steps.predict(size)
-    update = _update_seconds(data.fits, plan)
+    update = update_seconds(data.fits, plan)
     if cost is None or update is None:
         return None
-    # Steps and seconds err independently: their relative errors add in squares, in logarithms.
-    value = cost.steps.value * update.value
-    low = value * math.exp(-math.hypot(_below(cost.steps), _below(update)))
-    high = value * math.exp(math.hypot(_above(cost.steps), _above(update)))
-    seconds = Estimate(value, low, high)
+    seconds = product(cost.steps, update)
     return PlacementTime(plan, seconds, seconds.scaled(devices))
-
-
-def _update_seconds(fits: Fits, plan: Plan) -> Estimate | None:
-    if fits.step_time_world > 1:  # only this placement was ever measured
-        step = fits.step_time.predict(plan.micro_batch_size)
-        return step.scaled(plan.accumulate_grad_batches) if step and plan.world_size == fits.step_time_world else None
-    return predict_update_seconds(
-        fits.step_time,
-        fits.communication,
-        micro_batch_size=plan.micro_batch_size,
-        accumulate_grad_batches=plan.accumulate_grad_batches,
-        num_devices=plan.num_devices,
-    )
-
-
-def _below(estimate: Estimate) -> float:
-    return math.log(estimate.value / estimate.low) if estimate.low > 0 else math.inf
-
-
-def _above(estimate: Estimate) -> float:
-    return math.log(estimate.high / estimate.value)
 
 
 def _lines(figure: go.Figure, row: Sequence[PlacementTime], place: int, label: str, *, has_band: bool) -> None:
