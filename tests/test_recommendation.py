@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -17,7 +18,7 @@ from bsopt.laws.fitting import FitStatus
 from bsopt.plan import Plan
 from bsopt.recommendation import Recommendation, answers, recommend
 from bsopt.records import StudyInfo, TrialRecord
-from bsopt.search.storage import write_info, write_record
+from bsopt.search.storage import read_info, write_info, write_record
 
 
 def best_log_lr(b: float) -> float:
@@ -228,3 +229,32 @@ def test_measured_times_and_memory_answer_the_articles_questions() -> None:
     assert "samples per second" in replies["What does it do to time?"]
     assert "MiB per sample" in replies["What does it do to memory?"]
     assert "by devices" in replies["What would more GPUs change?"]
+
+
+def test_a_given_bandwidth_stands_in_for_measured_placements() -> None:
+    study = ours()
+    write_info(study, replace(read_info(study), environment={"num_parameters": 1_000_000}))
+    options = {"goal": "fastest", "num_devices": 2, "num_nodes": 2}
+    answer = recommend(study, **options, bandwidth=25e9)  # type: ignore[arg-type]
+    assert answer.choice is not None
+    assert answer.choice.cost is not None
+    assert answer.choice.cost.plan.num_nodes == 2
+    slow = recommend(study, **options, bandwidth=1e7).choice  # type: ignore[arg-type]
+    assert slow is not None
+    assert slow.cost is not None
+    assert slow.cost.seconds.value > answer.choice.cost.seconds.value
+    with pytest.raises(ConfigError, match="number of parameters"):
+        recommend(ours(), bandwidth=1e9)
+
+
+def test_momentum_moves_with_the_batch_size() -> None:
+    study = ours()
+    config = {"task": {"model": {"class_path": "m.M", "init_args": {"momentum": 0.9}}}}
+    write_info(study, replace(read_info(study), config=config))
+    best = recommend(study).choice
+    assert best is not None
+    trained = study.best_trial.params["batch_size"]
+    asked = recommend(study, batch_size=2 * trained).choice
+    assert asked is not None
+    assert asked.companions is not None
+    assert asked.companions["momentum"] == pytest.approx(0.81)

@@ -31,6 +31,9 @@ _TITLES = {
 @click.option("--nodes", type=click.IntRange(min=1), metavar="N", help="Nodes to plan for.")
 @click.option("--batch-size", type=click.IntRange(min=1), metavar="B", help="Answer for this global batch size.")
 @click.option("--budget", metavar="AMOUNT", help="Another training budget, e.g. '40 epochs' or '200000 samples'.")
+@click.option(
+    "--bandwidth", metavar="RATE", help="Of the slowest link between devices, e.g. '25 GB/s', if not measured."
+)
 @click.option("--questions", is_flag=True, help="Also answer what people ask about batch sizes, from this study.")
 @click.option("--yaml", "as_yaml", is_flag=True, help="Print the choice as a LightningCLI configuration.")
 @click.option("--python", "as_python", is_flag=True, help="Print the choice as Python to paste.")
@@ -44,6 +47,7 @@ def recommend(
     nodes: int | None,
     batch_size: int | None,
     budget: str | None,
+    bandwidth: str | None,
     questions: bool,
     as_yaml: bool,
     as_python: bool,
@@ -55,12 +59,21 @@ def recommend(
 
     STUDY is its name or its study file; it may be left out where the storage holds one study. No training.
     """
+    from bsopt.amounts import parse_bytes
     from bsopt.cli.opening import open_study
     from bsopt.recommendation.questions import answers
     from bsopt.recommendation.recommending import recommend as recommend_
 
     opened = open_study(study, storage=storage, study_name=study_name).optuna
-    found = recommend_(opened, goal=goal, num_devices=devices, num_nodes=nodes, batch_size=batch_size, budget=budget)
+    found = recommend_(
+        opened,
+        goal=goal,
+        num_devices=devices,
+        num_nodes=nodes,
+        batch_size=batch_size,
+        budget=budget,
+        bandwidth=float(parse_bytes(bandwidth.strip().removesuffix("/s"))) if bandwidth else None,
+    )
     if as_json:
         document = found.as_dict()
         if questions:
@@ -90,6 +103,9 @@ def _show(found: Recommendation) -> None:
         click.echo(f"\n{_TITLES[choice.goal]}: {_line(choice)}")
         for reason in choice.reasons:
             click.echo(f"  {reason}")
+        if choice.companions:
+            moved = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in choice.companions.items())
+            click.echo(f"  To move with the batch size, from the best trial's: {moved}.")
     if found.caveats:
         click.echo("\nTo know:")
         for caveat in found.caveats:

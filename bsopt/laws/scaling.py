@@ -31,6 +31,7 @@ __all__ = [
     "log2_scaling",
     "scaled_adam",
     "scaled_learning_rate",
+    "scaled_momentum",
     "scaled_weight_decay",
     "warmup_factor",
 ]
@@ -215,6 +216,15 @@ def scaled_weight_decay(weight_decay: float, *, batch_size_ratio: float, lr_rati
     0.02
     """
     return weight_decay * batch_size_ratio / lr_ratio
+
+
+def scaled_momentum(momentum: float, *, batch_size_ratio: float) -> float:
+    """Return the momentum whose memory is as long in samples: m' = m^(B'/B), as for Adam's β (Marek et al. 2025).
+
+    >>> round(scaled_momentum(0.9, batch_size_ratio=2), 2)
+    0.81
+    """
+    return float(momentum**batch_size_ratio)
 
 
 def warmup_factor(samples_seen: float, *, warmup_samples: float, start: float) -> float:

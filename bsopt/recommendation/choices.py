@@ -6,12 +6,12 @@ import math
 from typing import cast
 
 from bsopt.laws.fitting import Estimate
-from bsopt.laws.scaling import default_rule, scaled_adam
+from bsopt.laws.scaling import default_rule, scaled_adam, scaled_momentum
 from bsopt.recommendation.costs import costs_of
 from bsopt.recommendation.desk import Desk, best_size, counts
 from bsopt.recommendation.values import WARMUP_EPOCHS, WARMUP_FROM, WARMUP_SHARE, Choice, Cost, Goal
 from bsopt.recommendation.words import counted, duration, to_what, where
-from bsopt.records import TrialRecord
+from bsopt.records import StudyInfo, TrialRecord
 
 __all__ = ["choice_at", "choose"]
 
@@ -108,4 +108,15 @@ def _companions(desk: Desk, size: int, lr: float) -> dict[str, float] | None:
     if desk.info.optimizer and default_rule(desk.info.optimizer) == "sqrt":
         scaled = scaled_adam(size, reference_batch_size=old_size)
         found |= {"beta1": scaled.beta1, "beta2": scaled.beta2, "eps": scaled.eps}
+    momentum = _momentum(desk.info, best)
+    if momentum is not None:
+        found["momentum"] = scaled_momentum(momentum, batch_size_ratio=size / old_size)
     return found
+
+
+def _momentum(info: StudyInfo, best: TrialRecord) -> float | None:
+    """The momentum that the best trial trained with, searched or set in the study file."""
+    searched = [value for name, value in best.params.items() if name.split(".")[-1] == "momentum"]
+    model = (info.config.get("task") or {}).get("model") or {}
+    value = (searched or [(model.get("init_args") or {}).get("momentum")])[0]
+    return float(value) if isinstance(value, (int, float)) and 0 < value < 1 else None

@@ -12,6 +12,7 @@ import optuna
 from bsopt.amounts import parse_amount
 from bsopt.errors import ConfigError, PlanError
 from bsopt.fits import Fits, fit_laws, value_direction
+from bsopt.laws.communication import CommunicationFit, given_communication
 from bsopt.laws.fitting import FitStatus
 from bsopt.plan import Limits, Plan, nearest_realisable, realise
 from bsopt.recommendation.values import TIE_CHANCE
@@ -43,6 +44,7 @@ class Desk:
         devices: int | None = None,
         nodes: int | None = None,
         budget: float | str | None = None,
+        bandwidth: float | None = None,
         fits: Fits | None = None,
     ) -> Desk:
         info, records = read_info(study), tuple(read_records(study))
@@ -52,6 +54,8 @@ class Desk:
             fits = fit_laws(records, info, predictions={}, budget_samples=samples)
         elif fits is None:
             fits = fit_laws(records, info, predictions=predicted_finals(study, study.get_trials(deepcopy=False)))
+        if bandwidth is not None:
+            fits = replace(fits, communication=_given(info, bandwidth, many_nodes=(nodes or info.num_nodes) > 1))
         desk = cls(
             info=info,
             records=records,
@@ -118,6 +122,16 @@ class Desk:
             sizes.add(self.best.batch_size)
         plans = (plan_or_none(self, size) for size in sizes)
         return tuple(sorted({plan.global_batch_size for plan in plans if plan is not None}))
+
+
+def _given(info: StudyInfo, bandwidth: float, *, many_nodes: bool) -> CommunicationFit:
+    """The all-reduce of this model's gradients, 4 bytes each, over a link of a given bandwidth."""
+    parameters = info.environment.get("num_parameters")
+    if not parameters:
+        raise ConfigError("a bandwidth needs the model's number of parameters, which this study doesn't know.")
+    if bandwidth <= 0:
+        raise ConfigError(f"bandwidth must be positive, got {bandwidth:g} bytes per second.")
+    return given_communication(4.0 * parameters, bandwidth_bytes_per_second=bandwidth, many_nodes=many_nodes)
 
 
 def plan_or_none(desk: Desk, size: int, devices: int | None = None, nodes: int | None = None) -> Plan | None:

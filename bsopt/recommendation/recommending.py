@@ -24,6 +24,7 @@ def recommend(
     num_nodes: int | None = None,
     batch_size: int | None = None,
     budget: float | str | None = None,
+    bandwidth: float | None = None,
     fits: Fits | None = None,
 ) -> Recommendation:
     """Return which batch size and learning rate to train with.
@@ -37,14 +38,15 @@ def recommend(
         num_nodes: Nodes; the study's by default.
         batch_size: Answer for this global batch size instead.
         budget: Another training budget than the study's: samples, or text such as "40 epochs".
+        bandwidth: Of the slowest link between the devices, in bytes per second, where no trial measured it.
         fits: The study's fitted laws, where they are at hand.
 
     Raises:
-        ConfigError: An unknown goal, or a budget that can't be read.
+        ConfigError: An unknown goal, a budget that can't be read, or a bandwidth for a model of unknown size.
     """
     if goal not in GOALS:
         raise ConfigError(f"unknown goal {goal!r}; allowed are {', '.join(GOALS)}." + nearest(goal, GOALS))
-    desk = Desk.of(study, devices=num_devices, nodes=num_nodes, budget=budget, fits=fits)
+    desk = Desk.of(study, devices=num_devices, nodes=num_nodes, budget=budget, bandwidth=bandwidth, fits=fits)
     best = desk.best
     if best is None:
         count = len(desk.records)

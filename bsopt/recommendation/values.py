@@ -60,8 +60,8 @@ class Choice:
         value: Expected value of the metric after the study's budget.
         warmup_samples: Samples over which to raise the learning rate from `lr` × `warmup_start`; 0 for none, None where
             the training set's size and the budget are unknown.
-        companions: What else should move with the batch size, relative to the best trial's: Adam's betas and eps, and
-            the factor on a decoupled weight decay that keeps its timescale.
+        companions: What else should move with the batch size, relative to the best trial's: momentum, Adam's betas and
+            eps, and the factor on a decoupled weight decay that keeps its timescale.
         cost: To the target or over the budget; None where times were not measured.
         reasons: Why, a sentence each.
     """
