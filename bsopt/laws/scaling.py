@@ -169,7 +169,7 @@ def log2_scaling(
         exponent: See above.
         shape: `saturating`, `surge` or a function.
 
-    >>> float(log2_scaling(np.array(3.0), knee=np.array(40.0), exponent=np.array(1.0)))
+    >>> round(float(log2_scaling(np.array(3.0), knee=np.array(40.0), exponent=np.array(1.0))), 6)
     3.0
     """
     if callable(shape):
