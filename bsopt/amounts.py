@@ -9,7 +9,7 @@ from typing import Literal
 
 from bsopt.errors import ConfigError, nearest
 
-__all__ = ["Amount", "Unit", "parse_amount", "parse_bytes"]
+__all__ = ["Amount", "Unit", "in_samples", "parse_amount", "parse_bytes"]
 
 Unit = Literal["epochs", "samples", "steps", "seconds"]
 
@@ -95,3 +95,16 @@ def parse_bytes(value: object) -> int:
     if match is None:
         raise ConfigError(f"{value!r} is no amount of memory; write e.g. '2 GiB' or '500 MB'.")
     return int(float(match.group(1)) * _BYTES[match.group(2).lower()])
+
+
+def in_samples(amount: Amount, num_train_samples: int | None, what: str) -> float:
+    """Return an amount in nominal samples.
+
+    Raises:
+        ConfigError: It is in epochs and the data's length isn't known.
+    """
+    if amount.unit == "samples":
+        return amount.value
+    if num_train_samples is None:
+        raise ConfigError(f"{what} is in epochs but the training data have no known length: give it in samples.")
+    return amount.value * num_train_samples

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bsopt.amounts import Amount
+from bsopt.amounts import in_samples
 from bsopt.config import StudyConfig
 from bsopt.errors import ConfigError, PlanError
 from bsopt.plan import Limits, realise
 from bsopt.training.spec import TaskDescription
 
-__all__ = ["CheckReport", "in_samples", "misfits", "plans", "report"]
+__all__ = ["CheckReport", "misfits", "plans", "report"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,19 +105,6 @@ def report(config: StudyConfig, description: TaskDescription, limits: Limits, *,
         problems=tuple(misfits(config, description, limits)),
         warnings=tuple(warnings),
     )
-
-
-def in_samples(amount: Amount, num_train_samples: int | None, what: str) -> float:
-    """Return an amount in nominal samples.
-
-    Raises:
-        ConfigError: It is in epochs and the data's length isn't known.
-    """
-    if amount.unit == "samples":
-        return amount.value
-    if num_train_samples is None:
-        raise ConfigError(f"{what} is in epochs but the training data have no known length: give it in samples.")
-    return amount.value * num_train_samples
 
 
 def _plan(size: int, limits: Limits) -> str:

@@ -213,12 +213,12 @@ class StudyRun:
             record = study.launch(spec, supervision, devices=self._devices(worker, spec.plan))
         except Crash as crash:
             record = watcher.record(spec, crash.reason, crash.full_message)
+        except StorageError:  # no fault of the trial
+            raise
         except BsoptError as error:
             record = watcher.record(spec, StopReason.FAILED, str(error))
             if not _has_success(study.optuna):  # every other trial would fail the same way
                 self._stop("failed", str(error), error=error)
-        except (StorageError, optuna.exceptions.OptunaError):
-            raise
         return record
 
     def _devices(self, worker: int, plan: Plan) -> list[int] | None:

@@ -15,8 +15,8 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial
 
-from bsopt.amounts import Amount
-from bsopt.check import CheckReport, in_samples, misfits, report
+from bsopt.amounts import Amount, in_samples
+from bsopt.check import CheckReport, misfits, report
 from bsopt.config import LoadedConfig, StudyConfig, validate_config
 from bsopt.errors import ConfigError, StudyError, TaskError, nearest
 from bsopt.identity import check_unchanged, environment_of, is_same, stored_limit

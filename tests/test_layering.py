@@ -14,7 +14,7 @@ FLOORS = [
     {"errors", "_lazy", "amounts", "laws"},
     {"plan", "records", "config", "progress"},
     {"callbacks", "search", "training", "analysis"},
-    {"study", "loop", "check", "identity", "fits", "recommendation", "experiment", "engines"},
+    {"study", "loop", "check", "identity", "fits", "recommendation", "experiment"},
     {"visualization"},
     {"report", "dashboard"},
     {"cli", "testing", "__init__", "__main__"},

@@ -25,8 +25,6 @@ _EXTRAS = {
     "psycopg": "postgresql",
     "PyMySQL": "mysql",
     "grpcio": "grpc",
-    "ray": "ray",
-    "submitit": "slurm",
     "jsonargparse": "cli-yaml",
 }
 

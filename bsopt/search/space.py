@@ -152,10 +152,6 @@ class Space:
         return sum(column.role in ("momentum", "weight_decay", "number") for column in self.columns)
 
     @property
-    def num_choices(self) -> int:
-        return sum(column.role == "choice" for column in self.columns)
-
-    @property
     def effective_lr_shift(self) -> float:
         """What x adds to log2 lr at the middle of a searched momentum range; 0 where it isn't searched."""
         column = self.column("momentum")

@@ -18,9 +18,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from bsopt.amounts import Amount
+from bsopt.amounts import Amount, in_samples
 from bsopt.callbacks.base import Callback
-from bsopt.errors import ConfigError, MetricError, nearest
+from bsopt.errors import MetricError, nearest
 from bsopt.plan import Plan
 from bsopt.records import Tick
 from bsopt.training.schedules import is_decaying
@@ -52,8 +52,8 @@ class Schedule:
         """
         step_budget = length is not None and length.unit == "steps"
         return cls(
-            every=_samples(every, num_train_samples, "budget.validate_every"),
-            end=None if length is None or step_budget else _samples(length, num_train_samples, "budget.epochs"),
+            every=in_samples(every, num_train_samples, "budget.validate_every"),
+            end=None if length is None or step_budget else in_samples(length, num_train_samples, "budget.epochs"),
         )
 
     @property
@@ -132,8 +132,6 @@ class TickClock(Callback):
         self._told = 0
         self._due = 0
         self._started = 0.0
-        self._paused = 0.0
-        self._validation_began = 0.0
 
     @property
     def schedule(self) -> Schedule:
@@ -158,11 +156,6 @@ class TickClock(Callback):
     def seconds_since_start(self) -> float:
         """Seconds since train start, validation included."""
         return self._clock() - self._started
-
-    @property
-    def training_seconds(self) -> float:
-        """Seconds since train start without validation."""
-        return self._clock() - self._started - self._paused
 
     def samples_seen(self, trainer: _Trainer) -> float:
         """Return the nominal samples seen so far."""
@@ -211,16 +204,11 @@ class TickClock(Callback):
         if self._is_over(trainer):
             trainer.should_stop = True
 
-    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
-        """Stop the training clock."""
-        self._validation_began = self._clock()
-
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Tell the tick, unless Lightning validated for a reason of its own."""
         if trainer.sanity_checking:
             return
         now = self._clock()
-        self._paused += now - self._validation_began
         if self._due <= self._told:
             return
         index, self._told = self._due, self._due
@@ -267,14 +255,6 @@ def missing_metric(monitor: str, logged: dict[str, float]) -> str:
         f"the metric {monitor!r} was never logged; logged are: {', '.join(names)}. "
         f"Set objective.monitor to one of these.{nearest(monitor, names)}"
     )
-
-
-def _samples(amount: Amount, num_train_samples: int | None, what: str) -> float:
-    if amount.unit == "samples":
-        return amount.value
-    if num_train_samples is None:
-        raise ConfigError(f"{what} is in epochs but the training data have no known length: give it in samples.")
-    return amount.value * num_train_samples
 
 
 def _training_samples(trainer: _Trainer, plan: Plan) -> int | None:

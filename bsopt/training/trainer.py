@@ -165,7 +165,6 @@ class _Run:
         self.measures = _measures(spec.measure)
         self.memory = _Memory(self) if spec.resume_file else None
         self._channel = channel
-        self._now = clock
         self._sign = 1.0 if spec.direction == "minimize" else -1.0
         self.clock = TickClock(
             self._schedule,
