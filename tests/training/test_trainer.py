@@ -54,7 +54,7 @@ def test_the_answer_to_a_tick_ends_the_trial(train: Any) -> None:
 
 
 def test_time_limit_ends_a_trial_as_timeout(train: Any) -> None:
-    record = train(budget=Budget(None, Amount(1, "epochs"), seconds=0.2))
+    record = train(budget=Budget(Amount(100_000, "epochs"), Amount(1, "epochs"), seconds=0.2))
     assert record.stop_reason is StopReason.TIMEOUT
     assert record.outcome == "complete"
 
