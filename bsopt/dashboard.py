@@ -210,7 +210,7 @@ def _publish_figures(dashboard: ModuleType, study: optuna.Study, data: StudyData
         figure = _rounded(plot(shown))
         if not figure.data:
             continue  # a sentence in a frame isn't worth a place on the study's page
-        figure.update_layout(height=None)  # the dashboard's cards have their own
+        _fit_into_card(figure)
         if len(shown.records) < len(data.records):
             title = f"{figure.layout.title.text} ({len(shown.records)} of {len(data.records):,} trials)"
             figure.update_layout(title={"text": title})
@@ -219,6 +219,13 @@ def _publish_figures(dashboard: ModuleType, study: optuna.Study, data: StudyData
             dashboard.save_plotly_graph_object(study, figure, graph_object_id=f"bsopt-{name.replace('_', '-')}")
             digests[name] = digest
     return digests
+
+
+def _fit_into_card(figure: go.Figure) -> None:
+    """Leave the height to the dashboard, 450 pixels; where plots stand above each other their titles get smaller."""
+    figure.update_layout(height=None)
+    if "yaxis2" in figure.layout:
+        figure.update_yaxes(title={"font": {"size": 10}})
 
 
 def _thinned(data: StudyData) -> StudyData:
@@ -267,7 +274,8 @@ def _study_note(data: StudyData, found: Answer) -> str:
         lines += ["", f"| batch size | learning rate | {_markdown(data.info.monitor)} | trial |", "|--:|--:|--:|--:|"]
         lines += [f"| {r.batch_size} | {r.lr:.3g} | {r.value:.5g} | {r.number} |" for r in found.as_good[:8]]
     if found.yaml:
-        lines += ["", "```yaml", found.yaml, "```"]
+        settings = [line for line in found.yaml.splitlines() if not line.startswith("#")]  # the sentence above
+        lines += ["", "```yaml", *settings, "```"]
     return "\n".join(lines)
 
 

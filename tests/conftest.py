@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from browsing import browser, chrome  # noqa: F401 - fixtures
 
 from bsopt.config import LoadedConfig, load_config
 

@@ -1,84 +1,29 @@
-"""The report and the dashboard in a real browser: drawn, sortable, quiet, safe."""
+"""The report in a real browser: drawn, sortable, quiet, safe."""
 
 from __future__ import annotations
 
 import base64
-import json
-import shutil
-import threading
 import zlib
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+from browsing import Open, requests_of, wait
 
-from bsopt.dashboard import publish, serve
 from bsopt.records import StudyInfo
 from bsopt.report import write_report
 from bsopt.visualization import FIGURES, plot_interaction, save_figure
-from bsopt.visualization.example import example_data, example_study
+from bsopt.visualization.example import example_data
 from bsopt.visualization.source import StudyData
 
 pytestmark = pytest.mark.browser
 
-Open = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def chrome() -> Iterator[Any]:
-    """One headless Chromium for all tests; starting it takes longer than any of them."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if not (chromium and driver):
-        pytest.skip("Chromium and chromedriver aren't installed (Debian: apt install chromium chromium-driver)")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium isn't installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    started = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield started
-    started.quit()
-
-
-@pytest.fixture
-def browser(chrome: Any) -> Open:
-    """A function that gives the browser a width, light or dark, with or without JavaScript, and empty logs."""
-
-    def prepare(width: int = 1200, *, dark: bool = False, javascript: bool = True) -> Any:
-        chrome.get("about:blank")
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
-        chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
-        chrome.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": not javascript})
-        for log in ("browser", "performance"):
-            chrome.get_log(log)
-        return chrome
-
-    return prepare
-
 
 def _open_report(chrome: Any, path: Path) -> Any:
     chrome.get(path.as_uri())
-    _wait(chrome, lambda: chrome.execute_script("return document.documentElement.dataset.figures") == "drawn")
+    wait(chrome, lambda: chrome.execute_script("return document.documentElement.dataset.figures") == "drawn")
     return chrome
-
-
-def _wait(chrome: Any, condition: Callable[[], object], seconds: float = 60) -> None:
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    WebDriverWait(chrome, seconds).until(lambda _: condition())
-
-
-def _requests(chrome: Any) -> list[str]:
-    """Addresses that the page asked the network for, but for those of the page's own file and data in itself."""
-    events = [json.loads(entry["message"])["message"] for entry in chrome.get_log("performance")]
-    asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
-    return [url for url in asked if not url.startswith(("file:", "data:", "blob:", "chrome:", "about:"))]
 
 
 def _colours(png: bytes) -> set[bytes]:
@@ -104,7 +49,7 @@ def test_every_figure_is_drawn_with_no_error_and_no_request(
         marks = plot.find_elements("css selector", ".scatterlayer .trace path, .barlayer path, .heatmaplayer image")
         assert any(mark.size["width"] > 0 for mark in marks), plot.get_attribute("id")
     assert [entry for entry in chrome.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
-    assert _requests(chrome) == []
+    assert requests_of(chrome) == []
     assert chrome.execute_script("return document.documentElement.scrollWidth") <= width
 
 
@@ -171,10 +116,10 @@ def test_the_menu_changes_the_axis_of_the_learning_curves(browser: Open, page_pa
 
     header = chrome.find_element("css selector", "#s0-learning-curves .updatemenu-header")
     ActionChains(chrome).move_to_element(header).click().perform()
-    _wait(chrome, lambda: chrome.find_elements("css selector", "#s0-learning-curves .updatemenu-dropdown-button"))
+    wait(chrome, lambda: chrome.find_elements("css selector", "#s0-learning-curves .updatemenu-dropdown-button"))
     choices = chrome.find_elements("css selector", "#s0-learning-curves .updatemenu-dropdown-button")
     ActionChains(chrome).move_to_element(choices[3]).click().perform()
-    _wait(chrome, lambda: chrome.find_element("css selector", title).text == "training time [s]")
+    wait(chrome, lambda: chrome.find_element("css selector", title).text == "training time [s]")
 
 
 def test_without_javascript_the_answer_and_the_tables_are_there(browser: Open, page_path: Path) -> None:
@@ -210,25 +155,6 @@ def test_a_saved_figure_page_is_drawn_without_a_request(browser: Open, study: op
     path = save_figure(plot_interaction(study), tmp_path / "figure.html")
     chrome = browser(dark=True)
     chrome.get(path.as_uri())
-    _wait(chrome, lambda: chrome.find_elements("css selector", ".scatterlayer .trace path"))
-    assert _requests(chrome) == []
+    wait(chrome, lambda: chrome.find_elements("css selector", ".scatterlayer .trace path"))
+    assert requests_of(chrome) == []
     assert not chrome.find_elements("css selector", "[data-title^='Share']")
-
-
-def test_the_dashboard_shows_the_figures_and_the_answer(browser: Open, tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'study.db'}"
-    publish(example_study(12, name="served", storage=optuna.storages.RDBStorage(url)))
-    addresses: list[str] = []
-    ready = threading.Event()
-
-    def on_ready(address: str) -> None:
-        addresses.append(address)
-        ready.set()
-
-    threading.Thread(target=serve, args=(url,), kwargs={"port": 0, "on_ready": on_ready}, daemon=True).start()
-    assert ready.wait(30)
-    chrome = browser(1400)
-    chrome.get(f"{addresses[0]}studies/1/note")
-    _wait(chrome, lambda: "Answer so far" in chrome.find_element("css selector", "body").text)
-    chrome.get(f"{addresses[0]}studies/1")
-    _wait(chrome, lambda: "Batch size × learning rate" in chrome.find_element("css selector", "body").text)
