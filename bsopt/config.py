@@ -241,7 +241,7 @@ class ObjectiveConfig(_Strict):
 class BudgetConfig(_Strict):
     """How many trials, and how long each."""
 
-    trials: int = Field(30, ge=1)
+    trials: int = Field(30, ge=0, description="of the search; 0 where there is an experiment alone")
     epochs: float | None = Field(None, gt=0)
     samples: float | None = Field(None, gt=0)
     steps: int | None = Field(None, ge=1)
@@ -273,6 +273,32 @@ class PruningConfig(_Strict):
         return {"pruner": value or "none"} if value is None or isinstance(value, (str, bool)) else value
 
 
+class ExperimentConfig(_Strict):
+    """A designed batch-size experiment (Chang & Pathak 2020), run beside the search and never pruned."""
+
+    batch_sizes: list[int] = Field(min_length=2, description="global batch sizes, samples")
+    reference_lr: float = Field(gt=0, description="learning rate at the smallest of them")
+    arms: tuple[Literal["fixed_lr", "scaled_lr", "higher_lr", "grid"], ...] = Field(
+        ("fixed_lr", "scaled_lr", "higher_lr", "grid"),
+        min_length=1,
+        description="the reference's learning rate everywhere; scaled with the batch size; one higher rate "
+        "everywhere; every batch size at every rate of grid",
+    )
+    higher_lr: float | None = Field(None, gt=0, description="8 times the reference's where it isn't given")
+    grid: list[float] = Field(default_factory=list, description="learning rates of the grid; without any there is none")
+    seeds: int = Field(5, ge=1, description="runs of each; below 5 no finding can be judged")
+    patience: _amount("epochs", "samples") = Amount(100.0, "epochs")  # type: ignore[valid-type]
+    params: dict[str, Any] = Field(default_factory=dict, description="values of the parameters of search.also")
+
+    @model_validator(mode="after")
+    def _sensible(self) -> ExperimentConfig:
+        if len(set(self.batch_sizes)) < 2 or min(self.batch_sizes) < 1:
+            raise ValueError(f"batch_sizes needs at least two different positive sizes, got {self.batch_sizes}")
+        if any(not rate > 0 for rate in self.grid):
+            raise ValueError(f"grid holds learning rates, which are positive, got {self.grid}")
+        return self
+
+
 class InjectConfig(_Strict):
     """Where the learning rate and the micro-batch go in the user's code."""
 
@@ -293,6 +319,20 @@ class LimitsConfig(_Strict):
     stall_timeout: _amount("seconds") = Amount(1800.0, "seconds")  # type: ignore[valid-type]
 
 
+class CheckpointsConfig(_Strict):
+    """Which trials keep weights, and which of them; in Optuna's artifact store."""
+
+    of: Literal["none", "finalists", "best_per_batch_size", "all"] = Field("none", description="which trials")
+    keep: tuple[Literal["initial", "best", "last"], ...] = Field(
+        ("best",), min_length=1, description="which weights of a trial"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        return {"of": value or "none"} if value is None or isinstance(value, (str, bool)) else value
+
+
 class StudyConfig(_Strict):
     """One study."""
 
@@ -308,7 +348,8 @@ class StudyConfig(_Strict):
     seed: int = Field(0, ge=0, lt=2**32)
     confirm: int = Field(0, ge=0, description="re-run the finalists this often over fresh seeds")
     workers: int = Field(1, ge=1, description="trials at a time on this host")
-    checkpoints: Literal["none", "finalists", "best_per_batch_size", "all"] = "none"
+    checkpoints: CheckpointsConfig = CheckpointsConfig()
+    experiment: ExperimentConfig | None = None
     resume: bool = Field(
         default=False, description="an interrupted trial goes on from its last validation, not from its start"
     )
@@ -318,6 +359,9 @@ class StudyConfig(_Strict):
     )
     output: str | None = Field(
         None, description="folder of logs, artifacts and the report; runs/NAME where it isn't given"
+    )
+    artifacts: str | None = Field(
+        None, description="folder of Optuna's artifact store; beside the output folder where it isn't given"
     )
     storage: str = "sqlite:///bsopt.db"
 
@@ -329,10 +373,44 @@ class StudyConfig(_Strict):
                 raise ValueError(f"trainer.{key} is bsopt's to set; use {RESERVED_TRAINER_KEYS[key]}")
         return value
 
+    @model_validator(mode="after")
+    def _experiment_fits(self) -> StudyConfig:
+        experiment, search = self.experiment, self.search
+        if experiment is None:
+            if self.budget.trials == 0:
+                raise ValueError("budget.trials is 0 and there is no experiment: nothing would be run")
+            return self
+        sizes, rates = experiment.batch_sizes, experiment.grid
+        low, high, lattice = search.batch_size.low, search.batch_size.high, search.batch_size.lattice
+        outside = [
+            B for B in sizes if not low <= B <= high or (lattice != "any" and B not in search.batch_size.sizes())
+        ]
+        if outside:
+            raise ValueError(f"experiment.batch_sizes {outside} aren't among those of search.batch_size: widen it")
+        largest = experiment.reference_lr * max(sizes) / min(sizes)
+        higher = experiment.higher_lr or 8 * experiment.reference_lr
+        asked = [experiment.reference_lr, *rates]
+        asked += [largest] if "scaled_lr" in experiment.arms else []
+        asked += [higher] if "higher_lr" in experiment.arms else []
+        wide = [rate for rate in asked if not search.lr.low <= rate <= search.lr.high]
+        if wide:
+            raise ValueError(
+                f"the experiment trains at learning rates {wide}, outside search.lr ({search.lr.low:g} to "
+                f"{search.lr.high:g}): widen it"
+            )
+        if set(experiment.params) != set(search.also):
+            raise ValueError(f"experiment.params must give a value for each of search.also: {sorted(search.also)}")
+        return self
+
     @property
     def folder(self) -> Path:
         """Where logs, artifacts and the report go."""
         return Path(self.output or f"runs/{self.name}")
+
+    @property
+    def artifact_folder(self) -> Path:
+        """Where Optuna's artifact store keeps its files."""
+        return Path(self.artifacts) if self.artifacts else self.folder.parent / "artifacts"
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data with every default filled in."""

@@ -19,6 +19,7 @@ __all__ = ["check_unchanged", "environment_of", "is_same", "stored_limit"]
 
 _FIXED = ("task", "search", "objective", "inject", "seed")
 _FIXED_BUDGET = ("epochs", "samples", "steps", "time_per_trial", "validate_every")
+_FIXED_EXPERIMENT = ("patience", "params")
 
 
 def check_unchanged(study: optuna.Study, config: StudyConfig) -> None:
@@ -35,6 +36,10 @@ def check_unchanged(study: optuna.Study, config: StudyConfig) -> None:
     changed = _differences({key: before.get(key) for key in _FIXED}, {key: now[key] for key in _FIXED})
     old, new = ({key: side["budget"].get(key) for key in _FIXED_BUDGET} for side in (before, now))
     changed += [f"budget.{line}" for line in _differences(old, new)]
+    designs = before.get("experiment") or {}, now["experiment"] or {}
+    if all(designs):
+        old, new = ({key: design.get(key) for key in _FIXED_EXPERIMENT} for design in designs)
+        changed += [f"experiment.{line}" for line in _differences(old, new)]
     if changed:
         raise StudyError(
             f"the study {config.name!r} exists with other settings, and its trials couldn't be compared:\n  "

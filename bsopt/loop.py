@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.config import StudyConfig
 from bsopt.errors import BsoptError, PlanError, StorageError, TaskError
+from bsopt.experiment.design import design_of
 from bsopt.plan import Plan, nearest_realisable
 from bsopt.progress import Listener, RunSummary
 from bsopt.records import StopReason, Tick, TrialRecord
@@ -41,10 +42,18 @@ if TYPE_CHECKING:
 __all__ = ["StudyRun"]
 
 _SAME_FAILURES = 3
+_LOOK_SECONDS = 2.0
 
 
 class StudyRun:
-    """One call of `Study.run`."""
+    """One call of `Study.run`.
+
+    Args:
+        study: The study.
+        listener: Receives what happens.
+        callbacks: Called with the study and each ended trial.
+        is_alone: Whether nobody else looks after trials that other hosts lose, so that the run stays until theirs end.
+    """
 
     def __init__(
         self,
@@ -52,8 +61,10 @@ class StudyRun:
         listener: Listener,
         *,
         callbacks: Sequence[Callable[[optuna.Study, FrozenTrial], None]] = (),
+        is_alone: bool = True,
     ) -> None:
         self._study = study
+        self._is_alone = is_alone
         self._callbacks = list(callbacks)
         self._listener = listener
         self._stopping = threading.Event()
@@ -62,27 +73,31 @@ class StudyRun:
         self._error: BaseException | None = None
         self._new = 0
         self._lock = threading.Lock()
+        self._overtaken: set[int] = set()  # workers whose trial another host has given up
+        self._looked = -float("inf")
         self._micro_limit = study.limits().max_micro_batch_size
         self._began = time.monotonic()
 
     def run(self) -> RunSummary:
         study, listener = self._study, self._listener
         total = study.config.budget.trials
-        for number in ledger.give_up_lost(study.optuna):
-            listener.note(f"trial {number} was lost by an earlier run and is run again")
-        ledger.queue_retries(study.optuna)
+        self._look_for_lost()
         done = ledger.num_counted(study.optuna)
         if done >= total:
             self._queue_confirmations()
+        designed = self._queue_design()
+        total, done = total + designed, done + ledger.num_designed(study.optuna)
         listener.study_started(study.info, done=done, total=total)
-        if done >= total and not ledger.num_waiting(study.optuna):
+        others = self._is_alone and ledger.running_elsewhere(study.optuna)
+        if done >= total and not ledger.num_waiting(study.optuna) and not others:
             self._ended = "nothing_to_do"
             self._message = f"the study is finished: it has its {total} trials. Raise budget.trials to go on."
         else:
             with self._signals():
                 self._work(min(study.config.workers, max(1, total - done)))
-                if not self._stopping.is_set() and self._ended == "finished" and self._queue_confirmations():
+                while self._goes_on() and (self._is_left_by_others() or self._queue_confirmations()):
                     self._work(study.config.workers)
+        study.upload_kept()
         summary = self._summary(total)
         listener.study_ended(summary)
         if self._error is not None:
@@ -92,12 +107,50 @@ class StudyRun:
     def _queue_confirmations(self) -> int:
         """Queue the finalists' repeats once the search has its trials; return how many."""
         replicates = self._study.config.confirm
-        if replicates == 0:
+        if replicates == 0 or ledger.running_elsewhere(self._study.optuna):  # who the finalists are is still open
             return 0
         queued = ledger.queue_confirmations(self._study.optuna, replicates=replicates)
         if queued:
             self._listener.note(f"the search is done; {queued} repeats of the finalists over fresh seeds follow")
         return queued
+
+    def _queue_design(self) -> int:
+        """Queue the designed runs that aren't there yet; return how many the design has."""
+        design = design_of(self._study.config)
+        if design is None:
+            return 0
+        runs = [(run.batch_size, run.lr, run.seed) for run in design.runs]
+        queued = ledger.queue_design(self._study.optuna, runs, further=design.further)
+        if queued:
+            self._listener.note(f"{queued} of the experiment's {len(runs)} designed runs are to be trained")
+        return len(runs)
+
+    def _goes_on(self) -> bool:
+        return not self._stopping.is_set() and self._ended == "finished"
+
+    def _is_left_by_others(self) -> bool:
+        """Wait for the trials of other hosts; return whether one was lost and there is work again."""
+        told = False
+        while self._is_alone and self._goes_on():
+            self._look_for_lost()
+            if self._has_place():
+                return True
+            others = ledger.running_elsewhere(self._study.optuna)
+            if not others:
+                break
+            if not told:
+                numbers = ", ".join(str(trial.number) for trial in others)
+                self._listener.note(f"waiting for trial {numbers}, which another process runs; Ctrl-C leaves it alone")
+                told = True
+            self._stopping.wait(_LOOK_SECONDS)
+        return False
+
+    def _look_for_lost(self) -> None:
+        """Give up the trials whose process is gone and queue them again."""
+        self._looked = time.monotonic()
+        for number in ledger.give_up_lost(self._study.optuna):
+            self._listener.note(f"trial {number} was lost, its process is gone; it is run again")
+        ledger.queue_retries(self._study.optuna)
 
     def _work(self, workers: int) -> None:
         if workers == 1:
@@ -115,12 +168,17 @@ class StudyRun:
         study = self._study
         try:
             while not self._stopping.is_set() and self._reserve():
-                study.optuna.optimize(
-                    lambda trial: self._objective(trial, worker),
-                    n_trials=1,
-                    catch=(_TrialFailedError,),
-                    callbacks=self._callbacks,
-                )
+                try:
+                    study.optuna.optimize(
+                        lambda trial: self._objective(trial, worker),
+                        n_trials=1,
+                        catch=(_TrialFailedError,),
+                        callbacks=self._callbacks,
+                    )
+                except ValueError:  # Optuna can't tell a trial that has ended
+                    if worker not in self._overtaken:
+                        raise
+                    self._overtaken.discard(worker)
         except Exception as error:  # noqa: BLE001  (told by run() once every worker has ended)
             self._stop("failed", str(error), error=_as_storage_error(error, study.config.storage))
 
@@ -131,26 +189,45 @@ class StudyRun:
             self._stop("time_up", f"the study's {budget.time} are over")
             return False
         with self._lock:
-            waiting = ledger.num_waiting(self._study.optuna)
-            if ledger.num_counted(self._study.optuna) + self._reserved >= budget.trials + waiting:
+            if time.monotonic() - self._looked > ledger.SIGN_OF_LIFE_SECONDS:
+                self._look_for_lost()
+            if not self._has_place():
                 return False
             self._reserved += 1
         return True
 
+    def _has_place(self) -> bool:
+        study = self._study.optuna
+        places = self._study.config.budget.trials + ledger.num_waiting(study)
+        return ledger.num_counted(study) + self._reserved < places
+
     _reserved = 0
 
     def _objective(self, trial: optuna.Trial, worker: int) -> float:
+        try:
+            return self._run_trial(trial, worker)
+        except optuna.exceptions.UpdateFinishedTrialError as error:
+            self._overtaken.add(worker)
+            message = f"trial {trial.number} was given up by another host, which heard nothing of it for too long"
+            self._listener.note(message)
+            raise _TrialFailedError(message) from error
+
+    def _run_trial(self, trial: optuna.Trial, worker: int) -> float:
         study = self._study
         ledger.claim(trial)
         with self._lock:
             self._reserved -= 1
+        if reason := ledger.excess(study.optuna, trial, total=study.config.budget.trials):
+            ledger.hand_back(trial, reason)
+            raise _TrialFailedError(reason)
         params = suggest(trial, study.config.search)
         record = self._train(trial, params, worker)
+        study.keep_files(trial)
         write_record(trial, record)
         with self._lock:
             self._new += 1
         self._listener.trial_ended(record)
-        study.keep_checkpoints()
+        study.drop_checkpoints()
         if record.stop_reason is not StopReason.INTERRUPTED:
             study.resume_file(ledger.root_of(trial)).unlink(missing_ok=True)
         if record.stop_reason in (StopReason.FAILED, StopReason.INTERRUPTED):
@@ -187,7 +264,8 @@ class StudyRun:
             except PlanError as error:
                 trial.set_constraint("plan", 1.0)
                 return _bare(trial, params, StopReason.OUT_OF_MEMORY, str(error))
-            spec = study.spec(trial.number, params, plan, root=root, replicate=replicate)
+            is_designed = ledger.is_designed(trial)
+            spec = study.spec(trial.number, params, plan, root=root, replicate=replicate, is_designed=is_designed)
             self._listener.trial_started(study._start(spec))
             record = self._attempt(trial, spec, worker)
             smaller = plan.micro_batch_size // 2
@@ -305,6 +383,7 @@ class _Watcher:
         objective = study.config.objective
         # In a time-to-target study Optuna minimises the cost, so reports of the metric must fall too.
         self._sign = -1.0 if objective.minimize and objective.direction == "maximize" else 1.0
+        self._patience = study.designed_patience if ledger.is_designed(trial) else None
 
     def on_tick(self, tick: Tick) -> Answer:
         self._ticks.append(tick)
@@ -346,6 +425,8 @@ class _Watcher:
         last = tick.samples >= (read_info(study).budget_samples or float("inf"))
         if last or CONFIRM_KEY in self._trial.user_attrs:
             return Answer()  # it is over anyway, or repeats a finalist to its end
+        if self._patience is not None:
+            return self._until_patient(tick)
         if isinstance(pruner, PlateauPruner):
             frozen = study.get_trials(deepcopy=False)[self._trial.number]
             goal = info.objective.minimize
@@ -356,6 +437,16 @@ class _Watcher:
             name = type(pruner).__name__
             return Answer(stop=True, reason=StopReason.PRUNED, message=f"pruned by {name} at {tick.value:.5g}")
         return Answer()
+
+    def _until_patient(self, tick: Tick) -> Answer:
+        """A designed run is never pruned: it trains until its metric hasn't improved for the design's patience."""
+        assert self._patience is not None
+        sign = 1.0 if self._study.config.objective.direction == "minimize" else -1.0
+        best = min((t for t in self._ticks if np.isfinite(t.value)), key=lambda t: sign * t.value)
+        if tick.samples - best.samples < self._patience:
+            return Answer()
+        message = f"no better {self._study.config.objective.monitor} than {best.value:.5g} since epoch {best.epoch:.3g}"
+        return Answer(stop=True, reason=StopReason.CONVERGED, message=message)
 
 
 def _on_lattice(size: int, config: StudyConfig) -> int:

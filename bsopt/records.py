@@ -123,6 +123,7 @@ class TrialRecord:
         warnings: What the user should know about this trial.
         measurements: What callbacks measured, by callback name, as plain data.
         confirms: Number of the trial that this one repeats over a fresh seed; None for a trial of the search.
+        design_seed: Which seed of the study's designed experiment it trained; None for a trial of the search.
     """
 
     number: int
@@ -152,6 +153,7 @@ class TrialRecord:
     warnings: tuple[str, ...] = ()
     measurements: Mapping[str, Any] = field(default_factory=dict)
     confirms: int | None = None
+    design_seed: int | None = None
 
     @property
     def best(self) -> Tick | None:

@@ -16,9 +16,11 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from bsopt.amounts import Amount, in_samples
+from bsopt.artifacts import Artifacts
 from bsopt.check import CheckReport, misfits, report
 from bsopt.config import LoadedConfig, StudyConfig, validate_config
 from bsopt.errors import ConfigError, StudyError, TaskError, nearest
+from bsopt.experiment.design import MEASURES
 from bsopt.identity import check_unchanged, environment_of, is_same, stored_limit
 from bsopt.plan import Limits, Plan, nearest_realisable
 from bsopt.progress import Listener, RunSummary, TrialStart
@@ -36,6 +38,7 @@ from bsopt.search.storage import (
     redacted,
     write_info,
 )
+from bsopt.training.checkpoints import checkpoint_name
 from bsopt.training.launch import Crash, Launcher, Supervision, has_processes, run_here
 from bsopt.training.probe import ProbeResult, ProbeRow, probe
 from bsopt.training.spec import Answer, Budget, Seeds, TaskDescription, TaskSpec, TrialSpec
@@ -124,7 +127,9 @@ class Study:
             self._description = self._ask_task()
         return self._description
 
-    def run(self, listener: Listener | None = None, *, callbacks: Sequence[Callback] = ()) -> RunSummary:
+    def run(
+        self, listener: Listener | None = None, *, callbacks: Sequence[Callback] = (), is_alone: bool = True
+    ) -> RunSummary:
         """Run trials until the study has its total number; continues what an earlier run began.
 
         A first Ctrl-C (or SIGTERM) ends the trials under way as interrupted and returns; they are run again
@@ -133,13 +138,15 @@ class Study:
         Args:
             listener: Receives what happens.
             callbacks: Optuna callbacks, called with the study and each ended trial.
+            is_alone: Whether nobody else looks after the trials that other hosts lose. Then the run stays until
+                those of other hosts have ended, and runs them again if their host is gone.
 
         Raises:
             BsoptError: The user's code or settings are wrong; what was measured before is kept.
         """
         from bsopt.loop import StudyRun
 
-        return StudyRun(self, listener or Listener(), callbacks=callbacks).run()
+        return StudyRun(self, listener or Listener(), callbacks=callbacks, is_alone=is_alone).run()
 
     def train(self, trial: int | None = None, *, listener: Listener | None = None) -> TrialRecord:
         """Train the best trial's, or a given trial's, configuration at full budget and keep its best weights.
@@ -165,7 +172,7 @@ class Study:
         spec = replace(
             self.spec(frozen.number, frozen.params, plan, root=ledger.root_of(frozen)),
             folder=str(folder),
-            checkpoint=True,
+            checkpoints=("best",),
             resume_file=None,
             target=None,
         )
@@ -179,17 +186,71 @@ class Study:
             result = self.launch(spec, Supervision(on_tick, lambda: False, stall_seconds=self._stall_seconds))
         except Crash as crash:
             raise TaskError(f"the training failed: {crash.full_message}") from crash
-        result = replace(result, measurements={**result.measurements, "checkpoint": str(folder / "best.ckpt")})
+        result = replace(
+            result, measurements={**result.measurements, "checkpoint": str(folder / checkpoint_name("best"))}
+        )
         watch.trial_ended(result)
         return result
 
     def resume_file(self, number: int) -> Path:
         """Return where the state of a trial (for a retry, of the first try) is kept while it runs."""
-        return (self.config.folder / "trials" / f"{number:04d}" / "last.ckpt").absolute()
+        return self.trial_folder(number) / "resume.ckpt"
 
-    def keep_checkpoints(self) -> None:
-        """Delete the best weights of trials that the `checkpoints` policy doesn't keep (any more)."""
-        policy = self.config.checkpoints
+    def trial_folder(self, number: int) -> Path:
+        """Return where a trial's log and weights are."""
+        return (self.config.folder / "trials" / f"{number:04d}").absolute()
+
+    @property
+    def artifacts(self) -> Artifacts:
+        """The study's files in Optuna's artifact store."""
+        return Artifacts(self.optuna, self.config.artifact_folder)
+
+    @property
+    def designed_patience(self) -> float | None:
+        """Nominal samples without improvement after which a designed run ends; None without an experiment."""
+        experiment = self.config.experiment
+        if experiment is None:
+            return None
+        return in_samples(experiment.patience, self.info.num_train_samples, "experiment.patience")
+
+    def keep_files(self, trial: optuna.Trial) -> None:
+        """Upload a trial's log, and its weights where every trial's are kept, before it is told.
+
+        Raises:
+            StorageError: The artifact folder can't be written.
+        """
+        folder = self.trial_folder(trial.number)
+        log = folder / "log.txt"
+        if log.is_file() and log.stat().st_size:
+            self.artifacts.keep(log, trial)
+        if self.config.checkpoints.of == "all":
+            for path in self._weights_in(folder):
+                self.artifacts.keep(path, trial)
+                path.unlink()
+
+    def upload_kept(self) -> None:
+        """Upload the weights that the `checkpoints` policy has kept, as the study's, named after their trials."""
+        if self.config.checkpoints.of in ("none", "all"):
+            return
+        for record in self.records:
+            for path in self._weights_in(self.trial_folder(record.number)):
+                self.artifacts.keep(path, name=f"trial-{record.number:04d}-{path.name}")
+
+    def weights_of(self, number: int, kind: str = "best") -> Path | None:
+        """Return the file of a trial's "initial", "best" or "last" weights; None where they weren't kept."""
+        name = checkpoint_name(kind)
+        local = self.trial_folder(number) / name
+        if local.is_file():
+            return local
+        trial = self.optuna.get_trials(deepcopy=False)[number]
+        return self.artifacts.find(name, trial) or self.artifacts.find(f"trial-{number:04d}-{name}")
+
+    def _weights_in(self, folder: Path) -> list[Path]:
+        return [path for kind in self.config.checkpoints.keep if (path := folder / checkpoint_name(kind)).is_file()]
+
+    def drop_checkpoints(self) -> None:
+        """Delete the weights of trials that the `checkpoints` policy doesn't keep (any more)."""
+        policy = self.config.checkpoints.of
         if policy in ("none", "all"):
             return
         sign = -1.0 if self.info.direction == "maximize" else 1.0
@@ -201,7 +262,8 @@ class Study:
             kept = {r.number for r in reversed(ranked) if r is next(x for x in ranked if x.batch_size == r.batch_size)}
         for record in records:
             if record.number not in kept:
-                (self.config.folder / "trials" / f"{record.number:04d}" / "best.ckpt").unlink(missing_ok=True)
+                for path in self._weights_in(self.trial_folder(record.number)):
+                    path.unlink()
 
     def limits(self) -> Limits:
         """Return what the devices and the user allow."""
@@ -255,6 +317,7 @@ class Study:
         *,
         root: int | None = None,
         replicate: int | None = None,
+        is_designed: bool = False,
     ) -> TrialSpec:
         """Return everything that a trial's processes need.
 
@@ -263,7 +326,9 @@ class Study:
             params: Its parameters.
             plan: How its batch size is realised.
             root: The trial that it is a retry of, whose seeds it takes.
-            replicate: Which repeat of a finalist it is, with initial weights of its own; None for the search.
+            replicate: Which repeat of a finalist, or which seed of the designed experiment, it is, with initial
+                weights of its own; None for the search.
+            is_designed: Whether it belongs to the designed experiment, which measures more.
         """
         config = self.config
         budget = config.budget
@@ -272,7 +337,6 @@ class Study:
         weights_seed = config.seed
         if replicate is not None:
             weights_seed = int(np.random.SeedSequence([config.seed, replicate, 1]).generate_state(1)[0])
-        cores = os.cpu_count() or 1
         return TrialSpec(
             number=number,
             params=dict(params),
@@ -292,12 +356,11 @@ class Study:
             max_steps=_max_steps(length, plan, self._description),
             trainer=config.trainer,
             seeds=Seeds(weights=weights_seed, data=int(data_seed >> 1)),
-            folder=str((config.folder / "trials" / f"{number:04d}").absolute()),
-            checkpoint=config.checkpoints != "none",
+            folder=str(self.trial_folder(number)),
+            checkpoints=tuple(config.checkpoints.keep) if config.checkpoints.of != "none" else (),
             resume_file=str(self.resume_file(number if root is None else root)) if config.resume else None,
-            measure=tuple(config.measure),
-            # One core is left to the parent: on a full machine numerical threads wait for each other.
-            num_threads=max(1, (cores - 1) // (config.workers * plan.num_devices)),
+            measure=tuple(dict.fromkeys([*config.measure, *(MEASURES if is_designed else ())])),
+            num_threads=_threads(config.workers * plan.num_devices),
         )
 
     def launch(self, spec: TrialSpec, supervision: Supervision, *, devices: Sequence[int] | None = None) -> TrialRecord:
@@ -515,6 +578,16 @@ def _share_of_device(config: StudyConfig, description: TaskDescription) -> int |
         return None
     sharing = -(-config.workers * description.num_devices // description.num_available_devices)
     return description.device_memory_bytes // sharing if sharing > 1 else None
+
+
+def _threads(ranks: int) -> int:
+    """Numerical threads of a rank: what OMP_NUM_THREADS says, else its share of the cores that are this process's."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    if said.isdecimal() and int(said) > 0:
+        return int(said)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # One core is left to the parent: on a full machine numerical threads wait for each other.
+    return max(1, (cores - 1) // ranks)
 
 
 def _max_steps(length: Amount | None, plan: Plan, description: TaskDescription | None) -> int | None:

@@ -14,7 +14,7 @@ FLOORS = [
     {"errors", "_lazy", "amounts", "laws"},
     {"plan", "records", "config", "progress"},
     {"callbacks", "search", "training", "analysis"},
-    {"study", "loop", "check", "identity", "fits", "recommendation", "experiment"},
+    {"study", "loop", "check", "identity", "fits", "recommendation", "experiment", "artifacts"},
     {"visualization"},
     {"report", "dashboard"},
     {"cli", "testing", "__init__", "__main__"},
@@ -46,6 +46,8 @@ LIGHT = {
     "loop",
     "check",
     "identity",
+    "experiment",
+    "artifacts",
 }
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import optuna
 import pytest
 import torch
+from optuna.artifacts import get_all_artifact_meta
 
 from bsopt.config import LoadedConfig, load_config
 from bsopt.errors import ConfigError, InjectionError, MetricError, StorageError, StudyError, TaskError
@@ -402,7 +403,7 @@ def test_a_killed_trial_goes_on_from_its_last_validation(project: Path, load: Lo
         ticks += json.loads(line).get("event") == "tick"
         if ticks == 2:
             break
-    _wait_for(lambda: _ticks_in(Path("runs/toy/trials/0000/last.ckpt")) == 2)
+    _wait_for(lambda: _ticks_in(Path("runs/toy/trials/0000/resume.ckpt")) == 2)
     process.kill()
     process.wait()
     process.stdout.close()
@@ -417,7 +418,7 @@ def test_a_killed_trial_goes_on_from_its_last_validation(project: Path, load: Lo
     assert [t.samples for t in second.ticks] == [96, 192, 288]
     assert [t.value for t in second.ticks[:2]] == [t.value for t in first.ticks]
     assert second.ticks[2].step == 3 * second.ticks[0].step
-    assert not Path("runs/toy/trials/0000/last.ckpt").exists()
+    assert not Path("runs/toy/trials/0000/resume.ckpt").exists()
 
 
 @pytest.mark.slow
@@ -482,7 +483,23 @@ def test_finalists_are_confirmed_over_fresh_seeds_and_never_twice(load: Load) ->
 def test_checkpoints_are_kept_by_policy(load: Load, policy: str, kept: int) -> None:
     study = Study.create(load(f"checkpoints={policy}"))
     study.run()
-    assert len(list(Path("runs/toy/trials").glob("*/best.ckpt"))) == kept
+    assert sum(study.weights_of(r.number) is not None for r in study.records) == kept
+    listed = get_all_artifact_meta(study.optuna) if policy != "all" else []
+    for trial in study.optuna.trials:
+        listed += get_all_artifact_meta(trial, storage=study.optuna._storage)
+    assert sum(meta.filename.endswith("best.ckpt") for meta in listed) == kept
+
+
+def test_initial_best_and_last_weights_are_kept(load: Load) -> None:
+    study = Study.create(load("checkpoints={of: all, keep: [initial, best, last]}", "budget.trials=1"))
+    study.run()
+    weights = {}
+    for kind in ("initial", "best", "last"):
+        path = study.weights_of(0, kind)
+        assert path is not None
+        weights[kind] = torch.load(path, weights_only=True)["state_dict"]["net.weight"]
+    assert not torch.equal(weights["initial"], weights["last"])
+    assert torch.equal(weights["best"], weights["last"])  # the toy's loss falls to the end
 
 
 def test_the_best_checkpoint_of_each_batch_size_is_kept(load: Load) -> None:

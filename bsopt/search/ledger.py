@@ -3,6 +3,10 @@
 A running trial carries its owner (host, process, the process's start) and the time of its last sign of life.
 One whose owner is gone, or silent for too long on another host, is lost: it is failed, doesn't count, and is
 queued again with the same parameters, once.
+
+Hosts agree without a lock: a trial's number is given by the storage, so every host sees the same order. A claimed
+trial that an earlier one makes superfluous (the last place is taken, or the same retry was queued twice) is handed
+back before it trains.
 """
 
 from __future__ import annotations
@@ -21,7 +25,18 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.errors import StorageError
 from bsopt.records import StopReason, TrialRecord
-from bsopt.search.storage import ALIVE_KEY, CONFIRM_KEY, OWNER_KEY, REPLICATE_KEY, RETRY_KEY, read_record, write_record
+from bsopt.search.storage import (
+    ALIVE_KEY,
+    BATCH_SIZE,
+    CONFIRM_KEY,
+    DESIGN_KEY,
+    LR,
+    OWNER_KEY,
+    REPLICATE_KEY,
+    RETRY_KEY,
+    read_record,
+    write_record,
+)
 
 __all__ = [
     "GRACE_SECONDS",
@@ -29,14 +44,23 @@ __all__ = [
     "SIGN_OF_LIFE_SECONDS",
     "claim",
     "counts",
+    "excess",
     "finalists",
     "give_up_lost",
+    "give_up_of",
+    "hand_back",
+    "is_designed",
     "num_counted",
+    "num_designed",
     "num_waiting",
+    "owner_of",
     "queue_confirmations",
+    "queue_design",
     "queue_retries",
     "root_of",
+    "running_elsewhere",
     "sign_of_life",
+    "this_process",
 ]
 
 SIGN_OF_LIFE_SECONDS = 30.0
@@ -46,8 +70,51 @@ NUM_FINALISTS = 3
 
 def claim(trial: optuna.Trial) -> None:
     """Write down that this process runs the trial."""
-    trial.set_user_attr(OWNER_KEY, _me())
+    trial.set_user_attr(OWNER_KEY, this_process())
     sign_of_life(trial)
+
+
+def this_process() -> dict[str, Any]:
+    """Return what tells this process from every other one that shares the storage, as plain data."""
+    return {**_here(), "pid": os.getpid(), "born": _born(os.getpid())}
+
+
+def owner_of(trial: FrozenTrial) -> Mapping[str, Any] | None:
+    """Return the process that runs or ran a trial, as `this_process` told it; None before it did."""
+    return trial.user_attrs.get(OWNER_KEY)
+
+
+def excess(study: optuna.Study, trial: optuna.Trial, *, total: int) -> str:
+    """Return why a claimed trial must not be trained; empty when it may.
+
+    Two hosts may both see the study's last place free, or both queue a lost trial again. The lower number is right.
+
+    Args:
+        study: The study.
+        trial: A trial that this process has claimed.
+        total: Trials that the search may have.
+    """
+    trials = study.get_trials(deepcopy=False)
+    frozen, earlier = trials[trial.number], [t for t in trials[: trial.number] if _has_place(study, t)]
+    if _identity(frozen) in {_identity(t) for t in earlier}:
+        return "another host runs the same trial"
+    if not _is_extra(frozen) and sum(not _is_extra(t) for t in earlier) >= total:
+        return f"the study has its {total} trials"
+    return ""
+
+
+def hand_back(trial: optuna.Trial, message: str) -> None:
+    """Write down that a claimed trial wasn't trained; it doesn't count and isn't run again."""
+    write_record(
+        trial,
+        TrialRecord(trial.number, "fail", stop_reason=StopReason.INTERRUPTED, message=f"not trained: {message}"),
+    )
+
+
+def running_elsewhere(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the running trials that aren't this process's."""
+    me = this_process()
+    return [t for t in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)) if owner_of(t) != me]
 
 
 def sign_of_life(trial: optuna.Trial) -> None:
@@ -61,8 +128,18 @@ def root_of(trial: FrozenTrial | optuna.Trial) -> int:
 
 
 def counts(study: optuna.Study, trial: FrozenTrial) -> bool:
-    """Whether a trial counts towards the study's total: all but waiting, repeating, interrupted and lost ones."""
-    return CONFIRM_KEY not in trial.user_attrs and _is_settled(study, trial)
+    """Whether a trial counts towards the search's total: not waiting, repeating, designed, interrupted, lost ones."""
+    return not _is_extra(trial) and _is_settled(study, trial)
+
+
+def is_designed(trial: FrozenTrial | optuna.Trial) -> bool:
+    """Whether a trial belongs to the study's designed experiment."""
+    return DESIGN_KEY in trial.user_attrs
+
+
+def _is_extra(trial: FrozenTrial) -> bool:
+    """Whether a trial was queued beside the search."""
+    return CONFIRM_KEY in trial.user_attrs or is_designed(trial)
 
 
 def _is_settled(study: optuna.Study, trial: FrozenTrial) -> bool:
@@ -83,20 +160,14 @@ def num_counted(study: optuna.Study, trials: Sequence[FrozenTrial] | None = None
 def give_up_lost(study: optuna.Study, *, now: float | None = None) -> list[int]:
     """Fail the running trials whose owner is gone and return their numbers."""
     at = time.time() if now is None else now
-    lost = []
-    for frozen in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if _is_alive(frozen, at):
-            continue
-        trial = optuna.Trial(study, frozen._trial_id)
-        record = replace(
-            read_record(study, frozen),
-            outcome="fail",
-            stop_reason=StopReason.LOST,
-            message="its process was gone without a word; it is run again",
-        )
-        if _fail(study, trial, record):
-            lost.append(frozen.number)
-    return lost
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return [t.number for t in running if not _is_alive(t, at) and _give_up(study, t)]
+
+
+def give_up_of(study: optuna.Study, owners: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Fail the running trials of processes that are known to be gone, without waiting; return their numbers."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return [t.number for t in running if owner_of(t) in owners and _give_up(study, t)]
 
 
 def queue_retries(study: optuna.Study) -> int:
@@ -109,7 +180,8 @@ def queue_retries(study: optuna.Study) -> int:
         if trial.state != TrialState.FAIL or root in settled or not trial.params:
             continue
         settled.add(root)
-        kept = {key: trial.user_attrs[key] for key in (CONFIRM_KEY, REPLICATE_KEY) if key in trial.user_attrs}
+        marks = (CONFIRM_KEY, DESIGN_KEY, REPLICATE_KEY)
+        kept = {key: trial.user_attrs[key] for key in marks if key in trial.user_attrs}
         study.enqueue_trial(dict(trial.params), user_attrs={**kept, RETRY_KEY: root})
         queued += 1
     return queued
@@ -129,18 +201,70 @@ def queue_confirmations(study: optuna.Study, *, replicates: int, num_finalists: 
     return len(missing)
 
 
+def queue_design(
+    study: optuna.Study, runs: Sequence[tuple[int, float, int]], *, further: Mapping[str, Any] | None = None
+) -> int:
+    """Queue the runs of a designed experiment that aren't there yet; return how many.
+
+    Args:
+        study: The study.
+        runs: Batch size, learning rate and seed of each.
+        further: Values of the study's further parameters.
+    """
+    there = {
+        trial.user_attrs[DESIGN_KEY]
+        for trial in study.get_trials(deepcopy=False)
+        if is_designed(trial) and (trial.state == TrialState.WAITING or _is_settled(study, trial))
+    }
+    names = {f"{batch_size}:{lr:.6g}:{seed}": (batch_size, lr, seed) for batch_size, lr, seed in runs}
+    missing = {name: run for name, run in names.items() if name not in there}
+    for name, (batch_size, lr, seed) in missing.items():
+        params = {BATCH_SIZE: batch_size, LR: lr, **(further or {})}
+        study.enqueue_trial(params, user_attrs={DESIGN_KEY: name, REPLICATE_KEY: seed})
+    return len(missing)
+
+
+def num_designed(study: optuna.Study) -> int:
+    """Return the number of designed runs that ended or are being trained."""
+    return sum(is_designed(t) and _is_settled(study, t) for t in study.get_trials(deepcopy=False))
+
+
 def finalists(study: optuna.Study, count: int = NUM_FINALISTS) -> list[FrozenTrial]:
     """Return the best complete trials of the search, best first, repeats left out."""
     sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    own = [t for t in complete if CONFIRM_KEY not in t.user_attrs and t.values]
+    own = [t for t in complete if not _is_extra(t) and t.values]
     return sorted(own, key=lambda t: sign * t.values[0])[:count]
 
 
 def num_waiting(study: optuna.Study) -> int:
-    """Return the number of queued repeats."""
-    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-    return sum(CONFIRM_KEY in t.user_attrs for t in waiting)
+    """Return the number of queued repeats and designed runs."""
+    return sum(_is_extra(t) for t in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
+
+
+def _has_place(study: optuna.Study, trial: FrozenTrial) -> bool:
+    """Whether a trial waits, runs or ended on its own."""
+    return trial.state == TrialState.WAITING or _is_settled(study, trial)
+
+
+def _identity(trial: FrozenTrial) -> tuple[object, ...]:
+    """What only one trial of a study may be: a run of the design, a finalist's repeat, a try of a searched trial."""
+    attributes = trial.user_attrs
+    if is_designed(trial):
+        return DESIGN_KEY, attributes[DESIGN_KEY]
+    if CONFIRM_KEY in attributes:
+        return CONFIRM_KEY, attributes[CONFIRM_KEY], attributes.get(REPLICATE_KEY)
+    return "search", root_of(trial)
+
+
+def _give_up(study: optuna.Study, frozen: FrozenTrial) -> bool:
+    record = replace(
+        read_record(study, frozen),
+        outcome="fail",
+        stop_reason=StopReason.LOST,
+        message="its process was gone without a word; it is run again",
+    )
+    return _fail(study, optuna.Trial(study, frozen._trial_id), record)
 
 
 def _fail(study: optuna.Study, trial: optuna.Trial, record: TrialRecord) -> bool:
@@ -152,22 +276,29 @@ def _fail(study: optuna.Study, trial: optuna.Trial, record: TrialRecord) -> bool
     return True
 
 
-def _me() -> dict[str, Any]:
-    return {"host": socket.gethostname(), "boot": _boot(), "pid": os.getpid(), "born": _born(os.getpid())}
-
-
 def _is_alive(trial: FrozenTrial, now: float) -> bool:
-    owner: Mapping[str, Any] | None = trial.user_attrs.get(OWNER_KEY)
-    started = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
-    last = float(trial.user_attrs.get(ALIVE_KEY, started))
-    if owner is None:  # killed before it could say whose it is, or not one of ours
-        return now - last < GRACE_SECONDS
-    if owner.get("host") == socket.gethostname():
-        if owner.get("boot") != _boot():
-            return False
+    owner = owner_of(trial)
+    if owner is not None and all(owner.get(key) == value for key, value in _here().items()):
         born = _born(int(owner["pid"]))
         return born is not None and born == owner.get("born")
-    return now - last < GRACE_SECONDS
+    # On another host, or before a reboot, or killed before it could say whose it is, or not one of ours.
+    started = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
+    return now - float(trial.user_attrs.get(ALIVE_KEY, started)) < GRACE_SECONDS
+
+
+def _here() -> dict[str, Any]:
+    """Where a process number means the same process: the host since its last start, and the container.
+
+    `BSOPT_HOST` names the host where its own name doesn't tell it from others.
+    """
+    return {"host": os.environ.get("BSOPT_HOST") or socket.gethostname(), "boot": _boot(), "space": _space()}
+
+
+def _space() -> str | None:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return None
 
 
 def _boot() -> str | None:

@@ -29,11 +29,13 @@ __all__ = [
     "BATCH_SIZE",
     "LR",
     "open_storage",
+    "read_analyses",
     "read_info",
     "read_record",
     "read_records",
     "redacted",
     "study_url",
+    "write_analysis",
     "write_info",
     "write_record",
 ]
@@ -45,6 +47,8 @@ INFO_KEY = "bsopt:info"
 RETRY_KEY = "bsopt:retry_of"
 CONFIRM_KEY = "bsopt:confirms"
 REPLICATE_KEY = "bsopt:replicate"
+DESIGN_KEY = "bsopt:design"
+ANALYSIS_KEY = "bsopt:analysis"
 OWNER_KEY = "bsopt:owner"
 ALIVE_KEY = "bsopt:alive"
 _PIECE = 40_000
@@ -140,7 +144,13 @@ def read_record(study: optuna.Study, trial: FrozenTrial) -> TrialRecord:
     if stored is not None:
         record = TrialRecord.from_dict(stored)
         return replace(
-            record, number=trial.number, outcome=outcome, params=trial.params, value=_first(value, record.value)
+            record,
+            number=trial.number,
+            outcome=outcome,
+            params=trial.params,
+            value=_first(value, record.value),
+            confirms=trial.user_attrs.get(CONFIRM_KEY),
+            design_seed=trial.user_attrs.get(REPLICATE_KEY) if DESIGN_KEY in trial.user_attrs else None,
         )
     ticks = tuple(
         Tick(index=i, samples=float(step), step=step, epoch=math.nan, seconds=math.nan, value=value_)
@@ -191,6 +201,21 @@ def read_info(study: optuna.Study) -> StudyInfo:
         batch_size_range=(int(min(sizes)), int(max(sizes))) if sizes else None,
         lr_range=(min(rates), max(rates)) if rates else None,
     )
+
+
+def write_analysis(study: optuna.Study, key: str, value: Mapping[str, Any]) -> None:
+    """Store what an analysis of trained weights found; a finished trial can't be written, so the study keeps it."""
+    _write_long(study, f"{ANALYSIS_KEY}:{key}", {"format": FORMAT_VERSION, **value})
+
+
+def read_analyses(study: optuna.Study) -> dict[str, Mapping[str, Any]]:
+    """Return key -> what was stored by `write_analysis`."""
+    attributes = study.user_attrs
+    found: dict[str, Mapping[str, Any]] = {}
+    for name in attributes:
+        if name.startswith(f"{ANALYSIS_KEY}:") and isinstance(attributes[name], int):
+            found[name.removeprefix(f"{ANALYSIS_KEY}:")] = _read_long(attributes, name) or {}
+    return found
 
 
 def is_ours(study: optuna.Study) -> bool:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -104,6 +104,7 @@ class TickClock(Callback):
         plan: How the batch size is realised.
         monitor: The metric's name.
         on_tick: Receives each tick; returns whether training should stop.
+        on_epoch: Receives every metric at the end of an epoch that ended with a tick.
         is_over: Asked after every optimizer step, with nominal samples: whether to stop without a tick.
         clock: Monotonic seconds.
     """
@@ -115,6 +116,7 @@ class TickClock(Callback):
         plan: Plan,
         monitor: str,
         on_tick: Callable[[_Trainer, Tick], bool],
+        on_epoch: Callable[[Mapping[str, float]], None],
         is_over: Callable[[_Trainer], bool],
         clock: Callable[[], float],
     ) -> None:
@@ -123,6 +125,7 @@ class TickClock(Callback):
         self._plan = plan
         self._monitor = monitor
         self._on_tick = on_tick
+        self._on_epoch = on_epoch
         self._is_over = is_over
         self._clock = clock
         self._schedule: Schedule | None = None
@@ -131,6 +134,7 @@ class TickClock(Callback):
         self._last_step = 0
         self._told = 0
         self._due = 0
+        self._ticked_at = -1
         self._started = 0.0
 
     @property
@@ -204,6 +208,11 @@ class TickClock(Callback):
         if self._is_over(trainer):
             trainer.should_stop = True
 
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Tell what was logged for the epoch, where a tick fell at its end."""
+        if self._ticked_at == self._num_batches:
+            self._on_epoch(_scalars(trainer))
+
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Tell the tick, unless Lightning validated for a reason of its own."""
         if trainer.sanity_checking:
@@ -213,8 +222,8 @@ class TickClock(Callback):
             return
         index, self._told = self._due, self._due
         trainer.val_check_batch = NEVER
-        logged = trainer.callback_metrics.items()
-        metrics = {k: float(v) for k, v in logged if _is_scalar(v) and not k.startswith("bsopt/")}
+        self._ticked_at = self._num_batches
+        metrics = _scalars(trainer)
         tick = Tick(
             index=index,
             samples=self.schedule.samples_at(index),
@@ -282,6 +291,12 @@ def _num_batches(loader: Any) -> int | None:
         return len(loader)
     except (AttributeError, TypeError, NotImplementedError):
         return None
+
+
+def _scalars(trainer: _Trainer) -> dict[str, float]:
+    """Return what the user's module logged so far."""
+    logged = trainer.callback_metrics.items()
+    return {k: float(v) for k, v in logged if _is_scalar(v) and not k.startswith("bsopt/")}
 
 
 def _is_scalar(value: Any) -> bool:

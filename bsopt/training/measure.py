@@ -148,10 +148,10 @@ def _endless(spec: TrialSpec) -> TrialSpec:
     length = spec.budget.length
     trainer = {**spec.trainer, "limit_val_batches": min(1, spec.trainer.get("limit_val_batches", 1))}
     if length is not None and length.unit == "steps":
-        return replace(spec, max_steps=max(_ENDLESS, spec.max_steps or 0), trainer=trainer, checkpoint=False)
+        return replace(spec, max_steps=max(_ENDLESS, spec.max_steps or 0), trainer=trainer, checkpoints=())
     epochs = max(_ENDLESS, length.value if length is not None and length.unit == "epochs" else 0)
     budget = replace(spec.budget, length=Amount(float(epochs), "epochs"))
-    return replace(spec, budget=budget, max_steps=None, trainer=trainer, checkpoint=False)
+    return replace(spec, budget=budget, max_steps=None, trainer=trainer, checkpoints=())
 
 
 def _gpu_peak(trainer: Any) -> int:

@@ -119,7 +119,7 @@ class TrialSpec:
         trainer: Further Trainer arguments.
         seeds: Of weights and of data.
         folder: The trial's own folder.
-        checkpoint: Whether the best weights are kept in it.
+        checkpoints: Which weights are kept in it: "initial", "best", "last", each as a file of that name.
         resume_file: Where the state after each tick is kept, and where to go on from if it is there; None for neither.
         measure: Names of what callbacks measure.
         num_threads: Threads of the numerical libraries in each rank; None leaves them alone.
@@ -140,7 +140,7 @@ class TrialSpec:
     trainer: Mapping[str, Any]
     seeds: Seeds
     folder: str
-    checkpoint: bool = False
+    checkpoints: tuple[str, ...] = ()
     resume_file: str | None = None
     measure: tuple[str, ...] = ()
     num_threads: int | None = None

@@ -10,7 +10,7 @@ import random
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,6 +19,7 @@ from bsopt.callbacks.base import Callback
 from bsopt.callbacks.throughput_monitor import ThroughputMonitor
 from bsopt.errors import TaskError
 from bsopt.records import StopReason, Tick, TrialRecord
+from bsopt.training.checkpoints import KeptWeights
 from bsopt.training.clock import NEVER, Schedule, TickClock, missing_metric
 from bsopt.training.entry import TakenOver, is_entry, run_entry
 from bsopt.training.guard import Guard
@@ -26,7 +27,6 @@ from bsopt.training.spec import Answer, Channel, TrialSpec
 from bsopt.training.task import Task, build_task, instantiate, look_up_first
 
 __all__ = [
-    "BEST_CHECKPOINT",
     "device_name",
     "fit_task",
     "is_out_of_memory",
@@ -36,8 +36,6 @@ __all__ = [
     "trainer_arguments",
     "uses_cuda",
 ]
-
-BEST_CHECKPOINT = "best.ckpt"
 
 
 def run_trial(spec: TrialSpec, channel: Channel, *, clock: Callable[[], float] = time.monotonic) -> TrialRecord:
@@ -164,6 +162,7 @@ class _Run:
         self.throughput = ThroughputMonitor()
         self.measures = _measures(spec.measure)
         self.memory = _Memory(self) if spec.resume_file else None
+        self.weights = KeptWeights(spec.checkpoints, spec.folder)
         self._channel = channel
         self._sign = 1.0 if spec.direction == "minimize" else -1.0
         self.clock = TickClock(
@@ -171,13 +170,14 @@ class _Run:
             plan=spec.plan,
             monitor=spec.monitor,
             on_tick=self._on_tick,
+            on_epoch=self._on_epoch,
             is_over=self._is_over,
             clock=clock,
         )
 
     def callbacks(self) -> list[Any]:
         memory = [self.memory] if self.memory is not None else []
-        return [self.guard, self.throughput, *self.measures.values(), self.clock, *memory]
+        return [self.guard, self.throughput, *self.measures.values(), self.weights, self.clock, *memory]
 
     def recall(self, ticks: list[Tick]) -> None:
         """Take over the ticks of the interrupted trial that this one goes on from, and tell them again."""
@@ -207,14 +207,21 @@ class _Run:
 
     def _on_tick(self, trainer: Any, tick: Tick) -> bool:
         is_better = self._keep(tick)
-        if is_better and self.spec.checkpoint:
-            trainer.save_checkpoint(str(Path(self.spec.folder) / BEST_CHECKPOINT))
+        if is_better:
+            self.weights.found_best(trainer)
         # Rank 0 asks the study; every rank does what it was told.
         answer = self._ask(tick) if trainer.is_global_zero else Answer()
         self.answer = trainer.strategy.broadcast(answer) if self.spec.plan.world_size > 1 else answer
         if self.spec.resume_file and not self.answer.stop:
             _save_whole(trainer, self.spec.resume_file)
         return self.answer.stop
+
+    def _on_epoch(self, metrics: Mapping[str, float]) -> None:
+        """Give the tick at an epoch's end what the module logs for that epoch, which comes after its validation."""
+        tick = replace(self.ticks[-1], metrics=dict(metrics))
+        if self.best is self.ticks[-1]:
+            self.best = tick
+        self.ticks[-1] = tick
 
     def _ask(self, tick: Tick) -> Answer:
         told = self._channel.tick(tick)

@@ -11,6 +11,7 @@ from typing import TypeAlias, cast
 
 import optuna
 
+from bsopt.experiment.table import Experiment, experiment_of
 from bsopt.fits import Fits, fit_laws, value_direction
 from bsopt.records import Outcome, StopReason, StudyInfo, TrialRecord
 from bsopt.search.curves import predicted_finals
@@ -68,6 +69,11 @@ class StudyData:
         if self.study is not None and len(self.study.directions) == 1:
             predicted = predicted_finals(self.study, self.study.get_trials(deepcopy=False))
         return fit_laws(self.records, self.info, predictions=predicted)
+
+    @cached_property
+    def experiment(self) -> Experiment | None:
+        """The study's designed batch-size experiment; None where it has none."""
+        return experiment_of(self.study, self.records) if self.study is not None else None
 
     @property
     def sign(self) -> float:

@@ -26,7 +26,7 @@ def _weights(spec: TrialSpec) -> torch.Tensor:
 def test_one_batch_accumulated_and_two_ranks_end_at_the_same_weights(train: Any, spec: TrialSpec, n: int) -> None:
     ends = []
     for plan in (Plan(32), Plan(16, 2), Plan(8, 4), Plan(16, 1, 2)):
-        train(plan, data={"n": n, "shuffle": False}, model={"momentum": 0.9}, checkpoint=True)
+        train(plan, data={"n": n, "shuffle": False}, model={"momentum": 0.9}, checkpoints=("best",))
         ends.append(_weights(spec))
     for end in ends[1:]:
         torch.testing.assert_close(end, ends[0], rtol=1e-5, atol=1e-6)
@@ -36,7 +36,7 @@ def test_short_accumulation_windows_are_rescaled_before_clipping(train: Any, spe
     ends = []
     for plan in (Plan(32), Plan(16, 2)):
         trainer = {**spec.trainer, "gradient_clip_val": 0.5}
-        train(plan, data={"n": 80, "shuffle": False}, checkpoint=True, trainer=trainer)
+        train(plan, data={"n": 80, "shuffle": False}, checkpoints=("best",), trainer=trainer)
         ends.append(_weights(spec))
     torch.testing.assert_close(ends[1], ends[0], rtol=1e-5, atol=1e-6)
 

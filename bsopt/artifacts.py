@@ -1,0 +1,75 @@
+"""A study's files in Optuna's artifact store: weights, logs and analyses, listed by optuna-dashboard.
+
+A trial's files are uploaded while it is still open, since a finished trial can't be written; the study's own at
+any time. The store is a folder, by default `artifacts` beside the study's output, shared by the studies there.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
+from optuna.trial import FrozenTrial
+
+from bsopt.errors import StorageError
+
+__all__ = ["Artifacts"]
+
+
+class Artifacts:
+    """The artifact store of a study.
+
+    Args:
+        study: The study.
+        folder: Where the store keeps its files; made where missing.
+    """
+
+    def __init__(self, study: optuna.Study, folder: Path) -> None:
+        self._study = study
+        self._folder = folder.absolute()
+
+    def keep(self, path: Path, trial: optuna.Trial | None = None, *, name: str | None = None) -> None:
+        """Upload a file as a trial's artifact, or as the study's.
+
+        Args:
+            path: The file; it stays.
+            trial: A trial that hasn't been told yet; None for the study.
+            name: Its name in the store where that isn't the file's; a study's file of that name is replaced.
+
+        Raises:
+            StorageError: The store's folder can't be written.
+        """
+        owner = self._study if trial is None else trial
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            store = FileSystemArtifactStore(str(self._folder))
+            known = self._ids(owner).get(name or path.name)
+            if known is not None:
+                with path.open("rb") as content:
+                    store.write(known, content)
+                return
+            if name is None or name == path.name:
+                upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=owner)
+                return
+            renamed = path.with_name(name)
+            renamed.hardlink_to(path)
+            try:
+                upload_artifact(artifact_store=store, file_path=str(renamed), study_or_trial=owner)
+            finally:
+                renamed.unlink()
+        except OSError as error:
+            raise StorageError(
+                f"can't write {path.name} to the artifact folder {self._folder} ({error.strerror or error}): make it "
+                "writable or name another one under artifacts: in the study file."
+            ) from error
+
+    def find(self, name: str, trial: FrozenTrial | None = None) -> Path | None:
+        """Return the stored file of that name, of a trial or of the study; None where there is none here."""
+        known = self._ids(self._study if trial is None else trial).get(name)
+        path = self._folder / known if known is not None else None
+        return path if path is not None and path.is_file() else None
+
+    def _ids(self, owner: optuna.Study | optuna.Trial | FrozenTrial) -> dict[str, str]:
+        metas = get_all_artifact_meta(owner, storage=self._study._storage)
+        return {meta.filename: meta.artifact_id for meta in metas}

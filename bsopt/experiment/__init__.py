@@ -1,0 +1,19 @@
+"""The batch-size experiment: designed runs beside a search, what they measured, and what that says.
+
+kept. The findings and their tests are laws (`bsopt.laws.verdicts`).
+"""
+
+from bsopt._lazy import attach
+
+_HOMES = {
+    "Design": ".design",
+    "DesignedRun": ".design",
+    "Experiment": ".table",
+    "ExperimentRun": ".table",
+    "Minimizers": ".table",
+    "design_of": ".design",
+    "experiment_of": ".table",
+}
+
+__all__ = sorted(_HOMES)
+__getattr__, __dir__ = attach(__name__, _HOMES)

@@ -1,0 +1,1 @@
+"""Examining the weights that designed runs kept."""

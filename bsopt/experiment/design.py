@@ -1,0 +1,109 @@
+"""Which runs a batch-size experiment consists of: arms of batch sizes and learning rates, over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bsopt.config import ExperimentConfig, StudyConfig
+from bsopt.laws.runs import ARMS, arms_of
+from bsopt.records import StudyInfo
+
+__all__ = ["MEASURES", "Design", "DesignedRun", "design_of"]
+
+MEASURES = ("weight_distance", "update_norms")
+"""What callbacks measure in every designed run."""
+
+
+@dataclass(frozen=True, slots=True)
+class DesignedRun:
+    """One training run of the design.
+
+    Attributes:
+        batch_size: Global batch size, samples.
+        lr: Learning rate.
+        seed: Which of the design's seeds; runs of one seed start from the same weights.
+    """
+
+    batch_size: int
+    lr: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """A batch-size experiment.
+
+    Attributes:
+        batch_sizes: Global batch sizes, smallest first.
+        reference_lr: Learning rate at the smallest batch size: of the arm `fixed_lr`, and what `scaled_lr` scales.
+        higher_lr: Learning rate of the arm `higher_lr`.
+        arms: Names, of `bsopt.laws.runs.ARMS`.
+        grid: Learning rates of the arm `grid`, smallest first; empty without it.
+        num_seeds: Runs of each configuration.
+        further: Values of the study's further parameters, the same in every run.
+    """
+
+    batch_sizes: tuple[int, ...]
+    reference_lr: float
+    higher_lr: float
+    arms: tuple[str, ...]
+    grid: tuple[float, ...] = ()
+    num_seeds: int = 5
+    further: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, config: ExperimentConfig) -> Design:
+        """Return the design that a study file's `experiment` block asks for."""
+        arms = tuple(arm for arm in ARMS if arm in config.arms and (arm != "grid" or config.grid))
+        return cls(
+            batch_sizes=tuple(sorted(set(config.batch_sizes))),
+            reference_lr=config.reference_lr,
+            higher_lr=config.higher_lr if config.higher_lr is not None else 8 * config.reference_lr,
+            arms=arms,
+            grid=tuple(sorted(set(config.grid))) if "grid" in arms else (),
+            num_seeds=config.seeds,
+            further=dict(config.params),
+        )
+
+    def arms_of(self, batch_size: int, lr: float) -> tuple[str, ...]:
+        """Return the arms that a configuration belongs to."""
+        found = arms_of(
+            batch_size,
+            lr,
+            smallest_batch_size=self.batch_sizes[0],
+            reference_lr=self.reference_lr,
+            higher_lr=self.higher_lr,
+        )
+        return tuple(arm for arm in found if arm in self.arms and (arm != "grid" or _among(lr, self.grid)))
+
+    @property
+    def configurations(self) -> tuple[tuple[int, float], ...]:
+        """Every (batch size, learning rate), once however many arms it belongs to."""
+        found: dict[tuple[int, str], tuple[int, float]] = {}
+        for B in self.batch_sizes:
+            scaled = self.reference_lr * B / self.batch_sizes[0]
+            rates = {"fixed_lr": self.reference_lr, "scaled_lr": scaled, "higher_lr": self.higher_lr}
+            for lr in [*self.grid, *(rates[arm] for arm in self.arms if arm in rates)]:
+                found.setdefault((B, f"{lr:.6g}"), (B, lr))
+        return tuple(sorted(found.values()))
+
+    @property
+    def runs(self) -> tuple[DesignedRun, ...]:
+        """Every run, seed by seed: an interrupted experiment has whole seeds to compare."""
+        return tuple(DesignedRun(B, lr, seed) for seed in range(self.num_seeds) for B, lr in self.configurations)
+
+
+def design_of(source: StudyConfig | StudyInfo) -> Design | None:
+    """Return a study's design, None where its file asks for no experiment."""
+    if isinstance(source, StudyInfo):
+        stored = source.config.get("experiment")
+        config = ExperimentConfig.model_validate(stored) if stored else None
+    else:
+        config = source.experiment
+    return Design.of(config) if config is not None else None
+
+
+def _among(lr: float, rates: tuple[float, ...]) -> bool:
+    return any(abs(lr / rate - 1) < 1e-6 for rate in rates)

@@ -1,0 +1,142 @@
+"""Which runs a design consists of, and how a study trains them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from bsopt.config import ExperimentConfig, LoadedConfig
+from bsopt.errors import ConfigError, StudyError
+from bsopt.experiment import Design, experiment_of
+from bsopt.records import StopReason
+from bsopt.study import Study
+
+Load = Callable[..., LoadedConfig]
+
+
+def _design(**changes: object) -> Design:
+    given = {"batch_sizes": [32, 64, 256], "reference_lr": 0.01, "seeds": 2, **changes}
+    return Design.of(ExperimentConfig.model_validate(given))
+
+
+def test_a_configuration_of_several_arms_is_trained_once() -> None:
+    design = _design(grid=[0.01, 0.08])
+    assert design.configurations == (
+        *((32, 0.01), (32, 0.08)),
+        *((64, 0.01), (64, 0.02), (64, 0.08)),
+        *((256, 0.01), (256, 0.08)),
+    )
+    assert design.arms_of(32, 0.01) == ("grid", "fixed_lr", "scaled_lr")
+    assert design.arms_of(256, 0.08) == ("grid", "scaled_lr", "higher_lr")
+    assert design.arms_of(64, 0.02) == ("scaled_lr",)
+    assert design.arms_of(64, 0.03) == ()
+
+
+def test_runs_come_seed_by_seed() -> None:
+    runs = _design(arms=["fixed_lr"]).runs
+    assert [(run.batch_size, run.seed) for run in runs] == [(32, 0), (64, 0), (256, 0), (32, 1), (64, 1), (256, 1)]
+
+
+def test_arms_that_are_left_out_have_no_runs() -> None:
+    design = _design(arms=["fixed_lr", "scaled_lr"], grid=[0.5])
+    assert design.grid == ()
+    assert design.configurations == ((32, 0.01), (64, 0.01), (64, 0.02), (256, 0.01), (256, 0.08))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("experiment.batch_sizes=[8]", "batch_sizes"),
+        ("experiment.batch_sizes=[8, 12]", r"\[12\] aren't among those of search.batch_size"),
+        ("experiment.reference_lr=0.5", "outside search.lr"),
+        ("experiment.params={model.width: 3}", "each of search.also"),
+        ("experiment.arms=[fixed]", "experiment.arms"),
+        ("experiment=null", "nothing would be run"),
+    ],
+)
+def test_mistakes_in_a_design_are_told(load: Load, override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(override)
+
+
+def test_every_designed_run_is_trained_once_and_continued_where_it_stopped(load: Load) -> None:
+    study = Study.create(load())
+    summary = study.run()
+    assert (summary.ended, summary.num_complete, summary.num_asked) == ("finished", 20, 20)
+    experiment = experiment_of(study.optuna)
+    assert experiment is not None
+    assert experiment.num_missing == 0
+    asked = {(run.batch_size, run.lr, run.seed) for run in experiment.design.runs}
+    assert {(run.batch_size, run.lr, run.seed) for run in experiment.runs} == asked
+    assert Study.create(load()).run().ended == "nothing_to_do"
+    more = Study.create(load("experiment.seeds=3"))
+    assert more.run().num_new == 10
+
+
+def test_runs_of_one_seed_start_from_the_same_weights(load: Load) -> None:
+    study = Study.create(load("checkpoints={of: all, keep: [initial]}", "experiment.arms=[fixed_lr]"))
+    study.run()
+    import torch
+
+    starts: dict[int, list[torch.Tensor]] = {}
+    for record in study.records:
+        path = study.weights_of(record.number, "initial")
+        assert path is not None
+        assert record.design_seed is not None
+        starts.setdefault(record.design_seed, []).append(torch.load(path)["state_dict"]["net.weight"])
+    assert all(torch.equal(start, found[0]) for found in starts.values() for start in found)
+    assert not torch.equal(starts[0][0], starts[1][0])
+
+
+def test_a_run_ends_when_its_loss_has_not_improved_for_the_patience(load: Load) -> None:
+    still = "experiment={batch_sizes: [8, 16], reference_lr: 0.9, arms: [fixed_lr], seeds: 1, patience: 1 epochs}"
+    study = Study.create(load(still, "budget.epochs=300", "search.lr.high=2.0"))
+    study.run()
+    for record in study.records:
+        assert record.stop_reason is StopReason.CONVERGED
+        assert record.best is not None
+        assert record.ticks[-1].index == record.best.index + 1
+
+
+def test_a_search_goes_on_beside_the_design(load: Load) -> None:
+    study = Study.create(load("budget.trials=3", "experiment.arms=[fixed_lr]", "experiment.seeds=1", "workers=2"))
+    assert study.run().num_complete == 6
+    assert sorted(record.design_seed is None for record in study.records) == [False] * 3 + [True] * 3
+
+
+def test_further_parameters_are_the_design_s(load: Load) -> None:
+    also = "search.also={model.momentum: {low: 0.0, high: 0.9}}"
+    study = Study.create(load(also, "experiment.params={model.momentum: 0.25}", "experiment.arms=[fixed_lr]"))
+    study.run()
+    assert {record.params["model.momentum"] for record in study.records} == {0.25}
+
+
+def test_another_patience_is_another_study(load: Load) -> None:
+    Study.create(load())
+    with pytest.raises(StudyError, match=r"experiment\.patience"):
+        Study.create(load("experiment.patience=3 epochs"))
+
+
+def test_every_run_has_what_the_findings_compare(load: Load) -> None:
+    study = Study.create(load())
+    study.run()
+    experiment = experiment_of(study.optuna)
+    assert experiment is not None
+    expected = {
+        "best_val_loss",
+        "best_train_loss",
+        "early_train_loss",
+        "seconds_per_epoch",
+        "epochs_to_best",
+        "seconds_to_best",
+        "distance_from_init",
+        "epoch_distance",
+        "update_norm",
+    }
+    assert all(set(run.measurements) == expected for run in experiment.runs)
+    at_fixed = experiment.values("best_val_loss", "fixed_lr")
+    assert list(at_fixed) == [8, 16, 32]
+    assert all(sorted(seeds) == [0, 1] for seeds in at_fixed.values())
+    assert len(experiment.verdicts) == 17
+    assert "2 runs" in experiment.verdicts[0].sentence  # too few seeds to judge
