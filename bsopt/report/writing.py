@@ -15,6 +15,7 @@ from bsopt.report import answer as answers
 from bsopt.report import sections
 from bsopt.report.markup import Html, join, tag, verbatim
 from bsopt.report.pictures import comparisons, pictures
+from bsopt.report.reasons import reasons
 from bsopt.report.table import trials_table
 from bsopt.visualization.source import Source, StudyData, load_all
 
@@ -88,12 +89,13 @@ def _several(sources: Sequence[StudyData], found: Sequence[answers.Answer]) -> l
 
 
 def _details(data: StudyData, *, prefix: str) -> list[Html]:
-    asked = sections.questions(data)
+    asked, why = sections.questions(data), reasons(data)
     return [
         *([tag("h2", "Questions"), asked] if asked is not None else []),
         tag("h2", "Figures"),
         tag("noscript", tag("p", "The figures need JavaScript; the answer and the tables don't.")),
         *pictures(data, prefix=prefix),
+        *([tag("h2", "Why the search looked where it did"), why] if why is not None else []),
         tag("h2", "How the trials ended"),
         sections.stopped(data),
         tag("h2", "Every trial"),

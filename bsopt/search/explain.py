@@ -23,6 +23,8 @@ LEAST_TRIALS = 3
 SAMPLES_PER_DRAW, MOST_SIZES, RATES = 4, 12, 33
 OCTAVES_BETWEEN_STUDIES = 1.0
 """How far a ridge is expected to move from one study to the next, as a standard deviation."""
+_ABOUT = 0.3
+"""Octaves within which two learning rates are about the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +112,7 @@ def explain_model(model: Model, *, last: Proposal | None, seed: int) -> Explanat
     basin = Basin(tuple(likely), middle, low, high) if is_fitted else None
     message = f"Too few finished trials for a fit ({num} of {LEAST_TRIALS}); this is the prior."
     if is_fitted:
-        share = likely[0][1]
-        message = (
-            f"After {num} trials the best batch size is probably {likely[0][0]:.0f} ({share:.0%}), "
-            f"with a learning rate of {middle:.2g} ({low:.2g} to {high:.2g})."
-        )
+        message = f"After {num} trials {_likeliest(likely)}, with a learning rate of {middle:.2g} (90 %: {low:.2g} to {high:.2g})."
     return Explanation(is_fitted, num, message, ridge, basin, edges_of(model), last, _as_prior(model, ridge))
 
 
@@ -138,9 +136,9 @@ def explain_proposal(model: Model, trial: FrozenTrial) -> Proposal:
     kind = "near the best so far" if chance > 0.4 else "promising" if chance > 0.15 else "to learn more"
     reason = f"{what}: {kind}; {value:.4g} expected ({low:.4g} to {high:.4g}), {chance:.0%} chance to beat the best."
     if model.prior.has_lr and len(history.y) >= LEAST_TRIALS:
-        u = weights @ (at.x[None] - model.prior.ridge_at(model.posterior.parameters, at.b))[:, 0]
-        side = "above" if u > 0 else "below"
-        reason += f" It lies {abs(float(u)):.1f} octaves {side} the ridge believed then."
+        octaves = _octaves_from_best(model, row)
+        away = "about" if abs(octaves) < _ABOUT else f"{2.0**octaves:.2g} times"
+        reason += f" Its learning rate is {away} the best one expected then at this batch size."
     return Proposal(trial.number, chance, value, reason)
 
 
@@ -177,6 +175,18 @@ def _surface(model: Model) -> tuple[Array, Array, Array]:
     rows = np.repeat(best[None], len(b) * len(x), axis=0)
     rows[:, size], rows[:, rate] = np.repeat(b, len(x)), np.tile(x, len(b))
     return rows, 2.0**b, 2.0**x
+
+
+def _octaves_from_best(model: Model, row: Array) -> float:
+    """Return how far a row's learning rate lies above the one with the lowest expected value, all else equal."""
+    rate = model.space.index("lr")
+    assert rate is not None
+    column = model.space.columns[rate]
+    x = np.linspace(column.low, column.high, RATES)
+    rows = np.repeat(row, RATES, axis=0)
+    rows[:, rate] = x
+    mean, _ = model.posterior.moments(model.space.coordinates(rows))
+    return float(row[0, rate] - x[mean.argmin()])
 
 
 def _sampled_optima(model: Model, rows: Array, shape: tuple[int, int], seed: int) -> tuple[NDArray[np.int64], Array]:
@@ -216,6 +226,15 @@ def _as_prior(model: Model, ridge: Sequence[RidgeAt]) -> RidgePrior:
         shift -= float(model.space.coordinates(row[None]).x[0] - row[rate])
     sd = float(np.hypot(width, OCTAVES_BETWEEN_STUDIES))
     return replace(fitted, centre=float(np.log2(known.lr)) - shift, centre_sd=min(sd, before.centre_sd))
+
+
+def _likeliest(chances: Sequence[tuple[float, float]]) -> str:
+    size, share = chances[0]
+    if share >= 0.5 or len(chances) == 1:
+        return f"the best batch size is probably {size:.0f} ({share:.0%})"
+    first = ", ".join(f"{size:.0f} ({share:.0%})" for size, share in chances[:2])
+    third = f" and {chances[2][0]:.0f} ({chances[2][1]:.0%})" if len(chances) > 2 else ""
+    return f"no batch size stands out; likeliest are {first}{third}"
 
 
 def _short(value: object) -> str:

@@ -128,6 +128,6 @@ def _edge(name: str, end: Literal["low", "high"], low: float, high: float) -> Ed
     where = "lowest" if end == "low" else "highest"
     message = (
         f"The best trial has nearly the {where} {name} of the range; better ones may lie beyond. "
-        f"Consider searching {name} from {low:.3g} to {high:.3g}."
+        f"Consider searching {name} from {low:.4g} to {high:.4g}."
     )
     return Edge(name, end, low, high, message)

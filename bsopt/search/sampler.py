@@ -22,7 +22,7 @@ from bsopt.laws.scaling import RULES, Reference, Rule, default_reference
 from bsopt.search.acquisition import log_improvement
 from bsopt.search.belief import Belief
 from bsopt.search.candidates import best_row
-from bsopt.search.explain import Explanation, explain_model, explain_proposal, known_before, last_proposed
+from bsopt.search.explain import Explanation, Proposal, explain_model, explain_proposal, known_before, last_proposed
 from bsopt.search.history import finished_key, joint_space
 from bsopt.search.model import Model, Settings, edges_of
 from bsopt.search.prior import RidgePrior, ridge_prior
@@ -165,12 +165,21 @@ class ScalingSampler(BaseSampler):
         weights = None if len(study.directions) == 1 else middle
         with self._lock:
             model = self._fitted(study, trials, distributions, weights)
-        last, proposal = last_proposed(study), None
-        if last is not None and weights is None and model.space.columns and set(model.space.names) <= set(last.params):
-            before = known_before(trials, last)
-            then = Model.of(study, before, distributions, settings=self._settings)
-            proposal = explain_proposal(then, last)
+        last = last_proposed(study)
+        proposal = self.why(study, last.number) if last is not None else None
         return explain_model(model, last=proposal, seed=self._settings.seed)
+
+    def why(self, study: Study, number: int) -> Proposal | None:
+        """Return why a trial was proposed, from what was known when it started.
+
+        None in multi-objective studies, and for a trial that lacks a parameter which all others have.
+        """
+        trials = study.get_trials(deepcopy=False)
+        distributions, trial = joint_space(trials), trials[number]
+        if len(study.directions) > 1 or not distributions or not distributions.keys() <= trial.params.keys():
+            return None
+        then = Model.of(study, known_before(trials, trial), distributions, settings=self._settings)
+        return explain_proposal(then, trial) if then.space.columns else None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_lock": None, "_cached": None}
