@@ -52,7 +52,8 @@ class StudyRun:
         study: The study.
         listener: Receives what happens.
         callbacks: Called with the study and each ended trial.
-        is_alone: Whether nobody else looks after trials that other hosts lose, so that the run stays until theirs end.
+        worker: The name that a leader gave this run, if there is one. It looks after lost trials; without a leader
+            the run stays until the trials of other hosts have ended.
     """
 
     def __init__(
@@ -61,10 +62,10 @@ class StudyRun:
         listener: Listener,
         *,
         callbacks: Sequence[Callable[[optuna.Study, FrozenTrial], None]] = (),
-        is_alone: bool = True,
+        worker: str | None = None,
     ) -> None:
         self._study = study
-        self._is_alone = is_alone
+        self._name = worker
         self._callbacks = list(callbacks)
         self._listener = listener
         self._stopping = threading.Event()
@@ -88,7 +89,7 @@ class StudyRun:
         designed = self._queue_design()
         total, done = total + designed, done + ledger.num_designed(study.optuna)
         listener.study_started(study.info, done=done, total=total)
-        others = self._is_alone and ledger.running_elsewhere(study.optuna)
+        others = self._name is None and ledger.running_elsewhere(study.optuna)
         if done >= total and not ledger.num_waiting(study.optuna) and not others:
             self._ended = "nothing_to_do"
             self._message = f"the study is finished: it has its {total} trials. Raise budget.trials to go on."
@@ -131,7 +132,7 @@ class StudyRun:
     def _is_left_by_others(self) -> bool:
         """Wait for the trials of other hosts; return whether one was lost and there is work again."""
         told = False
-        while self._is_alone and self._goes_on():
+        while self._name is None and self._goes_on():
             self._look_for_lost()
             if self._has_place():
                 return True
@@ -214,7 +215,7 @@ class StudyRun:
 
     def _run_trial(self, trial: optuna.Trial, worker: int) -> float:
         study = self._study
-        ledger.claim(trial)
+        ledger.claim(trial, worker=self._name)
         with self._lock:
             self._reserved -= 1
         if reason := ledger.excess(study.optuna, trial, total=study.config.budget.trials):

@@ -34,6 +34,7 @@ from bsopt.search.storage import (
     OWNER_KEY,
     REPLICATE_KEY,
     RETRY_KEY,
+    STOP_KEY,
     read_record,
     write_record,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "GRACE_SECONDS",
     "NUM_FINALISTS",
     "SIGN_OF_LIFE_SECONDS",
+    "ask_to_stop",
     "claim",
     "counts",
     "excess",
@@ -49,6 +51,7 @@ __all__ = [
     "give_up_lost",
     "give_up_of",
     "hand_back",
+    "is_asked_to_stop",
     "is_designed",
     "num_counted",
     "num_designed",
@@ -68,9 +71,9 @@ GRACE_SECONDS = 240.0
 NUM_FINALISTS = 3
 
 
-def claim(trial: optuna.Trial) -> None:
-    """Write down that this process runs the trial."""
-    trial.set_user_attr(OWNER_KEY, this_process())
+def claim(trial: optuna.Trial, *, worker: str | None = None) -> None:
+    """Write down that this process runs the trial, and the name that a leader gave this worker."""
+    trial.set_user_attr(OWNER_KEY, {**this_process(), "worker": worker})
     sign_of_life(trial)
 
 
@@ -114,7 +117,18 @@ def hand_back(trial: optuna.Trial, message: str) -> None:
 def running_elsewhere(study: optuna.Study) -> list[FrozenTrial]:
     """Return the running trials that aren't this process's."""
     me = this_process()
-    return [t for t in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)) if owner_of(t) != me]
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return [t for t in running if {**(owner_of(t) or {}), "worker": None} != {**me, "worker": None}]
+
+
+def ask_to_stop(study: optuna.Study, run: str) -> None:
+    """Ask the workers of a leader's run to interrupt their trials and end."""
+    study.set_user_attr(STOP_KEY, run)
+
+
+def is_asked_to_stop(study: optuna.Study, run: str) -> bool:
+    """Whether the leader has asked the workers of its run to end."""
+    return bool(study.user_attrs.get(STOP_KEY) == run)
 
 
 def sign_of_life(trial: optuna.Trial) -> None:
@@ -164,10 +178,10 @@ def give_up_lost(study: optuna.Study, *, now: float | None = None) -> list[int]:
     return [t.number for t in running if not _is_alive(t, at) and _give_up(study, t)]
 
 
-def give_up_of(study: optuna.Study, owners: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Fail the running trials of processes that are known to be gone, without waiting; return their numbers."""
+def give_up_of(study: optuna.Study, workers: Sequence[str]) -> list[int]:
+    """Fail the running trials of workers that their leader knows to be gone; return their numbers."""
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    return [t.number for t in running if owner_of(t) in owners and _give_up(study, t)]
+    return [t.number for t in running if (owner_of(t) or {}).get("worker") in workers and _give_up(study, t)]
 
 
 def queue_retries(study: optuna.Study) -> int:
