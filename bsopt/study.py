@@ -128,7 +128,7 @@ class Study:
         return self._description
 
     def run(
-        self, listener: Listener | None = None, *, callbacks: Sequence[Callback] = (), is_alone: bool = True
+        self, listener: Listener | None = None, *, callbacks: Sequence[Callback] = (), worker: str | None = None
     ) -> RunSummary:
         """Run trials until the study has its total number; continues what an earlier run began.
 
@@ -138,15 +138,15 @@ class Study:
         Args:
             listener: Receives what happens.
             callbacks: Optuna callbacks, called with the study and each ended trial.
-            is_alone: Whether nobody else looks after the trials that other hosts lose. Then the run stays until
-                those of other hosts have ended, and runs them again if their host is gone.
+            worker: The name that a leader gave this run (bsopt.engines). Without one, the run stays until the
+                trials of other hosts have ended, and runs them again if their host is gone.
 
         Raises:
             BsoptError: The user's code or settings are wrong; what was measured before is kept.
         """
         from bsopt.loop import StudyRun
 
-        return StudyRun(self, listener or Listener(), callbacks=callbacks, is_alone=is_alone).run()
+        return StudyRun(self, listener or Listener(), callbacks=callbacks, worker=worker).run()
 
     def train(self, trial: int | None = None, *, listener: Listener | None = None) -> TrialRecord:
         """Train the best trial's, or a given trial's, configuration at full budget and keep its best weights.

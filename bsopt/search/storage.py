@@ -51,6 +51,7 @@ DESIGN_KEY = "bsopt:design"
 ANALYSIS_KEY = "bsopt:analysis"
 OWNER_KEY = "bsopt:owner"
 ALIVE_KEY = "bsopt:alive"
+STOP_KEY = "bsopt:stop"
 _PIECE = 40_000
 _OUTCOMES: dict[TrialState, Outcome] = {
     TrialState.COMPLETE: "complete",
