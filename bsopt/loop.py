@@ -30,6 +30,7 @@ from bsopt.search.storage import (
     REPLICATE_KEY,
     read_info,
     read_record,
+    read_records,
     redacted,
     write_record,
 )
@@ -39,7 +40,7 @@ from bsopt.training.spec import Answer, TrialSpec
 if TYPE_CHECKING:
     from bsopt.study import Study
 
-__all__ = ["StudyRun"]
+__all__ = ["StudyRun", "summary_of"]
 
 _SAME_FAILURES = 3
 _LOOK_SECONDS = 2.0
@@ -350,26 +351,33 @@ class StudyRun:
                 signal.signal(number, handler)
 
     def _summary(self, total: int) -> RunSummary:
-        study = self._study
-        records = study.records
-        counted = [r for r in records if r.outcome == "fail" and not (r.stop_reason and r.stop_reason.is_retried)]
-        best = None
-        with contextlib.suppress(ValueError):
-            best = read_record(study.optuna, study.optuna.best_trial)
-        complete = sum(r.outcome == "complete" for r in records)
-        pruned = sum(r.outcome == "pruned" for r in records)
-        message = self._message or f"{complete} trials complete, {pruned} pruned, {len(counted)} failed"
-        return RunSummary(
-            num_complete=complete,
-            num_pruned=pruned,
-            num_failed=len(counted),
-            num_new=self._new,
-            num_asked=total,
-            ended=self._ended,  # type: ignore[arg-type]
-            message=message,
-            best=best,
-            seconds=time.monotonic() - self._began,
-        )
+        seconds = time.monotonic() - self._began
+        ended = (self._ended, self._message)
+        return summary_of(self._study.optuna, *ended, num_new=self._new, num_asked=total, seconds=seconds)
+
+
+def summary_of(
+    study: optuna.Study, ended: str, message: str, *, num_new: int, num_asked: int, seconds: float
+) -> RunSummary:
+    """Return how a run ended, with the study's counts and best trial; an empty message becomes the counts."""
+    records = read_records(study)
+    counted = [r for r in records if r.outcome == "fail" and not (r.stop_reason and r.stop_reason.is_retried)]
+    best = None
+    with contextlib.suppress(ValueError):
+        best = read_record(study, study.best_trial)
+    complete = sum(r.outcome == "complete" for r in records)
+    pruned = sum(r.outcome == "pruned" for r in records)
+    return RunSummary(
+        num_complete=complete,
+        num_pruned=pruned,
+        num_failed=len(counted),
+        num_new=num_new,
+        num_asked=num_asked,
+        ended=ended,  # type: ignore[arg-type]
+        message=message or f"{complete} trials complete, {pruned} pruned, {len(counted)} failed",
+        best=best,
+        seconds=seconds,
+    )
 
 
 class _Watcher:
