@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import shutil
@@ -377,6 +378,19 @@ class Study:
             return run_here(spec, supervision)
         return self.launcher.run(spec, supervision, devices=devices)
 
+    def call(self, function: str, spec: TrialSpec, supervision: Supervision, *arguments: Any) -> Any:
+        """Call `module:function(spec, channel, *arguments)` where the study's `isolation` says.
+
+        Raises:
+            Crash: It failed, died or was cancelled.
+            BsoptError: The user's code or settings are wrong.
+        """
+        if not self._in_process:
+            return self.launcher.call(function, spec, supervision, *arguments)
+        Path(spec.folder).mkdir(parents=True, exist_ok=True)
+        module, _, name = function.partition(":")
+        return getattr(importlib.import_module(module), name)(spec, _Silent(supervision), *arguments)
+
     @property
     def launcher(self) -> Launcher:
         """Starts trials in processes of their own."""
@@ -456,13 +470,8 @@ class Study:
     def _ask_task(self) -> TaskDescription:
         spec = self._any_spec(Plan(self.config.search.batch_size.sizes()[0]), "task")
         supervision = Supervision(lambda tick: Answer(), lambda: False, stall_seconds=self._stall_seconds)
-        if self._in_process:
-            from bsopt.training.describe import describe_task
-
-            Path(spec.folder).mkdir(parents=True, exist_ok=True)
-            return describe_task(spec, _Silent())
         try:
-            description = self.launcher.call("bsopt.training.describe:describe_task", spec, supervision)
+            description = self.call("bsopt.training.describe:describe_task", spec, supervision)
         except Crash as crash:
             raise TaskError(f"the task can't be built: {crash.full_message}") from crash
         assert isinstance(description, TaskDescription)
@@ -561,11 +570,19 @@ def delete_study(name: str, storage: str) -> None:
 
 
 class _Silent:
+    """The channel of a call in this process."""
+
+    def __init__(self, supervision: Supervision) -> None:
+        self._supervision = supervision
+
     def tick(self, tick: Tick) -> Answer:
         return Answer()
 
     def is_cancelled(self) -> bool:
-        return False
+        return self._supervision.is_cancelled()
+
+    def progress(self, done: int, total: int) -> None:
+        self._supervision.on_progress(done, total)
 
 
 def _renamed(config: StudyConfig, storage: str | None, name: str | None) -> StudyConfig:

@@ -21,6 +21,7 @@ __all__ = ["study"]
         "train": "bsopt.cli.train:train",
         "report": "bsopt.cli.report:report",
         "plot": "bsopt.cli.plot:plot",
+        "analyze": "bsopt.cli.analyze:analyze",
         "export": "bsopt.cli.export:export",
         "import": "bsopt.cli.importing:import_",
         "delete": "bsopt.cli.delete:delete",

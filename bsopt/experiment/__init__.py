@@ -6,6 +6,9 @@ kept. The findings and their tests are laws (`bsopt.laws.verdicts`).
 from bsopt._lazy import attach
 
 _HOMES = {
+    "AnalysisListener": ".analyzing",
+    "AnalysisPlan": ".analyzing",
+    "analyze": ".analyzing",
     "Design": ".design",
     "DesignedRun": ".design",
     "Experiment": ".table",

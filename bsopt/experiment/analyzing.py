@@ -1,1 +1,223 @@
-"""Examining the weights that designed runs kept."""
+"""Examining the weights that designed runs kept: what to examine, in which processes, and what is already known."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bsopt.errors import StudyError, TaskError
+from bsopt.experiment.minimizers import Examination
+from bsopt.experiment.table import Experiment, ExperimentRun, experiment_of, landscape_key, line_key, sharpness_key
+from bsopt.plan import Plan
+from bsopt.search.storage import read_analyses, write_analysis
+from bsopt.training.launch import Crash, Supervision
+from bsopt.training.spec import Answer
+
+if TYPE_CHECKING:
+    from bsopt.study import Study
+
+__all__ = ["AnalysisListener", "AnalysisPlan", "analyze"]
+
+ARTIFACT = "analysis.json"
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysisPlan:
+    """What is examined, and how thoroughly.
+
+    Attributes:
+        kinds: Of "sharpness", "line" and "landscape".
+        arms: Whose runs' sharpness is measured, and whose smallest and largest batch sizes are compared otherwise.
+        num_samples: Training (and validation) samples of every evaluation, always the same.
+        num_starts: Of each maximisation of sharpness.
+        epsilon: Keskar's box.
+        rho: The adaptive box.
+        subspace_dim: Dimensions of the random subspace.
+        num_points: Per axis of a landscape.
+        span: Of a landscape, in units of each filter's norm.
+    """
+
+    kinds: tuple[str, ...] = ("sharpness", "line", "landscape")
+    arms: tuple[str, ...] = ("fixed_lr", "scaled_lr")
+    num_samples: int = 2000
+    num_starts: int = 2
+    epsilon: float = 1e-3
+    rho: float = 1e-3
+    subspace_dim: int = 100
+    num_points: int = 25
+    span: float = 1.0
+
+    def settings(self, kind: str) -> dict[str, Any]:
+        """Return the arguments of one kind's functions of `bsopt.analysis`."""
+        by_kind: dict[str, dict[str, Any]] = {
+            "sharpness": {
+                "num_starts": self.num_starts,
+                "epsilon": self.epsilon,
+                "rho": self.rho,
+                "subspace_dim": self.subspace_dim,
+            },
+            "line": {},
+            "landscape": {"num_points": self.num_points, "span": self.span},
+        }
+        return {"max_samples": self.num_samples, "seed": 0, **by_kind[kind]}
+
+
+class AnalysisListener:
+    """Receives how far an analysis is; every method does nothing here."""
+
+    def started(self, *, num_new: int, num_known: int, num_without_weights: int) -> None:
+        """So many examinations are to be made, are known already, or can't be made since no weights were kept."""
+
+    def progressed(self, key: str, done: int, total: int) -> None:
+        """One examination is so far."""
+
+    def ended(self, key: str) -> None:
+        """One examination is stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    key: str
+    run: ExperimentRun
+    examination: Examination
+
+
+def analyze(
+    study: Study, plan: AnalysisPlan | None = None, *, listener: AnalysisListener | None = None, again: bool = False
+) -> Experiment:
+    """Examine the kept weights of a study's designed runs, and return the experiment with all that is known.
+
+    Results are stored in the study as they come, and all together as its artifact `analysis.json`; what was
+    computed before with the same settings isn't computed again. Each examination has a process of its own,
+    `workers` of them at a time.
+
+    Args:
+        study: A study with an `experiment` block, some of whose runs have ended.
+        plan: What is examined.
+        listener: Receives how far it is.
+        again: Compute also what is known.
+
+    Raises:
+        StudyError: The study has no experiment, or no designed run has ended.
+        TaskError: An examination failed; those before it are kept.
+    """
+    plan, listener = plan or AnalysisPlan(), listener or AnalysisListener()
+    experiment = experiment_of(study.optuna)
+    if experiment is None:
+        raise StudyError(
+            f"the study {study.config.name!r} has no designed experiment: its file needs an `experiment` block "
+            "(studies/batch_size_effect has one to copy)."
+        )
+    if not experiment.runs:
+        raise StudyError("no designed run has ended yet: `bsopt study run` trains them.")
+    jobs, num_without = _jobs(study, experiment, plan)
+    known = set() if again else {job.key for job in jobs if job.key in _known(study, plan, job)}
+    new = [job for job in jobs if job.key not in known]
+    listener.started(num_new=len(new), num_known=len(known), num_without_weights=num_without)
+    _work(study, new, listener)
+    found = experiment_of(study.optuna)
+    assert found is not None
+    if new or study.artifacts.find(ARTIFACT) is None:
+        _upload(study, found)
+    return found
+
+
+def _jobs(study: Study, experiment: Experiment, plan: AnalysisPlan) -> tuple[list[_Job], int]:
+    """Return every examination that can be made, each once, and for how many runs no weights are there."""
+    found: dict[str, _Job] = {}
+    missing = set()
+    for key, kind, runs in _wanted(experiment, plan):
+        weights = [study.weights_of(run.trial) for run in runs]
+        missing |= {run.trial for run, path in zip(runs, weights, strict=True) if path is None}
+        paths = tuple(str(path) for path in weights if path is not None)
+        if len(paths) == len(runs):
+            found[key] = _Job(key, runs[0], Examination(kind, paths, plan.settings(kind)))  # type: ignore[arg-type]
+    return list(found.values()), len(missing)
+
+
+def _wanted(experiment: Experiment, plan: AnalysisPlan) -> Iterator[tuple[str, str, Sequence[ExperimentRun]]]:
+    for arm in plan.arms:
+        runs = experiment.arm(arm)
+        if "sharpness" in plan.kinds:
+            for run in runs:
+                yield sharpness_key(run.trial), "sharpness", [run]
+        if arm == "grid":
+            continue  # its ends have several learning rates
+        ends = _ends(runs, experiment)
+        if "line" in plan.kinds:
+            for first, second in ends:
+                yield line_key(first.trial, second.trial), "line", [first, second]
+        if "landscape" in plan.kinds and ends:
+            for run in ends[0]:
+                yield landscape_key(run.trial), "landscape", [run]
+
+
+def _ends(runs: Sequence[ExperimentRun], experiment: Experiment) -> list[tuple[ExperimentRun, ExperimentRun]]:
+    """Return an arm's run at the smallest and at the largest batch size, for each seed that has both."""
+    sizes = experiment.design.batch_sizes
+    by_place = {(run.batch_size, run.seed): run for run in runs}
+    seeds = sorted({run.seed for run in runs})
+    places = [((sizes[0], seed), (sizes[-1], seed)) for seed in seeds]
+    return [(by_place[a], by_place[b]) for a, b in places if a in by_place and b in by_place]
+
+
+def _known(study: Study, plan: AnalysisPlan, job: _Job) -> Mapping[str, Any]:
+    return read_analyses(study.optuna, settings=plan.settings(job.examination.kind))
+
+
+def _work(study: Study, jobs: Sequence[_Job], listener: AnalysisListener) -> None:
+    """Make the examinations, some at a time, and store each as it ends."""
+    stopping = threading.Event()
+    with ThreadPoolExecutor(max_workers=study.config.workers) as pool:
+        futures = {pool.submit(_examine, study, job, listener.progressed, stopping): job for job in jobs}
+        try:
+            for future in _as_ended(futures):
+                job = futures[future]
+                settings = dict(job.examination.settings)
+                write_analysis(study.optuna, job.key, future.result(), settings=settings)
+                listener.ended(job.key)
+        except BaseException:
+            stopping.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _as_ended(futures: Mapping[Future[Any], _Job]) -> Iterator[Future[Any]]:
+    waiting = set(futures)
+    while waiting:
+        done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)  # short, for Ctrl-C
+        yield from done
+
+
+def _examine(
+    study: Study, job: _Job, on_progress: Callable[[str, int, int], None], stopping: threading.Event
+) -> Mapping[str, Any]:
+    record = job.run.record
+    spec = study.spec(job.run.trial, record.params, Plan(min(job.run.batch_size, 256)))
+    folder = study.config.folder / "analysis" / job.key.replace(":", "-")
+    spec = replace(spec, folder=str(folder.absolute()), checkpoints=(), resume_file=None)
+    supervision = Supervision(
+        lambda tick: Answer(),
+        stopping.is_set,
+        on_progress=lambda done, total: on_progress(job.key, done, total),
+        stall_seconds=study.config.limits.stall_timeout.value,
+    )
+    try:
+        found: Mapping[str, Any] = study.call("bsopt.experiment.minimizers:examine", spec, supervision, job.examination)
+    except Crash as crash:
+        raise TaskError(f"the analysis {job.key} failed: {crash.full_message}") from crash
+    return found
+
+
+def _upload(study: Study, experiment: Experiment) -> None:
+    """Keep everything as one artifact of the study, for the dashboard and for other programs."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / ARTIFACT
+        path.write_text(json.dumps(experiment.as_dict()), encoding="utf-8")
+        study.artifacts.keep(path)

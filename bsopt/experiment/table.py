@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from statistics import median
 from typing import Any, TypeAlias
@@ -121,6 +121,28 @@ class Experiment:
     def verdicts(self) -> tuple[Verdict, ...]:
         """The article's findings, judged by these runs."""
         return verdicts(list(self._rows()))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the design, what every run measured, the verdicts and the analyses, as plain data."""
+        runs = [
+            {
+                "trial": run.trial,
+                "batch_size": run.batch_size,
+                "lr": run.lr,
+                "seed": run.seed,
+                "arms": list(run.arms),
+                "measurements": dict(run.measurements),
+            }
+            for run in self.runs
+        ]
+        return {
+            "study": self.info.name,
+            "design": asdict(self.design),
+            "num_missing": self.num_missing,
+            "runs": runs,
+            "verdicts": [verdict.as_dict() for verdict in self.verdicts],
+            "analyses": dict(self.analyses),
+        }
 
     def _rows(self) -> Iterator[Run]:
         known = set(MEASUREMENTS)

@@ -204,18 +204,30 @@ def read_info(study: optuna.Study) -> StudyInfo:
     )
 
 
-def write_analysis(study: optuna.Study, key: str, value: Mapping[str, Any]) -> None:
-    """Store what an analysis of trained weights found; a finished trial can't be written, so the study keeps it."""
-    _write_long(study, f"{ANALYSIS_KEY}:{key}", {"format": FORMAT_VERSION, **value})
+def write_analysis(
+    study: optuna.Study, key: str, value: Mapping[str, Any], *, settings: Mapping[str, Any] | None = None
+) -> None:
+    """Store what an analysis of trained weights found; a finished trial can't be written, so the study keeps it.
+
+    Args:
+        study: The study.
+        key: What was analysed.
+        value: The result as plain data.
+        settings: What it was computed with.
+    """
+    stored = {"format": FORMAT_VERSION, "settings": settings or {}, "value": value}
+    _write_long(study, f"{ANALYSIS_KEY}:{key}", stored)
 
 
-def read_analyses(study: optuna.Study) -> dict[str, Mapping[str, Any]]:
-    """Return key -> what was stored by `write_analysis`."""
+def read_analyses(study: optuna.Study, *, settings: Mapping[str, Any] | None = None) -> dict[str, Mapping[str, Any]]:
+    """Return key -> what was stored by `write_analysis`; only what was computed with the settings, if any are given."""
     attributes = study.user_attrs
     found: dict[str, Mapping[str, Any]] = {}
     for name in attributes:
         if name.startswith(f"{ANALYSIS_KEY}:") and isinstance(attributes[name], int):
-            found[name.removeprefix(f"{ANALYSIS_KEY}:")] = _read_long(attributes, name) or {}
+            stored = _read_long(attributes, name) or {}
+            if settings is None or stored.get("settings") == settings:
+                found[name.removeprefix(f"{ANALYSIS_KEY}:")] = stored["value"]
     return found
 
 

@@ -5,18 +5,11 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from bsopt.training.built import loaders_of, with_built_task
 from bsopt.training.clock import num_samples_of
-from bsopt.training.entry import is_entry, run_entry
 from bsopt.training.spec import Channel, TaskDescription, TrialSpec
-from bsopt.training.task import Task, build_task
-from bsopt.training.trainer import (
-    built_arguments,
-    device_name,
-    is_data_module,
-    make_trainer,
-    quiet_lightning,
-    seed_everything,
-)
+from bsopt.training.task import Task
+from bsopt.training.trainer import device_name
 
 __all__ = ["describe_task"]
 
@@ -27,21 +20,13 @@ def describe_task(spec: TrialSpec, channel: Channel) -> TaskDescription:
     Raises:
         BsoptError: It can't be built.
     """
-    quiet_lightning()
-    seed_everything(spec.seeds.weights, spec.num_threads)
-    if not is_entry(spec.task):
-        task = build_task(spec.task, lr=spec.lr, plan=spec.plan, init_args=spec.init_args)
-        return _description(task, make_trainer(task, built_arguments(spec, for_training=False)))
-    found: list[TaskDescription] = []
-    arguments = built_arguments(spec, for_training=False)
-    run_entry(spec, arguments, lambda t: found.append(_description(t.task, t.trainer)), for_training=False)
-    return found[0]
+    return with_built_task(spec, _description)
 
 
 def _description(task: Task, trainer: Any) -> TaskDescription:
     import torch
 
-    loader, length = _first_loader(task)
+    loader = loaders_of(task).train
     optimizers = _optimizers(task.module, trainer)
     accelerator = trainer.accelerator
     is_cuda = type(accelerator).__name__ == "CUDAAccelerator"
@@ -49,7 +34,7 @@ def _description(task: Task, trainer: Any) -> TaskDescription:
     versions = {name: importlib.import_module(name).__version__ for name in ("torch", task.package)}
     return TaskDescription(
         num_train_samples=num_samples_of(loader),
-        num_train_batches=length,
+        num_train_batches=_length(loader),
         drop_last=bool(getattr(loader, "drop_last", False)),
         package=task.package,
         module=type(task.module).__qualname__,
@@ -67,16 +52,11 @@ def _description(task: Task, trainer: Any) -> TaskDescription:
     )
 
 
-def _first_loader(task: Task) -> tuple[Any, int | None]:
-    source = task.data if task.data is not None else task.module
-    if is_data_module(source):
-        source.prepare_data()
-        source.setup("fit")
-    loader = source.train_dataloader() if hasattr(source, "train_dataloader") else source
+def _length(loader: Any) -> int | None:
     try:
-        return loader, len(loader)
+        return len(loader)
     except TypeError:
-        return loader, None
+        return None
 
 
 def _optimizers(module: Any, trainer: Any) -> tuple[str | None, bool]:

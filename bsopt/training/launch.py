@@ -68,12 +68,14 @@ class Supervision:
         on_tick: Receives each tick, returns whether to go on.
         is_cancelled: Whether the trial should be ended now.
         on_idle: Called about twice a second while the trial runs.
+        on_progress: Receives how far a call is that reports progress: done, total.
         stall_seconds: Longest time without a sign of life from rank 0.
     """
 
     on_tick: Callable[[Tick], Answer]
     is_cancelled: Callable[[], bool]
     on_idle: Callable[[], None] = lambda: None
+    on_progress: Callable[[int, int], None] = lambda done, total: None
     stall_seconds: float = 1800.0
 
 
@@ -140,9 +142,14 @@ class Launcher:
         return result
 
     def call(
-        self, function: str, spec: TrialSpec, supervision: Supervision, *, devices: Sequence[int] | None = None
+        self,
+        function: str,
+        spec: TrialSpec,
+        supervision: Supervision,
+        *arguments: Any,
+        devices: Sequence[int] | None = None,
     ) -> Any:
-        """Call `module:function(spec, channel)` on every rank and return rank 0's result.
+        """Call `module:function(spec, channel, *arguments)` on every rank and return rank 0's result.
 
         Raises:
             Crash: A rank failed, died or was cancelled.
@@ -151,20 +158,21 @@ class Launcher:
         Path(spec.folder).mkdir(parents=True, exist_ok=True)
         log = Path(spec.folder) / "log.txt"
         environments = _environments(spec, devices)
-        ranks = [self._start(function, spec, rank, env, str(log)) for rank, env in enumerate(environments)]
+        job = (function, spec, *arguments)
+        ranks = [self._start(job, rank, env, str(log)) for rank, env in enumerate(environments)]
         try:
             return _Watch(ranks, supervision, log).result()
         finally:
             for rank in ranks:
                 rank.end()
 
-    def _start(self, function: str, spec: TrialSpec, rank: int, env: dict[str, str], log: str) -> _Rank:
+    def _start(self, job: tuple[Any, ...], rank: int, env: dict[str, str], log: str) -> _Rank:
         ours, theirs = self._context.Pipe()
         lifeline, anchor = self._context.Pipe(duplex=False)
         process = self._context.Process(
             target=_rank_main,
-            args=(function, spec, rank, env, list(sys.path), theirs, lifeline, log),
-            name=f"trial-{spec.number}-rank-{rank}",
+            args=(job, rank, env, list(sys.path), theirs, lifeline, log),
+            name=f"trial-{job[1].number}-rank-{rank}",
             daemon=False,
         )
         with _START_LOCK, contextlib.nullcontext() if self._keep_main else _hidden_main():
@@ -176,7 +184,7 @@ class Launcher:
 
 @dataclass(frozen=True, slots=True)
 class _Message:
-    kind: str  # "tick", "done" or "error"
+    kind: str  # "tick", "progress", "done" or "error"
     value: Any = None
     error: str = ""  # class name
     text: str = ""
@@ -234,6 +242,8 @@ class _Watch:
                 if message.kind == "tick":
                     rank.line.send(self._supervision.on_tick(message.value))
                     alive_at = time.monotonic()
+                elif message.kind == "progress":
+                    self._supervision.on_progress(*message.value)
                 elif message.kind == "done" and rank.number == 0:
                     rank.process.join(10)  # let it close its loaders and loggers
                     return message.value
@@ -396,10 +406,12 @@ class _Line:
     def is_cancelled(self) -> bool:
         return False  # the parent ends the process group instead
 
+    def progress(self, done: int, total: int) -> None:
+        self._line.send(_Message("progress", (done, total)))
+
 
 def _rank_main(
-    function: str,
-    spec: TrialSpec,
+    job: tuple[Any, ...],
     rank: int,
     environment: Mapping[str, str],
     path: list[str],
@@ -422,8 +434,9 @@ def _rank_main(
     threading.Thread(target=_end_with_parent, args=(lifeline,), daemon=True).start()
     channel: Channel = _Line(line)
     try:
+        function, spec, *arguments = job
         module, _, name = function.partition(":")
-        result = getattr(importlib.import_module(module), name)(spec, channel)
+        result = getattr(importlib.import_module(module), name)(spec, channel, *arguments)
         message = _Message("done", result) if rank == 0 else None
     except BsoptError as error:
         traceback.print_exc()

@@ -1,0 +1,57 @@
+"""A trial's task as it would be trained, built to be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from bsopt.training.entry import is_entry, run_entry
+from bsopt.training.spec import TrialSpec
+from bsopt.training.task import Task, build_task
+from bsopt.training.trainer import built_arguments, is_data_module, make_trainer, quiet_lightning, seed_everything
+
+__all__ = ["Loaders", "loaders_of", "with_built_task"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaders:
+    """A task's data.
+
+    Attributes:
+        train: The training loader.
+        validation: The validation loader, or the first of several; None where there is none.
+    """
+
+    train: Any
+    validation: Any
+
+
+def with_built_task(spec: TrialSpec, look: Callable[[Task, Any], T]) -> T:
+    """Build the task and the Trainer as a trial would, and return what `look(task, trainer)` says.
+
+    Raises:
+        BsoptError: They can't be built.
+    """
+    quiet_lightning()
+    seed_everything(spec.seeds.weights, spec.num_threads)
+    if not is_entry(spec.task):
+        task = build_task(spec.task, lr=spec.lr, plan=spec.plan, init_args=spec.init_args)
+        return look(task, make_trainer(task, built_arguments(spec, for_training=False)))
+    found: list[T] = []
+    arguments = built_arguments(spec, for_training=False)
+    run_entry(spec, arguments, lambda t: found.append(look(t.task, t.trainer)), for_training=False)
+    return found[0]
+
+
+def loaders_of(task: Task) -> Loaders:
+    """Prepare a task's data and return its loaders."""
+    source = task.data if task.data is not None else task.module
+    if is_data_module(source):
+        source.prepare_data()
+        source.setup("fit")
+    train = source.train_dataloader() if hasattr(source, "train_dataloader") else source
+    validation = source.val_dataloader() if hasattr(source, "val_dataloader") else None
+    return Loaders(train, validation[0] if isinstance(validation, (list, tuple)) and validation else validation)
