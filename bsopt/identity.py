@@ -12,14 +12,28 @@ import optuna
 from bsopt.config import StudyConfig
 from bsopt.errors import StudyError
 from bsopt.records import StudyInfo
-from bsopt.search.storage import is_ours, read_info
+from bsopt.search.storage import is_ours, open_storage, read_info
 from bsopt.training.spec import TaskDescription
 
-__all__ = ["check_unchanged", "environment_of", "is_same", "stored_limit"]
+__all__ = ["check_unchanged", "environment_of", "find_or_make", "is_same", "stored_limit"]
 
 _FIXED = ("task", "search", "objective", "inject", "seed")
 _FIXED_BUDGET = ("epochs", "samples", "steps", "time_per_trial", "validate_every")
 _FIXED_EXPERIMENT = ("patience", "params")
+
+
+def find_or_make(config: StudyConfig) -> optuna.Study:
+    """Return the Optuna study that a study file means, making it where it isn't there yet.
+
+    Raises:
+        StudyError: It exists with another task, space, objective or trial length; the message says what changed.
+        StorageError: The storage can't be opened.
+    """
+    backend = open_storage(config.storage)
+    if config.name in optuna.get_all_study_names(backend):
+        check_unchanged(optuna.load_study(study_name=config.name, storage=backend), config)
+    direction = "minimize" if config.objective.minimize else config.objective.direction
+    return optuna.create_study(study_name=config.name, storage=backend, direction=direction, load_if_exists=True)
 
 
 def check_unchanged(study: optuna.Study, config: StudyConfig) -> None:

@@ -22,7 +22,7 @@ from bsopt.check import CheckReport, misfits, report
 from bsopt.config import LoadedConfig, StudyConfig, validate_config
 from bsopt.errors import ConfigError, StudyError, TaskError, nearest
 from bsopt.experiment.design import MEASURES
-from bsopt.identity import check_unchanged, environment_of, is_same, stored_limit
+from bsopt.identity import check_unchanged, environment_of, find_or_make, is_same, stored_limit
 from bsopt.plan import Limits, Plan, nearest_realisable
 from bsopt.progress import Listener, RunSummary, TrialStart
 from bsopt.records import StudyInfo, Tick, TrialRecord
@@ -83,14 +83,7 @@ class Study:
         """
         config = _renamed(loaded.config, storage, study_name)
         _check_writable(config.folder)
-        backend = open_storage(config.storage)
-        existing = config.name in optuna.get_all_study_names(backend)
-        if existing:
-            found = optuna.load_study(study_name=config.name, storage=backend)
-            check_unchanged(found, config)
-        direction = "minimize" if config.objective.minimize else config.objective.direction
-        opened = optuna.create_study(study_name=config.name, storage=backend, direction=direction, load_if_exists=True)
-        study = cls(opened, config, loaded.folder)
+        study = cls(find_or_make(config), config, loaded.folder)
         study._memory_limit = study._find_memory_limit()
         study._describe()
         return study
