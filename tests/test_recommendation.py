@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 from itertools import pairwise
 
@@ -218,7 +219,7 @@ def test_finalists_are_different_batch_sizes_with_the_choice_first(found: Recomm
 def test_every_question_is_answered_with_its_basis() -> None:
     for study in (foreign(0), foreign(3), foreign(50), ours(batch_norm=True)):
         replies = answers(study)
-        assert len(replies) == 8
+        assert len(replies) == 9
         assert all(reply.answer and reply.basis for reply in replies)
     by_question = {reply.question: reply for reply in answers(foreign(0))}
     assert {reply.basis for reply in by_question.values()} == {"not measured"}
@@ -258,3 +259,11 @@ def test_momentum_moves_with_the_batch_size() -> None:
     assert asked is not None
     assert asked.companions is not None
     assert asked.companions["momentum"] == pytest.approx(0.81)
+
+
+def test_the_rule_that_holds_is_named_with_its_interval() -> None:
+    answer = next(a for a in answers(ours()) if a.question == "Which scaling rule holds here?")
+    assert re.search(r"grows as B\^0\.\d+ \(90 %: 0?\.?\S+ to \S+\)", answer.answer)  # 0.8 flattening at 256
+    assert "the square-root rule (0.5)" in answer.answer
+    assert "It rules out" in answer.answer
+    assert "a constant (0)" in answer.answer.split("rules out")[1]

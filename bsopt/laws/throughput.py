@@ -285,7 +285,8 @@ def fit_memory(points: Iterable[tuple[float, float]]) -> MemoryFit:
     half_fixed = wide * np.sqrt(variance * (1.0 / len(b) + mean**2 / square))
     return MemoryFit(
         FitStatus.OK,
-        f"{max(fixed, 0.0) / 2**20:,.0f} MiB and {slope / 2**20:,.3g} MiB per sample, from {len(b)} measurements.",
+        f"A device needs {max(fixed, 0.0) / 2**20:,.0f} MiB, and {slope / 2**20:,.3g} MiB per sample of the "
+        f"micro-batch on top, from {len(b)} measurements.",
         len(b),
         fixed_bytes=Estimate(fixed, fixed - half_fixed, fixed + half_fixed),
         bytes_per_sample=Estimate(slope, slope - half_slope, slope + half_slope),

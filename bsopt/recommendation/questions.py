@@ -30,6 +30,7 @@ def answers(study: optuna.Study, *, fits: Fits | None = None) -> list[Answer]:
         _what_of_time(desk),
         _what_of_memory(desk),
         _does_scaling_help(desk),
+        _which_rule(desk),
         _what_of_devices(desk),
         _what_of_batch_norm(desk),
         _what_of_precision(desk),
@@ -75,8 +76,8 @@ def _what_of_time(desk: Desk) -> Answer:
     if low is None or high is None:
         return Answer(question, times.message, "not measured")
     words = (
-        f"A device trains {low.value:,.4g} samples per second at a micro-batch of {times.tried_low:.0f} and "
-        f"{high.value:,.4g} at {times.tried_high:.0f}, {high.value / low.value:.2g} times as many."
+        f"A device trains {_rate(low.value)} samples per second at a micro-batch of {times.tried_low:.0f} and "
+        f"{_rate(high.value)} at {times.tried_high:.0f}, {high.value / low.value:.2g} times as many."
     )
     return Answer(question, words, f"measured step times at {times.num_points} micro-batch sizes")
 
@@ -121,6 +122,29 @@ def _does_scaling_help(desk: Desk) -> Answer:
             f"{closed:.0%} of the gap closes."
         )
     return Answer(question, words + law, f"{len(kept)} trials at the unscaled learning rate and the fitted ridge")
+
+
+def _which_rule(desk: Desk) -> Answer:
+    question = "Which scaling rule holds here?"
+    verdicts = desk.fits.ridge.rules()
+    if not desk.is_fitted or not verdicts or desk.fits.ridge.exponent is None:
+        return Answer(question, f"It can't be told yet: {desk.fits.ridge.message}", "not measured")
+    exponent = desk.fits.ridge.exponent
+    names = {"linear": "the linear rule (1)", "sqrt": "the square-root rule (0.5)", "none": "a constant (0)"}
+    fitting = [names[verdict.rule] for verdict in verdicts if verdict.is_compatible]
+    others = [names[verdict.rule] for verdict in verdicts if not verdict.is_compatible]
+    words = f"The best learning rate grows as B^{exponent.value:.2g} (90 %: {exponent.low:.2g} to {exponent.high:.2g})."
+    words += f" That agrees with {_listed(fitting)}." if fitting else " None of the published rules says so."
+    words += f" It rules out {_listed(others)}." if fitting and others else ""
+    return Answer(question, words, f"the fitted ridge, from {counted(desk)}")
+
+
+def _listed(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100.0 else f"{value:.3g}"
 
 
 def _what_of_devices(desk: Desk) -> Answer:

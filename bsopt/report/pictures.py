@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -58,7 +60,8 @@ READING: dict[str, Reading] = {
     "steps_to_target": Reading(
         "Updates and samples to the target",
         "The quickest run of each batch size. Left of the shaded critical batch size, doubling the batch nearly halves "
-        "the updates; right of it, it only spends samples.",
+        "the updates; right of it, it only spends samples. Where the study names no target, one is taken that three "
+        "in four batch sizes reached.",
     ),
     "devices": Reading(
         "Time and cost to the target by devices",
@@ -128,7 +131,8 @@ def _picture(
     name: str, figure: go.Figure, *, element_id: str, heading: str | None = None, how: str | None = None
 ) -> Html:
     """Return one figure with its heading and how to read it."""
-    heading = READING[name].heading if heading is None else heading
+    # The figure's own title is its reading's heading, or says more: the target that is meant.
+    heading = html.unescape(str(figure.layout.title.text)) if heading is None else heading
     how = READING[name].how if how is None else how
     height = int(figure.layout.height) - 30
     bare = go.Figure(figure)
@@ -152,4 +156,5 @@ def _picture(
 
 def _sentence(figure: go.Figure) -> Html:
     """Return what an empty figure says; figures escape their texts themselves."""
-    return Html(" ".join(str(note.text).replace("<br>", " ") for note in figure.layout.annotations))
+    words = " ".join(str(note.text).replace("<br>", " ") for note in figure.layout.annotations)
+    return Html(re.sub(r"`([^`]*)`", r"<code>\1</code>", words))

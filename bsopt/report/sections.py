@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from bsopt.laws.fitting import Estimate
+from bsopt.laws.fitting import Estimate, FitStatus
 from bsopt.recommendation.questions import answers
 from bsopt.records import StopReason, TrialRecord
 from bsopt.report.answer import Answer
@@ -177,13 +177,21 @@ def _choices(data: StudyData, found: Answer) -> Html | None:
         "batch size",
         "learning rate",
         data.info.monitor,
-        "time to the target [s]" if data.info.target is not None else "time of a trial [s]",
+        _time_name(data),
     )
     heads = [tag("th", name, scope="col", class_="number") for name in names]
     head = tag("tr", tag("th", "goal", scope="col"), *heads, tag("th", "why", scope="col"))
     return join(
         tag("h3", "By goal"), tag("div", tag("table", tag("thead", head), tag("tbody", *rows)), class_="scroll wide")
     )
+
+
+def _time_name(data: StudyData) -> str:
+    """What the goals' times are to: the study's target, or the one that the fitted law took; else a whole trial."""
+    steps = data.fits.steps
+    if steps.target is None or steps.status not in (FitStatus.OK, FitStatus.NOT_IDENTIFIED):
+        return "time of a trial [s]"
+    return f"time to {data.info.monitor} {steps.target:.4g} [s]"
 
 
 def _interval(estimate: Estimate | None, form: str) -> str:

@@ -112,7 +112,8 @@ def explain_model(model: Model, *, last: Proposal | None, seed: int) -> Explanat
     basin = Basin(tuple(likely), middle, low, high) if is_fitted else None
     message = f"Too few finished trials for a fit ({num} of {LEAST_TRIALS}); this is the prior."
     if is_fitted:
-        message = f"After {num} trials {_likeliest(likely)}, with a learning rate of {middle:.2g} (90 %: {low:.2g} to {high:.2g})."
+        rate = f"{middle:.2g} (90 %: {low:.2g} to {high:.2g})"
+        message = f"After {num} trials {_likeliest(likely)}, with a learning rate of {rate}."
     return Explanation(is_fitted, num, message, ridge, basin, edges_of(model), last, _as_prior(model, ridge))
 
 

@@ -39,13 +39,16 @@ __all__ = [
     "lr_axis",
     "new_figure",
     "number",
+    "spans_decades",
     "symbol_of",
+    "value_axis",
     "value_label",
 ]
 
 INK = "#7b7d82"
 GRID = "rgba(128,128,128,0.22)"
 ACCENT = "#D55E00"
+_WIDE = 20.0  # from this ratio of the worst to the best value on, a value axis is logarithmic
 VALUE_SCALE = "Cividis"
 SERIES = ("#2B7BBA", "#4BA3D9", "#009E73", "#C98A00", "#D55E00", "#CC79A7", "#7F7F8C")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "pentagon", "hexagon", "triangle-down")
@@ -192,6 +195,24 @@ def lr_axis(rates: Sequence[float]) -> dict[str, Any]:
         "tickvals": ticks,
         "ticktext": [f"{tick:g}" for tick in ticks],
     }
+
+
+def value_axis(value_range: tuple[float, float] | None, *, is_log: bool) -> dict[str, Any]:
+    """Return the range and scale of an axis for values, whose range is in the values' own unit."""
+    if value_range is None or not is_log:
+        return {"range": value_range}
+    ticks = log_ticks(value_range)
+    return {
+        "type": "log",
+        "range": [math.log10(value) for value in value_range],
+        "tickvals": ticks,
+        "ticktext": [f"{tick:g}" for tick in ticks],
+    }
+
+
+def spans_decades(values: Sequence[float]) -> bool:
+    """Whether values are all positive and so far apart that a linear axis would squash the good ones."""
+    return bool(values) and min(values) > 0 and max(values) > _WIDE * min(values)
 
 
 def log_ticks(values: Sequence[float]) -> list[float]:

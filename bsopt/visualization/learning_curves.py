@@ -49,6 +49,7 @@ class LearningCurvesInfo:
         num_left_out: Curves that aren't shown.
         batch_sizes: Batch sizes of the curves, smallest first; their place is their colour.
         value_range: What of the value axis is worth seeing: a diverged trial may not flatten all others.
+        is_log: Whether that range is so wide that it needs a logarithmic axis.
     """
 
     info: StudyInfo
@@ -56,6 +57,7 @@ class LearningCurvesInfo:
     num_left_out: int
     batch_sizes: tuple[int, ...]
     value_range: tuple[float, float] | None
+    is_log: bool
 
 
 def learning_curves_info(study: Source | Sequence[Source]) -> LearningCurvesInfo:
@@ -69,6 +71,7 @@ def learning_curves_info(study: Source | Sequence[Source]) -> LearningCurvesInfo
         num_left_out=total - len(found),
         batch_sizes=tuple(sorted({c.record.batch_size for c in found if c.record.batch_size})),
         value_range=_value_range(found, sources[0].metric_sign),
+        is_log=sources[0].metric_sign > 0 and _theme.spans_decades(_calm_values(found)),
     )
 
 
@@ -124,11 +127,18 @@ def _thinned(ticks: Sequence[Tick]) -> tuple[Tick, ...]:
     return tuple(ticks[i] for i in places)
 
 
-def _value_range(curves: Sequence[Curve], sign: float) -> tuple[float, float] | None:
+def _calm_values(curves: Sequence[Curve]) -> list[float]:
+    """The finite values of the curves that didn't diverge; of all where each did."""
     calm = [c for c in curves if c.status is not Status.DIVERGED] or list(curves)
-    values = [sign * tick.value for c in calm for tick in c.ticks if math.isfinite(tick.value)]
+    return [tick.value for c in calm for tick in c.ticks if math.isfinite(tick.value)]
+
+
+def _value_range(curves: Sequence[Curve], sign: float) -> tuple[float, float] | None:
+    values = [sign * value for value in _calm_values(curves)]
     if not values:
         return None
+    if sign > 0 and _theme.spans_decades(values):
+        return min(values) / 1.2, 1.2 * float(np.quantile(values, 0.98))
     best, typical, worst = min(values), float(np.quantile(values, 0.9)), max(values)
     top = min(worst, typical + 1.0 * (typical - best))
     margin = 0.05 * (top - best) or 0.05 * abs(best) or 1.0
@@ -156,7 +166,9 @@ def _draw(info: LearningCurvesInfo, axis: Axis, *, several: bool) -> go.Figure:
         _theme.add_sentence(figure, f"{info.num_left_out:,} more trials are not drawn")
     label = _theme.escape(info.info.monitor)
     better = "lower" if info.info.direction == "minimize" else "higher"
-    figure.update_yaxes(title={"text": f"{label} ({better} is better)"}, range=info.value_range)
+    figure.update_yaxes(
+        title={"text": f"{label} ({better} is better)"}, **_theme.value_axis(info.value_range, is_log=info.is_log)
+    )
     figure.update_xaxes(title={"text": _AXES[axis]}, rangemode="tozero")
     _axis_buttons(figure, shown, axis)
     return figure

@@ -32,12 +32,13 @@ class LrSlice:
 
 @dataclass(frozen=True, slots=True)
 class LrSliceInfo:
-    """The lines, smallest batch size first, and the range of values worth seeing."""
+    """The lines, smallest batch size first, and the range of values worth seeing, on a log axis where it is wide."""
 
     info: StudyInfo
     slices: tuple[LrSlice, ...]
     num_left_out: int
     value_range: tuple[float, float] | None
+    is_log: bool
 
 
 def lr_slice_info(study: Source | Sequence[Source]) -> LrSliceInfo:
@@ -51,6 +52,7 @@ def lr_slice_info(study: Source | Sequence[Source]) -> LrSliceInfo:
         slices=tuple(kept),
         num_left_out=len(slices) - len(kept),
         value_range=_value_range(kept, sources[0].sign),
+        is_log=sources[0].sign > 0 and _theme.spans_decades(_values(kept, 1.0)),
     )
 
 
@@ -80,10 +82,16 @@ def _slices(data: StudyData) -> list[LrSlice]:
     ]
 
 
+def _values(slices: Sequence[LrSlice], sign: float) -> list[float]:
+    return sorted(sign * cast(float, record.value) for item in slices for record in item.records)
+
+
 def _value_range(slices: Sequence[LrSlice], sign: float) -> tuple[float, float] | None:
-    values = sorted(sign * cast(float, record.value) for item in slices for record in item.records)
+    values = _values(slices, sign)
     if not values:
         return None
+    if sign > 0 and _theme.spans_decades(values):
+        return values[0] / 1.2, 1.2 * values[-1]
     best, typical = values[0], values[math.floor(0.85 * (len(values) - 1))]
     top = min(values[-1], best + 2.0 * (typical - best) or values[-1])
     margin = 0.06 * (top - best) or 0.06 * abs(best) or 1.0
@@ -105,7 +113,9 @@ def _draw(info: LrSliceInfo, *, several: bool) -> go.Figure:
             figure.add_trace(_crosses(info, item, place, name, showlegend=not item.records))
     figure.update_layout(legend={"title": {"text": "batch size "}})
     figure.update_xaxes(**_theme.lr_axis(rates))
-    figure.update_yaxes(title={"text": _theme.value_label(info.info)}, range=info.value_range)
+    figure.update_yaxes(
+        title={"text": _theme.value_label(info.info)}, **_theme.value_axis(info.value_range, is_log=info.is_log)
+    )
     return figure
 
 

@@ -19,7 +19,7 @@ from bsopt.report import write_report
 from bsopt.report.pictures import COMPARED, READING
 from bsopt.visualization import FIGURES
 from bsopt.visualization.example import example_data, example_study
-from bsopt.visualization.source import StudyData
+from bsopt.visualization.source import StudyData, load
 
 NASTY = "<script>document.title='owned'</script><img src=x onerror=alert(1)>\"'&"
 
@@ -144,3 +144,15 @@ def test_a_thousand_trials_take_under_ten_seconds_and_eight_megabytes(tmp_path: 
 def test_an_empty_list_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="at least one study"):
         write_report([], tmp_path / "report.html")
+
+
+def test_the_target_is_named_where_times_and_updates_are_told(page: str, study: optuna.Study) -> None:
+    target = load(study).fits.steps.target
+    assert target is not None
+    assert f"time to val_loss {target:.4g} [s]</th>" in page
+    assert f"<h3>Updates and samples to val_loss = {target:.4g}</h3>" in page
+
+
+def test_settings_in_a_reason_stand_as_code(tmp_path: Path) -> None:
+    page = write_report([example_data(0)], tmp_path / "report.html").read_text()
+    assert "<code>measure: [update_norms]</code>" in page

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import optuna
 import pytest
@@ -72,3 +73,18 @@ def test_gaps_in_a_curve_are_gaps_in_the_line(study: optuna.Study) -> None:
     values = [value for trace in figure.data for value in trace.y]
     assert None in values
     assert all(value is None or math.isfinite(value) for value in values)
+
+
+def test_curves_that_fall_by_decades_get_a_logarithmic_axis(study: optuna.Study) -> None:
+    assert plot_learning_curves(study).layout.yaxis.type is None  # from 2.3 to 0.3
+    data = load(study)
+    deep = [
+        replace(r, ticks=tuple(replace(tick, value=(tick.value - 0.29) ** 2) for tick in r.ticks)) for r in data.records
+    ]
+    found = StudyData(data.info, tuple(deep))
+    axis = plot_learning_curves(found).layout.yaxis
+    info = learning_curves_info(found)
+    assert info.is_log
+    assert axis.type == "log"
+    assert info.value_range is not None
+    assert [10**edge for edge in axis.range] == pytest.approx(list(info.value_range))

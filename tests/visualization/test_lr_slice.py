@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import optuna
@@ -45,3 +46,19 @@ def test_many_batch_sizes_leave_the_most_tried_ones(large_study: StudyData) -> N
     info = lr_slice_info(large_study)
     assert len(info.slices) == MAX_LINES
     assert info.num_left_out > 100
+
+
+def test_values_decades_apart_get_a_logarithmic_axis(data_of: Make) -> None:
+    rows = [(32, 0.01 * 2**i, 0.03 * 4**i, StopReason.COMPLETED) for i in range(4)]
+    axis = plot_lr_slice(data_of(*rows)).layout.yaxis
+    assert axis.type == "log"
+    low, high = (10**edge for edge in axis.range)
+    assert 0.02 < low < 0.03
+    assert 1.92 < high < 3.0
+    assert plot_lr_slice(data_of(*rows[:2])).layout.yaxis.type is None
+
+
+def test_a_diverged_cross_lies_on_the_edge_of_a_logarithmic_axis(data_of: Make) -> None:
+    rows = [(32, 0.01 * 2**i, 0.03 * 4**i, StopReason.COMPLETED) for i in range(4)]
+    figure = plot_lr_slice(data_of(*rows, (32, 0.9, 5.0, StopReason.DIVERGED)))
+    assert math.log10(figure.data[-1].y[0]) == pytest.approx(figure.layout.yaxis.range[1])

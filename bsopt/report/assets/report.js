@@ -20,6 +20,7 @@
     if (isNarrow) {
       layout.margin = { ...layout.margin, l: 48, r: 4 };
       layout.font = { ...layout.font, size: 11 };
+      if (layout.legend?.title?.text) layout.legend.title.side = "top";
       layout.height += 90;  // the legend takes more lines
       // A finger that scrolls the page must not zoom a figure.
       layout.dragmode = false;
