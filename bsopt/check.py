@@ -9,6 +9,7 @@ from typing import Any
 from bsopt.amounts import in_samples
 from bsopt.config import StudyConfig
 from bsopt.errors import ConfigError, PlanError
+from bsopt.experiment.design import design_of
 from bsopt.plan import Limits, realise
 from bsopt.training.spec import TaskDescription
 
@@ -86,9 +87,10 @@ def report(config: StudyConfig, description: TaskDescription, limits: Limits, *,
         ("training set", f"{n:,} samples" if n is not None else "of unknown length"),
         ("device", f"{description.num_devices} × {description.device}"),
         ("storage", storage),
+        *_design_rows(config),
         *_flat(config.as_dict()),
     ]
-    warnings = []
+    warnings = _design_warnings(config)
     for size, _ in plans(config, limits):
         lost = _lost(description, size, limits.world_size)
         if lost > 0.05:
@@ -105,6 +107,27 @@ def report(config: StudyConfig, description: TaskDescription, limits: Limits, *,
         problems=tuple(misfits(config, description, limits)),
         warnings=tuple(warnings),
     )
+
+
+def _design_rows(config: StudyConfig) -> list[tuple[str, str]]:
+    design = design_of(config)
+    if design is None:
+        return []
+    settings, seeds = len(design.configurations), design.num_seeds
+    return [("designed runs", f"{len(design.runs)}: {settings} batch sizes with learning rates, {seeds} seeds each")]
+
+
+def _design_warnings(config: StudyConfig) -> list[str]:
+    if config.experiment is None:
+        return []
+    found = []
+    if config.experiment.seeds < 5:
+        found.append(f"experiment.seeds is {config.experiment.seeds}: below 5 no finding can be judged.")
+    if config.checkpoints.of != "all" or "best" not in config.checkpoints.keep:
+        found.append(
+            "sharpness, interpolation and landscapes need every run's best weights: set checkpoints: all to have them."
+        )
+    return found
 
 
 def _plan(size: int, limits: Limits) -> str:

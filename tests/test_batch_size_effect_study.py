@@ -14,6 +14,10 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from bsopt.config import load_config
+from bsopt.experiment import AnalysisPlan, analyze
+from bsopt.study import Study
+
 STUDY = Path(__file__).parents[1] / "studies" / "batch_size_effect"
 
 
@@ -170,3 +174,40 @@ def test_a_folder_without_classes_says_what_is_expected(tmp_path: Path) -> None:
 def test_the_model_code_knows_nothing_of_bsopt(name: str) -> None:
     assert "import bsopt" not in (source := (STUDY / f"{name}.py").read_text())
     assert "from bsopt" not in source
+
+
+@pytest.mark.parametrize("file", ["study.yaml", "mnist.yaml", "photos.yaml"])
+def test_every_study_file_is_an_experiment(file: str) -> None:
+    config = load_config(STUDY / file).config
+    assert config.experiment is not None
+    assert config.experiment.seeds == 5
+    assert config.checkpoints.of == "all"
+
+
+def test_the_article_s_own_settings_are_those_of_photos() -> None:
+    config = load_config(STUDY / "photos.yaml").config
+    assert config.experiment is not None
+    assert config.experiment.batch_sizes == [32, 64, 128, 256]
+    assert (config.experiment.reference_lr, config.experiment.higher_lr) == (0.01, 0.08)
+    assert config.experiment.grid == [0.01, 0.02, 0.04, 0.08, 0.16]
+    assert str(config.experiment.patience) == "100 epochs"
+
+
+@pytest.mark.slow
+def test_the_experiment_runs_on_a_folder_of_photos(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(photos.parent)
+    small = [
+        f"task.data.init_args={{data_path: {photos}, image_size: 16}}",
+        "task.model.init_args={image_size: 16, channels: [4, 4], hidden: [8]}",
+        "search.batch_size={low: 4, high: 8}",
+        "experiment={batch_sizes: [4, 8], reference_lr: 0.05, arms: [fixed_lr], seeds: 1, patience: 3 epochs}",
+        "search.lr={low: 0.01, high: 1.0}",
+        "budget.epochs=8",
+    ]
+    study = Study.create(load_config(STUDY / "photos.yaml", small))
+    assert study.run().num_complete == 2
+    plan = AnalysisPlan(arms=("fixed_lr",), num_starts=1, subspace_dim=5, num_points=3)
+    experiment = analyze(study, plan)
+    assert sorted(experiment.values("sharpness", "fixed_lr")) == [4, 8]
+    assert len(experiment.lines) == 1
+    assert len(experiment.landscapes) == 2

@@ -112,6 +112,13 @@ def test_further_parameters_are_the_design_s(load: Load) -> None:
     assert {record.params["model.momentum"] for record in study.records} == {0.25}
 
 
+def test_check_says_what_the_design_is_and_what_it_lacks(load: Load) -> None:
+    report = Study.check(load("checkpoints=none"))
+    assert dict(report.rows)["designed runs"] == "20: 10 batch sizes with learning rates, 2 seeds each"
+    assert any("below 5 no finding" in warning for warning in report.warnings)
+    assert any("checkpoints: all" in warning for warning in report.warnings)
+
+
 def test_another_patience_is_another_study(load: Load) -> None:
     Study.create(load())
     with pytest.raises(StudyError, match=r"experiment\.patience"):
