@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from bsopt.laws.scaling import Reference
@@ -231,6 +232,16 @@ class StudyInfo:
     max_micro_batch_size: int | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """Where its logs, report and figures go, seen from where the study is run."""
+        return Path(self.config.get("output") or f"runs/{self.name}")
+
+    @property
+    def artifact_folder(self) -> Path:
+        """Where Optuna's artifact store keeps its files."""
+        return Path(self.config.get("artifacts") or self.folder.parent / "artifacts")
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data; `from_dict` reads it back."""

@@ -78,7 +78,7 @@ def open_study(study: str | None, *, storage: str | None, study_name: str | None
         raise StudyError(f"there is no study {name!r} in {redacted(address.storage)}.{known}")
     found = optuna.load_study(study_name=name, storage=backend)
     info = read_info(found)
-    return Opened(found, info, address.storage, Path(info.config.get("output") or f"runs/{name}"))
+    return Opened(found, info, address.storage, info.folder)
 
 
 def address_of(study: str | None, *, storage: str | None, study_name: str | None) -> Address:
