@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from bsopt.report.markup import Html, embedded_json, tag
-from bsopt.visualization.catalogue import FIGURES
+from bsopt.visualization.catalogue import FIGURES, SENTENCE
 from bsopt.visualization.source import StudyData
 
 __all__ = ["COMPARED", "READING", "Reading", "comparisons", "pictures"]
@@ -138,6 +138,9 @@ def _picture(
     bare = go.Figure(figure)
     # The page has the heading: a title would say it twice, and too wide for a phone.
     bare.update_layout(title=None, margin={"t": 44 if bare.layout.updatemenus else 24}, height=height)
+    # So would a sentence in the figure's corner lie over its points; the page has room below.
+    said = [note for note in bare.layout.annotations if note.name == SENTENCE]
+    bare.layout.annotations = [note for note in bare.layout.annotations if note.name != SENTENCE]
     return tag(
         "figure",
         tag("h3", heading),
@@ -150,11 +153,16 @@ def _picture(
             style=f"min-height:{height}px",
         ),
         embedded_json(bare.to_json(), data_plot=element_id),
+        *(tag("p", _plain(note), class_="hint") for note in said),
         tag("figcaption", how) if how else None,
     )
 
 
 def _sentence(figure: go.Figure) -> Html:
     """Return what an empty figure says; figures escape their texts themselves."""
-    words = " ".join(str(note.text).replace("<br>", " ") for note in figure.layout.annotations)
-    return Html(re.sub(r"`([^`]*)`", r"<code>\1</code>", words))
+    return Html(" ".join(_plain(note) for note in figure.layout.annotations))
+
+
+def _plain(note: go.layout.Annotation) -> Html:
+    """Return an annotation's text, which figures escape themselves, with settings as code."""
+    return Html(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(note.text).replace("<br>", " ")))

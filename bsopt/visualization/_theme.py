@@ -25,6 +25,7 @@ __all__ = [
     "GRID",
     "INK",
     "MARKERS",
+    "SENTENCE",
     "VALUE_SCALE",
     "add_law",
     "add_sentence",
@@ -48,6 +49,8 @@ __all__ = [
 INK = "#7b7d82"
 GRID = "rgba(128,128,128,0.22)"
 ACCENT = "#D55E00"
+SENTENCE = "sentence"
+"""Name of the annotation that `add_sentence` adds, for a page that has a better place for it."""
 _WIDE = 20.0  # from this ratio of the worst to the best value on, a value axis is logarithmic
 VALUE_SCALE = "Cividis"
 SERIES = ("#2B7BBA", "#4BA3D9", "#009E73", "#C98A00", "#D55E00", "#CC79A7", "#7F7F8C")
@@ -136,6 +139,7 @@ def add_sentence(figure: go.Figure, sentence: str) -> None:
         xanchor="right",
         yanchor="top",
         font={"size": 11},
+        name=SENTENCE,
     )
 
 
@@ -216,13 +220,20 @@ def spans_decades(values: Sequence[float]) -> bool:
 
 
 def log_ticks(values: Sequence[float]) -> list[float]:
-    """Return round numbers that cover positive values: decades, or 1-2-5 steps where there are few decades."""
+    """Return round numbers that cover positive values: decades, or steps within them where there are few decades.
+
+    >>> log_ticks([0.02, 0.07])
+    [0.01, 0.015, 0.02, 0.03, 0.05, 0.07, 0.1]
+    """
     finite = [value for value in values if value > 0 and math.isfinite(value)]
     if not finite:
         return [1.0]
     low, high = math.floor(math.log10(min(finite))), math.ceil(math.log10(max(finite)))
-    steps = (1, 2, 5) if high - low <= 2 else ((1, 3) if high - low <= 3 else (1,))
-    return [float(f"{step}e{power}") for power in range(low, high + 1) for step in steps]
+    steps: tuple[float, ...] = (1, 2, 5) if high - low <= 2 else ((1, 3) if high - low <= 3 else (1,))
+    if max(finite) <= 5.0 * min(finite):
+        steps = (1, 1.5, 2, 3, 5, 7)
+    ticks = [float(f"{step}e{power}") for power in range(low, high + 1) for step in steps]
+    return [tick for tick in ticks if tick <= 10.0**high * (1.0 + 1e-9)]
 
 
 def add_law(

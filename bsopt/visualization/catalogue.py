@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import plotly.graph_objects as go
 
+from bsopt.visualization._theme import SENTENCE
 from bsopt.visualization.best_by_batch_size import plot_best_by_batch_size
 from bsopt.visualization.convergence_cost import plot_convergence_cost
 from bsopt.visualization.devices import plot_devices
@@ -19,7 +20,7 @@ from bsopt.visualization.throughput import plot_throughput
 from bsopt.visualization.update_norms import plot_update_norms
 from bsopt.visualization.weight_distance import plot_weight_distance
 
-__all__ = ["FIGURES"]
+__all__ = ["FIGURES", "SENTENCE"]
 
 FIGURES: dict[str, Callable[..., go.Figure]] = {
     "interaction": plot_interaction,

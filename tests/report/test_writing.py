@@ -18,6 +18,7 @@ from bsopt.records import StudyInfo, TrialRecord
 from bsopt.report import write_report
 from bsopt.report.pictures import COMPARED, READING
 from bsopt.visualization import FIGURES
+from bsopt.visualization.catalogue import SENTENCE
 from bsopt.visualization.example import example_data, example_study
 from bsopt.visualization.source import StudyData, load
 
@@ -156,3 +157,14 @@ def test_the_target_is_named_where_times_and_updates_are_told(page: str, study: 
 def test_settings_in_a_reason_stand_as_code(tmp_path: Path) -> None:
     page = write_report([example_data(0)], tmp_path / "report.html").read_text()
     assert "<code>measure: [update_norms]</code>" in page
+
+
+def test_what_a_figure_says_in_its_corner_stands_below_it(tmp_path: Path) -> None:
+    data = example_data(60, devices=(1, 2, 4))
+    said = [note for note in FIGURES["steps_to_target"](data).layout.annotations if note.name == SENTENCE]
+    assert said
+    page = write_report([data], tmp_path / "report.html").read_text()
+    assert page.count(f'<p class="hint">{said[0].text.replace("<br>", " ")}</p>') == 1
+    specs = re.findall(r'<script type="application/json" data-plot="[^"]+">(.*?)</script>', page, flags=re.S)
+    notes = [note for spec in specs for note in json.loads(spec)["layout"].get("annotations", [])]
+    assert not [note for note in notes if note.get("name") == SENTENCE]
