@@ -6,8 +6,15 @@ from pathlib import Path
 
 import pytest
 from browsing import browser, chrome  # noqa: F401 - fixtures
+from hypothesis import HealthCheck, settings
 
 from bsopt.config import LoadedConfig, load_config
+
+# The same examples on every machine, however slow: a test that fails must fail again.
+settings.register_profile(
+    "bsopt", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+settings.load_profile("bsopt")
 
 MODEL = '''
 import os, signal, time
