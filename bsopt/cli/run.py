@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,8 +17,12 @@ from bsopt.cli.options import (
     study_name_option,
     workers_option,
 )
+from bsopt.cli.placing import Placing, engine_options
 
 if TYPE_CHECKING:
+    from bsopt.config import LoadedConfig
+    from bsopt.engines.leader import Leader
+    from bsopt.engines.ranks import Ranks
     from bsopt.progress import RunSummary
     from bsopt.study import Callback, Study
 
@@ -35,6 +39,7 @@ __all__ = ["follow", "run"]
     "--publish", type=click.IntRange(min=1), metavar="N", help="Renew the figures in optuna-dashboard every N trials."
 )
 @json_option
+@engine_options
 def run(
     file: str,
     overrides: tuple[str, ...],
@@ -43,41 +48,98 @@ def run(
     workers: int | None,
     publish: int | None,
     as_json: bool,
+    engine: str | None,
+    **placing_options: Any,
 ) -> None:
     """Run the study of FILE, or continue it to its number of trials.
 
-    Ctrl-C ends it and keeps everything so far; the same command goes on from there. Exit codes: 0 done, 1 no
-    trial succeeded, 2 something is wrong with the study, 130 interrupted.
+    The same command on several hosts, with one storage, shares the study; --engine places workers from one
+    terminal; under torchrun or srun every rank takes part in each trial. Ctrl-C ends it and keeps everything so
+    far; the same command goes on from there. Exit codes: 0 done, 1 no trial succeeded, 2 something is wrong with
+    the study, 130 interrupted.
     """
     from bsopt.cli.opening import quiet_hosts
     from bsopt.config import load_config
 
+    placing = Placing.of(engine, placing_options)
     if workers is not None:
         overrides = (*overrides, f"workers={workers}")
     loaded = load_config(file, overrides)
+    if (script := placing.script(loaded)) is not None:
+        click.echo(script)
+        return
     quiet_hosts()
-    from bsopt.study import Study
-
-    with _waiting(is_shown=not as_json):
-        study = Study.create(loaded, storage=storage, study_name=study_name)
-    callbacks = []
-    if publish is not None:
-        from bsopt.dashboard import Publisher
-
-        callbacks.append(Publisher(publish, artifact_dir=study.config.folder / "artifacts"))
-    summary = follow(study, as_json=as_json, callbacks=callbacks)
-    if publish is not None:
-        from bsopt.dashboard import publish as publish_now
-
-        publish_now(study.optuna, study.config.folder / "artifacts")
-    if not as_json:
-        _tell(study, summary, storage=storage or loaded.config.storage)
-    code = _exit_code(summary)
+    ranks = _ranks(loaded) if engine is None else None
+    if ranks is not None and ranks.rank > 0:
+        code = ranks.serve()
+    else:
+        code = 2
+        try:
+            code = _lead(loaded, placing, ranks, storage, study_name, publish=publish, as_json=as_json)
+        finally:
+            if ranks is not None:
+                ranks.dismiss(code)
     if code:
         click.get_current_context().exit(code)
 
 
-def follow(study: Study, *, as_json: bool, callbacks: Sequence[Callback] = ()) -> RunSummary:
+def _ranks(loaded: LoadedConfig) -> Ranks | None:
+    """Return the ranks that torchrun or srun started, of which this process is one; None for an ordinary run."""
+    import os
+
+    if not {"TORCHELASTIC_RUN_ID", "SLURM_PROCID"} & set(os.environ):
+        return None
+    from bsopt.engines.ranks import Ranks, standing_of
+
+    standing = standing_of(os.environ)
+    return Ranks(standing, loaded.config) if standing is not None else None
+
+
+def _lead(
+    loaded: LoadedConfig,
+    placing: Placing,
+    ranks: Ranks | None,
+    storage: str | None,
+    study_name: str | None,
+    *,
+    publish: int | None,
+    as_json: bool,
+) -> int:
+    """Run the study from here and return the exit code."""
+    study: Study | Leader
+    if placing.engine is not None:
+        from bsopt.engines.leader import Leader
+
+        with _waiting("starting the engine", is_shown=not as_json):
+            engine = placing.start(loaded)
+        try:
+            study = Leader.create(loaded, engine, storage=storage, study_name=study_name)
+        except BaseException:
+            engine.close()
+            raise
+    else:
+        from bsopt.study import Study
+
+        with _waiting("importing PyTorch and building the task", is_shown=not as_json):
+            study = Study.create(loaded, storage=storage, study_name=study_name)
+        if ranks is not None:
+            study.ranks = ranks.launch
+    callbacks = []
+    if publish is not None:
+        from bsopt.dashboard import Publisher
+
+        callbacks.append(Publisher(publish, artifact_dir=study.config.artifact_folder))
+    summary = follow(study, as_json=as_json, callbacks=callbacks)
+    if publish is not None:
+        from bsopt.dashboard import publish as publish_now
+
+        publish_now(study.optuna, study.config.artifact_folder)
+    if not as_json:
+        _tell(study, summary, storage=storage or loaded.config.storage)
+    return _exit_code(summary)
+
+
+def follow(study: Study | Leader, *, as_json: bool, callbacks: Sequence[Callback] = ()) -> RunSummary:
     """Run a study and show its progress: live in a terminal, in lines elsewhere, as JSON for programs."""
     from rich.console import Console
 
@@ -101,14 +163,14 @@ def follow(study: Study, *, as_json: bool, callbacks: Sequence[Callback] = ()) -
     return study.run(PlainLines(_write_line, tally), callbacks=callbacks)
 
 
-def _waiting(*, is_shown: bool) -> contextlib.AbstractContextManager[object]:
-    """Show that something happens while PyTorch is imported and the task built, for some seconds."""
+def _waiting(what: str, *, is_shown: bool) -> contextlib.AbstractContextManager[object]:
+    """Show that something happens, for some seconds."""
     from rich.console import Console
 
     console = Console(highlight=False)
     if not (is_shown and console.is_terminal):
         return contextlib.nullcontext()
-    return console.status("importing PyTorch and building the task")
+    return console.status(what)
 
 
 def _write_line(line: str) -> None:
@@ -121,7 +183,7 @@ def _exit_code(summary: RunSummary) -> int:
     return 0 if summary.best is not None else 1
 
 
-def _tell(study: Study, summary: RunSummary, *, storage: str) -> None:
+def _tell(study: Study | Leader, summary: RunSummary, *, storage: str) -> None:
     from bsopt.cli.formatting import format_duration, format_number
     from bsopt.cli.options import DEFAULT_STORAGE
     from bsopt.search.storage import redacted

@@ -1,0 +1,135 @@
+"""What workers do on other hosts, told as it happens: a study's events, read from its storage."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from bsopt.errors import PlanError
+from bsopt.plan import Limits, Plan, nearest_realisable
+from bsopt.progress import Listener, TrialStart
+from bsopt.records import StudyInfo, Tick
+from bsopt.search.storage import BATCH_SIZE, LR, is_ours, read_info, read_record
+
+__all__ = ["Follower"]
+
+Callback = Callable[[optuna.Study, FrozenTrial], None]
+
+
+@dataclass(slots=True)
+class _Seen:
+    started: bool = False
+    ticks: int = 0
+    ended: bool = False
+
+
+class Follower:
+    """Tells a listener what has happened in a study since the last look.
+
+    A running trial's ticks are what Optuna keeps of them (samples and value), its plan what the study's limits
+    make of its batch size; once it has ended, its record is exact.
+
+    Args:
+        study: The study.
+        listener: Receives the events.
+        total: Trials of the study.
+        callbacks: Called with the study and each trial that ended.
+    """
+
+    def __init__(
+        self, study: optuna.Study, listener: Listener, *, total: int, callbacks: Sequence[Callback] = ()
+    ) -> None:
+        self._study = study
+        self._listener = listener
+        self._total = total
+        self._callbacks = callbacks
+        self._info: StudyInfo | None = None
+        self._seen: dict[int, _Seen] = {}
+        self.num_ended = 0
+        for trial in study.get_trials(deepcopy=False):
+            if trial.state.is_finished():
+                self._seen[trial.number] = _Seen(ended=True)
+        self._done = len(self._seen)
+
+    def look(self) -> None:
+        """Tell what is new."""
+        if self._info is None:
+            if not is_ours(self._study):
+                return  # the first worker hasn't built the task yet
+            self._info = read_info(self._study)
+            self._listener.study_started(self._info, done=min(self._done, self._total), total=self._total)
+        for trial in self._study.get_trials(deepcopy=False):
+            seen = self._seen.setdefault(trial.number, _Seen())
+            if not seen.ended and trial.state != TrialState.WAITING:
+                self._tell(trial, seen, self._info)
+
+    def _tell(self, trial: FrozenTrial, seen: _Seen, info: StudyInfo) -> None:
+        has_params = {BATCH_SIZE, LR} <= set(trial.params)
+        if not has_params:  # it has just been claimed, or was handed back
+            seen.ended = trial.state.is_finished()
+            return
+        if not seen.started:
+            seen.started = True
+            self._listener.trial_started(_start(trial, info))
+        if not trial.state.is_finished():
+            for tick in _ticks(trial, info)[seen.ticks :]:
+                seen.ticks += 1
+                self._listener.ticked(trial.number, tick)
+            return
+        record = read_record(self._study, trial)
+        for tick in record.ticks[seen.ticks :]:
+            self._listener.ticked(trial.number, tick)
+        seen.ended = True
+        self.num_ended += 1
+        self._listener.trial_ended(record)
+        for callback in self._callbacks:
+            callback(self._study, trial)
+
+
+def _start(trial: FrozenTrial, info: StudyInfo) -> TrialStart:
+    plan = _plan(int(trial.params[BATCH_SIZE]), info)
+    length = None
+    if info.budget_samples and info.tick_samples:
+        length = math.ceil(info.budget_samples * (1 - 1e-9) / info.tick_samples)
+    output = Path(str(info.config.get("output") or f"runs/{info.name}"))
+    return TrialStart(
+        number=trial.number,
+        batch_size=plan.global_batch_size,
+        lr=float(trial.params[LR]),
+        params=trial.params,
+        plan=plan,
+        num_ticks=length,
+        log=str(output / "trials" / f"{trial.number:04d}" / "log.txt"),
+    )
+
+
+def _plan(batch_size: int, info: StudyInfo) -> Plan:
+    limits = Limits(
+        num_devices=info.num_devices, num_nodes=info.num_nodes, max_micro_batch_size=info.max_micro_batch_size
+    )
+    try:
+        return nearest_realisable(batch_size, limits)
+    except PlanError:
+        return Plan(batch_size)
+
+
+def _ticks(trial: FrozenTrial, info: StudyInfo) -> list[Tick]:
+    # In a time-to-target study Optuna minimises the cost, so a metric that rises was reported with its sign turned.
+    sign = -1.0 if info.objective != "quality" and info.direction == "maximize" else 1.0
+    batch_size = int(trial.params[BATCH_SIZE])
+    return [
+        Tick(
+            index=index,
+            samples=float(samples),
+            step=round(samples / batch_size),
+            epoch=samples / info.num_train_samples if info.num_train_samples else math.nan,
+            seconds=math.nan,
+            value=sign * value,
+        )
+        for index, (samples, value) in enumerate(sorted(trial.intermediate_values.items()), start=1)
+    ]

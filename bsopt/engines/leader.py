@@ -1,0 +1,355 @@
+"""The leader of a study on many hosts: creates it once, places workers, follows them, replaces the lost ones."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from bsopt import errors
+from bsopt.config import LoadedConfig, StudyConfig
+from bsopt.engines.follower import Follower
+from bsopt.engines.worker import Job, Outcome
+from bsopt.errors import BsoptError, StorageError, StudyError
+from bsopt.experiment.design import design_of
+from bsopt.identity import find_or_make
+from bsopt.loop import summary_of
+from bsopt.progress import Listener, RunSummary
+from bsopt.records import StudyInfo
+from bsopt.search import ledger
+from bsopt.search.storage import read_info, redacted, study_url
+
+__all__ = ["Engine", "Leader", "Lost", "Place"]
+
+_POLL_SECONDS = 0.5
+_MOST_LOSSES = 3
+"""So many workers may be lost in a row for each that is wanted, without a trial that ended in between."""
+
+
+class Lost(Exception):  # noqa: N818  (an event, not a mistake of the caller)
+    """A placed worker is gone without an outcome; the message says why, as far as the engine knows."""
+
+
+class Place(Protocol):
+    """One worker that an engine has placed."""
+
+    def outcome(self) -> Outcome | None:
+        """Return how it ended; None while it waits or runs.
+
+        Raises:
+            Lost: It is gone.
+        """
+
+    def has_begun(self) -> bool:
+        """Whether it has left the engine's queue."""
+
+    def end(self) -> None:
+        """End it at once, or take it out of the queue."""
+
+
+class Engine(Protocol):
+    """Something that runs a worker somewhere."""
+
+    @property
+    def spans_hosts(self) -> bool:
+        """Whether workers may be on other hosts than this one."""
+
+    @property
+    def ships(self) -> bool:
+        """Whether the study's folder is sent to the workers."""
+
+    def advice(self, workers: int) -> str:
+        """Return what the user should know before so many workers are placed; empty for nothing."""
+
+    def place(self, job: Job) -> Place:
+        """Start a worker, or put it into the queue."""
+
+    def close(self) -> None:
+        """Let go of the cluster."""
+
+
+class Leader:
+    """A study whose workers an engine places; used like a `Study` that is only run.
+
+    Attributes:
+        optuna: The Optuna study.
+        config: What its file says; `workers` are to be placed.
+    """
+
+    def __init__(self, study: optuna.Study, config: StudyConfig, folder: Path, engine: Engine) -> None:
+        self.optuna = study
+        self.config = config
+        self.folder = folder
+        self.engine = engine
+
+    @classmethod
+    def create(
+        cls, loaded: LoadedConfig, engine: Engine, *, storage: str | None = None, study_name: str | None = None
+    ) -> Leader:
+        """Open the study that a file describes, making it where it doesn't exist yet; the workers build the task.
+
+        Args:
+            loaded: The study file.
+            engine: Where workers run.
+            storage: Address of the storage in place of the file's.
+            study_name: Name in place of the file's.
+
+        Raises:
+            StorageError: The workers couldn't share the storage.
+            StudyError: The study exists with other settings.
+        """
+        config = loaded.config
+        config = config.model_copy(
+            update={"storage": storage or config.storage, "name": study_name or config.name},
+        )
+        _check_shareable(config.storage, spans_hosts=engine.spans_hosts)
+        return cls(find_or_make(config), config, loaded.folder, engine)
+
+    @property
+    def info(self) -> StudyInfo:
+        """What the study searches, as stored."""
+        return read_info(self.optuna)
+
+    def run(
+        self, listener: Listener | None = None, *, callbacks: Sequence[Callable[[optuna.Study, FrozenTrial], None]] = ()
+    ) -> RunSummary:
+        """Have trials run until the study has its total number.
+
+        A first Ctrl-C (or SIGTERM) has the workers end their trials as interrupted; a second ends them at once.
+
+        Args:
+            listener: Receives what happens.
+            callbacks: Optuna callbacks, called here with the study and each trial that ended.
+
+        Raises:
+            BsoptError: A worker met a mistake of the user's, or workers die before they finish a trial.
+        """
+        return _Run(self, listener or Listener(), callbacks).run()
+
+
+class _Run:
+    """One call of `Leader.run`."""
+
+    def __init__(
+        self, leader: Leader, listener: Listener, callbacks: Sequence[Callable[[optuna.Study, FrozenTrial], None]]
+    ) -> None:
+        self._study = leader.optuna
+        self._config = leader.config
+        self._folder = leader.folder
+        self._engine = leader.engine
+        self._listener = listener
+        self._callbacks = callbacks
+        self._id = uuid.uuid4().hex[:8]
+        self._placed = 0
+        self._active: dict[str, Place] = {}
+        self._losses = 0
+        self._ended_at_loss = 0
+        self._ended, self._message = "finished", ""
+        self._error: BsoptError | None = None
+        self._stop = threading.Event()
+        self._is_told = False
+        self._began = time.monotonic()
+        self._looked = time.monotonic()
+
+    def run(self) -> RunSummary:
+        listener, study = self._listener, self._study
+        total = self._config.budget.trials + self._queue_design()
+        self._look_for_lost()
+        follower = Follower(study, listener, total=total, callbacks=self._callbacks)
+        if not self._num_open() and not self._running() and not self._queue_confirmations():
+            self._ended = "nothing_to_do"
+            self._message = f"the study is finished: it has its {total} trials. Raise budget.trials to go on."
+        else:
+            if advice := self._engine.advice(self._config.workers):
+                listener.note(advice)
+            with self._signals():
+                try:
+                    self._lead(follower)
+                finally:
+                    self._end_all()
+        follower.look()
+        seconds = time.monotonic() - self._began
+        ended = (self._ended, self._message)
+        summary = summary_of(study, *ended, num_new=follower.num_ended, num_asked=total, seconds=seconds)
+        listener.study_ended(summary)
+        if self._error is not None:
+            raise self._error
+        return summary
+
+    def _lead(self, follower: Follower) -> None:
+        while True:
+            looked = time.monotonic()
+            self._collect(follower.num_ended)
+            follower.look()
+            if self._stop.is_set():
+                self._tell_to_stop()
+                if not self._active:
+                    return
+            else:
+                if time.monotonic() - self._looked > ledger.SIGN_OF_LIFE_SECONDS:
+                    self._look_for_lost()
+                self._fill()
+                if not self._active and self._is_over():
+                    return
+            # A storage that answers slowly isn't asked all the time.
+            time.sleep(max(_POLL_SECONDS, 2 * (time.monotonic() - looked)))
+
+    def _collect(self, num_ended: int) -> None:
+        """See which workers have ended, and how."""
+        for name, place in list(self._active.items()):
+            try:
+                outcome = place.outcome()
+            except Lost as lost:
+                del self._active[name]
+                self._replace_lost(name, str(lost), num_ended)
+                continue
+            if outcome is None:
+                continue
+            del self._active[name]
+            ledger.queue_retries(self._study)
+            if outcome.ended == "error":
+                kind = getattr(errors, outcome.error, StudyError)
+                self._end("failed", outcome.message, error=kind(outcome.message))
+            elif outcome.ended in ("same_failure", "time_up"):
+                self._end(outcome.ended, outcome.message)
+            elif outcome.ended == "interrupted" and not self._stop.is_set():
+                self._listener.note(f"worker {name} was interrupted; another takes its place")
+
+    def _replace_lost(self, name: str, why: str, num_ended: int) -> None:
+        numbers = ledger.give_up_of(self._study, [name])
+        ledger.queue_retries(self._study)
+        again = f"; trial {', '.join(map(str, numbers))} is run again" if numbers else ""
+        self._listener.note(f"worker {name} is gone: {why}{again}")
+        self._losses = 1 if num_ended > self._ended_at_loss else self._losses + 1
+        self._ended_at_loss = num_ended
+        if self._losses >= _MOST_LOSSES * self._config.workers:
+            message = f"{self._losses} workers were lost before any of them finished a trial; the last: {why}"
+            self._end("failed", message, error=StudyError(message))
+
+    def _fill(self) -> None:
+        """Place workers while there is work for them."""
+        if self._is_time_up():
+            return
+        names = set(self._active)
+        busy = sum((ledger.owner_of(trial) or {}).get("worker") in names for trial in self._running())
+        idle = len(self._active) - busy
+        for _ in range(min(self._config.workers - len(self._active), self._num_open() - idle)):
+            name = f"{self._id}-{self._placed}"
+            self._placed += 1
+            config = {**self._config.as_dict(), "workers": 1}
+            place = self._engine.place(Job(config, str(self._folder), os.getcwd(), self._id, name, self._engine.ships))
+            self._active[name] = place
+
+    def _is_over(self) -> bool:
+        if self._is_time_up():
+            if self._ended == "finished" and self._num_open():
+                self._ended, self._message = "time_up", f"the study's {self._config.budget.time} are over"
+            return True
+        return not self._running() and not self._num_open() and not self._queue_confirmations()
+
+    def _is_time_up(self) -> bool:
+        limit = self._config.budget.time
+        return limit is not None and time.monotonic() - self._began > limit.value
+
+    def _num_open(self) -> int:
+        """Trials that could be begun now."""
+        wanted = self._config.budget.trials + ledger.num_waiting(self._study)
+        return max(0, wanted - ledger.num_counted(self._study))
+
+    def _running(self) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+
+    def _queue_confirmations(self) -> int:
+        if not self._config.confirm:
+            return 0
+        queued = ledger.queue_confirmations(self._study, replicates=self._config.confirm)
+        if queued:
+            self._listener.note(f"the search is done; {queued} repeats of the finalists over fresh seeds follow")
+        return queued
+
+    def _queue_design(self) -> int:
+        design = design_of(self._config)
+        if design is None:
+            return 0
+        runs = [(run.batch_size, run.lr, run.seed) for run in design.runs]
+        ledger.queue_design(self._study, runs, further=design.further)
+        return len(runs)
+
+    def _look_for_lost(self) -> None:
+        self._looked = time.monotonic()
+        for number in ledger.give_up_lost(self._study):
+            self._listener.note(f"trial {number} was lost, its process is gone; it is run again")
+        ledger.queue_retries(self._study)
+
+    def _end(self, ended: str, message: str, *, error: BsoptError | None = None) -> None:
+        if not self._stop.is_set():
+            self._ended, self._message, self._error = ended, message, error
+            self._stop.set()
+
+    def _tell_to_stop(self) -> None:
+        if self._is_told:
+            return
+        self._is_told = True
+        ledger.ask_to_stop(self._study, self._id)
+        for name, place in list(self._active.items()):
+            if not place.has_begun():
+                place.end()
+                del self._active[name]
+
+    def _end_all(self) -> None:
+        """Make sure that no worker is left."""
+        for place in self._active.values():
+            place.end()
+        ledger.give_up_of(self._study, list(self._active))
+        self._active.clear()
+        self._engine.close()
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def interrupt(number: int, frame: object) -> None:
+            if self._stop.is_set():
+                raise KeyboardInterrupt
+            self._end("interrupted", "interrupted; the same command continues the study")
+            self._listener.note("stopping the workers; press Ctrl-C again to stop at once")
+
+        before = {n: signal.signal(n, interrupt) for n in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _check_shareable(storage: str, *, spans_hosts: bool) -> None:
+    """Refuse a storage that the workers couldn't all write to.
+
+    Raises:
+        StorageError: It ends with this process, or is a file whose locks don't work between hosts.
+    """
+    address = study_url(storage)
+    elsewhere = (
+        "postgresql+psycopg://user:${PASSWORD}@host/database, mysql+pymysql://…, grpc://host:port in front of one of "
+        "them, or journal:///path/on/a/shared/disk.log"
+    )
+    if address == "memory://" or address in ("sqlite://", "sqlite:///:memory:"):
+        raise StorageError(
+            f"the storage {redacted(storage)} ends with this process, so workers can't share it. Use {elsewhere}."
+        )
+    if address.startswith("sqlite") and spans_hosts:
+        raise StorageError(
+            f"the storage {redacted(storage)} is a SQLite file, whose locks don't hold between hosts, and trials would "
+            f"be lost. Use {elsewhere}."
+        )
