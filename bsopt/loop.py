@@ -15,7 +15,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.config import StudyConfig
-from bsopt.errors import BsoptError, PlanError, StorageError, TaskError
+from bsopt.errors import BsoptError, PlanError, StorageError, StudyError, TaskError
 from bsopt.experiment.design import design_of
 from bsopt.plan import Plan, nearest_realisable
 from bsopt.progress import Listener, RunSummary
@@ -170,19 +170,23 @@ class StudyRun:
         study = self._study
         try:
             while not self._stopping.is_set() and self._reserve():
-                try:
-                    study.optuna.optimize(
-                        lambda trial: self._objective(trial, worker),
-                        n_trials=1,
-                        catch=(_TrialFailedError,),
-                        callbacks=self._callbacks,
-                    )
-                except ValueError:  # Optuna can't tell a trial that has ended
-                    if worker not in self._overtaken:
-                        raise
-                    self._overtaken.discard(worker)
+                self._run_one(worker)
         except Exception as error:  # noqa: BLE001  (told by run() once every worker has ended)
             self._stop("failed", str(error), error=_as_storage_error(error, study.config.storage))
+
+    def _run_one(self, worker: int) -> None:
+        """Ask for a trial, run it and tell what came of it."""
+        try:
+            self._study.optuna.optimize(
+                lambda trial: self._objective(trial, worker),
+                n_trials=1,
+                catch=(_TrialFailedError,),
+                callbacks=self._callbacks,
+            )
+        except ValueError:  # Optuna can't tell a trial that has ended
+            if worker not in self._overtaken:
+                raise
+            self._overtaken.discard(worker)
 
     def _reserve(self) -> bool:
         """Whether one more trial may be asked for."""
@@ -293,6 +297,8 @@ class StudyRun:
             record = study.launch(spec, supervision, devices=self._devices(worker, spec.plan))
         except Crash as crash:
             record = watcher.record(spec, crash.reason, crash.full_message)
+            if crash.ends_study:
+                self._stop("failed", crash.message, error=StudyError(crash.message))
         except StorageError:  # no fault of the trial
             raise
         except BsoptError as error:

@@ -58,6 +58,7 @@ class Study:
         optuna: The Optuna study.
         config: What its file says, defaults filled in.
         folder: The study file's folder, where imports are looked up first.
+        ranks: Trains trials on ranks that were started elsewhere (bsopt.engines.ranks); None trains them here.
     """
 
     def __init__(self, study: optuna.Study, config: StudyConfig, folder: Path) -> None:
@@ -67,6 +68,7 @@ class Study:
         self._launcher: Launcher | None = None
         self._description: TaskDescription | None = None
         self._memory_limit: int | None = None
+        self.ranks: Callable[[TrialSpec, Supervision], TrialRecord] | None = None
 
     @classmethod
     def create(cls, loaded: LoadedConfig, *, storage: str | None = None, study_name: str | None = None) -> Study:
@@ -364,6 +366,15 @@ class Study:
             Crash: It failed, died or was cancelled.
             BsoptError: The user's code or settings are wrong.
         """
+        if self.ranks is not None:
+            return self.ranks(spec, supervision)
+        if spec.plan.num_nodes > 1:
+            nodes, local = spec.plan.num_nodes, spec.plan.num_devices
+            raise ConfigError(
+                f"trainer.num_nodes: {nodes} needs every rank to be started, by srun or on each node by\n"
+                f"  torchrun --nnodes {nodes} --nproc-per-node {local} --rdzv-backend c10d "
+                "--rdzv-endpoint HOST:29500 -m bsopt study run FILE"
+            )
         if self._in_process:
             if spec.plan.world_size > 1:
                 raise ConfigError("isolation: none trains in this process, on one device; set trainer.devices: 1.")

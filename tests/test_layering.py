@@ -14,7 +14,7 @@ FLOORS = [
     {"errors", "_lazy", "amounts", "laws"},
     {"plan", "records", "config", "progress"},
     {"callbacks", "search", "training", "analysis"},
-    {"study", "loop", "check", "identity", "fits", "recommendation", "experiment", "artifacts"},
+    {"study", "loop", "check", "identity", "fits", "recommendation", "engines", "experiment", "artifacts"},
     {"visualization"},
     {"report", "dashboard"},
     {"cli", "testing", "__init__", "__main__"},

@@ -22,7 +22,9 @@ import traceback
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +33,17 @@ from bsopt.errors import BsoptError
 from bsopt.records import StopReason, Tick, TrialRecord
 from bsopt.training.spec import Answer, Channel, TrialSpec
 
-__all__ = ["Crash", "Launcher", "Supervision", "has_processes", "run_here"]
+__all__ = ["Crash", "Launcher", "Standing", "Supervision", "free_port", "has_processes", "is_echo", "run_here"]
 
 _PRELOAD = ["bsopt.training.preload"]
 _POLL_SECONDS = 0.5
 _LAST_WORDS_SECONDS = 2.0
 _LOG_LINES = 15
+_OF_LAUNCHERS = {
+    *("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE"),
+    *("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID", "TORCHELASTIC_USE_AGENT_STORE"),
+    *("SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID"),
+}
 
 
 class Crash(Exception):  # noqa: N818  (an event of the trial, not a mistake of the caller)
@@ -46,13 +53,15 @@ class Crash(Exception):  # noqa: N818  (an event of the trial, not a mistake of 
         reason: failed, out_of_memory or interrupted.
         message: Why, in a sentence.
         log_tail: The last lines of the trial's log.
+        ends_study: Whether no further trial can be run, since ranks on other nodes are gone.
     """
 
-    def __init__(self, reason: StopReason, message: str, *, log_tail: str = "") -> None:
+    def __init__(self, reason: StopReason, message: str, *, log_tail: str = "", ends_study: bool = False) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
         self.log_tail = log_tail
+        self.ends_study = ends_study
 
     @property
     def full_message(self) -> str:
@@ -77,6 +86,42 @@ class Supervision:
     on_idle: Callable[[], None] = lambda: None
     on_progress: Callable[[int, int], None] = lambda done, total: None
     stall_seconds: float = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a rank stands among those of a trial.
+
+    Attributes:
+        rank: Among all, from 0.
+        world_size: All ranks.
+        local_rank: Among those of its node.
+        local_world_size: Ranks of its node.
+        node: Which node.
+        address: Host of rank 0.
+        port: Where rank 0 waits for the others.
+    """
+
+    rank: int
+    world_size: int
+    local_rank: int
+    local_world_size: int
+    node: int = 0
+    address: str = "127.0.0.1"
+    port: int = 0
+
+    def variables(self, run: str) -> dict[str, str]:
+        """Return the environment that torchrun would give the rank, from which Lightning learns all of this."""
+        return {
+            "RANK": str(self.rank),
+            "LOCAL_RANK": str(self.local_rank),
+            "WORLD_SIZE": str(self.world_size),
+            "LOCAL_WORLD_SIZE": str(self.local_world_size),
+            "GROUP_RANK": str(self.node),
+            "MASTER_ADDR": self.address,
+            "MASTER_PORT": str(self.port),
+            "TORCHELASTIC_RUN_ID": run,
+        }
 
 
 def has_processes() -> bool:
@@ -125,6 +170,11 @@ class Launcher:
         if method == "forkserver":
             self._context.set_forkserver_preload(_PRELOAD)
 
+    def warm_up(self) -> None:
+        """Have the fork server import torch and Lightning now, while this process does something else."""
+        if isinstance(self._context, ForkServerContext):
+            forkserver.ensure_running()
+
     def run(self, spec: TrialSpec, supervision: Supervision, *, devices: Sequence[int] | None = None) -> TrialRecord:
         """Train a trial on `spec.plan.num_devices` ranks of this host and return its record.
 
@@ -148,8 +198,17 @@ class Launcher:
         supervision: Supervision,
         *arguments: Any,
         devices: Sequence[int] | None = None,
+        standing: Standing | None = None,
     ) -> Any:
-        """Call `module:function(spec, channel, *arguments)` on every rank and return rank 0's result.
+        """Call `module:function(spec, channel, *arguments)` on every rank of this host and return the first's result.
+
+        Args:
+            function: What to call.
+            spec: What to train.
+            supervision: How it is watched.
+            arguments: Of the function.
+            devices: Indices of the GPUs it may use; None for all.
+            standing: Start only this rank; others start the rest. None starts all of the plan's devices here.
 
         Raises:
             Crash: A rank failed, died or was cancelled.
@@ -157,7 +216,7 @@ class Launcher:
         """
         Path(spec.folder).mkdir(parents=True, exist_ok=True)
         log = Path(spec.folder) / "log.txt"
-        environments = _environments(spec, devices)
+        environments = _environments(spec, devices, standing)
         job = (function, spec, *arguments)
         ranks = [self._start(job, rank, env, str(log)) for rank, env in enumerate(environments)]
         try:
@@ -279,7 +338,7 @@ class _Watch:
             if code is not None and code < 0 and rank.number not in self._failures:
                 raise self._killed(rank, -code)
         silent = [r for r in self._ranks if r.number not in self._failures and r.process.exitcode]
-        causes = [m for m in self._failures.values() if not _is_echo(m.text)]
+        causes = [m for m in self._failures.values() if not is_echo(m.text)]
         if not causes and silent:
             rank = silent[0]
             raise self._crash(
@@ -334,35 +393,29 @@ def _hidden_main() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-def _environments(spec: TrialSpec, devices: Sequence[int] | None) -> list[dict[str, str]]:
-    """One whole environment for each rank of this host."""
-    base = dict(os.environ)
+def _environments(
+    spec: TrialSpec, devices: Sequence[int] | None, standing: Standing | None = None
+) -> list[dict[str, str]]:
+    """One whole environment for each rank that is started here."""
+    # Of torchrun or srun this process may be a rank; the trial's processes are none of theirs.
+    base = {name: value for name, value in os.environ.items() if name not in _OF_LAUNCHERS}
     base["PL_GLOBAL_SEED"] = str(spec.seeds.data)  # the seed of the DistributedSampler that Lightning injects
     if devices is not None:
         base["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, devices))
+    run = f"bsopt-{os.getpid()}-{spec.number}"
+    if standing is not None:
+        return [{**base, **standing.variables(run)}]
     world = spec.plan.num_devices
     if world == 1:
         return [base]
-    port = _free_port()
-    return [
-        {
-            **base,
-            "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
-            "WORLD_SIZE": str(world),
-            "LOCAL_WORLD_SIZE": str(world),
-            "GROUP_RANK": "0",
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
-            "TORCHELASTIC_RUN_ID": f"bsopt-{os.getpid()}-{spec.number}",
-        }
-        for rank in range(world)
-    ]
+    port = free_port()
+    return [{**base, **Standing(rank, world, rank, world, port=port).variables(run)} for rank in range(world)]
 
 
-def _free_port() -> int:
+def free_port(host: str = "127.0.0.1") -> int:
+    """Return a port of this host that is free now."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((host, 0))
         return int(probe.getsockname()[1])
 
 
@@ -374,7 +427,7 @@ def _receive(line: Connection) -> _Message | None:
     return message
 
 
-def _is_echo(text: str) -> bool:
+def is_echo(text: str) -> bool:
     """Whether an error only says that another rank is gone."""
     signs = ("Connection closed by peer", "Connection reset by peer", "gloo", "NCCL", "ProcessGroup", "Broken pipe")
     return any(sign in text for sign in signs)
