@@ -99,7 +99,7 @@ class StudyRun:
                 self._work(min(study.config.workers, max(1, total - done)))
                 while self._goes_on() and (self._is_left_by_others() or self._queue_confirmations()):
                     self._work(study.config.workers)
-        study.upload_kept()
+        study.files.upload_kept(study.records)
         summary = self._summary(total)
         listener.study_ended(summary)
         if self._error is not None:
@@ -228,14 +228,14 @@ class StudyRun:
             raise _TrialFailedError(reason)
         params = suggest(trial, study.config.search)
         record = self._train(trial, params, worker)
-        study.keep_files(trial)
+        study.files.keep(trial)
         write_record(trial, record)
         with self._lock:
             self._new += 1
         self._listener.trial_ended(record)
-        study.drop_checkpoints()
+        study.files.drop(study.records)
         if record.stop_reason is not StopReason.INTERRUPTED:
-            study.resume_file(ledger.root_of(trial)).unlink(missing_ok=True)
+            study.files.resume_file(ledger.root_of(trial)).unlink(missing_ok=True)
         if record.stop_reason in (StopReason.FAILED, StopReason.INTERRUPTED):
             self._look_for_same_failures(record)
             raise _TrialFailedError(record.message)

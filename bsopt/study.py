@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -12,16 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
 import optuna
 from optuna.trial import FrozenTrial
 
-from bsopt.amounts import Amount, in_samples
-from bsopt.artifacts import Artifacts
+from bsopt.amounts import in_samples
 from bsopt.check import CheckReport, misfits, report
 from bsopt.config import LoadedConfig, StudyConfig, validate_config
 from bsopt.errors import ConfigError, StudyError, TaskError, nearest
-from bsopt.experiment.design import MEASURES
+from bsopt.files import StudyFiles
 from bsopt.identity import check_unchanged, environment_of, find_or_make, is_same, stored_limit
 from bsopt.plan import Limits, Plan, nearest_realisable
 from bsopt.progress import Listener, RunSummary, TrialStart
@@ -39,10 +36,11 @@ from bsopt.search.storage import (
     redacted,
     write_info,
 )
+from bsopt.specs import length_of, some_params, trial_spec
 from bsopt.training.checkpoints import checkpoint_name
 from bsopt.training.launch import Crash, Launcher, Supervision, has_processes, run_here
 from bsopt.training.probe import ProbeResult, ProbeRow, probe
-from bsopt.training.spec import Answer, Budget, Seeds, TaskDescription, TaskSpec, TrialSpec
+from bsopt.training.spec import Answer, TaskDescription, TrialSpec
 
 Callback: TypeAlias = Callable[[optuna.Study, FrozenTrial], None]
 
@@ -188,18 +186,10 @@ class Study:
         watch.trial_ended(result)
         return result
 
-    def resume_file(self, number: int) -> Path:
-        """Return where the state of a trial (for a retry, of the first try) is kept while it runs."""
-        return self.trial_folder(number) / "resume.ckpt"
-
-    def trial_folder(self, number: int) -> Path:
-        """Return where a trial's log and weights are."""
-        return (self.config.folder / "trials" / f"{number:04d}").absolute()
-
     @property
-    def artifacts(self) -> Artifacts:
-        """The study's files in Optuna's artifact store."""
-        return Artifacts(self.optuna, self.config.artifact_folder)
+    def files(self) -> StudyFiles:
+        """The trials' logs and weights, and the artifact store."""
+        return StudyFiles(self.optuna, self.config)
 
     @property
     def designed_patience(self) -> float | None:
@@ -208,58 +198,6 @@ class Study:
         if experiment is None:
             return None
         return in_samples(experiment.patience, self.info.num_train_samples, "experiment.patience")
-
-    def keep_files(self, trial: optuna.Trial) -> None:
-        """Upload a trial's log, and its weights where every trial's are kept, before it is told.
-
-        Raises:
-            StorageError: The artifact folder can't be written.
-        """
-        folder = self.trial_folder(trial.number)
-        log = folder / "log.txt"
-        if log.is_file() and log.stat().st_size:
-            self.artifacts.keep(log, trial)
-        if self.config.checkpoints.of == "all":
-            for path in self._weights_in(folder):
-                self.artifacts.keep(path, trial)
-                path.unlink()
-
-    def upload_kept(self) -> None:
-        """Upload the weights that the `checkpoints` policy has kept, as the study's, named after their trials."""
-        if self.config.checkpoints.of in ("none", "all"):
-            return
-        for record in self.records:
-            for path in self._weights_in(self.trial_folder(record.number)):
-                self.artifacts.keep(path, name=f"trial-{record.number:04d}-{path.name}")
-
-    def weights_of(self, number: int, kind: str = "best") -> Path | None:
-        """Return the file of a trial's "initial", "best" or "last" weights; None where they weren't kept."""
-        name = checkpoint_name(kind)
-        local = self.trial_folder(number) / name
-        if local.is_file():
-            return local
-        trial = self.optuna.get_trials(deepcopy=False)[number]
-        return self.artifacts.find(name, trial) or self.artifacts.find(f"trial-{number:04d}-{name}")
-
-    def _weights_in(self, folder: Path) -> list[Path]:
-        return [path for kind in self.config.checkpoints.keep if (path := folder / checkpoint_name(kind)).is_file()]
-
-    def drop_checkpoints(self) -> None:
-        """Delete the weights of trials that the `checkpoints` policy doesn't keep (any more)."""
-        policy = self.config.checkpoints.of
-        if policy in ("none", "all"):
-            return
-        sign = -1.0 if self.info.direction == "maximize" else 1.0
-        records = [r for r in self.records if r.value is not None and r.stop_reason is not None]
-        ranked = sorted(records, key=lambda r: sign * (r.value or 0.0))
-        if policy == "finalists":
-            kept = {r.number for r in ranked[: ledger.NUM_FINALISTS]}
-        else:
-            kept = {r.number for r in reversed(ranked) if r is next(x for x in ranked if x.batch_size == r.batch_size)}
-        for record in records:
-            if record.number not in kept:
-                for path in self._weights_in(self.trial_folder(record.number)):
-                    path.unlink()
 
     def limits(self) -> Limits:
         """Return what the devices and the user allow."""
@@ -315,48 +253,20 @@ class Study:
         replicate: int | None = None,
         is_designed: bool = False,
     ) -> TrialSpec:
-        """Return everything that a trial's processes need.
-
-        Args:
-            number: Optuna's trial number.
-            params: Its parameters.
-            plan: How its batch size is realised.
-            root: The trial that it is a retry of, whose seeds it takes.
-            replicate: Which repeat of a finalist, or which seed of the designed experiment, it is, with initial
-                weights of its own; None for the search.
-            is_designed: Whether it belongs to the designed experiment, which measures more.
-        """
-        config = self.config
-        budget = config.budget
-        length = _length(config)
-        data_seed = np.random.SeedSequence([config.seed, number if root is None else root]).generate_state(1)[0]
-        weights_seed = config.seed
-        if replicate is not None:
-            weights_seed = int(np.random.SeedSequence([config.seed, replicate, 1]).generate_state(1)[0])
-        return TrialSpec(
-            number=number,
-            params=dict(params),
-            batch_size=plan.global_batch_size,
-            lr=float(params[LR]),
-            plan=plan,
-            task=self._task_spec(),
-            init_args={name: value for name, value in params.items() if name in config.search.also},
-            monitor=config.objective.monitor,
-            direction=config.objective.direction,
-            target=config.objective.target,
-            budget=Budget(
-                length=length,
-                tick_every=budget.validate_every,
-                seconds=budget.time_per_trial.value if budget.time_per_trial else None,
-            ),
-            max_steps=_max_steps(length, plan, self._description),
-            trainer=config.trainer,
-            seeds=Seeds(weights=weights_seed, data=int(data_seed >> 1)),
-            folder=str(self.trial_folder(number)),
-            checkpoints=tuple(config.checkpoints.keep) if config.checkpoints.of != "none" else (),
-            resume_file=str(self.resume_file(number if root is None else root)) if config.resume else None,
-            measure=tuple(dict.fromkeys([*config.measure, *(MEASURES if is_designed else ())])),
-            num_threads=_threads(config.workers * plan.num_devices),
+        """Return everything that a trial's processes need; the arguments are those of `trial_spec`."""
+        resume_file = self.files.resume_file(number if root is None else root) if self.config.resume else None
+        return trial_spec(
+            self.config,
+            number,
+            params,
+            plan,
+            study_folder=self.folder,
+            trial_folder=self.files.folder_of(number),
+            resume_file=resume_file,
+            description=self._description,
+            root=root,
+            replicate=replicate,
+            is_designed=is_designed,
         )
 
     def launch(self, spec: TrialSpec, supervision: Supervision, *, devices: Sequence[int] | None = None) -> TrialRecord:
@@ -411,17 +321,6 @@ class Study:
     def _stall_seconds(self) -> float:
         return float(self.config.limits.stall_timeout.value)
 
-    def _task_spec(self) -> TaskSpec:
-        config = self.config
-        return TaskSpec(
-            source=config.task.model_dump(mode="json", exclude_none=True),
-            folders=(str(self.folder), os.getcwd()),
-            lr_path=config.inject.lr,
-            batch_size_path=config.inject.batch_size,
-            verify=config.inject.verify,
-            batch_size_is=config.inject.batch_size_is,
-        )
-
     def _start(self, spec: TrialSpec) -> TrialStart:
         info = self.info
         ticks = None
@@ -454,7 +353,7 @@ class Study:
 
     def _any_spec(self, plan: Plan, folder: str) -> TrialSpec:
         """Return a trial of the study that isn't one of its trials."""
-        params = {BATCH_SIZE: plan.global_batch_size, LR: self.config.search.lr.low, **_some_of(self.config)}
+        params = {BATCH_SIZE: plan.global_batch_size, LR: self.config.search.lr.low, **some_params(self.config)}
         return replace(self.spec(0, params, plan), folder=str((self.config.folder / folder).absolute()))
 
     def _find_memory_limit(self) -> int | None:
@@ -489,7 +388,7 @@ class Study:
         if problems:
             raise ConfigError("\n".join(problems))
         every = in_samples(budget.validate_every, n, "budget.validate_every")
-        length = _length(config)
+        length = length_of(config)
         samples = None if length is None or length.unit == "steps" else in_samples(length, n, "budget.epochs")
         lattice = config.search.batch_size
         info = StudyInfo(
@@ -599,55 +498,6 @@ def _share_of_device(config: StudyConfig, description: TaskDescription) -> int |
         return None
     sharing = -(-config.workers * description.num_devices // description.num_available_devices)
     return description.device_memory_bytes // sharing if sharing > 1 else None
-
-
-def _threads(ranks: int) -> int:
-    """Numerical threads of a rank: what OMP_NUM_THREADS says, else its share of the cores that are this process's."""
-    said = os.environ.get("OMP_NUM_THREADS", "")
-    if said.isdecimal() and int(said) > 0:
-        return int(said)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    # One core is left to the parent: on a full machine numerical threads wait for each other.
-    return max(1, (cores - 1) // ranks)
-
-
-def _max_steps(length: Amount | None, plan: Plan, description: TaskDescription | None) -> int | None:
-    """Optimizer updates of a full trial, as far as they can be told: what schedulers plan with."""
-    if length is None:
-        return None
-    if length.unit == "steps":
-        return int(length.value)
-    n = description.num_train_samples if description is not None else None
-    if n is None or description is None:
-        return None
-    per_rank = -(-n // plan.world_size)
-    micro = plan.micro_batch_size
-    batches = per_rank // micro if description.drop_last else -(-per_rank // micro)
-    epochs = length.value if length.unit == "epochs" else length.value / n
-    if abs(epochs - round(epochs)) < 1e-9 and length.unit == "epochs":
-        return None  # max_epochs says it exactly
-    whole, part = divmod(epochs, 1.0)
-    window = plan.accumulate_grad_batches
-    return int(whole) * -(-batches // window) + int(-(-part * batches // window))
-
-
-def _length(config: StudyConfig) -> Amount | None:
-    """Length of a full trial; None when only time limits it."""
-    budget = config.budget
-    if budget.epochs is not None:
-        return Amount(budget.epochs, "epochs")
-    if budget.samples is not None:
-        return Amount(budget.samples, "samples")
-    return Amount(float(budget.steps), "steps") if budget.steps is not None else None
-
-
-def _some_of(config: StudyConfig) -> dict[str, Any]:
-    """One value of each further parameter, to build the task with."""
-    values: dict[str, Any] = {}
-    for name, space in config.search.also.items():
-        value = space.choices[0] if space.choices is not None else space.low
-        values[name] = int(value) if space.integer and isinstance(value, float) else value
-    return values
 
 
 def _check_writable(folder: Path) -> None:

@@ -14,7 +14,19 @@ FLOORS = [
     {"errors", "_lazy", "amounts", "laws"},
     {"plan", "records", "config", "progress"},
     {"callbacks", "search", "training", "analysis"},
-    {"study", "loop", "check", "identity", "fits", "recommendation", "engines", "experiment", "artifacts"},
+    {
+        "study",
+        "loop",
+        "check",
+        "identity",
+        "fits",
+        "recommendation",
+        "engines",
+        "experiment",
+        "artifacts",
+        "files",
+        "specs",
+    },
     {"visualization"},
     {"report", "dashboard"},
     {"cli", "testing", "__init__", "__main__"},
@@ -48,6 +60,8 @@ LIGHT = {
     "identity",
     "experiment",
     "artifacts",
+    "files",
+    "specs",
 }
 
 

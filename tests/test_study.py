@@ -483,7 +483,7 @@ def test_finalists_are_confirmed_over_fresh_seeds_and_never_twice(load: Load) ->
 def test_checkpoints_are_kept_by_policy(load: Load, policy: str, kept: int) -> None:
     study = Study.create(load(f"checkpoints={policy}"))
     study.run()
-    assert sum(study.weights_of(r.number) is not None for r in study.records) == kept
+    assert sum(study.files.weights_of(r.number) is not None for r in study.records) == kept
     listed = get_all_artifact_meta(study.optuna) if policy != "all" else []
     for trial in study.optuna.trials:
         listed += get_all_artifact_meta(trial, storage=study.optuna._storage)
@@ -495,7 +495,7 @@ def test_initial_best_and_last_weights_are_kept(load: Load) -> None:
     study.run()
     weights = {}
     for kind in ("initial", "best", "last"):
-        path = study.weights_of(0, kind)
+        path = study.files.weights_of(0, kind)
         assert path is not None
         weights[kind] = torch.load(path, weights_only=True)["state_dict"]["net.weight"]
     assert not torch.equal(weights["initial"], weights["last"])

@@ -123,7 +123,7 @@ def analyze(
     _work(study, new, listener)
     found = experiment_of(study.optuna)
     assert found is not None
-    if new or study.artifacts.find(ARTIFACT) is None:
+    if new or study.files.artifacts.find(ARTIFACT) is None:
         _upload(study, found)
     return found
 
@@ -133,7 +133,7 @@ def _jobs(study: Study, experiment: Experiment, plan: AnalysisPlan) -> tuple[lis
     found: dict[str, _Job] = {}
     missing = set()
     for key, kind, runs in _wanted(experiment, plan):
-        weights = [study.weights_of(run.trial) for run in runs]
+        weights = [study.files.weights_of(run.trial) for run in runs]
         missing |= {run.trial for run, path in zip(runs, weights, strict=True) if path is None}
         paths = tuple(str(path) for path in weights if path is not None)
         if len(paths) == len(runs):
@@ -220,4 +220,4 @@ def _upload(study: Study, experiment: Experiment) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / ARTIFACT
         path.write_text(json.dumps(experiment.as_dict()), encoding="utf-8")
-        study.artifacts.keep(path)
+        study.files.artifacts.keep(path)

@@ -60,7 +60,7 @@ def test_analyses_agree_with_the_kept_weights(study: Study, project: Path) -> No
     for pair in experiment.lines:
         line = Interpolation.from_dict(pair.result)
         for run, alpha in zip(pair.runs, (0.0, 1.0), strict=True):
-            weights = study.weights_of(run.trial)
+            weights = study.files.weights_of(run.trial)
             assert weights is not None
             assert line.train_losses[line.alphas.index(alpha)] == pytest.approx(_loss_at(weights, data), rel=1e-4)
     for one in experiment.landscapes:
@@ -87,7 +87,7 @@ def test_what_is_known_is_not_computed_again(study: Study) -> None:
 
 def test_everything_stands_in_one_artifact(study: Study) -> None:
     analyze(study, QUICK)
-    path = study.artifacts.find("analysis.json")
+    path = study.files.artifacts.find("analysis.json")
     assert path is not None
     stored = json.loads(path.read_text())
     assert len(stored["runs"]) == 6

@@ -81,7 +81,7 @@ def test_runs_of_one_seed_start_from_the_same_weights(load: Load) -> None:
 
     starts: dict[int, list[torch.Tensor]] = {}
     for record in study.records:
-        path = study.weights_of(record.number, "initial")
+        path = study.files.weights_of(record.number, "initial")
         assert path is not None
         assert record.design_seed is not None
         starts.setdefault(record.design_seed, []).append(torch.load(path)["state_dict"]["net.weight"])

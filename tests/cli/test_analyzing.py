@@ -1,0 +1,57 @@
+"""`bsopt study analyze`, from a run to its figures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from bsopt.cli import main
+
+DESIGN = (
+    "search={batch_size: {low: 8, high: 16}, lr: {low: 0.001, high: 1.0}}",
+    "budget={trials: 0, epochs: 2}",
+    "experiment={batch_sizes: [8, 16], reference_lr: 0.01, seeds: 2}",
+    "checkpoints=all",
+    "isolation=none",
+)
+
+
+def _bsopt(*arguments: str) -> Result:
+    return CliRunner().invoke(main, list(arguments))
+
+
+@pytest.fixture
+def experiment(project: Path) -> Path:
+    """Run a small experiment `toy` and return its folder."""
+    sets = [part for override in DESIGN for part in ("--set", override)]
+    result = _bsopt("study", "run", "study.yaml", *sets)
+    assert result.exit_code == 0, result.output
+    return project
+
+
+def test_verdicts_are_printed_and_figures_written(experiment: Path) -> None:
+    arguments = ("study", "analyze", "toy", "--samples", "32", "--starts", "1", "--points", "3")
+    first = _bsopt(*arguments)
+    assert first.exit_code == 0, first.output
+    assert "13 examinations of trained weights to make" in first.output
+    assert "? At a fixed learning rate, larger batches reach worse minima." in first.output
+    figures = sorted((experiment / "runs" / "toy" / "figures").glob("*.html"))
+    assert f"{len(figures)} figures are in" in first.output
+    assert len(figures) >= 17
+    again = _bsopt(*arguments, "--json")
+    assert again.exit_code == 0, again.output
+    found = json.loads(again.stdout)
+    assert len(found["runs"]) == 10
+    assert {verdict["outcome"] for verdict in found["verdicts"]} == {"can't tell"}  # two seeds
+    assert len(found["analyses"]) == 13
+
+
+def test_a_study_without_an_experiment_is_told(project: Path) -> None:
+    sets = ("--set", "budget.trials=1", "--set", "isolation=none")
+    assert _bsopt("study", "run", "study.yaml", *sets).exit_code == 0
+    result = _bsopt("study", "analyze", "toy")
+    assert result.exit_code == 2
+    assert "has no designed experiment" in result.stderr
