@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -64,7 +65,7 @@ def run(
     placing = Placing.of(engine, placing_options)
     if workers is not None:
         overrides = (*overrides, f"workers={workers}")
-    loaded = load_config(file, overrides)
+    loaded = _renamed(load_config(file, overrides), storage, study_name)
     if (script := placing.script(loaded)) is not None:
         click.echo(script)
         return
@@ -75,12 +76,18 @@ def run(
     else:
         code = 2
         try:
-            code = _lead(loaded, placing, ranks, storage, study_name, publish=publish, as_json=as_json)
+            code = _lead(loaded, placing, ranks, publish=publish, as_json=as_json)
         finally:
             if ranks is not None:
                 ranks.dismiss(code)
     if code:
         click.get_current_context().exit(code)
+
+
+def _renamed(loaded: LoadedConfig, storage: str | None, study_name: str | None) -> LoadedConfig:
+    config = loaded.config
+    names = {"storage": storage or config.storage, "name": study_name or config.name}
+    return replace(loaded, config=config.model_copy(update=names))
 
 
 def _ranks(loaded: LoadedConfig) -> Ranks | None:
@@ -99,8 +106,6 @@ def _lead(
     loaded: LoadedConfig,
     placing: Placing,
     ranks: Ranks | None,
-    storage: str | None,
-    study_name: str | None,
     *,
     publish: int | None,
     as_json: bool,
@@ -113,7 +118,7 @@ def _lead(
         with _waiting("starting the engine", is_shown=not as_json):
             engine = placing.start(loaded)
         try:
-            study = Leader.create(loaded, engine, storage=storage, study_name=study_name)
+            study = Leader.create(loaded, engine)
         except BaseException:
             engine.close()
             raise
@@ -121,7 +126,7 @@ def _lead(
         from bsopt.study import Study
 
         with _waiting("importing PyTorch and building the task", is_shown=not as_json):
-            study = Study.create(loaded, storage=storage, study_name=study_name)
+            study = Study.create(loaded)
         if ranks is not None:
             study.ranks = ranks.launch
     callbacks = []
@@ -135,7 +140,7 @@ def _lead(
 
         publish_now(study.optuna, study.config.artifact_folder)
     if not as_json:
-        _tell(study, summary, storage=storage or loaded.config.storage)
+        _tell(study, summary, storage=loaded.config.storage)
     return _exit_code(summary)
 
 

@@ -92,25 +92,14 @@ class Leader:
         self.engine = engine
 
     @classmethod
-    def create(
-        cls, loaded: LoadedConfig, engine: Engine, *, storage: str | None = None, study_name: str | None = None
-    ) -> Leader:
+    def create(cls, loaded: LoadedConfig, engine: Engine) -> Leader:
         """Open the study that a file describes, making it where it doesn't exist yet; the workers build the task.
-
-        Args:
-            loaded: The study file.
-            engine: Where workers run.
-            storage: Address of the storage in place of the file's.
-            study_name: Name in place of the file's.
 
         Raises:
             StorageError: The workers couldn't share the storage.
             StudyError: The study exists with other settings.
         """
         config = loaded.config
-        config = config.model_copy(
-            update={"storage": storage or config.storage, "name": study_name or config.name},
-        )
         _check_shareable(config.storage, spans_hosts=engine.spans_hosts)
         return cls(find_or_make(config), config, loaded.folder, engine)
 
@@ -239,6 +228,9 @@ class _Run:
         """Place workers while there is work for them."""
         if self._is_time_up():
             return
+        if not self._num_open():
+            self._drop_waiting()
+            return
         names = set(self._active)
         busy = sum((ledger.owner_of(trial) or {}).get("worker") in names for trial in self._running())
         idle = len(self._active) - busy
@@ -300,6 +292,10 @@ class _Run:
             return
         self._is_told = True
         ledger.ask_to_stop(self._study, self._id)
+        self._drop_waiting()
+
+    def _drop_waiting(self) -> None:
+        """Take the workers out of the engine's queue that there is no work for."""
         for name, place in list(self._active.items()):
             if not place.has_begun():
                 place.end()

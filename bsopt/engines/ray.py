@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -49,6 +50,7 @@ class RayEngine:
         self._ray = _import_ray()
         self._joined = address
         self.ships = ship
+        _keep_from_printing()
         environment = {name: os.environ[name] for name in _named_in(config.storage) if name in os.environ}
         runtime: dict[str, Any] = {"env_vars": environment} if environment else {}
         if ship:
@@ -163,6 +165,14 @@ def _why(error: Exception) -> str:
 def _named_in(storage: str) -> list[str]:
     """Return the environment variables that a storage's address names; workers need them too."""
     return re.findall(r"\$\{(\w+)\}", storage)
+
+
+def _keep_from_printing() -> None:
+    """Keep Ray's remarks on dead processes, which `log_to_driver` doesn't cover, out of our standard output."""
+    with contextlib.suppress(ImportError):
+        from ray._private import worker
+
+        worker._worker_logs_enabled = False
 
 
 def _import_ray() -> Any:

@@ -1,0 +1,94 @@
+"""Workers on a real Ray cluster of two nodes on this machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bsopt.config import LoadedConfig
+from bsopt.engines.leader import Leader
+from bsopt.records import StopReason
+from bsopt.search.storage import read_records
+
+sys.path.insert(0, str(Path(__file__).parent))
+from script import Script, owner, press_ctrl_c
+
+pytestmark = [
+    pytest.mark.distributed,
+    pytest.mark.slow,
+    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed"),
+    pytest.mark.filterwarnings("ignore"),  # Ray's own
+]
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """Two nodes with a core each."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from ray.cluster_utils import Cluster
+
+        soon = {
+            "health_check_initial_delay_ms": 1000,
+            "health_check_period_ms": 1000,
+            "health_check_failure_threshold": 3,
+        }
+        head = {"num_cpus": 1, "include_dashboard": False, "_system_config": soon}
+        nodes = Cluster(initialize_head=True, head_node_args=head)
+        nodes.add_node(num_cpus=1)
+        yield nodes
+        nodes.shutdown()
+
+
+def test_a_lost_node_and_a_lost_worker_cost_no_trial_and_ctrl_c_ends_the_last(
+    cluster: Any, held: Callable[..., LoadedConfig], passes: Path, project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from bsopt.engines.ray import RayEngine
+
+    loaded = held("workers=2", "budget.trials=2", f"storage=journal://{project}/journal.log")
+    engine = RayEngine(loaded.config, loaded.folder, address=cluster.address, ship=True)
+    assert engine.spans_hosts
+    leader = Leader.create(loaded, engine)
+    for name in ("toy.py", "held.py"):
+        (project / name).unlink()  # the workers have what was sent
+    (other_node,) = cluster.worker_nodes
+    done: list[str] = []
+
+    def act(event: str, argument: Any) -> None:
+        lost = [note for note in script.notes if " is gone" in note]
+        if event == "ticked" and {number for number, _ in script.ticks} == {0, 1} and not done:
+            done.append("lose a node")
+            cluster.remove_node(other_node, allow_graceful=False)
+        elif event == "note" and len(lost) == 1 and done == ["lose a node"]:
+            done.append("lose a worker")
+            (left,) = {0, 1} - {int(number) for number in re.findall(r"trial (\d)", lost[0])}
+            os.kill(owner(leader.optuna, left)["pid"], signal.SIGKILL)
+        elif event == "note" and len(lost) == 2 and done[-1] == "lose a worker":
+            done.append("let one pass")
+            (passes / "one").touch()
+        elif event == "ticked" and done[-1:] == ["let one pass"] and argument == 3 and _completed(script) == 1:
+            done.append("press Ctrl-C")
+            press_ctrl_c()
+
+    script = Script(act)
+    summary = leader.run(script)
+    assert done == ["lose a node", "lose a worker", "let one pass", "press Ctrl-C"], script.notes
+    assert summary.ended == "interrupted"
+    records = [r for r in read_records(leader.optuna) if r.stop_reason is not None]  # the last waits to be run again
+    assert [r.stop_reason for r in records[:2]] == [StopReason.LOST, StopReason.LOST]
+    assert {r.stop_reason for r in records[2:]} == {StopReason.COMPLETED, StopReason.INTERRUPTED}
+    assert sorted(r.lr or 0 for r in records[:2]) == sorted(r.lr or 0 for r in records[2:])
+    assert "raylet" not in capfd.readouterr().out
+
+
+def _completed(script: Script) -> int:
+    return sum(record.stop_reason is StopReason.COMPLETED for record in script.ended)
