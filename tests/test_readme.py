@@ -1,63 +1,122 @@
-"""The README's commands exist, its links lead somewhere, and its code runs."""
+"""The README and the guides: commands run, links lead somewhere, code runs, study files are valid."""
 
 from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import click
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from bsopt.cli import main
 from bsopt.config import validate_config
 
 ROOT = Path(__file__).parents[1]
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDES = ["studies/README.md", "studies/choosing_a_rule.md", "studies/reading_the_report.md"]
+DOCUMENTS = ["README.md", *GUIDES, *(str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("studies/*/README.md")))]
+
+_SHORT_STUDY = "--set budget.trials=6 --set budget.epochs=1 --set pruning=none --set isolation=none"
+SHORT = {  # what makes a command of a guide short; the last value of an option counts
+    "bsopt study run": _SHORT_STUDY,
+    "bsopt study check": _SHORT_STUDY,
+    "bsopt probe": "--set limits.max_micro_batch_size=16 --set isolation=none",
+    "scripts/benchmark_search": "--count 1 --seeds 1 --trials 3",
+    "scripts/gallery": "--format html",
+}
+SERVERS = {"bsopt dashboard"}
+"""Commands that run until they are interrupted; tests/cli/test_looking.py starts them."""
 
 
-def _blocks(language: str) -> list[str]:
-    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```", TEXT, re.DOTALL | re.MULTILINE)
+def text_of(document: str) -> str:
+    return (ROOT / document).read_text(encoding="utf-8")
+
+
+def blocks(document: str, language: str) -> list[str]:
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```", text_of(document), re.DOTALL | re.MULTILINE)
     return [re.sub(rf"^{indent}", "", code, flags=re.MULTILINE) for indent, code in found]
 
 
-def test_every_command_exists() -> None:
-    lines = [line for block in _blocks("bash") for line in block.splitlines()]
-    lines += re.findall(r"`(bsopt [^`]+|scripts/[^`]+)`", TEXT)
-    assert any(line.startswith("scripts/quickstart") for line in lines)
-    for line in lines:
-        words = shlex.split(line, comments=True)
-        if not words or words[0] == "pip":
+def commands(document: str) -> list[list[str]]:
+    """The words of every command in the document's blocks."""
+    lines = [line for block in blocks(document, "bash") for line in block.replace("\\\n", " ").splitlines()]
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_command_exists(document: str) -> None:
+    inline = [shlex.split(code) for code in re.findall(r"`(bsopt [^`]+|scripts/[^`]+)`", text_of(document))]
+    found = commands(document) + inline
+    assert found
+    for words in found:
+        if words[0] in ("pip", "curl", "python", "torchrun", "cd", "ray", "sbatch", "srun", "export"):
             continue
         if words[0].startswith("scripts/"):
-            assert (ROOT / words[0]).exists(), line
-            continue
-        assert words[0] == "bsopt", line
-        command: click.Command = main
-        for word in words[1:]:
-            if not isinstance(command, click.Group):
-                break
-            found = command.get_command(click.Context(command), word)
-            assert found is not None, line
-            command = found
+            assert (ROOT / words[0]).exists(), words
+        elif words[0] == "bsopt":
+            _check_options(words[1:])
 
 
-def test_every_link_leads_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", TEXT):
-        assert target.startswith("https://") or (ROOT / target).exists(), target
+def _check_options(words: list[str]) -> None:
+    """Every sub-command exists, and has every option that is given to it."""
+    command: click.Command = main
+    while isinstance(command, click.Group) and words:
+        found = command.get_command(click.Context(command), words[0])
+        assert found is not None, words
+        command, words = found, words[1:]
+    known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    for word in words:
+        if word.startswith("--"):
+            assert word.split("=")[0] in known | {"--help"}, (command.name, word)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_link_leads_somewhere(document: str) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", text_of(document)):
+        assert target.startswith("https://") or (ROOT / document).parent.joinpath(target).exists(), target
 
 
 def test_the_study_file_is_valid() -> None:
-    (study,) = _blocks("yaml")
+    (study,) = blocks("README.md", "yaml")
     assert validate_config(yaml.safe_load(study)).name == "mine"
 
 
-def test_the_python_code_runs() -> None:
-    blocks = _blocks("python")
-    assert len(blocks) == 2
+def test_the_readmes_python_code_runs() -> None:
+    found = blocks("README.md", "python")
+    assert len(found) == 2
     scope: dict[str, object] = {}
-    for block in blocks:
+    for block in found:
         exec(compile(block, "README.md", "exec"), scope)
     assert scope["batch_size"] == 32
     assert scope["lr"] == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("document", GUIDES)
+def test_the_guides_python_code_runs(document: str) -> None:
+    scope: dict[str, object] = {}
+    for block in blocks(document, "python"):
+        exec(compile(block, document, "exec"), scope)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("document", GUIDES)
+def test_the_guides_commands_run_one_after_the_other(
+    document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for words in commands(document):
+        if " ".join(words) in SERVERS:
+            continue
+        short = next((more for start, more in SHORT.items() if " ".join(words).startswith(start)), "")
+        if words[0] == "bsopt":
+            result = CliRunner().invoke(main, [*words[1:], *shlex.split(short)])
+            assert result.exit_code == 0, (words, result.output)
+        else:
+            script = str(ROOT / words[0])
+            done = subprocess.run([sys.executable, script, *words[1:], *shlex.split(short)], capture_output=True)
+            assert done.returncode == 0, (words, done.stderr.decode()[-2000:])

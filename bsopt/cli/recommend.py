@@ -105,7 +105,7 @@ def _show(found: Recommendation) -> None:
             click.echo(f"  {reason}")
         if choice.companions:
             moved = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in choice.companions.items())
-            click.echo(f"  To move with the batch size, from the best trial's: {moved}.")
+            click.echo(f"  Not tried here: published rules would also change {moved}; search the lr again then.")
     if found.caveats:
         click.echo("\nTo know:")
         for caveat in found.caveats:

@@ -42,10 +42,14 @@ def _is_size_right(desk: Desk) -> Answer:
     if desk.best is None or not desk.is_fitted:
         return Answer(question, f"It can't be told yet: {desk.fits.ridge.message}", "not measured")
     low, high = min(desk.ties), max(desk.ties)
-    words = f"From {low} to {high} the value is the best within noise; below or above it gets worse."
+    below, above = low > 1.01 * desk.tried[0], high < 0.99 * desk.tried[1]
+    where = {(True, True): "below or above", (True, False): "below", (False, True): "above"}.get((below, above))
+    words = f"From {low} to {high} the value is the best within noise; {where} it gets worse."
+    if not below or not above:
+        words += f" Nothing {'smaller' if not below else 'larger'} was tried."
     if low == high:
         words = f"Of the sizes tried, {low} is best beyond noise."
-    if low <= 1.01 * desk.tried[0] and high >= 0.99 * desk.tried[1]:
+    if not below and not above:
         words = "Every batch size tried reaches the same value within noise, given its own learning rate."
     if desk.fits.steps.status in (FitStatus.OK, FitStatus.NOT_IDENTIFIED):
         words += " " + desk.fits.steps.message
