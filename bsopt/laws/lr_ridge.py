@@ -1,18 +1,6 @@
-r"""The best learning rate at each batch size, lr*(B), fitted over all trials of a study.
+"""The best learning rate at each batch size, lr*(B), fitted over all trials of a study.
 
-Notation, as in the code below:
-
-    b, l        log2 B [samples], log2 lr of a trial
-    r(b)        log2 lr*(b), the ridge:  c + g(b) − g(b̄),  g(b) = −a·log2(1 + 2^(n − b))
-    a, n        exponent of lr* ∝ B^a well below the knee, and the knee log2 B_n, where the ridge bends flat
-    u = l − r(b)    octaves above the ridge
-    z           squashed value: log1p(3·d), d = (value − best)/(median − best), so that a diverged run informs
-                without stretching the scale
-    z(b, u)     m₀ + m₁·b + m₂·b² + k·log1p((u/w±)²) + f(b, l) + noise: a basin with its own width on the slow (−)
-                and the diverging (+) side, and a Matérn-5/2 residual f
-
-m₀…m₂ are marginalised exactly; the other parameters are sampled (an affine-invariant ensemble, Goodman & Weare
-2010). The saturating law is McCandlish et al. 2018 (arXiv 1812.06162), with an exponent for adaptive methods.
+The model and its notation: `bsopt.laws.ridge_model`.
 """
 
 from __future__ import annotations
@@ -23,9 +11,19 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import qmc
 
 from bsopt.laws.fitting import Estimate, FitStatus, estimate_from_samples, from_plain, to_plain
+from bsopt.laws.ridge_model import (
+    RidgeData,
+    RidgePoint,
+    RidgePrior,
+    Surfaces,
+    prepare,
+    prior_of,
+    sample_parameters,
+    sample_surfaces,
+    saturating_law,
+)
 
 __all__ = ["LrPrediction", "LrRidgeFit", "RidgePoint", "RuleVerdict", "fit_lr_ridge"]
 
@@ -33,30 +31,8 @@ Array = NDArray[np.float64]
 
 MIN_POINTS = 5
 """Finite trials below which no ridge is fitted: fewer than the ridge and its two widths have parameters."""
-MAX_POINTS = 64
-"""Trials that enter the fit; of more, one per cell of a fine grid and then those nearest the optimum."""
 UNCERTAIN_OCTAVES = 4.0
 """Interval width at the studied batch sizes from which lr* counts as not identified."""
-STRONG_SPREAD = 1.0
-"""Distance from the best, in units of (median − best), within which a learning rate counts as stable."""
-
-_WALKERS, _SWEEPS, _DRAWS = 48, 144, 48
-_SAMPLES_PER_DRAW = 6
-_GRID = 31  # learning rates per batch size of a sampled surface, over the searched range
-_DEFAULT_EXPONENT = {"sgd": 0.7, "adam": 0.4}  # FACTS: linear far for SGD vision, square root for Adam
-
-
-@dataclass(frozen=True, slots=True)
-class RidgePoint:
-    """One trial: a global batch size in samples, a learning rate, and a value (NaN or inf: it diverged).
-
-    `value_sd` is what is known of the value's own uncertainty, as for an extrapolated curve.
-    """
-
-    batch_size: float
-    lr: float
-    value: float
-    value_sd: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +153,9 @@ class LrRidgeFit:
 
     def _law_step(self, start: float, end: float) -> Estimate:
         draws = np.array(self.law_draws)
-        change = _law(np.array([end]), draws[:, 1], draws[:, 2]) - _law(np.array([start]), draws[:, 1], draws[:, 2])
+        change = saturating_law(np.array([end]), draws[:, 1], draws[:, 2]) - saturating_law(
+            np.array([start]), draws[:, 1], draws[:, 2]
+        )
         return estimate_from_samples(2.0 ** change[:, 0])
 
 
@@ -210,261 +188,24 @@ def fit_lr_ridge(
             f"best learning rate: it needs at least {MIN_POINTS} trials and 3 learning rates.",
             len(finite),
         )
-    data = _prepare(kept, sign=1.0 if direction == "minimize" else -1.0)
+    data = prepare(kept, sign=1.0 if direction == "minimize" else -1.0)
     if data.spread <= 0:
         return LrRidgeFit(
             FitStatus.CONTRADICTORY,
             f"All {len(finite)} finished trials have the same value: neither batch size nor learning rate matters.",
             len(finite),
         )
-    prior = _prior(data, optimizer, lr_range)
-    draws = _sample(data, prior)
+    prior = prior_of(data, optimizer, lr_range)
+    draws = sample_parameters(data, prior)
     return _summarise(data, prior, draws, num_points=len(finite))
 
 
-# --- data ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Data:
-    b: Array  # [n] log2 batch size
-    l: Array  # [n] log2 lr  # noqa: E741 - the notation of the module's docstring
-    z: Array  # [n] squashed value
-    extra: Array  # [n] variance of z that is known beforehand
-    sign: float
-    best: float
-    spread: float  # median − best, in the objective's unit
-
-
-def _prepare(points: Sequence[RidgePoint], *, sign: float) -> _Data:
-    table = np.array([(p.batch_size, p.lr, p.value, p.value_sd) for p in points], dtype=float)
-    b, l, v, sd = np.log2(table[:, 0]), np.log2(table[:, 1]), sign * table[:, 2], table[:, 3]  # noqa: E741
-    finite = np.isfinite(v)
-    best = float(v[finite].min())
-    spread = _median_over_cells(b[finite], l[finite], v[finite]) - best
-    if spread <= 0:  # over half of them share the best value
-        spread = float(v[finite].mean()) - best
-    if spread <= 0:
-        return _Data(b, l, v * 0, v * 0, sign, best, 0.0)
-    d = np.clip(np.where(finite, (v - best) / spread, 50.0), 0.0, 50.0)
-    z = np.log1p(3.0 * d)
-    extra = (3.0 / (1.0 + 3.0 * d) * np.where(np.isfinite(sd), sd, 0.0) / spread) ** 2
-    keep = _thin(b, l, z)
-    return _Data(b[keep], l[keep], z[keep], extra[keep], sign, best, spread)
-
-
-def _median_over_cells(b: Array, l: Array, v: Array) -> float:  # noqa: E741
-    """The median value, where trials within half an octave of each other count once: a search crowds its optimum."""
-    cells: dict[tuple[int, int], float] = {}
-    for key, value in zip(
-        zip(np.round(2.0 * b).astype(int), np.round(2.0 * l).astype(int), strict=True), v, strict=True
-    ):
-        cells[key] = min(float(value), cells.get(key, np.inf))
-    return float(np.median(list(cells.values())))
-
-
-def _thin(b: Array, l: Array, z: Array) -> NDArray[np.int64]:  # noqa: E741
-    """Indices of at most MAX_POINTS trials: those nearest the best at each batch size, and a spread of the rest."""
-    if len(b) <= MAX_POINTS:
-        return np.arange(len(b))
-    cell: dict[tuple[int, int], list[int]] = {}
-    for i in np.argsort(z, kind="stable"):
-        cell.setdefault((round(float(b[i])), round(4.0 * float(l[i]))), []).append(int(i))
-    chosen: list[int] = []
-    depth = 0
-    while len(chosen) < MAX_POINTS:
-        layer = [items[depth] for items in cell.values() if len(items) > depth]
-        layer.sort(key=lambda i: z[i])
-        if len(layer) > MAX_POINTS - len(chosen):
-            room = MAX_POINTS - len(chosen)
-            near, far = layer[: room - room // 3], layer[room - room // 3 :]
-            layer = near + far[:: max(1, len(far) // max(1, room // 3))][: room // 3]
-        chosen += layer
-        depth += 1
-    return np.array(sorted(chosen))
-
-
-# --- model -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Prior:
-    mean: Array  # [9] of c, a, n, log w−, log w+, log k, and log sd of the residual, the roughness and the noise
-    sd: Array  # [9]
-    pivot: float  # b̄, log2 samples
-    lr_low: float  # log2
-    lr_high: float  # log2
-
-
-def _prior(data: _Data, optimizer: str | None, lr_range: tuple[float, float] | None) -> _Prior:
-    low, high = (float(np.log2(v)) for v in lr_range) if lr_range else (float(data.l.min()), float(data.l.max()))
-    weight = np.exp(-2.0 * data.z)
-    exponent = 0.55 if optimizer is None else _DEFAULT_EXPONENT["adam" if _adaptive(optimizer) else "sgd"]
-    mean = [0.5 * (low + high), exponent, 9.0, np.log(2.5), np.log(2.5), 0.0, np.log(0.4), np.log(0.1), np.log(0.05)]
-    sd = [max(1.0, 2.0 * (high - low) / np.sqrt(12.0)), 0.25, 2.0, 0.5, 0.5, 0.7, 0.6, 0.8, 1.0]
-    return _Prior(np.array(mean), np.array(sd), float(np.average(data.b, weights=weight)), low, high)
-
-
-def _adaptive(optimizer: str) -> bool:
-    from bsopt.laws.scaling import default_rule
-
-    return default_rule(optimizer) == "sqrt"
-
-
-def _law(b: Array, a: Array, n: Array) -> Array:
-    """g(b) for draws [s] at batch sizes [m] -> [s, m]."""
-    return np.asarray(-a[:, None] * np.logaddexp2(0.0, n[:, None] - b[None, :]))
-
-
-def _ridge(b: Array, theta: Array, pivot: float) -> Array:
-    return np.asarray(
-        theta[:, :1] + _law(b, theta[:, 1], theta[:, 2]) - _law(np.array([pivot]), theta[:, 1], theta[:, 2])
-    )
-
-
-def _basin(u: Array, theta: Array) -> Array:
-    """k·log1p((u/w)²) for u [s, m]."""
-    w = np.where(u < 0, np.exp(theta[:, 3:4]), np.exp(theta[:, 4:5]))
-    return np.asarray(np.exp(theta[:, 5:6]) * np.log1p((u / w) ** 2))
-
-
-_SMOOTH, _ROUGH = (5.0, 3.0), (1.5, 1.0)  # length scales of the residual along b and l, octaves
-
-
-def _matern(b: Array, l: Array, lengths: tuple[float, float]) -> Array:  # noqa: E741
-    s = np.sqrt(5.0) * np.hypot((b[:, None] - b[None]) / lengths[0], (l[:, None] - l[None]) / lengths[1])
-    return np.asarray((1.0 + s + s * s / 3.0) * np.exp(-s))
-
-
-def _features(b: Array, pivot: float) -> Array:
-    """Scaled m₀, m₁·b, m₂·b² [m, 3]: their prior standard deviations are the columns' scales."""
-    x = (b - pivot) / 4.0
-    return np.column_stack([2.0 * np.ones_like(x), x, 0.7 * x * x])
-
-
-@dataclass(frozen=True, slots=True)
-class _Kernels:
-    smooth: Array  # [n, n]
-    rough: Array  # [n, n]
-    linear: Array  # [n, n]
-
-
-def _kernels(b: Array, l: Array, pivot: float) -> _Kernels:  # noqa: E741
-    features = _features(b, pivot)
-    return _Kernels(_matern(b, l, _SMOOTH), _matern(b, l, _ROUGH), features @ features.T)
-
-
-def _log_posterior(theta: Array, data: _Data, prior: _Prior, kernels: _Kernels) -> Array:
-    residual = data.z[None] - _basin(data.l[None] - _ridge(data.b, theta, prior.pivot), theta)
-    variance = np.exp(2.0 * theta[:, 6:9])[:, :, None, None]
-    num = len(data.b)
-    index = np.arange(num)
-    # One row more than the covariance: the last row of its factor is then the whitened residual (no second solve).
-    cov = np.empty((len(theta), num + 1, num + 1))
-    cov[:, :num, :num] = variance[:, 0] * kernels.smooth + variance[:, 1] * kernels.rough + kernels.linear
-    cov[:, index, index] += variance[:, 2, :, 0] + data.extra[None] + 1e-6
-    cov[:, num, :num] = cov[:, :num, num] = residual
-    cov[:, num, num] = 1e12
-    chol = np.linalg.cholesky(cov)
-    log_det = np.log(chol[:, index, index]).sum(1)
-    likelihood = -0.5 * (chol[:, num, :num] ** 2).sum(1) - log_det
-    t = (theta - prior.mean) / prior.sd
-    log_prior = -0.5 * (t[:, 1:] ** 2).sum(1) - 2.5 * np.log1p(t[:, 0] ** 2 / 4.0)
-    return np.asarray(np.where(np.abs(theta[:, 1] - 0.6) < 0.9, likelihood + log_prior, -np.inf))
-
-
-def _sample(data: _Data, prior: _Prior) -> Array:
-    """Posterior draws [_DRAWS, 9] by a stretch-move ensemble started from the best of a Sobol prior sample."""
-    kernels = _kernels(data.b, data.l, prior.pivot)
-    rng = np.random.default_rng(0)
-    unit = qmc.MultivariateNormalQMC(np.zeros(len(prior.mean)), seed=0).random(512)
-    start = prior.mean + prior.sd * unit
-    score = np.concatenate([_log_posterior(part, data, prior, kernels) for part in np.array_split(start, 8)])
-    weight = np.exp(0.25 * (score - score.max()))
-    walkers = start[rng.choice(len(start), _WALKERS, replace=True, p=weight / weight.sum())]
-    walkers = walkers + 0.02 * prior.sd * rng.standard_normal(walkers.shape)
-    value = _log_posterior(walkers, data, prior, kernels)
-    half, dim = _WALKERS // 2, walkers.shape[1]
-    kept: list[Array] = []
-    for sweep in range(_SWEEPS):
-        for own, other in ((slice(0, half), slice(half, None)), (slice(half, None), slice(0, half))):
-            stretch = (1.0 + rng.random(half)) ** 2 / 2.0  # g(s) ∝ 1/√s on [1/2, 2]
-            mates = walkers[other][rng.integers(half, size=half)]
-            proposal = mates + stretch[:, None] * (walkers[own] - mates)
-            new = _log_posterior(proposal, data, prior, kernels)
-            accept = np.log(rng.random(half)) < (dim - 1) * np.log(stretch) + new - value[own]
-            walkers[own] = np.where(accept[:, None], proposal, walkers[own])
-            value[own] = np.where(accept, new, value[own])
-        if sweep >= _SWEEPS // 2 and sweep % 9 == 0:
-            kept.append(walkers.copy())
-    pool = np.concatenate(kept)
-    return np.asarray(pool[np.linspace(0, len(pool) - 1, _DRAWS).astype(int)])
-
-
-# --- what the draws say ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Surface:
-    """Sampled surfaces on a lattice: best learning rate, stable range and best squashed value, each [samples, B]."""
-
-    best: Array
-    low: Array
-    high: Array
-    z: Array
-
-
-def _sample_surfaces(sizes: Array, data: _Data, prior: _Prior, draws: Array) -> _Surface:
-    """Sample z over (sizes × the searched learning rates) given the trials, by Matheron's rule.
-
-    A joint prior sample at grid and trials is moved by what the trials say of its error there, so that one
-    factorisation of the grid serves all draws.
-    """
-    rng = np.random.default_rng(1)
-    rates = np.linspace(prior.lr_low, prior.lr_high, _GRID)
-    b = np.concatenate([np.repeat(sizes, _GRID), data.b])
-    l = np.concatenate([np.tile(rates, len(sizes)), data.l])  # noqa: E741
-    num, cells = len(data.b), len(sizes) * _GRID
-    kernels, features = _kernels(b, l, prior.pivot), _features(b, prior.pivot)
-    jitter = 1e-6 * np.eye(len(b))
-    smooth, rough = np.linalg.cholesky(kernels.smooth + jitter), np.linalg.cholesky(kernels.rough + jitter)
-    found: list[tuple[Array, Array, Array, Array]] = []
-    for theta in draws:
-        basin = _basin(l[None] - _ridge(b, theta[None], prior.pivot), theta[None])[0]
-        noise = np.exp(2.0 * theta[8]) + data.extra
-        cov = np.exp(2.0 * theta[6]) * kernels.smooth + np.exp(2.0 * theta[7]) * kernels.rough + kernels.linear
-        sample = np.exp(theta[6]) * smooth @ rng.standard_normal((len(b), _SAMPLES_PER_DRAW))
-        sample += np.exp(theta[7]) * rough @ rng.standard_normal((len(b), _SAMPLES_PER_DRAW))
-        sample += features @ rng.standard_normal((features.shape[1], _SAMPLES_PER_DRAW))
-        error = (data.z - basin[cells:])[:, None] - sample[cells:]
-        error -= np.sqrt(noise)[:, None] * rng.standard_normal((num, _SAMPLES_PER_DRAW))
-        moved = cov[:cells, cells:] @ np.linalg.solve(cov[cells:, cells:] + np.diag(noise + 1e-6), error)
-        z = basin[:cells, None] + sample[:cells] + moved
-        found.append(_read(z.T.reshape(_SAMPLES_PER_DRAW, len(sizes), _GRID), rates))
-    return _Surface(*(np.concatenate(part) for part in zip(*found, strict=True)))
-
-
-def _read(z: Array, rates: Array) -> tuple[Array, Array, Array, Array]:
-    """Argmin over learning rates (refined by a parabola), stable range and minimum of surfaces [s, B, rates]."""
-    at = z.argmin(-1)
-    middle = np.clip(at, 1, len(rates) - 2)
-    below, here, above = (np.take_along_axis(z, (middle + k)[..., None], -1)[..., 0] for k in (-1, 0, 1))
-    curvature = np.maximum(above - 2.0 * here + below, 1e-12)
-    shift = np.where(at == middle, np.clip(0.5 * (below - above) / curvature, -0.5, 0.5), 0.0)
-    best = rates[at] + shift * (rates[1] - rates[0])
-    lowest = z.min(-1)
-    within = z <= np.log1p(3.0 * STRONG_SPREAD) + np.maximum(0.0, lowest)[..., None]
-    low = np.where(within, rates, np.inf).min(-1)
-    high = np.where(within, rates, -np.inf).max(-1)
-    return best, np.minimum(low, best), np.maximum(high, best), lowest
-
-
-def _summarise(data: _Data, prior: _Prior, draws: Array, *, num_points: int) -> LrRidgeFit:
+def _summarise(data: RidgeData, prior: RidgePrior, draws: Array, *, num_points: int) -> LrRidgeFit:
     tried = np.unique(data.b)
     low, high = float(tried[0]), float(tried[-1])
     step = max(1.0, (high - low + 4.0) / 14.0)
     sizes = np.arange(max(0.0, np.floor(low) - 2.0), np.ceil(high) + 2.0 + 1e-9, step)
-    surface = _sample_surfaces(sizes, data, prior, draws)
+    surface = sample_surfaces(sizes, data, prior, draws)
     table = tuple(_row(i, b, surface, data, prior, tried) for i, b in enumerate(sizes))
     inner = (sizes >= low - 0.5 * step) & (sizes <= high + 0.5 * step)
     noise = np.exp(np.logaddexp(2.0 * draws[:, 7], 2.0 * draws[:, 8]) / 2.0)  # roughness is noise to who trains once
@@ -490,7 +231,7 @@ def _summarise(data: _Data, prior: _Prior, draws: Array, *, num_points: int) -> 
     )
 
 
-def _row(i: int, b: float, surface: _Surface, data: _Data, prior: _Prior, tried: Array) -> LrPrediction:
+def _row(i: int, b: float, surface: Surfaces, data: RidgeData, prior: RidgePrior, tried: Array) -> LrPrediction:
     lr = estimate_from_samples(surface.best[:, i])
     z = np.clip(surface.z[:, i], -5.0, 5.0)
     value = estimate_from_samples(data.sign * (data.best + data.spread * np.expm1(z) / 3.0))
@@ -511,7 +252,7 @@ def _chance_as_good(z: Array, inner: NDArray[np.bool_], noise: float) -> tuple[f
     return tuple(float(v) for v in (z <= best + 2.0 * noise).mean(0))
 
 
-def _exponent(sizes: Array, surface: _Surface, prior: _Prior, low: float, high: float) -> Estimate:
+def _exponent(sizes: Array, surface: Surfaces, prior: RidgePrior, low: float, high: float) -> Estimate:
     inside = (sizes >= low - 1e-9) & (sizes <= high + 1e-9)
     if inside.sum() < 2:
         inside = (sizes >= low - 1.0) & (sizes <= high + 1.0)
@@ -519,7 +260,7 @@ def _exponent(sizes: Array, surface: _Surface, prior: _Prior, low: float, high: 
     return estimate_from_samples((surface.best[:, inside] * x).sum(1) / (x * x).sum())
 
 
-def _judge(data: _Data, best: LrPrediction, width: float, noise: float, num: int) -> tuple[FitStatus, str]:
+def _judge(data: RidgeData, best: LrPrediction, width: float, noise: float, num: int) -> tuple[FitStatus, str]:
     if noise > 0.8 * float(np.std(data.z)) and num >= 2 * MIN_POINTS:
         return (
             FitStatus.CONTRADICTORY,
