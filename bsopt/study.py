@@ -279,12 +279,7 @@ class Study:
         if self.ranks is not None:
             return self.ranks(spec, supervision)
         if spec.plan.num_nodes > 1:
-            nodes, local = spec.plan.num_nodes, spec.plan.num_devices
-            raise ConfigError(
-                f"trainer.num_nodes: {nodes} needs every rank to be started, by srun or on each node by\n"
-                f"  torchrun --nnodes {nodes} --nproc-per-node {local} --rdzv-backend c10d "
-                "--rdzv-endpoint HOST:29500 -m bsopt study run FILE"
-            )
+            raise ConfigError("trainer.num_nodes is above 1: only ranks that `torchrun` or srun started train on it.")
         if self._in_process:
             if spec.plan.world_size > 1:
                 raise ConfigError("isolation: none trains in this process, on one device; set trainer.devices: 1.")
