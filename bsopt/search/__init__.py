@@ -3,5 +3,5 @@
 Read it in this order: `space` (parameters and coordinates), `squash` (values), `prior` (what is believed before any
 data), `surrogate` (what the data make of it), `acquisition` and `candidates` (what to try), `feasibility` (what can
 run), `history` and `model` (a study as one fit), `sampler` (Optuna's interface), `explain` (for people). The pruner
-is `curves` and `pruner`; `storage` knows where things are kept. Nothing here imports torch.
+is `curves`, `flatness` and `pruner`; `storage` knows where things are kept. Nothing here imports torch.
 """

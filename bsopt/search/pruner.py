@@ -26,28 +26,22 @@ import numpy as np
 import optuna
 from numpy.typing import ArrayLike, NDArray
 from optuna.pruners import BasePruner
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from scipy.special import ndtr, stdtr
+from scipy.special import stdtr
 
 from bsopt.errors import ConfigError, nearest
 from bsopt.laws import plateau
 from bsopt.records import StopReason
 from bsopt.search.curves import Curves, PredictedFinal
+from bsopt.search.flatness import RULES, Reports, chance_of_a_plateau, divergence, flat_for
 from bsopt.search.storage import BATCH_SIZE, LR, read_record, write_record
 
 __all__ = ["DECAY_REMAINING", "RULES", "Decision", "PlateauPruner", "conclude"]
-
-RULES = ("noise", "keras", "relative", "prechelt_gl", "prechelt_up")
-"""What `rule` may be: how a plateau is told from progress."""
 
 DECAY_REMAINING = "lr_decay_remaining"
 """User attribute of a trial: whether its learning rate is still scheduled to decay."""
 
 _BELIEF_WIDENING = 1.5  # the sampler's belief at a point is this much wider when a curve contradicts it
-_EXPLODED = 10.0
-_STRIPS = 3  # UP_3
-_SAME = 0.1  # final values this share of the spread apart could be two seeds of one configuration
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,18 +185,18 @@ class PlateauPruner(BasePruner):
             spent: With `target`, what the trial has cost in the unit of the study's values (seconds, say).
                 None to compare steps.
         """
-        view = _View.of(study, trial)
-        if (found := self._diverged(view)) is not None:
-            return found
+        reports = Reports.of(study, trial)
+        if (reason := divergence(reports)) is not None:
+            return Decision("pruned", StopReason.DIVERGED, reason, 0.0, reports.best)
         if len(study.directions) != 1:
             return Decision("continue", None, "several objectives: no single best to be out of reach of")
-        if not len(view.steps):
+        if not len(reports.steps):
             return Decision("continue", None, "no report yet")
         trials = study.get_trials(deepcopy=False)
         complete = [t for t in trials if t.state == TrialState.COMPLETE]
         if self.target is not None:
-            return self._towards_target(view, complete, spent)
-        return self._towards_best(study, trial, view, trials, complete, self._decays(trial, decay_remaining))
+            return self._towards_target(reports, complete, spent)
+        return self._towards_best(study, trial, reports, trials, complete, self._decays(trial, decay_remaining))
 
     def _decays(self, trial: FrozenTrial, decay_remaining: bool | None) -> bool | None:
         if decay_remaining is not None:
@@ -210,110 +204,89 @@ class PlateauPruner(BasePruner):
         told = trial.user_attrs.get(DECAY_REMAINING, self.annealed)
         return None if told is None else bool(told)
 
-    def _diverged(self, view: _View) -> Decision | None:
-        if len(view.latest) < 2:
-            return None
-        finite = [value for value in view.latest if math.isfinite(value)]
-        if not finite:
-            reason = f"diverged: the last two reports are {view.latest[0]} and {view.latest[1]}"
-        elif len(view.values) >= 3 and min(finite) > view.values[0] + _EXPLODED * view.scale:
-            reason = f"diverged to {_text(view.sign * finite[-1])} from {_text(view.sign * view.values[0])} at first"
-        else:
-            return None
-        return Decision("pruned", StopReason.DIVERGED, reason, 0.0, view.best)
-
     def _towards_best(
         self,
         study: optuna.Study,
         trial: FrozenTrial,
-        view: _View,
+        reports: Reports,
         trials: Sequence[FrozenTrial],
         complete: Sequence[FrozenTrial],
         decays: bool | None,
     ) -> Decision:
         model = Curves.of(study, trials, batch_size=self.batch_size, lr=self.lr)
-        flat_for = self._flat_for(view, self._patience(trial, view, model))
-        plateaued_for = None if decays else flat_for
-        finals = [view.sign * t.values[0] for t in complete if t.values and math.isfinite(t.values[0])]
+        stuck_for = flat_for(reports, self._patience(trial, reports, model), rule=self.rule, min_delta=self.min_delta)
+        plateaued_for = None if decays else stuck_for
+        finals = [reports.sign * t.values[0] for t in complete if t.values and math.isfinite(t.values[0])]
         best = min(finals, default=math.inf)
         spread = float(np.median(finals)) - best if finals else 0.0
-        chance = self._chance(study, trial, view, model, best - self.margin * spread)
+        chance = self._chance(study, trial, reports, model, best - self.margin * spread)
         if plateaued_for is not None and model is not None and decays is False:
             end = model.last_step(trial.params.get(self.batch_size))
-            chance = float(np.fmin(chance, _chance_of_a_plateau(view, end, best, spread)))
-        may_prune = len(finals) >= self.min_finished and len(view.steps) >= self.min_reports
+            chance = float(np.fmin(chance, chance_of_a_plateau(reports, end, best, spread)))
+        may_prune = len(finals) >= self.min_finished and len(reports.steps) >= self.min_reports
         out_of_reach = may_prune and chance < self.threshold and not self._is_exempt(trial, trials)
-        verdict = f"the best is {_text(view.sign * best)}; chance of catching up {_percent(chance)}"
+        verdict = f"the best is {_text(reports.sign * best)}; chance of catching up {_percent(chance)}"
         if plateaued_for is not None:
-            words = f"plateaued at {_text(view.best)} for {self._distance(plateaued_for)}"
+            words = f"plateaued at {_text(reports.best)} for {self._distance(plateaued_for)}"
             if out_of_reach:
-                return Decision("pruned", StopReason.PRUNED_PLATEAU, f"{words}; {verdict}", chance, view.best)
+                return Decision("pruned", StopReason.PRUNED_PLATEAU, f"{words}; {verdict}", chance, reports.best)
             if self._wrapped_prunes(study, trial):
                 return Decision(
-                    "pruned", StopReason.PRUNED, f"{words}; {self._wrapped_name} ends it", chance, view.best
+                    "pruned", StopReason.PRUNED, f"{words}; {self._wrapped_name} ends it", chance, reports.best
                 )
-            tail = f"; {verdict}" if math.isfinite(best) and best < view.sign * view.best else "; the best so far"
-            return Decision("converged", StopReason.CONVERGED, words + tail, chance, view.best)
+            tail = f"; {verdict}" if math.isfinite(best) and best < reports.sign * reports.best else "; the best so far"
+            return Decision("converged", StopReason.CONVERGED, words + tail, chance, reports.best)
         if out_of_reach:
-            words = f"hopeless at {_text(view.best)}; {verdict}"
-            return Decision("pruned", StopReason.PRUNED_HOPELESS, words, chance, view.best)
-        if flat_for is not None and self._wrapped_prunes(study, trial):
-            words = f"no progress for {self._distance(flat_for)}; {self._wrapped_name} ends it"
-            return Decision("pruned", StopReason.PRUNED, words, chance, view.best)
-        return Decision("continue", None, f"at {_text(view.best)}; {verdict}", chance, view.best)
+            words = f"hopeless at {_text(reports.best)}; {verdict}"
+            return Decision("pruned", StopReason.PRUNED_HOPELESS, words, chance, reports.best)
+        if stuck_for is not None and self._wrapped_prunes(study, trial):
+            words = f"no progress for {self._distance(stuck_for)}; {self._wrapped_name} ends it"
+            return Decision("pruned", StopReason.PRUNED, words, chance, reports.best)
+        return Decision("continue", None, f"at {_text(reports.best)}; {verdict}", chance, reports.best)
 
-    def _towards_target(self, view: _View, complete: Sequence[FrozenTrial], spent: float | None) -> Decision:
+    def _towards_target(self, reports: Reports, complete: Sequence[FrozenTrial], spent: float | None) -> Decision:
         assert self.target is not None
-        goal, step = view.sign * self.target, float(view.steps[-1])
+        goal, step = reports.sign * self.target, float(reports.steps[-1])
         words = f"the target {_text(self.target)}"
-        if view.sign * view.best <= goal:
-            first = float(view.steps[np.argmax(view.values <= goal)])
+        if reports.sign * reports.best <= goal:
+            first = float(reports.steps[np.argmax(reports.values <= goal)])
             return Decision(
-                "converged", StopReason.TARGET_REACHED, f"reached {words} at {self._distance(first)}", 1.0, view.best
+                "converged", StopReason.TARGET_REACHED, f"reached {words} at {self._distance(first)}", 1.0, reports.best
             )
-        cost, best = (step, _best_step(complete, view.sign, goal)) if spent is None else (spent, _best_cost(complete))
+        cost, best = (
+            (step, _best_step(complete, reports.sign, goal)) if spent is None else (spent, _best_cost(complete))
+        )
         if best is None or len(complete) < self.min_finished:
-            return Decision("continue", None, f"at {_text(view.best)} on the way to {words}", best=view.best)
+            return Decision("continue", None, f"at {_text(reports.best)} on the way to {words}", best=reports.best)
         what = self._distance(best) if spent is None else _text(best)
         if cost >= best:
-            reason = f"{words} was missed: {_text(view.best)} after the {what} of the best trial"
-            return Decision("pruned", StopReason.PRUNED_HOPELESS, reason, 0.0, view.best)
+            reason = f"{words} was missed: {_text(reports.best)} after the {what} of the best trial"
+            return Decision("pruned", StopReason.PRUNED_HOPELESS, reason, 0.0, reports.best)
         end = step * best / cost if cost > 0 else math.inf
-        found = plateau.extrapolate(view.steps, view.values, end=end) if math.isfinite(end) else None
+        found = plateau.extrapolate(reports.steps, reports.values, end=end) if math.isfinite(end) else None
         if found is None or found.status != "ok":
-            return Decision("continue", None, f"at {_text(view.best)} on the way to {words}", best=view.best)
+            return Decision("continue", None, f"at {_text(reports.best)} on the way to {words}", best=reports.best)
         chance = found.chance_below(goal)
         verdict = f"chance of {words} within the {what} of the best trial {_percent(chance)}"
         if chance < self.threshold:
-            reason = f"hopeless at {_text(view.best)}; {verdict}"
-            return Decision("pruned", StopReason.PRUNED_HOPELESS, reason, chance, view.best)
-        return Decision("continue", None, f"at {_text(view.best)}; {verdict}", chance, view.best)
+            reason = f"hopeless at {_text(reports.best)}; {verdict}"
+            return Decision("pruned", StopReason.PRUNED_HOPELESS, reason, chance, reports.best)
+        return Decision("continue", None, f"at {_text(reports.best)}; {verdict}", chance, reports.best)
 
-    def _patience(self, trial: FrozenTrial, view: _View, model: Curves | None) -> float | None:
+    def _patience(self, trial: FrozenTrial, reports: Reports, model: Curves | None) -> float | None:
         if self.patience is not None:
             return self.patience
-        if model is None or len(view.steps) < 4:
+        if model is None or len(reports.steps) < 4:
             return None
-        return max(0.1 * model.last_step(trial.params.get(self.batch_size)), float(view.steps[-1] - view.steps[-4]))
+        return max(
+            0.1 * model.last_step(trial.params.get(self.batch_size)), float(reports.steps[-1] - reports.steps[-4])
+        )
 
-    def _flat_for(self, view: _View, patience: float | None) -> float | None:
-        """For how long the trial hasn't improved by the rule, or None where it improves or is too young."""
-        if patience is None or view.steps[-1] - view.steps[0] < patience:
-            return None
-        if self.rule == "noise":
-            found = plateau.plateau_test(view.steps, view.values, patience=patience, min_delta=self.min_delta)
-            return found.flat_for if found.is_plateau else None
-        if self.rule == "prechelt_gl":
-            return _flat_by_loss(view, alpha=self.min_delta)
-        if self.rule == "prechelt_up":
-            return patience if _rises(view, patience) else None
-        share = self.min_delta if self.rule == "relative" else 0.0
-        flat_for = view.steps[-1] - _last_record(view, 0.0 if share else self.min_delta, share)
-        return float(flat_for) if flat_for >= patience else None
-
-    def _chance(self, study: optuna.Study, trial: FrozenTrial, view: _View, model: Curves | None, best: float) -> float:
+    def _chance(
+        self, study: optuna.Study, trial: FrozenTrial, reports: Reports, model: Curves | None, best: float
+    ) -> float:
         """Probability that the trial's final value beats the study's best."""
-        if view.sign * view.best < best:
+        if reports.sign * reports.best < best:
             return 1.0
         if model is None:
             return math.nan
@@ -322,8 +295,8 @@ class PlateauPruner(BasePruner):
             return math.nan
         belief = _belief(study, trial)
         if belief is None:
-            return predicted.chance_of_beating(view.sign * best)
-        return _combined_chance(predicted, belief, view.sign * best)
+            return predicted.chance_of_beating(reports.sign * best)
+        return _combined_chance(predicted, belief, reports.sign * best)
 
     def _is_exempt(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
         """Whether the trial is an audit, or the one after three prunes in a row at the first possible report."""
@@ -396,49 +369,9 @@ class _Believer(Protocol):
     def belief(self, study: optuna.Study, params: dict[str, Any]) -> _Belief | None: ...
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _View:
-    """A trial's finite reports by increasing step, lower better.
-
-    Attributes:
-        best: Best value so far in the study's own direction.
-        latest: The last two reports, finite or not.
-        scale: Size of the values before the latest two: their range or the first one, whichever is larger.
-    """
-
-    sign: float
-    steps: NDArray[np.float64]
-    values: NDArray[np.float64]
-    best: float
-    latest: tuple[float, ...]
-    scale: float
-
-    @classmethod
-    def of(cls, study: optuna.Study, trial: FrozenTrial) -> _View:
-        sign = -1.0 if study.directions[0] == StudyDirection.MAXIMIZE else 1.0
-        pairs = np.array(sorted(trial.intermediate_values.items()), dtype=float).reshape(-1, 2)
-        latest = tuple(float(value) for value in sign * pairs[-2:, 1])
-        pairs = pairs[np.isfinite(pairs[:, 1])]
-        steps, values = pairs[:, 0], sign * pairs[:, 1]
-        best = float(sign * values.min()) if len(values) else math.nan
-        scale = max(float(np.ptp(values[:-2])), abs(float(values[0]))) if len(values) > 2 else math.inf
-        return cls(sign, steps, values, best, latest, scale)
-
-
 def _belief(study: optuna.Study, trial: FrozenTrial) -> _Belief | None:
     sampler = study.sampler
     return sampler.belief(study, trial.params) if isinstance(sampler, _Believer) else None
-
-
-def _chance_of_a_plateau(view: _View, end: float, best: float, spread: float) -> float:
-    """Chance that a flat curve ends near the best, by its own shape; runs a tenth of the spread apart are equal."""
-    found = plateau.extrapolate(view.steps, view.values, end=max(end, float(view.steps[-1])))
-    if found.status == "too_few":
-        return math.nan
-    noise = plateau.noise_sd(view.steps, view.values)
-    sd = math.sqrt(found.sd**2 + noise**2 + (_SAME * spread) ** 2)
-    level = min(found.value, view.sign * view.best)
-    return float(ndtr((best - level) / sd)) if sd > 0.0 else float(level <= best)
 
 
 def _combined_chance(predicted: PredictedFinal, belief: _Belief, best: float) -> float:
@@ -460,33 +393,6 @@ def _best_step(complete: Sequence[FrozenTrial], sign: float, goal: float) -> flo
 def _best_cost(complete: Sequence[FrozenTrial]) -> float | None:
     costs = [t.values[0] for t in complete if t.values and math.isfinite(t.values[0])]
     return min(costs, default=None)
-
-
-def _last_record(view: _View, min_delta: float, share: float) -> float:
-    """The step of the last value that beat the reference by min_delta and by a share of the reference's size."""
-    reference, step = math.inf, float(view.steps[0])
-    for at, value in zip(view.steps, view.values, strict=True):
-        margin = min_delta + (share * abs(reference) if math.isfinite(reference) else 0.0)
-        if value + margin < reference:
-            reference, step = float(value), float(at)
-    return step
-
-
-def _flat_by_loss(view: _View, *, alpha: float) -> float | None:
-    if view.values.min() <= 0.0:
-        raise ConfigError(
-            'rule="prechelt_gl" needs positive values to minimise; report 1 - accuracy, or use another rule.'
-        )
-    if plateau.generalization_loss(view.values)[-1] <= alpha:
-        return None
-    return float(view.steps[-1] - view.steps[np.argmin(view.values)])
-
-
-def _rises(view: _View, patience: float) -> bool:
-    """Whether the value rose over each third of the last `patience`, at the reports nearest to the strips' ends."""
-    ends = view.steps[-1] - patience * np.arange(_STRIPS + 1)[::-1] / _STRIPS
-    at = np.abs(view.steps[:, None] - ends).argmin(axis=0)
-    return bool(np.all(np.diff(at) > 0)) and plateau.successive_rises(view.values[at], strip=1) >= _STRIPS
 
 
 def _scattered(number: int) -> int:
