@@ -2,18 +2,30 @@
 
 Every `plot_*` takes an `optuna.Study` (or a list of them) and returns a `plotly.graph_objects.Figure`;
 `FIGURES` maps the names that the command line uses to these functions. `plot_interpolation`, `plot_landscape` and
-`plot_sharpness` take what `bsopt.analysis` returned instead.
+`plot_sharpness` take what `bsopt.analysis` returned instead. Every `plot_experiment_*` takes one study with a designed
+experiment; `EXPERIMENT_FIGURES` maps their names, with the article's number of each.
 """
 
 from bsopt._lazy import attach
 
 _HOMES = {
+    "EXPERIMENT_FIGURES": ".experiment.catalogue",
     "FIGURES": ".catalogue",
     "StudyData": ".source",
     "load": ".source",
     "plot_best_by_batch_size": ".best_by_batch_size",
     "plot_convergence_cost": ".convergence_cost",
     "plot_devices": ".devices",
+    "plot_experiment_by_batch_size": ".experiment.by_batch_size",
+    "plot_experiment_curves": ".experiment.curves",
+    "plot_experiment_devices": ".experiment.devices",
+    "plot_experiment_epoch_distance": ".experiment.epoch_distance",
+    "plot_experiment_landscape": ".experiment.landscape",
+    "plot_experiment_layers": ".experiment.layers",
+    "plot_experiment_line": ".experiment.line",
+    "plot_experiment_lr": ".experiment.lr_grid",
+    "plot_experiment_update_norms": ".experiment.update_norms",
+    "plot_experiment_verdicts": ".experiment.verdicts",
     "plot_interaction": ".interaction",
     "plot_interpolation": ".line_between",
     "plot_landscape": ".landscape",

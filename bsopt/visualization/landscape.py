@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import plotly.graph_objects as go
@@ -12,16 +12,26 @@ from plotly.subplots import make_subplots
 
 from bsopt.visualization import _theme
 
-if TYPE_CHECKING:
-    from bsopt.analysis.landscape import Landscape2D
-
-__all__ = ["plot_landscape"]
+__all__ = ["Landscape", "plot_landscape"]
 
 TITLE = "Loss around the minimizer"
 NUM_LEVELS = 14
 
 
-def plot_landscape(results: Landscape2D | Mapping[str, Landscape2D]) -> go.Figure:
+class Landscape(Protocol):
+    """What is drawn of a `bsopt.analysis.Landscape2D`, which is one."""
+
+    @property
+    def alphas(self) -> Sequence[float]: ...
+    @property
+    def betas(self) -> Sequence[float]: ...
+    @property
+    def losses(self) -> Sequence[Sequence[float]]: ...
+    @property
+    def center_loss(self) -> float: ...
+
+
+def plot_landscape(results: Landscape | Mapping[str, Landscape]) -> go.Figure:
     """Plot contours of f(x + α·d₁ + β·d₂) in filter-normalised directions, one panel per minimizer.
 
     All panels share their levels, so that wide and narrow valleys compare at a glance (Li et al. 2018, figure 5;

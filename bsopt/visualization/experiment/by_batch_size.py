@@ -1,0 +1,246 @@
+"""What the runs of an experiment measured, by batch size: one plot per measurement, one line per arm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from bsopt.errors import ConfigError, nearest
+from bsopt.experiment.table import Experiment, ExperimentRun
+from bsopt.records import StudyInfo
+from bsopt.visualization import _theme
+from bsopt.visualization.experiment import _drawing
+from bsopt.visualization.experiment.seeds import SeedMean, interval_words, mean_over_seeds
+from bsopt.visualization.source import Source
+
+__all__ = ["ByBatchSizeInfo", "Group", "experiment_by_batch_size_info", "plot_experiment_by_batch_size"]
+
+_LABELS: Mapping[str, str] = {
+    "best_val_loss": "best {monitor}",
+    "best_train_loss": "best training loss",
+    "early_train_loss": "early training loss",
+    "seconds_per_epoch": "time per epoch [s]",
+    "epochs_to_best": "epochs to the best",
+    "seconds_to_best": "time to the best [s]",
+    "distance_from_init": "distance from the start",
+    "epoch_distance": "median distance<br>of an epoch",
+    "update_norm": "median norm<br>of an update",
+    "sharpness": "sharpness [%]",
+    "sharpness_subspace": "sharpness in a<br>random subspace [%]",
+    "adaptive_sharpness": "adaptive sharpness<br>[rise of the loss]",
+}
+_LOSSES = {"best_val_loss", "best_train_loss", "early_train_loss"}
+_ANALYSED = {"sharpness", "sharpness_subspace", "adaptive_sharpness"}
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The runs of one arm at one batch size.
+
+    Attributes:
+        arm: Name.
+        batch_size: Global batch size, samples.
+        lr: Their learning rate.
+        runs: Those in which it was measured, by seed.
+        values: Seed -> value.
+        mean: Over the seeds.
+    """
+
+    arm: str
+    batch_size: int
+    lr: float
+    runs: tuple[ExperimentRun, ...]
+    values: Mapping[int, float]
+    mean: SeedMean
+
+
+@dataclass(frozen=True, slots=True)
+class ByBatchSizeInfo:
+    """What the figure shows.
+
+    Attributes:
+        info: The study.
+        panels: Measurement -> its groups, by arm and batch size; only what was measured.
+        labels: Arm -> what it is called.
+        message: Why there is nothing to show; empty where there is.
+    """
+
+    info: StudyInfo | None
+    panels: Mapping[str, tuple[Group, ...]]
+    labels: Mapping[str, str]
+    message: str
+
+
+def experiment_by_batch_size_info(
+    study: Source, *, measurements: Sequence[str] = ("best_val_loss",), arms: Sequence[str] = ("fixed_lr",)
+) -> ByBatchSizeInfo:
+    """Return means over seeds of measurements, by arm and batch size.
+
+    Raises:
+        ConfigError: An unknown measurement or arm, or the grid, which has several learning rates per batch size.
+    """
+    _check(measurements, arms)
+    experiment = _drawing.experiment_in(study)
+    if experiment is None:
+        return ByBatchSizeInfo(None, {}, {}, _drawing.NO_EXPERIMENT)
+    labels = {arm: _drawing.arm_label(experiment.design, arm) for arm in arms}
+    message = _drawing.empty_arm(experiment, arms)
+    if message is None:
+        panels = {name: _groups(experiment, name, arms) for name in measurements}
+        panels = {name: groups for name, groups in panels.items() if {group.arm for group in groups} == set(arms)}
+        message = "" if panels else _not_measured(measurements[0], arms)
+    return ByBatchSizeInfo(experiment.info, {} if message else panels, labels, message)
+
+
+def plot_experiment_by_batch_size(
+    study: Source,
+    *,
+    measurements: Sequence[str] = ("best_val_loss",),
+    arms: Sequence[str] = ("fixed_lr",),
+    title: str | None = None,
+) -> go.Figure:
+    """Plot what designed runs measured against the batch size: means over seeds, with every run beside them.
+
+    Chang & Pathak 2020: figures 6, 7, 10, 21, 24 to 28, by the choice of measurements and arms.
+
+    Args:
+        study: A study with an experiment.
+        measurements: Of `bsopt.laws.runs.MEASUREMENTS`, and `best_train_loss`, `sharpness_subspace` and
+            `adaptive_sharpness`; a plot for each.
+        arms: Of `fixed_lr`, `scaled_lr` and `higher_lr`; a line for each.
+        title: The first measurement's name, where none is given.
+
+    Raises:
+        ConfigError: An unknown measurement or arm.
+    """
+    found = experiment_by_batch_size_info(study, measurements=measurements, arms=arms)
+    title = title or f"{_plain(measurements[0])} by batch size"
+    if found.info is None or not found.panels:
+        return _theme.empty_figure(title, found.message)
+    num = len(found.panels)
+    figure = make_subplots(rows=num, cols=1, shared_xaxes=True, vertical_spacing=0.08 if num < 3 else 0.05)
+    _theme.style(figure, title, height={1: 460, 2: 640}.get(num, 210 * num + 140))
+    for row, (name, groups) in enumerate(found.panels.items(), start=1):
+        for arm in arms:
+            _draw(figure, [group for group in groups if group.arm == arm], found, row=row, of=len(arms))
+        label = _LABELS[name].format(monitor=_theme.escape(found.info.monitor))
+        means = [group.mean.value for group in groups]
+        axis = _drawing.positive_axis(means, from_zero=name not in _LOSSES)
+        figure.update_yaxes(title={"text": label}, **axis, row=row, col=1)
+    drawn = [group for panel in found.panels.values() for group in panel]
+    x_axis = _theme.batch_size_axis([float(group.batch_size) for group in drawn])
+    figure.update_xaxes(**{key: value for key, value in x_axis.items() if key != "title"})
+    figure.update_xaxes(title=x_axis["title"], row=num, col=1)
+    lost = _drawing.lost_words(run for group in drawn for run in group.runs)
+    _drawing.add_caption(figure, interval_words([group.mean.num_seeds for group in drawn]), lost)
+    return figure
+
+
+def _check(measurements: Sequence[str], arms: Sequence[str]) -> None:
+    for name in measurements:
+        if name not in _LABELS:
+            hint = nearest(name, _LABELS) or f" There are: {', '.join(_LABELS)}."
+            raise ConfigError(f"there is no measurement {name!r}.{hint}")
+    _drawing.check_arms(arms)
+    if "grid" in arms:
+        raise ConfigError(
+            "the grid has several learning rates at each batch size: plot_experiment_lr draws it; here, name "
+            "fixed_lr, scaled_lr or higher_lr."
+        )
+    if not measurements or not arms:
+        raise ConfigError("measurements and arms need at least one name each.")
+
+
+def _groups(experiment: Experiment, measurement: str, arms: Sequence[str]) -> tuple[Group, ...]:
+    found = []
+    for arm in arms:
+        for size, values in sorted(experiment.values(measurement, arm).items()):
+            runs = tuple(run for run in experiment.arm(arm) if run.batch_size == size and run.seed in values)
+            found.append(Group(arm, size, runs[0].lr, runs, values, mean_over_seeds(values)))
+    return tuple(found)
+
+
+def _not_measured(measurement: str, arms: Sequence[str]) -> str:
+    words = _plain(measurement).lower()
+    if measurement in _ANALYSED:
+        return (
+            f"The {words} of the arms {', '.join(arms)} wasn't measured yet: `bsopt study analyze` does it, where the "
+            "study kept its best weights (`checkpoints: all`)."
+        )
+    return f"No ended run of the arms {', '.join(arms)} measured the {words}."
+
+
+def _plain(measurement: str) -> str:
+    words = _LABELS[measurement].format(monitor="validation loss").replace("<br>", " ").partition(" [")[0]
+    return words[:1].upper() + words[1:]
+
+
+def _draw(figure: go.Figure, groups: Sequence[Group], found: ByBatchSizeInfo, *, row: int, of: int) -> None:
+    """Draw one arm: its runs pale, its means with bars; several arms stand side by side at each batch size."""
+    arm = groups[0].arm
+    place = list(found.labels).index(arm)
+    colour, label = _drawing.arm_colour(arm), found.labels[arm]
+    shift, beside = (_shift(found, place - (of - 1) / 2 + extra) for extra in (0.0, 0.4))
+    points = [(group, run) for group in groups for run in group.runs]
+    figure.add_trace(
+        go.Scatter(
+            x=[_drawing.rounded(group.batch_size * beside) for group, _ in points],
+            y=[_drawing.rounded(group.values[run.seed]) for group, run in points],
+            mode="markers",
+            legendgroup=arm,
+            showlegend=False,
+            opacity=0.6,
+            marker={
+                "color": colour,
+                "size": [9 if _drawing.is_diverged(run) else 5 for _, run in points],
+                "symbol": ["x-thin-open" if _drawing.is_diverged(run) else "circle" for _, run in points],
+            },
+            text=[f"batch size {group.batch_size}, seed {run.seed} (trial {run.trial})" for group, run in points],
+            hovertemplate=f"{label}<br>%{{text}}: %{{y:,.4~g}}<extra></extra>",
+        ),
+        row=row,
+        col=1,
+    )
+    means = [group.mean for group in groups]
+    figure.add_trace(
+        go.Scatter(
+            x=[_drawing.rounded(group.batch_size * shift) for group in groups],
+            y=[_drawing.rounded(mean.value) for mean in means],
+            mode="lines+markers",
+            name=label,
+            legendgroup=arm,
+            showlegend=row == 1,
+            line={"color": colour, "width": 2, "dash": ("solid", "dash", "dot")[place % 3]},
+            marker={"size": 10, "symbol": _theme.symbol_of(place)},
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": [_drawing.rounded(mean.high - mean.value) for mean in means],
+                "arrayminus": [_drawing.rounded(mean.value - mean.low) for mean in means],
+                "thickness": 1.5,
+                "width": 5,
+                "color": colour,
+                "visible": any(mean.num_seeds > 1 for mean in means),
+            },
+            text=[
+                f"batch size {group.batch_size}, lr {group.lr:.3g}<br>{_drawing.interval_text(group.mean)}"
+                for group in groups
+            ],
+            hovertemplate=f"{label}<br>%{{text}}<extra></extra>",
+        ),
+        row=row,
+        col=1,
+    )
+
+
+def _shift(found: ByBatchSizeInfo, steps: float) -> float:
+    """A factor on the batch size that moves an arm beside the others, less than half the way to the next one."""
+    sizes = sorted({group.batch_size for panel in found.panels.values() for group in panel})
+    if len(sizes) < 2:
+        return 1.0
+    nearest_ratio = min(b / a for a, b in pairwise(sizes))
+    return float(min((sizes[-1] / sizes[0]) ** 0.015, nearest_ratio**0.2) ** steps)

@@ -1,0 +1,133 @@
+"""The best validation loss of an experiment's runs against their learning rate, one line per batch size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from bsopt.experiment.table import Experiment, ExperimentRun
+from bsopt.visualization import _theme
+from bsopt.visualization.experiment import _drawing
+from bsopt.visualization.experiment.seeds import SeedMean, interval_words, mean_over_seeds
+from bsopt.visualization.source import Source
+
+__all__ = ["LrGridInfo", "LrPoint", "experiment_lr_info", "plot_experiment_lr"]
+
+TITLE = "Best validation loss against the learning rate"
+
+
+@dataclass(frozen=True, slots=True)
+class LrPoint:
+    """The runs at one batch size and learning rate, with the mean of their best values."""
+
+    batch_size: int
+    lr: float
+    runs: tuple[ExperimentRun, ...]
+    mean: SeedMean
+
+
+@dataclass(frozen=True, slots=True)
+class LrGridInfo:
+    """What the figure shows.
+
+    Attributes:
+        experiment: The study's; None where it has none.
+        sizes: Batch size -> its points, smallest learning rate first.
+        message: Why there is nothing to show.
+    """
+
+    experiment: Experiment | None
+    sizes: Mapping[int, tuple[LrPoint, ...]]
+    message: str
+
+
+def experiment_lr_info(study: Source) -> LrGridInfo:
+    """Return the best validation losses of all designed runs, the grid's and the other arms'."""
+    experiment = _drawing.experiment_in(study)
+    if experiment is None:
+        return LrGridInfo(None, {}, _drawing.NO_EXPERIMENT)
+    groups: dict[tuple[int, str], list[ExperimentRun]] = {}
+    for run in experiment.runs:
+        if "best_val_loss" in run.measurements:
+            groups.setdefault((run.batch_size, f"{run.lr:.6g}"), []).append(run)
+    sizes: dict[int, list[LrPoint]] = {}
+    for (size, _), runs in groups.items():
+        mean = mean_over_seeds({run.seed: run.measurements["best_val_loss"] for run in runs})
+        sizes.setdefault(size, []).append(LrPoint(size, runs[0].lr, tuple(runs), mean))
+    rates = {f"{point.lr:.6g}" for points in sizes.values() for point in points}
+    if len(rates) < 2:
+        message = "Runs at two learning rates at least are needed: `grid` in the study file's `experiment` block."
+        return LrGridInfo(experiment, {}, message)
+    ordered = {size: tuple(sorted(sizes[size], key=lambda point: point.lr)) for size in sorted(sizes)}
+    return LrGridInfo(experiment, ordered, "")
+
+
+def plot_experiment_lr(study: Source) -> go.Figure:
+    """Plot the best validation loss against the learning rate, a line per batch size, each one's best drawn large.
+
+    Chang & Pathak 2020, figure 29.
+
+    Args:
+        study: A study with an experiment.
+    """
+    found = experiment_lr_info(study)
+    if found.experiment is None or not found.sizes:
+        return _theme.empty_figure(TITLE, found.message)
+    sign = -1.0 if found.experiment.info.direction == "maximize" else 1.0
+    figure = _theme.new_figure(TITLE, height=480)
+    rates = [point.lr for points in found.sizes.values() for point in points]
+    octaves = max(1.0, math.log2(max(rates) / min(rates)))
+    for place, (size, points) in enumerate(found.sizes.items()):
+        shift = 2.0 ** (0.008 * octaves * (place - (len(found.sizes) - 1) / 2))
+        best = min(range(len(points)), key=lambda i: sign * points[i].mean.value)
+        figure.add_trace(
+            _line(points, _drawing.size_place(found.experiment, size), f"batch size {size}", shift=shift, best=best)
+        )
+    figure.update_xaxes(**_theme.lr_axis(rates))
+    values = [point.mean.value for points in found.sizes.values() for point in points]
+    monitor = _theme.escape(found.experiment.info.monitor)
+    figure.update_yaxes(title={"text": f"best {monitor}"}, **_drawing.positive_axis(values, from_zero=False))
+    counts = [point.mean.num_seeds for points in found.sizes.values() for point in points]
+    lost = [run for points in found.sizes.values() for point in points for run in point.runs]
+    _drawing.add_caption(
+        figure, interval_words(counts), "large: the best rate of its batch size", _drawing.lost_words(lost)
+    )
+    return figure
+
+
+def _line(points: Sequence[LrPoint], place: int, name: str, *, shift: float, best: int) -> go.Scatter:
+    colour, symbol = _theme.colour_of(place), _theme.symbol_of(place)
+    lost = [sum(_drawing.is_diverged(run) for run in point.runs) for point in points]
+    return go.Scatter(
+        x=[_drawing.rounded(point.lr * shift) for point in points],
+        y=[_drawing.rounded(point.mean.value) for point in points],
+        mode="lines+markers",
+        name=name,
+        line={"color": colour, "width": 2, "dash": _theme.dash_of(place)},
+        marker={
+            "color": colour,
+            "symbol": ["x" if num else symbol for num in lost],
+            "size": [15 if i == best else (10 if num else 7) for i, num in enumerate(lost)],
+            "opacity": 1.0,
+            "line": {"width": 0},
+        },
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": [_drawing.rounded(point.mean.high - point.mean.value) for point in points],
+            "arrayminus": [_drawing.rounded(point.mean.value - point.mean.low) for point in points],
+            "thickness": 1.2,
+            "width": 4,
+            "color": _theme.faded(colour, 0.7),
+            "visible": any(point.mean.num_seeds > 1 for point in points),
+        },
+        text=[
+            f"lr {_theme.number(point.lr, 3)}: {_drawing.interval_text(point.mean)}"
+            + (f"<br>{num} of {len(point.runs)} runs diverged" if num else "")
+            for point, num in zip(points, lost, strict=True)
+        ],
+        hovertemplate=f"{name}<br>%{{text}}<extra></extra>",
+    )

@@ -1,0 +1,117 @@
+"""Means over the seeds of a design, with the intervals that error bars and bands show."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bsopt.laws.contrasts import contrast
+
+__all__ = ["CurveOverSeeds", "SeedMean", "curve_over_seeds", "interval_words", "mean_over_seeds", "spread"]
+
+FEWEST_FOR_INTERVAL = 3
+MAX_POINTS = 90
+MAX_TAIL_POINTS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class SeedMean:
+    """A mean over seeds.
+
+    Attributes:
+        value: The mean.
+        low: Lower end of its 95 % interval (Student's t); the smallest value where there are fewer than 3 seeds.
+        high: Upper end.
+        num_seeds: How many.
+    """
+
+    value: float
+    low: float
+    high: float
+    num_seeds: int
+
+
+@dataclass(frozen=True, slots=True)
+class CurveOverSeeds:
+    """Curves of several seeds, averaged as far as all of them go; a mean over those that are left would jump.
+
+    Attributes:
+        places: Indices into the curves, thinned.
+        means: At these places.
+        tails: Seed -> indices of what one curve has beyond the shortest, thinned.
+    """
+
+    places: tuple[int, ...]
+    means: tuple[SeedMean, ...]
+    tails: Mapping[int, tuple[int, ...]]
+
+
+def mean_over_seeds(values: Mapping[int, float]) -> SeedMean:
+    """Return the mean of seed -> value with its interval.
+
+    >>> mean_over_seeds({0: 1.0, 1: 3.0})
+    SeedMean(value=2.0, low=1.0, high=3.0, num_seeds=2)
+    >>> found = mean_over_seeds({0: 1.0, 1: 2.0, 2: 3.0})
+    >>> round(found.low, 3), round(found.high, 3)
+    (-0.484, 4.484)
+    """
+    found = list(values.values())
+    mean = math.fsum(found) / len(found)
+    if len(found) < FEWEST_FOR_INTERVAL:
+        return SeedMean(mean, min(found), max(found), len(found))
+    low, high = contrast([values], [1.0], min_seeds=FEWEST_FOR_INTERVAL).interval()
+    return SeedMean(mean, low, high, len(found))
+
+
+def curve_over_seeds(curves: Mapping[int, Sequence[float]]) -> CurveOverSeeds:
+    """Average seed -> curve, index by index; values that aren't finite are left out of their mean."""
+    shortest = min(len(curve) for curve in curves.values())
+    places, means = [], []
+    for place in spread(0, shortest):
+        found = {seed: curve[place] for seed, curve in curves.items() if math.isfinite(curve[place])}
+        if found:
+            places.append(place)
+            means.append(mean_over_seeds(found))
+    tails = {
+        seed: spread(max(0, shortest - 1), len(curve), most=MAX_TAIL_POINTS)
+        for seed, curve in curves.items()
+        if len(curve) > shortest
+    }
+    return CurveOverSeeds(tuple(places), tuple(means), tails)
+
+
+def spread(first: int, end: int, *, most: int = MAX_POINTS) -> tuple[int, ...]:
+    """Return at most so many indices of a curve, first and last among them, denser where curves move: early.
+
+    >>> spread(0, 4), spread(0, 1000, most=6)
+    ((0, 1, 2, 3), (0, 9, 99, 333, 666, 999))
+    """
+    num = end - first
+    if num <= most:
+        return tuple(range(first, end))
+    even = np.linspace(0, num - 1, most - most // 2 + 1)
+    early = np.geomspace(1, num, most - len(even) + 2) - 1
+    found = np.unique(np.concatenate([even, early]).astype(int))
+    return tuple(int(first + place) for place in found)
+
+
+def interval_words(counts: Collection[int], *, mark: str = "bars") -> str:
+    """Return what is shown, for means over so many seeds: what the bars (or bands) of a figure are.
+
+    >>> interval_words([5, 5])
+    'mean over 5 seeds; bars: its 95 % interval'
+    >>> interval_words([2])
+    'mean over 2 seeds; bars: their range'
+    >>> interval_words([1])
+    'one seed: no interval'
+    """
+    least, most = min(counts), max(counts)
+    if most == 1:
+        return "one seed: no interval"
+    words = f"mean over {most} seeds" if least == most else f"mean over {least} to {most} seeds"
+    if most < FEWEST_FOR_INTERVAL:
+        return f"{words}; {mark}: their range"
+    return f"{words}; {mark}: its 95 % interval" + (", the range below 3 seeds" if least < FEWEST_FOR_INTERVAL else "")
