@@ -12,7 +12,7 @@ import logging
 import math
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
@@ -29,12 +29,16 @@ from bsopt.records import TrialRecord
 from bsopt.report.answer import Answer, answer
 from bsopt.search.storage import open_storage
 from bsopt.visualization.catalogue import FIGURES
+from bsopt.visualization.experiment.catalogue import EXPERIMENT_FIGURES
 from bsopt.visualization.source import Source, StudyData, load
 
 __all__ = ["Publisher", "publish", "serve"]
 
 MAX_TRIALS = 300
 """Trials that a published figure draws: a dashboard's storage writes 2 kB at a time, 1.4 s for 141 kB in SQLite."""
+
+_TOO_TALL = {"experiment_verdicts"}
+"""Figures that a card of 450 pixels can't hold; the note on the study has the verdicts in words."""
 
 _STATE_KEY = "bsopt:dashboard"
 _KEPT = "*Written by bsopt. What you add below this line is kept.*"
@@ -206,19 +210,32 @@ def _read_state(study: optuna.Study) -> _State:
 def _publish_figures(dashboard: ModuleType, study: optuna.Study, data: StudyData, state: _State) -> dict[str, str]:
     shown = _thinned(data)
     digests = dict(state.digests)
-    for name, plot in FIGURES.items():
-        figure = _rounded(plot(shown))
-        if not figure.data:
+    for name, drawn in _drawn(data, shown):
+        if not drawn.data:
             continue  # a sentence in a frame isn't worth a place on the study's page
+        figure = _rounded(drawn)
         _fit_into_card(figure)
-        if len(shown.records) < len(data.records):
-            title = f"{figure.layout.title.text} ({len(shown.records)} of {len(data.records):,} trials)"
-            figure.update_layout(title={"text": title})
         digest = hashlib.sha256(figure.to_json().encode()).hexdigest()[:16]
         if digests.get(name) != digest:
             dashboard.save_plotly_graph_object(study, figure, graph_object_id=f"bsopt-{name.replace('_', '-')}")
             digests[name] = digest
     return digests
+
+
+def _drawn(data: StudyData, shown: StudyData) -> Iterator[tuple[str, go.Figure]]:
+    """Draw the figures of the trials shown, then those of the experiment, which has all of its runs."""
+    for name, plot in FIGURES.items():
+        figure = plot(shown)
+        if len(shown.records) < len(data.records) and figure.data:
+            title = f"{figure.layout.title.text} ({len(shown.records)} of {len(data.records):,} trials)"
+            figure.update_layout(title={"text": title})
+        yield name, figure
+    if data.experiment is not None:
+        for name, draw in EXPERIMENT_FIGURES.items():
+            if name not in _TOO_TALL:
+                figure = draw(data)
+                figure.layout.updatemenus = ()  # a menu of axes holds every curve four times
+                yield name, figure
 
 
 def _fit_into_card(figure: go.Figure) -> None:
@@ -262,7 +279,7 @@ def _note_study(dashboard: ModuleType, study: optuna.Study, data: StudyData) -> 
     _, mark, own = before.partition(_KEPT)
     if before and not mark:
         own = f"\n\n{before}"  # a note that was there before us
-    body = f"{_study_note(data, answer(data))}\n\n---\n{_KEPT}{own}"
+    body = f"{_study_note(data, answer(data))}{_verdicts_note(data)}\n\n---\n{_KEPT}{own}"
     if body != before:
         dashboard.save_note(study, body)
 
@@ -277,6 +294,15 @@ def _study_note(data: StudyData, found: Answer) -> str:
         settings = [line for line in found.yaml.splitlines() if not line.startswith("#")]  # the sentence above
         lines += ["", "```yaml", *settings, "```"]
     return "\n".join(lines)
+
+
+def _verdicts_note(data: StudyData) -> str:
+    """Return what the study's experiment says about the article's findings; nothing without an experiment."""
+    if data.experiment is None or not data.experiment.runs:
+        return ""
+    rows = [f"| {verdict.outcome.value} | {_markdown(verdict.claim)} |" for verdict in data.experiment.verdicts]
+    head = ["## The batch-size experiment", "", "| verdict | finding (Chang and Pathak 2020) |", "|:--|:--|"]
+    return "\n\n" + "\n".join([*head, *rows])
 
 
 def _note_trials(dashboard: ModuleType, study: optuna.Study, data: StudyData, first: int) -> int:

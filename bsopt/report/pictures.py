@@ -13,7 +13,7 @@ from bsopt.report.markup import Html, embedded_json, tag
 from bsopt.visualization.catalogue import FIGURES, SENTENCE
 from bsopt.visualization.source import StudyData
 
-__all__ = ["COMPARED", "READING", "Reading", "comparisons", "pictures"]
+__all__ = ["COMPARED", "READING", "Reading", "comparisons", "picture", "pictures", "sentence"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +99,9 @@ def pictures(data: StudyData, *, prefix: str) -> list[Html]:
     for name, plot in FIGURES.items():
         figure = plot(data)
         if figure.data:
-            drawn.append(_picture(name, figure, element_id=f"{prefix}-{name.replace('_', '-')}"))
+            drawn.append(picture(name, figure, element_id=f"{prefix}-{name.replace('_', '-')}"))
         else:
-            missing.append(tag("li", tag("b", READING[name].heading), ": ", _sentence(figure)))
+            missing.append(tag("li", tag("b", READING[name].heading), ": ", sentence(figure)))
     if missing:
         drawn.append(tag("div", tag("h3", "Not drawn"), tag("ul", *missing), class_="nothing"))
     return drawn
@@ -114,20 +114,20 @@ def comparisons(sources: Sequence[StudyData]) -> list[Html]:
         figure = FIGURES["interaction"](data)
         if figure.data:
             panels.append(
-                _picture("interaction", figure, element_id=f"all-interaction-{index}", heading=data.name, how="")
+                picture("interaction", figure, element_id=f"all-interaction-{index}", heading=data.name, how="")
             )
     overlays = [(name, FIGURES[name](sources)) for name in COMPARED]
     return [
         tag("div", *panels, class_="panels"),
         *(
-            _picture(name, figure, element_id=f"all-{name.replace('_', '-')}")
+            picture(name, figure, element_id=f"all-{name.replace('_', '-')}")
             for name, figure in overlays
             if figure.data
         ),
     ]
 
 
-def _picture(
+def picture(
     name: str, figure: go.Figure, *, element_id: str, heading: str | None = None, how: str | None = None
 ) -> Html:
     """Return one figure with its heading and how to read it."""
@@ -158,7 +158,7 @@ def _picture(
     )
 
 
-def _sentence(figure: go.Figure) -> Html:
+def sentence(figure: go.Figure) -> Html:
     """Return what an empty figure says; figures escape their texts themselves."""
     return Html(" ".join(_plain(note) for note in figure.layout.annotations))
 

@@ -13,6 +13,7 @@ import bsopt
 from bsopt.errors import ConfigError
 from bsopt.report import answer as answers
 from bsopt.report import sections
+from bsopt.report.experiment_section import experiment_section
 from bsopt.report.markup import Html, join, tag, verbatim
 from bsopt.report.pictures import comparisons, pictures
 from bsopt.report.reasons import reasons
@@ -90,8 +91,10 @@ def _several(sources: Sequence[StudyData], found: Sequence[answers.Answer]) -> l
 
 def _details(data: StudyData, *, prefix: str) -> list[Html]:
     asked, why = sections.questions(data), reasons(data)
+    experiment = experiment_section(data, prefix=prefix)
     return [
         *([tag("h2", "Questions"), asked] if asked is not None else []),
+        *([tag("h2", "The batch-size experiment"), experiment] if experiment is not None else []),
         tag("h2", "Figures"),
         tag("noscript", tag("p", "The figures need JavaScript; the answer and the tables don't.")),
         *pictures(data, prefix=prefix),
