@@ -6,10 +6,12 @@ cut into pieces, because some databases hold 64 kB in a text column.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import re
+import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
@@ -53,6 +55,8 @@ OWNER_KEY = "bsopt:owner"
 ALIVE_KEY = "bsopt:alive"
 STOP_KEY = "bsopt:stop"
 _PIECE = 40_000
+_ATTEMPTS = 4
+_SECONDS_BETWEEN_ATTEMPTS = 0.5
 _OUTCOMES: dict[TrialState, Outcome] = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
@@ -248,7 +252,7 @@ def _open_database(address: str) -> BaseStorage:
         if not path.exists() and not os.access(path.parent, os.W_OK):
             raise StorageError(f"the folder {path.parent} is read-only: make it writable or choose another --storage.")
     options = {"connect_args": {"timeout": 60}} if is_sqlite else {"pool_pre_ping": True}
-    storage = optuna.storages.RDBStorage(address, engine_kwargs=options)
+    storage = _with_tables(address, options)
     if is_sqlite:
         # pysqlite begins a transaction lazily and without a write lock, so two processes may read the same
         # waiting trial and both run it; BEGIN IMMEDIATE takes the lock first (SQLAlchemy: SQLite, "Serializable").
@@ -262,6 +266,20 @@ def _open_database(address: str) -> BaseStorage:
 
         storage.engine.dispose()
     return storage
+
+
+def _with_tables(address: str, options: Mapping[str, Any]) -> optuna.storages.RDBStorage:
+    """Open a database, making Optuna's tables where it is empty.
+
+    When several hosts do so at once, all but one fail on a table that has just appeared, and find it the next time.
+    """
+    from sqlalchemy import exc
+
+    for _ in range(_ATTEMPTS - 1):
+        with contextlib.suppress(exc.IntegrityError, exc.ProgrammingError, exc.OperationalError):
+            return optuna.storages.RDBStorage(address, engine_kwargs=dict(options))
+        time.sleep(_SECONDS_BETWEEN_ATTEMPTS)
+    return optuna.storages.RDBStorage(address, engine_kwargs=dict(options))
 
 
 def _write_long(target: _HasUserAttributes, key: str, value: Mapping[str, Any]) -> None:
