@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import gc
+import json
+import os
+import shutil
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from bsopt.config import load_config
-from bsopt.records import StopReason
+from bsopt.progress import Listener
+from bsopt.records import StopReason, Tick
+from bsopt.search.ledger import give_up_lost, queue_retries
 from bsopt.study import Study, load_study
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -68,16 +74,80 @@ def test_two_ranks_are_pruned(project: Path, storage: str, request: pytest.Fixtu
     assert [(r.stop_reason, len(r.ticks)) for r in study.records] == [(StopReason.PRUNED, 2)]
 
 
+def _host(project: Path, name: str, *overrides: str) -> subprocess.Popen[str]:
+    """Start the study on a "host" with a name, a working folder and an output folder of its own."""
+    folder = project / name
+    folder.mkdir()
+    for file in ("toy.py", "study.yaml"):
+        shutil.copy(project / file, folder / file)
+    settings = [part for override in overrides for part in ("--set", override)]
+    command = [sys.executable, "-m", "bsopt", "study", "run", "study.yaml", "--json", *settings]
+    environment = {**os.environ, "BSOPT_HOST": name, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True, env=environment)
+
+
 def test_two_hosts_share_a_study_and_run_each_trial_once(project: Path, database: str) -> None:
-    _load(project, "shared", f"storage={database}", "budget.trials=12")
-    command = [sys.executable, "-m", "bsopt", "study", "run", "study.yaml", "--json"]
-    settings = ["--set", "name=shared", "--set", f"storage={database}", "--set", "budget.trials=12"]
-    hosts = [
-        subprocess.Popen([*command, *settings, "--set", f"output=host{n}"], cwd=project, stdout=subprocess.DEVNULL)
-        for n in range(2)
-    ]
-    assert [host.wait(240) for host in hosts] == [0, 0]
+    settings = ["name=shared", f"storage={database}", "budget.trials=12"]
+    hosts = [_host(project, name, *settings) for name in ("one", "two")]
+    told = [host.communicate(timeout=240)[0] for host in hosts]
+    assert [host.returncode for host in hosts] == [0, 0], told
     records = load_study("shared", database).records
     assert [r.number for r in records] == list(range(len(records)))
-    counted = [r for r in records if r.stop_reason is StopReason.COMPLETED]
-    assert 12 <= len(counted) <= 13  # two hosts may both see the last place free
+    assert sum(r.stop_reason is StopReason.COMPLETED for r in records) == 12
+    assert {r.stop_reason for r in records} <= {
+        StopReason.COMPLETED,
+        StopReason.INTERRUPTED,
+    }  # a last place, handed back
+
+
+def test_the_trial_of_a_killed_host_is_run_again_by_the_other(
+    project: Path, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ["name=killed", f"storage={database}", "budget.trials=3"]
+    host = _host(project, "one", *settings, "task.model.init_args.trouble=hang@1")
+    assert host.stdout is not None
+    for line in host.stdout:
+        if json.loads(line)["event"] == "tick":
+            break
+    host.kill()
+    host.communicate()
+    study = _load(project, "killed", *settings[1:], "task.model.init_args.trouble=hang@1")
+    study.config = study.config.model_copy(update={"task": load_config(project / "study.yaml").config.task})  # healthy
+    notes: list[str] = []
+
+    class Log(Listener):
+        def note(self, message: str) -> None:
+            notes.append(message)
+            if "waiting for trial 0" in message:  # alive by all that this host can know: silence alone tells
+                assert len(study.records) == 3
+                monkeypatch.setattr("bsopt.search.ledger.GRACE_SECONDS", 0.0)
+
+    summary = study.run(Log())
+    records = study.records
+    assert (summary.ended, summary.num_complete) == ("finished", 3)
+    assert [r.stop_reason for r in records] == [StopReason.LOST, *[StopReason.COMPLETED] * 3]
+    assert records[3].params == records[0].params
+    assert [note for note in notes if "lost" in note] == ["trial 0 was lost, its process is gone; it is run again"]
+
+
+def test_a_host_that_was_given_up_leaves_its_trial_to_the_other(
+    project: Path, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = _load(project, "cut-off", f"storage={database}", "budget.trials=2")
+    notes: list[str] = []
+
+    class Log(Listener):
+        def ticked(self, number: int, tick: Tick) -> None:
+            if (number, tick.index) == (0, 1):  # another host, which hasn't heard of this one for too long
+                with monkeypatch.context() as patch:
+                    patch.setenv("BSOPT_HOST", "other")
+                    give_up_lost(study.optuna, now=time.time() + 1e6)
+                    queue_retries(study.optuna)
+
+        def note(self, message: str) -> None:
+            notes.append(message)
+
+    summary = study.run(Log())
+    assert summary.num_complete == 2
+    assert [r.stop_reason for r in study.records] == [StopReason.LOST, StopReason.COMPLETED, StopReason.COMPLETED]
+    assert any("trial 0 was given up by another host" in note for note in notes)

@@ -94,12 +94,22 @@ def _ranks(loaded: LoadedConfig) -> Ranks | None:
     """Return the ranks that torchrun or srun started, of which this process is one; None for an ordinary run."""
     import os
 
-    if not {"TORCHELASTIC_RUN_ID", "SLURM_PROCID"} & set(os.environ):
+    nodes = int(loaded.config.trainer.get("num_nodes", 1))
+    if nodes == 1 and not {"TORCHELASTIC_RUN_ID", "SLURM_PROCID"} & set(os.environ):
         return None
     from bsopt.engines.ranks import Ranks, standing_of
+    from bsopt.errors import ConfigError
 
     standing = standing_of(os.environ)
-    return Ranks(standing, loaded.config) if standing is not None else None
+    if standing is not None:
+        return Ranks(standing, loaded.config)
+    if nodes > 1:
+        raise ConfigError(
+            f"trainer.num_nodes: {nodes} needs every rank to be started: by srun, or on each node by\n"
+            f"  torchrun --nnodes {nodes} --nproc-per-node {loaded.config.trainer.get('devices', 1)} "
+            "--rdzv-backend c10d --rdzv-endpoint HOST:29500 -m bsopt study run FILE"
+        )
+    return None
 
 
 def _lead(
