@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import click
+import optuna
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -100,6 +101,28 @@ def test_the_guides_python_code_runs(document: str) -> None:
     scope: dict[str, object] = {}
     for block in blocks(document, "python"):
         exec(compile(block, document, "exec"), scope)
+
+
+def test_others_a_pruned_trials_best_value_is_forgotten() -> None:
+    study = optuna.create_study()
+    trial = study.ask()
+    trial.report(0.1, 1)
+    trial.report(0.5, 2)
+    study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+    assert study.trials[0].value == 0.5
+    with pytest.raises(ValueError, match="No trials are completed"):
+        _ = study.best_trial
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_others_the_tuner_refuses_two_ranks(tmp_path: Path) -> None:
+    pl = pytest.importorskip("pytorch_lightning")
+    from pytorch_lightning.demos.boring_classes import BoringModel
+    from pytorch_lightning.tuner import Tuner
+
+    trainer = pl.Trainer(accelerator="cpu", devices=2, strategy="ddp", logger=False, default_root_dir=tmp_path)
+    with pytest.raises(ValueError, match="currently not supported with distributed strategies"):
+        Tuner(trainer).scale_batch_size(BoringModel())
 
 
 @pytest.mark.slow
