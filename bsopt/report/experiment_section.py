@@ -83,7 +83,7 @@ def _table(verdicts: Sequence[Verdict]) -> Html:
     rows = [
         tag(
             "tr",
-            tag("td", verdict.claim),
+            tag("td", verdict.claim, tag("div", verdict.key.replace("_", " "), class_="hint")),
             tag(
                 "td",
                 f"{_SIGNS[verdict.outcome]} {verdict.outcome.value}",

@@ -103,7 +103,7 @@ def lost_words(runs: Iterable[ExperimentRun]) -> str | None:
     num = len({run.trial for run in runs if is_diverged(run)})
     if num == 0:
         return None
-    return f"crosses: {num} {'runs' if num > 1 else 'run'} that diverged, counted with the best before that"
+    return f"crosses: {num} diverged, whose best before that counts"
 
 
 def interval_text(mean: SeedMean) -> str:

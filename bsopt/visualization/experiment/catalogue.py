@@ -55,9 +55,10 @@ EXPERIMENT_FIGURES: Mapping[str, ExperimentFigure] = {
     "experiment_verdicts": ExperimentFigure(
         None,
         "The findings at a glance",
-        "The effect behind each finding with its 95 % interval. Green supports what the article says, orange "
-        "contradicts it, grey can't tell; a bar that crosses the dotted line is compatible with no effect (with half "
-        "of the gap, for fractions).",
+        "The effect behind each finding with its 95 % interval, not corrected for the number of findings: ratios of "
+        "two batch sizes or learning rates, fractions of a gap that scaling closed, and the exponent of the best "
+        "learning rate. Green supports what the article says, orange contradicts it, grey can't tell. The dotted line "
+        "is no effect: a ratio of 1, half of the gap, an exponent of 0.",
         plot_experiment_verdicts,
     ),
     "experiment_curves": ExperimentFigure(

@@ -133,8 +133,8 @@ def plot_experiment_curves(study: Source, *, arm: str = "fixed_lr", axis: Axis =
     _drawing.add_caption(
         figure,
         interval_words(counts, mark="bands") if counts else None,
-        "thin lines: single runs after the first one stopped" if _has_tails(found.sizes) else None,
-        f"crosses: {num_lost} {'runs' if num_lost > 1 else 'run'} that diverged, not in the mean" if num_lost else None,
+        "thin lines: runs that went on after the first stopped" if _has_tails(found.sizes) else None,
+        f"crosses: {num_lost} diverged, not in the mean" if num_lost else None,
     )
     return figure
 

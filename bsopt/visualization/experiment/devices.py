@@ -94,8 +94,8 @@ def plot_experiment_devices(study: Source) -> go.Figure:
     axis = _drawing.positive_axis([time.seconds.value for time in drawn], from_zero=True)
     figure.update_yaxes(title={"text": "time per epoch [s]"}, **axis)
     is_predicted = any(time.num_trials == 0 for time in drawn)
-    least = "predicted: from the time of a step alone, communication left out, so at least this"
-    with_all = "predicted: from the fitted step time and communication, bars: 90 % interval"
+    least = "predicted: communication left out, so at least this"
+    with_all = "predicted, with communication; bars: 90 % interval"
     _drawing.add_caption(
         figure,
         "measured: median over the runs; bars: their range",

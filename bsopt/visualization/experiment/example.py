@@ -42,8 +42,9 @@ def example_experiment(
     devices: int = 1,
     has_analyses: bool = True,
     name: str = "batch size effect",
+    storage: optuna.storages.BaseStorage | None = None,
 ) -> optuna.Study:
-    """Return a finished experiment, in memory, whose runs were computed.
+    """Return a finished experiment whose runs were computed, not trained.
 
     Args:
         batch_sizes: Of the design.
@@ -54,6 +55,7 @@ def example_experiment(
         devices: Of every run.
         has_analyses: Whether sharpness, lines and landscapes are stored.
         name: Study name.
+        storage: Where to put it; by default in memory.
     """
     grid = [REFERENCE_LR * 2.0**k for k in range(5)] if "grid" in arms else []
     config = {
@@ -66,7 +68,7 @@ def example_experiment(
     }
     design = Design.of(ExperimentConfig.model_validate(config))
     study = optuna.create_study(
-        study_name=name, direction="minimize", sampler=optuna.samplers.RandomSampler(0), storage=None
+        study_name=name, storage=storage, direction="minimize", sampler=optuna.samplers.RandomSampler(0)
     )
     write_info(study, _info(name, design, config, epochs))
     lost = {(size, f"{lr:.6g}", seed) for size, lr, seed in diverged}

@@ -105,7 +105,7 @@ def plot_experiment_layers(study: Source, *, arm: str = "fixed_lr") -> go.Figure
                 hovertemplate=f"%{{y}}, batch size {size}<br>%{{text}}<extra></extra>",
             )
         )
-    figure.update_xaxes(title={"text": "distance from the start, at the end of training"}, rangemode="tozero")
+    figure.update_xaxes(title={"text": "distance from the start at the end"}, rangemode="tozero")
     figure.update_yaxes(
         title={"text": "layer"},
         type="category",

@@ -88,7 +88,7 @@ def plot_experiment_line(study: Source, *, arms: Sequence[str] = ("fixed_lr", "s
         for alpha, size in zip((0.0, 1.0), line.batch_sizes, strict=True):
             figure.add_vline(x=alpha, line={"color": _theme.INK, "dash": "dot", "width": 1.5}, row=row, col=1)
             figure.add_annotation(
-                x=alpha, y=1, yref="y domain", yanchor="bottom", text=f"batch size {size}", showarrow=False,
+                x=alpha, y=1, yref="y domain", yanchor="bottom", text=f"B = {size}", showarrow=False,
                 font={"size": 12}, row=row, col=1,
             )  # fmt: skip
         label = _drawing.arm_label(found.experiment.design, line.arm)

@@ -28,9 +28,9 @@ _SYMBOLS = {Outcome.SUPPORTED: "circle", Outcome.CONTRADICTED: "x", Outcome.CANT
 _FRACTIONS = {"scaling_closes_gap", "scaling_restores_distance"}
 _EXPONENTS = {"best_lr_grows"}
 _AXES: Mapping[Kind, tuple[str, float]] = {
-    "ratio": ("ratio, 1: no effect", 1.0),
-    "fraction": ("fraction of the gap closed, above 0.5: most of it", 0.5),
-    "exponent": ("exponent of the batch size, 0: no effect, 1: linear scaling", 0.0),
+    "ratio": ("ratio", 1.0),
+    "fraction": ("fraction of the gap closed", 0.5),
+    "exponent": ("exponent of the batch size", 0.0),
 }
 _ROW = 28  # pixels
 
@@ -91,7 +91,7 @@ def plot_experiment_verdicts(study: Source) -> go.Figure:
     for row, (kind, verdicts) in enumerate(found.kinds.items(), start=1):
         _draw(figure, kind, verdicts, row=row)
     _legend(figure)
-    _drawing.add_caption(figure, "bars: 95 % interval of the effect, not corrected for the number of findings")
+    _drawing.add_caption(figure, "bars: 95 % interval of the effect")
     return figure
 
 
