@@ -203,9 +203,7 @@ class StudyRun:
         return True
 
     def _has_place(self) -> bool:
-        study = self._study.optuna
-        places = self._study.config.budget.trials + ledger.num_waiting(study)
-        return ledger.num_counted(study) + self._reserved < places
+        return ledger.num_open(self._study.optuna, total=self._study.config.budget.trials) > self._reserved
 
     _reserved = 0
 

@@ -55,6 +55,7 @@ __all__ = [
     "is_designed",
     "num_counted",
     "num_designed",
+    "num_open",
     "num_waiting",
     "owner_of",
     "queue_confirmations",
@@ -254,6 +255,13 @@ def finalists(study: optuna.Study, count: int = NUM_FINALISTS) -> list[FrozenTri
 def num_waiting(study: optuna.Study) -> int:
     """Return the number of queued repeats and designed runs."""
     return sum(_is_extra(t) for t in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
+
+
+def num_open(study: optuna.Study, *, total: int) -> int:
+    """Return the number of trials that could be begun now: places of the search that are free, and queued extras."""
+    trials = study.get_trials(deepcopy=False)  # once: it is what a database takes longest for
+    waiting = sum(_is_extra(t) for t in trials if t.state == TrialState.WAITING)
+    return total + waiting - num_counted(study, trials)
 
 
 def _has_place(study: optuna.Study, trial: FrozenTrial) -> bool:
