@@ -22,8 +22,13 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def postgresql(folder: Path) -> Iterator[str]:
-    """Start a PostgreSQL server with an empty database and yield its SQLAlchemy URL; skip where there is none."""
+def postgresql(folder: Path, *, is_durable: bool = False) -> Iterator[str]:
+    """Start a PostgreSQL server with an empty database and yield its SQLAlchemy URL; skip where there is none.
+
+    Args:
+        folder: Where its files go.
+        is_durable: Whether a commit waits for the disk, as on a server that people rely on.
+    """
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")) or [Path(p) for p in [shutil.which("initdb")] if p]
     if not found:
         pytest.skip("PostgreSQL is not installed")
@@ -43,7 +48,7 @@ def postgresql(folder: Path) -> Iterator[str]:
         subprocess.run([*as_user, *command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
 
     run(str(programs / "initdb"), "-D", str(data), "-U", "tester", "--auth=trust", "--no-sync")
-    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync={'on' if is_durable else 'off'}"
     run(str(programs / "pg_ctl"), "-D", str(data), "-w", "-l", str(folder / "log"), "-o", options, "start")
     try:
         yield f"postgresql+psycopg://tester@127.0.0.1:{port}/postgres"

@@ -254,8 +254,7 @@ class _Run:
 
     def _num_open(self) -> int:
         """Trials that could be begun now."""
-        wanted = self._config.budget.trials + ledger.num_waiting(self._study)
-        return max(0, wanted - ledger.num_counted(self._study))
+        return max(0, ledger.num_open(self._study, total=self._config.budget.trials))
 
     def _running(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
