@@ -15,11 +15,13 @@ import yaml
 
 import bsopt
 from bsopt.errors import ConfigError
+from bsopt.fits import fit_laws
 from bsopt.laws.fitting import FitStatus
 from bsopt.plan import Plan
 from bsopt.recommendation import Recommendation, answers, recommend
 from bsopt.records import StudyInfo, TrialRecord
-from bsopt.search.storage import read_info, write_info, write_record
+from bsopt.search.storage import read_info, read_records, write_info, write_record
+from bsopt.visualization.example import example_study
 
 
 def best_log_lr(b: float) -> float:
@@ -267,3 +269,13 @@ def test_the_rule_that_holds_is_named_with_its_interval() -> None:
     assert "the square-root rule (0.5)" in answer.answer
     assert "It rules out" in answer.answer
     assert "a constant (0)" in answer.answer.split("rules out")[1]
+
+
+def test_a_target_that_nobody_named_is_told() -> None:
+    study = example_study(40)
+    target = fit_laws(read_records(study), read_info(study)).steps.target
+    assert target is not None
+    caveats = recommend(study).caveats
+    assert any(f"Times and costs are to val_loss {target:.4g}" in caveat for caveat in caveats)
+    write_info(study, replace(read_info(study), target=target))
+    assert not any("Times and costs are to" in caveat for caveat in recommend(study).caveats)

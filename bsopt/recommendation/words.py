@@ -62,6 +62,12 @@ def caveats(desk: Desk, choice: Choice) -> tuple[str, ...]:
         found.append(f"The batch size lies at the edge of the searched range ({sizes[0]} to {sizes[1]}): look beyond.")
     if desk.info.has_batch_norm and choice.plan.micro_batch_size < SMALL_BATCH_NORM:
         found.append(batch_norm_warning(choice.plan.micro_batch_size))
+    target = desk.fits.steps.target
+    if desk.info.target is None and has_target(desk) and target is not None:
+        found.append(
+            f"Times and costs are to {desk.info.monitor} {target:.4g}, which three in four batch sizes reached, as the "
+            "study names no target: `objective: {target: …}` sets yours."
+        )
     if not desk.fits.noise_is_repeated:
         found.append("No setting was repeated often enough to know the noise between seeds: confirm the finalists.")
     own = desk.info.budget_samples
