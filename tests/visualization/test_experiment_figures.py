@@ -280,7 +280,7 @@ def test_lines_stand_by_arm_between_their_ends(data: StudyData) -> None:
 
 def test_landscapes_name_their_runs(data: StudyData) -> None:
     found = experiment_landscape_info(data)
-    assert list(found.panels) == ["batch size 32, lr 0.01", "batch size 256, lr 0.01", "batch size 256, lr 0.08"]
+    assert list(found.panels) == ["B = 32, lr 0.01", "B = 256, lr 0.01", "B = 256, lr 0.08"]
     contours = [trace for trace in plot_experiment_landscape(data).data if trace.type == "contour"]
     assert len(contours) == 3
     assert contours[0].contours == contours[1].contours

@@ -71,6 +71,7 @@ def plot_experiment_landscape(study: Source, *, arms: Sequence[str] = ("fixed_lr
         return _theme.empty_figure(TITLE, found.message)
     figure = plot_landscape(found.panels)
     figure.update_layout(title={"text": TITLE})
+    figure.update_annotations(font={"size": 11})  # the panels' names, side by side also on a phone
     return figure
 
 
@@ -79,7 +80,7 @@ def _panel(experiment: Experiment, arm: str, size: int) -> dict[str, StoredLands
     for run in experiment.arm(arm):
         stored = experiment.analyses.get(landscape_key(run.trial))
         if run.batch_size == size and stored is not None:
-            return {f"batch size {size}, lr {_theme.number(run.lr, 3)}": _read(stored)}
+            return {f"B = {size}, lr {_theme.number(run.lr, 3)}": _read(stored)}
     return {}
 
 

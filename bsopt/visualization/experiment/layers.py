@@ -82,8 +82,7 @@ def plot_experiment_layers(study: Source, *, arm: str = "fixed_lr") -> go.Figure
         return _theme.empty_figure(TITLE, found.message)
     names = list(dict.fromkeys(name for layers in found.sizes.values() for name in layers))
     figure = _theme.new_figure(TITLE, height=200 + 30 * len(names))
-    for size, layers in found.sizes.items():
-        place = _drawing.size_place(found.experiment, size)
+    for place, (size, layers) in zip((0, 4), found.sizes.items(), strict=False):
         figure.add_trace(
             go.Scatter(
                 x=[_drawing.rounded(mean.value) for mean in layers.values()],

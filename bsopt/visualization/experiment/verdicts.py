@@ -88,14 +88,16 @@ def plot_experiment_verdicts(study: Source) -> go.Figure:
         vertical_spacing=3.0 * _ROW / figure_height,
     )
     _theme.style(figure, TITLE, height=figure_height)
-    for row, (kind, verdicts) in enumerate(found.kinds.items(), start=1):
-        _draw(figure, kind, verdicts, row=row)
+    clipped = [_draw(figure, kind, verdicts, row=row) for row, (kind, verdicts) in enumerate(found.kinds.items(), 1)]
     _legend(figure)
-    _drawing.add_caption(figure, "bars: 95 % interval of the effect")
+    _drawing.add_caption(
+        figure, "bars: 95 % interval of the effect", "at the edge, they go further" if any(clipped) else None
+    )
     return figure
 
 
-def _draw(figure: go.Figure, kind: Kind, verdicts: Sequence[Verdict], *, row: int) -> None:
+def _draw(figure: go.Figure, kind: Kind, verdicts: Sequence[Verdict], *, row: int) -> bool:
+    """Draw the verdicts of one kind; return whether an interval goes beyond the axis."""
     title, no_effect = _AXES[kind]
     low, high = _span(verdicts, no_effect, is_log=kind == "ratio")
     for outcome, colour in VERDICT_COLOURS.items():
@@ -136,7 +138,7 @@ def _draw(figure: go.Figure, kind: Kind, verdicts: Sequence[Verdict], *, row: in
     for verdict in verdicts:
         if verdict.effect is None:
             figure.add_annotation(
-                x=0.5, xref="x domain", y=_name(verdict), text="not tested", showarrow=False,
+                x=0.01, xref="x domain", xanchor="left", y=_name(verdict), text="not tested", showarrow=False,
                 font={"size": 12, "color": _theme.INK}, hovertext=_theme.escape(verdict.sentence), row=row, col=1,
             )  # fmt: skip
     names = [_name(verdict) for verdict in reversed(verdicts)]
@@ -144,6 +146,7 @@ def _draw(figure: go.Figure, kind: Kind, verdicts: Sequence[Verdict], *, row: in
         type="category", categoryorder="array", categoryarray=names, range=(-0.6, len(names) - 0.4), row=row, col=1
     )
     figure.update_xaxes(title={"text": title}, **_axis(low, high, is_log=kind == "ratio"), row=row, col=1)
+    return any(v.interval is not None and (v.interval[0] < low or v.interval[1] > high) for v in verdicts)
 
 
 def _legend(figure: go.Figure) -> None:
@@ -180,7 +183,9 @@ def _span(verdicts: Sequence[Verdict], no_effect: float, *, is_log: bool) -> tup
         far = max(abs(math.log(effect)) for effect in effects if effect > 0)
         reach = 1.5 * far + math.log(2.0)
         ends = [end for end in ends if end > 0 and abs(math.log(end)) <= reach]
-        return min([*effects, *ends]) / 1.25, max([*effects, *ends]) * 1.25
+        low, high = min([*effects, *ends]), max([*effects, *ends])
+        margin = max(1.15, (high / low) ** 0.05)
+        return low / margin, high * margin
     far = max(abs(effect - no_effect) for effect in effects)
     ends = [end for end in ends if abs(end - no_effect) <= 3.0 * far + 1.0]
     low, high = min([*effects, *ends, 0.0]), max([*effects, *ends, 1.0])
