@@ -28,8 +28,9 @@ READING: dict[str, Reading] = {
     "interaction": Reading(
         "Batch size × learning rate",
         "Every trial, the brighter the better; the ring is the best. Circles ran to their end, triangles were pruned, "
-        "crosses diverged. The lines are scaling rules through the reference: a valley of bright points along one of "
-        "them says that the rule holds here.",
+        "crosses diverged, crossed squares ran out of memory. The solid line is the fitted best learning rate with its "
+        "90 % band, the others are scaling rules through the reference: one that runs along the solid line holds here. "
+        "The clouds beneath are what the search believes.",
     ),
     "lr_slice": Reading(
         "Value against learning rate",
