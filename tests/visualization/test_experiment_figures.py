@@ -119,6 +119,17 @@ def test_bars_are_the_t_interval_of_the_mean_and_the_range_below_three_seeds() -
     assert (single.low, single.high, single.num_seeds) == (2.0, 2.0, 1)
 
 
+def test_values_decades_apart_are_averaged_as_logarithms(data: StudyData) -> None:
+    assert mean_over_seeds({0: 1.0, 1: 100.0}, is_log=True).value == pytest.approx(10.0)
+    found = experiment_by_batch_size_info(data, measurements=("best_val_loss", "sharpness"))
+    assert found.logs == {"sharpness"}
+    group = found.panels["sharpness"][-1]
+    assert group.mean.value == pytest.approx(stats.gmean(list(group.values.values())))
+    assert group.mean.low > 0
+    figure = plot_experiment_by_batch_size(data, measurements=("best_val_loss", "sharpness"))
+    assert [axis.type for axis in figure.select_yaxes()] == [None, "log"]
+
+
 def test_a_mean_curve_ends_where_the_first_seed_stopped() -> None:
     found = curve_over_seeds({0: [1.0, 2.0, 3.0], 1: [3.0, math.nan]})
     assert found.places == (0, 1)
@@ -143,7 +154,8 @@ def test_points_carry_bars_units_and_what_the_bars_are(data: StudyData) -> None:
     assert [axis.title.text for axis in figure.select_yaxes()] == ["time per epoch [s]", "sharpness [%]"]
     means = [trace for trace in figure.data if trace.mode == "lines+markers"]
     assert all(min(trace.error_y.array) > 0 for trace in means)
-    assert "Mean over 5 seeds; bars: its 95 % interval" in figure.layout.legend.title.text
+    caption = figure.layout.legend.title.text
+    assert caption == "Mean over 5 seeds; bars: its 95 % interval<br>On log axes: the geometric mean"
     assert "5 seeds" in means[0].text[0]
     two = plot_experiment_by_batch_size(load(example_experiment(seeds=2)))
     assert two.layout.legend.title.text == "Mean over 2 seeds; bars: their range"

@@ -14,7 +14,7 @@ from bsopt.experiment.table import Experiment, ExperimentRun
 from bsopt.laws.runs import ARMS
 from bsopt.records import StopReason
 from bsopt.visualization import _theme
-from bsopt.visualization.experiment.seeds import SeedMean
+from bsopt.visualization.experiment.seeds import SeedMean, interval_words
 from bsopt.visualization.source import Source, load
 
 __all__ = [
@@ -27,11 +27,13 @@ __all__ = [
     "experiment_in",
     "interval_text",
     "is_diverged",
+    "is_wide",
     "lost_words",
-    "positive_axis",
+    "mean_words",
     "range_axis",
     "rounded",
     "size_place",
+    "value_axis",
 ]
 
 NO_EXPERIMENT = (
@@ -40,6 +42,7 @@ NO_EXPERIMENT = (
 )
 # The first two colours are both blue: few batch sizes are further apart.
 _FEW_PLACES = {1: (0,), 2: (0, 4), 3: (0, 2, 4), 4: (0, 2, 3, 4), 5: (0, 2, 3, 4, 5)}
+_WIDE = 10.0  # ratio of the largest to the smallest value from which on an axis is logarithmic
 _ARM_PLACES = {"fixed_lr": 0, "scaled_lr": 4, "higher_lr": 2, "grid": 6}
 
 
@@ -98,6 +101,12 @@ def is_diverged(run: ExperimentRun) -> bool:
     return record.stop_reason is StopReason.DIVERGED or not math.isfinite(record.ticks[-1].value)
 
 
+def mean_words(counts: Collection[int], logs: Collection[bool], *, mark: str = "bars") -> list[str]:
+    """Return what a caption says of means over so many seeds in several plots, of which some have log axes."""
+    some = any(logs) and not all(logs)
+    return [interval_words(counts, mark=mark, is_log=all(logs)), *(["on log axes: the geometric mean"] if some else [])]
+
+
 def lost_words(runs: Iterable[ExperimentRun]) -> str | None:
     """Return what a caption says of runs that diverged, None where none did."""
     num = len({run.trial for run in runs if is_diverged(run)})
@@ -146,20 +155,30 @@ def add_caption(figure: go.Figure, *sentences: str | None) -> None:
     figure.update_layout(showlegend=True, legend={"title": {"text": text, "side": "top", "font": {"size": 12}}})
 
 
-def positive_axis(values: Collection[float], *, from_zero: bool) -> dict[str, Any]:
-    """Return the scale of an axis of positive values: logarithmic where they lie far apart."""
+def is_wide(values: Collection[float]) -> bool:
+    """Whether values are positive and lie so far apart that they belong on a log axis, averaged as logarithms."""
     found = [value for value in values if math.isfinite(value)]
-    if _theme.spans_decades(found):
-        return _theme.value_axis((min(found) / 1.4, max(found) * 1.4), is_log=True)
-    return {"rangemode": "tozero"} if from_zero else {}
+    return bool(found) and min(found) > 0 and max(found) > _WIDE * min(found)
 
 
-def range_axis(values: Collection[float]) -> dict[str, Any]:
+def value_axis(
+    means: Collection[SeedMean], values: Collection[float], *, is_log: bool, from_zero: bool
+) -> dict[str, Any]:
+    """Return the scale of an axis for means and the values behind them; bars far beyond these are cut off."""
+    found = [value for value in values if math.isfinite(value)]
+    if not is_log:
+        return {"rangemode": "tozero"} if from_zero else {}
+    low, high = min(found), max(found)
+    ends = [*(max(mean.low, low / 2.0) for mean in means), *(min(mean.high, 2.0 * high) for mean in means)]
+    return _theme.value_axis((min([low, *ends]) / 1.1, max([high, *ends]) * 1.1), is_log=True)
+
+
+def range_axis(values: Collection[float], *, is_log: bool) -> dict[str, Any]:
     """Return an axis that just holds these values: what lies outside may not flatten them."""
     found = [value for value in values if math.isfinite(value)]
     if not found:
         return {}
-    if _theme.spans_decades(found):
+    if is_log:
         return _theme.value_axis((min(found) / 1.15, max(found) * 1.15), is_log=True)
     margin = 0.05 * (max(found) - min(found)) or 0.05 * abs(found[0]) or 1.0
     return {"range": (min(found) - margin, max(found) + margin)}

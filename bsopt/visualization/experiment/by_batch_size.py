@@ -14,7 +14,7 @@ from bsopt.experiment.table import Experiment, ExperimentRun
 from bsopt.records import StudyInfo
 from bsopt.visualization import _theme
 from bsopt.visualization.experiment import _drawing
-from bsopt.visualization.experiment.seeds import SeedMean, interval_words, mean_over_seeds
+from bsopt.visualization.experiment.seeds import SeedMean, mean_over_seeds
 from bsopt.visualization.source import Source
 
 __all__ = ["ByBatchSizeInfo", "Group", "experiment_by_batch_size_info", "plot_experiment_by_batch_size"]
@@ -65,12 +65,14 @@ class ByBatchSizeInfo:
     Attributes:
         info: The study.
         panels: Measurement -> its groups, by arm and batch size; only what was measured.
+        logs: Measurements whose values lie decades apart: their means are geometric, on log axes.
         labels: Arm -> what it is called.
         message: Why there is nothing to show; empty where there is.
     """
 
     info: StudyInfo | None
     panels: Mapping[str, tuple[Group, ...]]
+    logs: frozenset[str]
     labels: Mapping[str, str]
     message: str
 
@@ -86,14 +88,15 @@ def experiment_by_batch_size_info(
     _check(measurements, arms)
     experiment = _drawing.experiment_in(study)
     if experiment is None:
-        return ByBatchSizeInfo(None, {}, {}, _drawing.NO_EXPERIMENT)
+        return ByBatchSizeInfo(None, {}, frozenset(), {}, _drawing.NO_EXPERIMENT)
     labels = {arm: _drawing.arm_label(experiment.design, arm) for arm in arms}
     message = _drawing.empty_arm(experiment, arms)
+    logs = frozenset(name for name in measurements if _drawing.is_wide(_all_values(experiment, name, arms)))
     if message is None:
-        panels = {name: _groups(experiment, name, arms) for name in measurements}
+        panels = {name: _groups(experiment, name, arms, is_log=name in logs) for name in measurements}
         panels = {name: groups for name, groups in panels.items() if {group.arm for group in groups} == set(arms)}
         message = "" if panels else _not_measured(measurements[0], arms)
-    return ByBatchSizeInfo(experiment.info, {} if message else panels, labels, message)
+    return ByBatchSizeInfo(experiment.info, {} if message else panels, logs, labels, message)
 
 
 def plot_experiment_by_batch_size(
@@ -128,15 +131,18 @@ def plot_experiment_by_batch_size(
         for arm in arms:
             _draw(figure, [group for group in groups if group.arm == arm], found, row=row, of=len(arms))
         label = _LABELS[name].format(monitor=_theme.escape(found.info.monitor))
-        means = [group.mean.value for group in groups]
-        axis = _drawing.positive_axis(means, from_zero=name not in _LOSSES)
+        values = [value for group in groups for value in group.values.values()]
+        means = [group.mean for group in groups]
+        axis = _drawing.value_axis(means, values, is_log=name in found.logs, from_zero=name not in _LOSSES)
         figure.update_yaxes(title={"text": label}, **axis, row=row, col=1)
     drawn = [group for panel in found.panels.values() for group in panel]
     x_axis = _theme.batch_size_axis([float(group.batch_size) for group in drawn])
     figure.update_xaxes(**{key: value for key, value in x_axis.items() if key != "title"})
     figure.update_xaxes(title=x_axis["title"], row=num, col=1)
     lost = _drawing.lost_words(run for group in drawn for run in group.runs)
-    _drawing.add_caption(figure, interval_words([group.mean.num_seeds for group in drawn]), lost)
+    counts = [group.mean.num_seeds for group in drawn]
+    words = _drawing.mean_words(counts, [name in found.logs for name in found.panels])
+    _drawing.add_caption(figure, *words, lost)
     return figure
 
 
@@ -155,12 +161,16 @@ def _check(measurements: Sequence[str], arms: Sequence[str]) -> None:
         raise ConfigError("measurements and arms need at least one name each.")
 
 
-def _groups(experiment: Experiment, measurement: str, arms: Sequence[str]) -> tuple[Group, ...]:
+def _all_values(experiment: Experiment, measurement: str, arms: Sequence[str]) -> list[float]:
+    return [v for arm in arms for seeds in experiment.values(measurement, arm).values() for v in seeds.values()]
+
+
+def _groups(experiment: Experiment, measurement: str, arms: Sequence[str], *, is_log: bool) -> tuple[Group, ...]:
     found = []
     for arm in arms:
         for size, values in sorted(experiment.values(measurement, arm).items()):
             runs = tuple(run for run in experiment.arm(arm) if run.batch_size == size and run.seed in values)
-            found.append(Group(arm, size, runs[0].lr, runs, values, mean_over_seeds(values)))
+            found.append(Group(arm, size, runs[0].lr, runs, values, mean_over_seeds(values, is_log=is_log)))
     return tuple(found)
 
 

@@ -15,7 +15,7 @@ from bsopt.experiment.table import Experiment, ExperimentRun, train_loss
 from bsopt.records import Tick
 from bsopt.visualization import _theme
 from bsopt.visualization.experiment import _drawing
-from bsopt.visualization.experiment.seeds import CurveOverSeeds, curve_over_seeds, interval_words, spread
+from bsopt.visualization.experiment.seeds import CurveOverSeeds, curve_over_seeds, spread
 from bsopt.visualization.source import Source
 
 __all__ = ["CurvesInfo", "SizeCurve", "experiment_curves_info", "plot_experiment_curves"]
@@ -53,10 +53,18 @@ class SizeCurve:
 
 @dataclass(frozen=True, slots=True)
 class CurvesInfo:
-    """What the figure shows: curves by batch size, or why there are none."""
+    """What the figure shows.
+
+    Attributes:
+        experiment: The study's; None where it has none.
+        sizes: Smallest batch size first.
+        logs: Of "train" and "validation", those whose values lie decades apart: averaged as logarithms.
+        message: Why there is nothing to show.
+    """
 
     experiment: Experiment | None
     sizes: tuple[SizeCurve, ...]
+    logs: frozenset[str]
     message: str
 
 
@@ -83,16 +91,19 @@ def experiment_curves_info(study: Source, *, arm: str = "fixed_lr") -> CurvesInf
         raise ConfigError("the grid has several learning rates at each batch size: plot_learning_curves draws them.")
     experiment = _drawing.experiment_in(study)
     if experiment is None:
-        return CurvesInfo(None, (), _drawing.NO_EXPERIMENT)
+        return CurvesInfo(None, (), frozenset(), _drawing.NO_EXPERIMENT)
     message = _drawing.empty_arm(experiment, [arm])
     if message is not None:
-        return CurvesInfo(experiment, (), message)
+        return CurvesInfo(experiment, (), frozenset(), message)
     runs = experiment.arm(arm)
     sizes = sorted({run.batch_size for run in runs})
     monitor = experiment.info.monitor
-    return CurvesInfo(
-        experiment, tuple(_size_curve([run for run in runs if run.batch_size == size], monitor) for size in sizes), ""
+    kept = [run for run in runs if not _drawing.is_diverged(run)]
+    logs = frozenset(
+        name for name in _LOSSES if _drawing.is_wide([v for run in kept for v in _curve(run, name, monitor)])
     )
+    curves = [_size_curve([run for run in runs if run.batch_size == size], monitor, logs) for size in sizes]
+    return CurvesInfo(experiment, tuple(curves), logs, "")
 
 
 def plot_experiment_curves(study: Source, *, arm: str = "fixed_lr", axis: Axis = "epoch") -> go.Figure:
@@ -124,7 +135,9 @@ def plot_experiment_curves(study: Source, *, arm: str = "fixed_lr", axis: Axis =
         for curve in found.sizes:
             positions += _draw(canvas, curve, has_lr=arm == "scaled_lr")
         label = "training loss" if name == "train" else _theme.escape(found.experiment.info.monitor)
-        figure.update_yaxes(title={"text": label}, **_drawing.range_axis(values), row=row, col=1)
+        figure.update_yaxes(
+            title={"text": label}, **_drawing.range_axis(values, is_log=name in found.logs), row=row, col=1
+        )
     figure.update_xaxes(rangemode="tozero")
     figure.update_xaxes(title={"text": _AXES[axis]}, row=len(rows), col=1)
     _add_axis_menu(figure, positions, axis, last_row=len(rows))
@@ -132,21 +145,21 @@ def plot_experiment_curves(study: Source, *, arm: str = "fixed_lr", axis: Axis =
     counts = [len(curve.runs) for curve in found.sizes if curve.runs]
     _drawing.add_caption(
         figure,
-        interval_words(counts, mark="bands") if counts else None,
+        *(_drawing.mean_words(counts, [name in found.logs for name in rows], mark="bands") if counts else []),
         "thin lines: runs that went on after the first stopped" if _has_tails(found.sizes) else None,
         f"crosses: {num_lost} diverged, not in the mean" if num_lost else None,
     )
     return figure
 
 
-def _size_curve(runs: Sequence[ExperimentRun], monitor: str) -> SizeCurve:
+def _size_curve(runs: Sequence[ExperimentRun], monitor: str, logs: frozenset[str]) -> SizeCurve:
     lost = tuple(run for run in runs if _drawing.is_diverged(run))
     kept = {run.seed: run for run in runs if run not in lost}
     losses = {}
     for name in _LOSSES:
         curves = {seed: _curve(run, name, monitor) for seed, run in kept.items()}
         if curves and any(math.isfinite(value) for curve in curves.values() for value in curve):
-            losses[name] = curve_over_seeds(curves)
+            losses[name] = curve_over_seeds(curves, is_log=name in logs)
     return SizeCurve(runs[0].batch_size, runs[0].lr, kept, lost, losses)
 
 

@@ -91,7 +91,8 @@ def plot_experiment_devices(study: Source) -> go.Figure:
         figure.add_trace(_line(times, place))
     drawn = [time for times in found.lines.values() for time in times]
     figure.update_xaxes(**_theme.batch_size_axis([float(time.batch_size) for time in drawn]))
-    axis = _drawing.positive_axis([time.seconds.value for time in drawn], from_zero=True)
+    values = [time.seconds.value for time in drawn]
+    axis = _drawing.value_axis((), values, is_log=_drawing.is_wide(values), from_zero=True)
     figure.update_yaxes(title={"text": "time per epoch [s]"}, **axis)
     is_predicted = any(time.num_trials == 0 for time in drawn)
     least = "predicted: communication left out, so at least this"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -26,7 +26,7 @@ class EpochDistanceInfo:
 
     Attributes:
         experiment: The study's; None where it has none.
-        sizes: Batch size -> ‖θ_end − θ_start‖ by epoch, over seeds.
+        sizes: Batch size -> ‖θ_end − θ_start‖ by epoch, geometric means over seeds.
         ratio: The smallest batch size's over the largest's, geometric means over the seeds that both have; None
             where they share none.
         message: Why there is nothing to show.
@@ -50,12 +50,12 @@ def experiment_epoch_distance_info(study: Source, *, arm: str = "fixed_lr") -> E
     curves: dict[int, dict[int, Sequence[float]]] = {}
     for run in experiment.arm(arm):
         found = _epochs(run)
-        if found and not _drawing.is_diverged(run):
+        if found and min(found) > 0 and not _drawing.is_diverged(run):
             curves.setdefault(run.batch_size, {})[run.seed] = found
     if not curves:
         return EpochDistanceInfo(experiment, {}, None, "No ended run measured how far its weights travelled.")
     return EpochDistanceInfo(
-        experiment, {size: curve_over_seeds(curves[size]) for size in sorted(curves)}, _ratio(curves), ""
+        experiment, {size: curve_over_seeds(curves[size], is_log=True) for size in sorted(curves)}, _ratio(curves), ""
     )
 
 
@@ -79,21 +79,18 @@ def plot_experiment_epoch_distance(study: Source, *, arm: str = "fixed_lr") -> g
     _theme.style(figure, TITLE, height=460 if rows == 1 else 640)
     for size, curve in found.sizes.items():
         _line(figure, curve, _drawing.size_place(found.experiment, size), f"batch size {size}", row=1)
-    values = [mean.value for curve in found.sizes.values() for mean in curve.means]
-    figure.update_yaxes(
-        title={"text": "distance of the epoch"}, **_drawing.positive_axis(values, from_zero=True), row=1, col=1
-    )
+    means = [mean for curve in found.sizes.values() for mean in curve.means]
+    figure.update_yaxes(title={"text": "distance of the epoch"}, **_axis(means), row=1, col=1)
     counts = [mean.num_seeds for curve in found.sizes.values() for mean in curve.means]
     if found.ratio is not None:
         ends = list(found.sizes)
         _line(figure, found.ratio, 6, f"batch size {ends[0]} over {ends[-1]}", row=2)
         figure.add_hline(y=1.0, line={"color": _theme.INK, "dash": "dot", "width": 1}, row=2, col=1)
-        ratios = [mean.value for mean in found.ratio.means]
-        axis = _drawing.positive_axis(ratios, from_zero=True)
+        axis = _axis(found.ratio.means)
         figure.update_yaxes(title={"text": f"ratio {ends[0]} : {ends[-1]}"}, **axis, row=2, col=1)
     figure.update_xaxes(rangemode="tozero")
     figure.update_xaxes(title={"text": "epoch"}, row=rows, col=1)
-    _drawing.add_caption(figure, interval_words(counts, mark="bands"))
+    _drawing.add_caption(figure, interval_words(counts, mark="bands", is_log=True))
     return figure
 
 
@@ -105,16 +102,13 @@ def _epochs(run: ExperimentRun) -> list[float]:
 def _ratio(curves: Mapping[int, Mapping[int, Sequence[float]]]) -> CurveOverSeeds | None:
     small, large = curves[min(curves)], curves[max(curves)]
     seeds = sorted(set(small) & set(large)) if len(curves) > 1 else []
-    logs = {seed: [_log_ratio(a, b) for a, b in zip(small[seed], large[seed], strict=False)] for seed in seeds}
-    if not logs:
-        return None
-    found = curve_over_seeds(logs)
-    means = [SeedMean(math.exp(m.value), math.exp(m.low), math.exp(m.high), m.num_seeds) for m in found.means]
-    return replace(found, means=tuple(means), tails={})
+    ratios = {seed: [a / b for a, b in zip(small[seed], large[seed], strict=False)] for seed in seeds}
+    return replace(curve_over_seeds(ratios, is_log=True), tails={}) if ratios else None
 
 
-def _log_ratio(a: float, b: float) -> float:
-    return math.log(a / b) if a > 0 and b > 0 else math.nan
+def _axis(means: Sequence[SeedMean]) -> dict[str, Any]:
+    values = [mean.value for mean in means]
+    return _drawing.value_axis(means, values, is_log=_drawing.is_wide(values), from_zero=True)
 
 
 def _line(figure: go.Figure, curve: CurveOverSeeds, place: int, name: str, *, row: int) -> None:

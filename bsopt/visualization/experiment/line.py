@@ -29,7 +29,7 @@ class ArmLine:
         arm: Name.
         batch_sizes: Of the minimizers at α = 0 and at α = 1.
         alphas: Places on the line (1 − α)·first + α·second.
-        losses: "train" and "validation" -> mean over seeds at each place; None where a loss was infinite.
+        losses: "train" and "validation" -> geometric mean over seeds at each place; None where a loss was infinite.
     """
 
     arm: str
@@ -81,7 +81,8 @@ def plot_experiment_line(study: Source, *, arms: Sequence[str] = ("fixed_lr", "s
     figure = make_subplots(rows=num, cols=1, shared_xaxes=True, vertical_spacing=0.14 / num)
     _theme.style(figure, TITLE, height=320 * num + 140)
     means = [mean for line in found.lines for losses in line.losses.values() for mean in losses if mean is not None]
-    axis = _drawing.positive_axis([mean.value for mean in means], from_zero=True)
+    values = [mean.value for mean in means]
+    axis = _drawing.value_axis(means, values, is_log=_drawing.is_wide(values), from_zero=True)
     for row, line in enumerate(found.lines, start=1):
         for name, losses in line.losses.items():
             _draw(figure, line, name, losses, row=row)
@@ -94,7 +95,7 @@ def plot_experiment_line(study: Source, *, arms: Sequence[str] = ("fixed_lr", "s
         label = _drawing.arm_label(found.experiment.design, line.arm)
         figure.update_yaxes(title={"text": f"loss<br>{label}"}, **axis, row=row, col=1)
     figure.update_xaxes(title={"text": "α: position on the line"}, row=num, col=1)
-    _drawing.add_caption(figure, interval_words([mean.num_seeds for mean in means], mark="bands"))
+    _drawing.add_caption(figure, interval_words([mean.num_seeds for mean in means], mark="bands", is_log=True))
     return figure
 
 
@@ -118,8 +119,8 @@ def _means(pairs: Sequence[Minimizers], key: str, num: int) -> tuple[SeedMean | 
     found = []
     for place in range(num):
         values = {seed: float(curve[place]) for seed, curve in curves.items()}
-        is_finite = bool(values) and all(math.isfinite(value) for value in values.values())
-        found.append(mean_over_seeds(values) if is_finite else None)
+        is_finite = bool(values) and all(0 < value < math.inf for value in values.values())
+        found.append(mean_over_seeds(values, is_log=True) if is_finite else None)
     return tuple(found)
 
 

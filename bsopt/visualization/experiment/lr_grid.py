@@ -36,11 +36,13 @@ class LrGridInfo:
     Attributes:
         experiment: The study's; None where it has none.
         sizes: Batch size -> its points, smallest learning rate first.
+        is_log: Whether values lie decades apart: their means are geometric, on a log axis.
         message: Why there is nothing to show.
     """
 
     experiment: Experiment | None
     sizes: Mapping[int, tuple[LrPoint, ...]]
+    is_log: bool
     message: str
 
 
@@ -48,21 +50,22 @@ def experiment_lr_info(study: Source) -> LrGridInfo:
     """Return the best validation losses of all designed runs, the grid's and the other arms'."""
     experiment = _drawing.experiment_in(study)
     if experiment is None:
-        return LrGridInfo(None, {}, _drawing.NO_EXPERIMENT)
+        return LrGridInfo(None, {}, is_log=False, message=_drawing.NO_EXPERIMENT)
     groups: dict[tuple[int, str], list[ExperimentRun]] = {}
     for run in experiment.runs:
         if "best_val_loss" in run.measurements:
             groups.setdefault((run.batch_size, f"{run.lr:.6g}"), []).append(run)
+    is_log = _drawing.is_wide([run.measurements["best_val_loss"] for runs in groups.values() for run in runs])
     sizes: dict[int, list[LrPoint]] = {}
     for (size, _), runs in groups.items():
-        mean = mean_over_seeds({run.seed: run.measurements["best_val_loss"] for run in runs})
+        mean = mean_over_seeds({run.seed: run.measurements["best_val_loss"] for run in runs}, is_log=is_log)
         sizes.setdefault(size, []).append(LrPoint(size, runs[0].lr, tuple(runs), mean))
     rates = {f"{point.lr:.6g}" for points in sizes.values() for point in points}
     if len(rates) < 2:
         message = "Runs at two learning rates at least are needed: `grid` in the study file's `experiment` block."
-        return LrGridInfo(experiment, {}, message)
+        return LrGridInfo(experiment, {}, is_log=False, message=message)
     ordered = {size: tuple(sorted(sizes[size], key=lambda point: point.lr)) for size in sorted(sizes)}
-    return LrGridInfo(experiment, ordered, "")
+    return LrGridInfo(experiment, ordered, is_log=is_log, message="")
 
 
 def plot_experiment_lr(study: Source) -> go.Figure:
@@ -87,13 +90,17 @@ def plot_experiment_lr(study: Source) -> go.Figure:
             _line(points, _drawing.size_place(found.experiment, size), f"batch size {size}", shift=shift, best=best)
         )
     figure.update_xaxes(**_theme.lr_axis(rates))
-    values = [point.mean.value for points in found.sizes.values() for point in points]
+    means = [point.mean for points in found.sizes.values() for point in points]
     monitor = _theme.escape(found.experiment.info.monitor)
-    figure.update_yaxes(title={"text": f"best {monitor}"}, **_drawing.positive_axis(values, from_zero=False))
+    axis = _drawing.value_axis(means, [mean.value for mean in means], is_log=found.is_log, from_zero=False)
+    figure.update_yaxes(title={"text": f"best {monitor}"}, **axis)
     counts = [point.mean.num_seeds for points in found.sizes.values() for point in points]
     lost = [run for points in found.sizes.values() for point in points for run in point.runs]
     _drawing.add_caption(
-        figure, interval_words(counts), "large: the best rate of its batch size", _drawing.lost_words(lost)
+        figure,
+        interval_words(counts, is_log=found.is_log),
+        "large: the best rate of its batch size",
+        _drawing.lost_words(lost),
     )
     return figure
 

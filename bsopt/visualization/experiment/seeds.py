@@ -22,7 +22,7 @@ class SeedMean:
     """A mean over seeds.
 
     Attributes:
-        value: The mean.
+        value: The mean; the geometric one where values lie decades apart and are drawn on a log axis.
         low: Lower end of its 95 % interval (Student's t); the smallest value where there are fewer than 3 seeds.
         high: Upper end.
         num_seeds: How many.
@@ -49,15 +49,24 @@ class CurveOverSeeds:
     tails: Mapping[int, tuple[int, ...]]
 
 
-def mean_over_seeds(values: Mapping[int, float]) -> SeedMean:
+def mean_over_seeds(values: Mapping[int, float], *, is_log: bool = False) -> SeedMean:
     """Return the mean of seed -> value with its interval.
+
+    Args:
+        values: At least one.
+        is_log: Average logarithms: the geometric mean of positive values, whose interval never reaches zero.
 
     >>> mean_over_seeds({0: 1.0, 1: 3.0})
     SeedMean(value=2.0, low=1.0, high=3.0, num_seeds=2)
     >>> found = mean_over_seeds({0: 1.0, 1: 2.0, 2: 3.0})
     >>> round(found.low, 3), round(found.high, 3)
     (-0.484, 4.484)
+    >>> mean_over_seeds({0: 1.0, 1: 4.0}, is_log=True).value
+    2.0
     """
+    if is_log:
+        logs = mean_over_seeds({seed: math.log(value) for seed, value in values.items()})
+        return SeedMean(math.exp(logs.value), math.exp(logs.low), math.exp(logs.high), logs.num_seeds)
     found = list(values.values())
     mean = math.fsum(found) / len(found)
     if len(found) < FEWEST_FOR_INTERVAL:
@@ -66,15 +75,20 @@ def mean_over_seeds(values: Mapping[int, float]) -> SeedMean:
     return SeedMean(mean, low, high, len(found))
 
 
-def curve_over_seeds(curves: Mapping[int, Sequence[float]]) -> CurveOverSeeds:
-    """Average seed -> curve, index by index; values that aren't finite are left out of their mean."""
+def curve_over_seeds(curves: Mapping[int, Sequence[float]], *, is_log: bool = False) -> CurveOverSeeds:
+    """Average seed -> curve, index by index; values that aren't finite are left out of their mean.
+
+    Args:
+        curves: At least one.
+        is_log: As for `mean_over_seeds`.
+    """
     shortest = min(len(curve) for curve in curves.values())
     places, means = [], []
     for place in spread(0, shortest):
         found = {seed: curve[place] for seed, curve in curves.items() if math.isfinite(curve[place])}
         if found:
             places.append(place)
-            means.append(mean_over_seeds(found))
+            means.append(mean_over_seeds(found, is_log=is_log))
     tails = {
         seed: spread(max(0, shortest - 1), len(curve), most=MAX_TAIL_POINTS)
         for seed, curve in curves.items()
@@ -98,7 +112,7 @@ def spread(first: int, end: int, *, most: int = MAX_POINTS) -> tuple[int, ...]:
     return tuple(int(first + place) for place in found)
 
 
-def interval_words(counts: Collection[int], *, mark: str = "bars") -> str:
+def interval_words(counts: Collection[int], *, mark: str = "bars", is_log: bool = False) -> str:
     """Return what is shown, for means over so many seeds: what the bars (or bands) of a figure are.
 
     >>> interval_words([5, 5])
@@ -107,11 +121,14 @@ def interval_words(counts: Collection[int], *, mark: str = "bars") -> str:
     'mean over 2 seeds; bars: their range'
     >>> interval_words([1])
     'one seed: no interval'
+    >>> interval_words([5], is_log=True)
+    'geometric mean over 5 seeds; bars: its 95 % interval'
     """
     least, most = min(counts), max(counts)
     if most == 1:
         return "one seed: no interval"
-    words = f"mean over {most} seeds" if least == most else f"mean over {least} to {most} seeds"
+    mean = "geometric mean" if is_log else "mean"
+    words = f"{mean} over {most} seeds" if least == most else f"{mean} over {least} to {most} seeds"
     if most < FEWEST_FOR_INTERVAL:
         return f"{words}; {mark}: their range"
     return f"{words}; {mark}: its 95 % interval" + (", the range below 3 seeds" if least < FEWEST_FOR_INTERVAL else "")
