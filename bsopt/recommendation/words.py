@@ -66,7 +66,7 @@ def caveats(desk: Desk, choice: Choice) -> tuple[str, ...]:
     if desk.info.target is None and has_target(desk) and target is not None:
         found.append(
             f"Times and costs are to {desk.info.monitor} {target:.4g}, which three in four batch sizes reached, as the "
-            "study names no target: `objective: {target: …}` sets yours."
+            "study names no target; objective.target sets yours."
         )
     if not desk.fits.noise_is_repeated:
         found.append("No setting was repeated often enough to know the noise between seeds: confirm the finalists.")

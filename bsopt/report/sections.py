@@ -156,29 +156,28 @@ def _choices(data: StudyData, found: Answer) -> Html | None:
     """Return what to take for each goal, where the data tell more than one."""
     if len(found.choices) < 2:
         return None
+    names = ("batch size", "learning rate", data.info.monitor, _time_name(data))
     rows = [
         tag(
             "tr",
             tag("th", _GOALS[choice.goal], scope="row"),
             *(
-                tag("td", cell, class_="number")
-                for cell in (
-                    str(choice.batch_size),
-                    _interval(choice.lr, ".2g"),
-                    _interval(choice.value, ".4g"),
-                    _interval(choice.cost.seconds if choice.cost is not None else None, ".3g"),
+                tag("td", cell, class_="number", data_label=name)  # the label stands before it in a narrow card
+                for name, cell in zip(
+                    names,
+                    (
+                        str(choice.batch_size),
+                        _interval(choice.lr, ".2g"),
+                        _interval(choice.value, ".4g"),
+                        _interval(choice.cost.seconds if choice.cost is not None else None, ".3g"),
+                    ),
+                    strict=True,
                 )
             ),
             tag("td", " ".join(choice.reasons)),
         )
         for choice in found.choices
     ]
-    names = (
-        "batch size",
-        "learning rate",
-        data.info.monitor,
-        _time_name(data),
-    )
     heads = [tag("th", name, scope="col", class_="number") for name in names]
     head = tag("tr", tag("th", "goal", scope="col"), *heads, tag("th", "why", scope="col"))
     return join(

@@ -62,6 +62,17 @@ def test_several_studies_fit_on_a_phone_and_stand_side_by_side_on_a_desk(browser
         assert (first["y"] == second["y"]) == is_side_by_side
 
 
+def test_the_goals_are_readable_without_scrolling_sideways(browser: Open, page_path: Path) -> None:
+    for width in (1200, 700, 380):
+        chrome = _open_report(browser(width), page_path)
+        table = "document.querySelector('.wide')"
+        assert chrome.execute_script(f"return {table}.scrollWidth <= {table}.clientWidth"), width
+        assert "learning rate" in chrome.execute_script(
+            f"return {table}.innerText + [...{table}.querySelectorAll('td')]"
+            ".map(cell => getComputedStyle(cell, '::before').content).join()"
+        )
+
+
 def test_a_drawn_figure_has_coloured_pixels(browser: Open, page_path: Path) -> None:
     chrome = _open_report(browser(), page_path)
     plot = chrome.find_element("css selector", "#s0-interaction")
