@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 
 from bsopt.experiment.table import Experiment
 from bsopt.laws.verdicts import Outcome, Verdict
+from bsopt.records import StopReason
 from bsopt.report.markup import Html, join, tag
 from bsopt.report.pictures import picture, sentence
 from bsopt.visualization.experiment.catalogue import EXPERIMENT_FIGURES, ExperimentFigure
+from bsopt.visualization.experiment.verdicts import short_name
 from bsopt.visualization.source import StudyData
 
 __all__ = ["experiment_section"]
@@ -67,9 +69,11 @@ def _patience(experiment: Experiment) -> str:
 
 def _progress(experiment: Experiment) -> str:
     ended, missing = len(experiment.runs), experiment.num_missing
-    if missing:
-        return f"{ended} runs have ended, {missing} are still missing."
-    return f"All {ended} runs have ended."
+    words = f"{ended} runs have ended, {missing} are still missing." if missing else f"All {ended} runs have ended."
+    cut = sum(run.record.stop_reason is StopReason.COMPLETED for run in experiment.runs)
+    if cut:
+        words += f" {cut} of them ended with their budget, perhaps before they had converged."
+    return words
 
 
 def _count(verdicts: Sequence[Verdict]) -> Html:
@@ -83,7 +87,7 @@ def _table(verdicts: Sequence[Verdict]) -> Html:
     rows = [
         tag(
             "tr",
-            tag("td", verdict.claim, tag("div", verdict.key.replace("_", " "), class_="hint")),
+            tag("td", verdict.claim, tag("div", short_name(verdict), class_="hint")),
             tag(
                 "td",
                 f"{_SIGNS[verdict.outcome]} {verdict.outcome.value}",

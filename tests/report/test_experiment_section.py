@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import html
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
 import pytest
 
 from bsopt.laws.verdicts import FINDINGS
+from bsopt.records import StopReason
 from bsopt.report import write_report
 from bsopt.report.experiment_section import experiment_section
 from bsopt.visualization import EXPERIMENT_FIGURES
@@ -57,6 +59,13 @@ def test_the_design_is_told(section: str) -> None:
     assert "0.01 × B/32" in section
     assert "had not improved for 10 epochs" in section
     assert "All 100 runs have ended." in section
+
+
+def test_runs_that_the_budget_cut_short_are_told(data: StudyData, section: str) -> None:
+    assert "ended with their budget" not in section
+    records = tuple(replace(r, stop_reason=StopReason.COMPLETED) if r.number < 7 else r for r in data.records)
+    cut = str(experiment_section(StudyData(data.info, records, data.study), prefix="s0"))
+    assert "7 of them ended with their budget" in cut
 
 
 def test_every_figure_stands_there_with_how_to_read_it(section: str) -> None:

@@ -207,6 +207,15 @@ def test_a_diverged_run_ends_with_a_cross_inside_the_axis(data: StudyData) -> No
     assert crosses[0].marker.size[-1] > 0
 
 
+def test_a_batch_size_whose_every_run_diverged_is_named() -> None:
+    figure = plot_experiment_curves(
+        load(example_experiment(seeds=2, diverged=[(32, 0.08, 0), (32, 0.08, 1)])), arm="higher_lr"
+    )
+    named = [trace.name for trace in figure.data if trace.showlegend]
+    assert named == ["batch size 32, diverged", "batch size 64", "batch size 128", "batch size 256"]
+    assert "2 diverged" in figure.layout.legend.title.text
+
+
 def test_the_axis_menu_moves_every_trace(data: StudyData) -> None:
     figure = plot_experiment_curves(data)
     (menu,) = figure.layout.updatemenus

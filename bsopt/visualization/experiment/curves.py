@@ -203,8 +203,11 @@ def _draw(canvas: _Canvas, curve: SizeCurve, *, has_lr: bool) -> list[_Positions
         canvas.figure.add_trace(_mean_line(canvas, mean, at, place, group, label), row=canvas.row, col=1)
         found.append(at)
         found += [_thin(canvas, curve.runs[seed], places, place, group) for seed, places in mean.tails.items()]
-    whole = [(run, spread(0, len(run.record.ticks))) for run in curve.diverged]
-    return found + [_thin(canvas, run, places, place, group) for run, places in whole]
+    for run in curve.diverged:
+        is_named = not curve.runs and run is curve.diverged[0]  # else the mean stands in the legend
+        places = spread(0, len(run.record.ticks))
+        found.append(_thin(canvas, run, places, place, group, name=f"{label}, diverged" if is_named else None))
+    return found
 
 
 def _mean_line(canvas: _Canvas, mean: CurveOverSeeds, at: _Positions, place: int, group: str, label: str) -> go.Scatter:
@@ -222,7 +225,9 @@ def _mean_line(canvas: _Canvas, mean: CurveOverSeeds, at: _Positions, place: int
     )
 
 
-def _thin(canvas: _Canvas, run: ExperimentRun, places: Sequence[int], place: int, group: str) -> _Positions:
+def _thin(
+    canvas: _Canvas, run: ExperimentRun, places: Sequence[int], place: int, group: str, *, name: str | None = None
+) -> _Positions:
     """Draw a part of a single run as a thin line; where it diverged, with a cross at its end, inside the plot."""
     values = _curve(run, canvas.name, canvas.experiment.info.monitor)
     kept = [i for i in places if math.isfinite(values[i])]
@@ -234,11 +239,17 @@ def _thin(canvas: _Canvas, run: ExperimentRun, places: Sequence[int], place: int
             x=at[canvas.axis],
             y=[_drawing.rounded(min(values[i], canvas.top)) for i in kept],
             mode="lines+markers" if is_lost else "lines",
+            name=name,
             legendgroup=group,
-            showlegend=False,
+            showlegend=name is not None and canvas.row == 1,
             opacity=0.6,
             line={"color": _theme.colour_of(place), "width": 1, "dash": "dot"},
-            marker={"symbol": "x", "size": [0] * (len(kept) - 1) + [9] if is_lost else 0, "opacity": 1.0},
+            marker={
+                "symbol": "x",
+                "size": [0] * (len(kept) - 1) + [9] if is_lost else 0,
+                "opacity": 1.0,
+                "line": {"width": 0},
+            },
             hovertemplate=f"{group}, seed {run.seed} (trial {run.trial}), {ending}"
             "<br>%{x:,.4~g}: <b>%{y:.4~g}</b><extra></extra>",
         ),

@@ -15,7 +15,15 @@ from bsopt.visualization import _theme
 from bsopt.visualization.experiment import _drawing
 from bsopt.visualization.source import Source
 
-__all__ = ["VERDICT_COLOURS", "Kind", "VerdictsInfo", "experiment_verdicts_info", "plot_experiment_verdicts"]
+__all__ = [
+    "VERDICT_COLOURS",
+    "Kind",
+    "VerdictsInfo",
+    "experiment_verdicts_info",
+    "kind_of",
+    "plot_experiment_verdicts",
+    "short_name",
+]
 
 TITLE = "The article's findings in this study"
 Kind: TypeAlias = Literal["ratio", "fraction", "exponent"]
@@ -67,6 +75,11 @@ def kind_of(verdict: Verdict) -> Kind:
     return "exponent" if verdict.key in _EXPONENTS else "ratio"
 
 
+def short_name(verdict: Verdict) -> str:
+    """Return what a finding is called in the figure: a few words."""
+    return verdict.key.replace("_", " ").replace(" lr", " rate")
+
+
 def plot_experiment_verdicts(study: Source) -> go.Figure:
     """Plot the effect behind each of the article's findings with its interval, coloured by the verdict.
 
@@ -109,7 +122,7 @@ def _draw(figure: go.Figure, kind: Kind, verdicts: Sequence[Verdict], *, row: in
         figure.add_trace(
             go.Scatter(
                 x=[_drawing.rounded(effect) for effect in effects],
-                y=[_name(verdict) for verdict in shown],
+                y=[short_name(verdict) for verdict in shown],
                 mode="markers",
                 legendgroup=outcome.value,
                 showlegend=False,
@@ -138,10 +151,10 @@ def _draw(figure: go.Figure, kind: Kind, verdicts: Sequence[Verdict], *, row: in
     for verdict in verdicts:
         if verdict.effect is None:
             figure.add_annotation(
-                x=0.01, xref="x domain", xanchor="left", y=_name(verdict), text="not tested", showarrow=False,
+                x=0.01, xref="x domain", xanchor="left", y=short_name(verdict), text="not tested", showarrow=False,
                 font={"size": 12, "color": _theme.INK}, hovertext=_theme.escape(verdict.sentence), row=row, col=1,
             )  # fmt: skip
-    names = [_name(verdict) for verdict in reversed(verdicts)]
+    names = [short_name(verdict) for verdict in reversed(verdicts)]
     figure.update_yaxes(
         type="category", categoryorder="array", categoryarray=names, range=(-0.6, len(names) - 0.4), row=row, col=1
     )
@@ -169,10 +182,6 @@ def _legend(figure: go.Figure) -> None:
             row=1,
             col=1,
         )
-
-
-def _name(verdict: Verdict) -> str:
-    return _theme.escape(verdict.key.replace("_", " ").replace(" lr", " rate"))
 
 
 def _span(verdicts: Sequence[Verdict], no_effect: float, *, is_log: bool) -> tuple[float, float]:
