@@ -14,10 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from bsopt.cli import main
 from bsopt.config import load_config
+from bsopt.dashboard import publish
 from bsopt.progress import Listener
 from bsopt.records import StopReason, Tick
+from bsopt.report import write_report
 from bsopt.search.ledger import give_up_lost, queue_retries
 from bsopt.study import Study, load_study
 
@@ -109,6 +113,7 @@ def test_the_trial_of_a_killed_host_is_run_again_by_the_other(
     for line in host.stdout:
         if json.loads(line)["event"] == "tick":
             break
+    _look_at("killed", database)
     host.kill()
     host.communicate()
     study = _load(project, "killed", *settings[1:], "task.model.init_args.trouble=hang@1")
@@ -128,6 +133,19 @@ def test_the_trial_of_a_killed_host_is_run_again_by_the_other(
     assert [r.stop_reason for r in records] == [StopReason.LOST, *[StopReason.COMPLETED] * 3]
     assert records[3].params == records[0].params
     assert [note for note in notes if "lost" in note] == ["trial 0 was lost, its process is gone; it is run again"]
+
+
+def _look_at(name: str, storage: str) -> None:
+    """Look at a study whose only trial is being trained, from a host that doesn't."""
+    study = load_study(name, storage).optuna
+    page = write_report([study], Path("report.html")).read_text()
+    assert name in page
+    publish(study)
+    shown = CliRunner().invoke(main, ["study", "show", name, "--storage", storage, "--json"])
+    assert shown.exit_code == 0, shown.output
+    (trial,) = json.loads(shown.stdout)["trials"]
+    assert (trial["outcome"], trial["stop_reason"]) == ("running", None)
+    assert trial["ticks"]
 
 
 def test_a_host_that_was_given_up_leaves_its_trial_to_the_other(
