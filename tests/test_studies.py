@@ -17,7 +17,7 @@ from bsopt.cli.study import study
 from bsopt.config import load_config
 
 STUDIES = Path(__file__).parents[1] / "studies"
-NAMES = ["batch_size_effect", "diabetes", "digits", "mnist"]
+NAMES = ["batch_size_effect", "diabetes", "digits", "mnist", "scale_out"]
 
 
 def load(name: str) -> ModuleType:
