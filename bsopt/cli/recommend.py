@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["recommend"]
 
 _GOALS = ("quality", "largest", "fastest", "cheapest")
+_COMPANIONS = {"weight_decay_factor": "weight decay ×"}
 _TITLES = {
     "quality": "Best quality at the budget",
     "largest": "Largest batch size that costs no quality",
@@ -104,8 +105,8 @@ def _show(found: Recommendation) -> None:
         for reason in choice.reasons:
             click.echo(f"  {reason}")
         if choice.companions:
-            moved = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in choice.companions.items())
-            click.echo(f"  Not tried here: published rules would also change {moved}; search the lr again then.")
+            moved = ", ".join(f"{_COMPANIONS.get(name, name)} {value:.4g}" for name, value in choice.companions.items())
+            click.echo(f"  Published rules would also set {moved}. Not tried here: search the lr again then.")
     if found.caveats:
         click.echo("\nTo know:")
         for caveat in found.caveats:
