@@ -398,6 +398,10 @@ class StudyConfig(_Strict):
                 f"the experiment trains at learning rates {wide}, outside search.lr ({search.lr.low:g} to "
                 f"{search.lr.high:g}): widen it"
             )
+        if self.objective.direction != "minimize" or self.objective.minimize is not None:
+            raise ValueError(
+                "the experiment's findings are about a loss: objective.monitor must be one to minimize, without target"
+            )
         if set(experiment.params) != set(search.also):
             raise ValueError(f"experiment.params must give a value for each of search.also: {sorted(search.also)}")
         return self

@@ -14,7 +14,7 @@ import optuna
 from bsopt.experiment.design import Design, design_of
 from bsopt.laws.runs import MEASUREMENTS, Run
 from bsopt.laws.verdicts import Verdict, verdicts
-from bsopt.records import StudyInfo, Tick, TrialRecord
+from bsopt.records import StopReason, StudyInfo, Tick, TrialRecord
 from bsopt.search.storage import read_analyses, read_info, read_records
 
 __all__ = ["Experiment", "ExperimentRun", "Minimizers", "experiment_of", "landscape_key", "line_key", "sharpness_key"]
@@ -38,7 +38,8 @@ class ExperimentRun:
         arms: Those that its configuration belongs to.
         record: All that the trial measured; its ticks are the curves.
         measurements: Names of `bsopt.laws.runs.MEASUREMENTS`, and `best_train_loss`, `sharpness_subspace` and
-            `adaptive_sharpness` -> finite number; what wasn't measured isn't there.
+            `adaptive_sharpness` -> finite number; what wasn't measured isn't there. A run that diverged has its best
+            losses alone.
     """
 
     trial: int
@@ -223,6 +224,8 @@ def _measured(run: ExperimentRun, info: StudyInfo, sharpness: Mapping[str, Analy
         "sharpness_subspace": _value_of(sharpness.get("subspace")),
         "adaptive_sharpness": _value_of(sharpness.get("adaptive")),
     }
+    if record.stop_reason is StopReason.DIVERGED:  # it reached a loss, and nothing else that others can be held against
+        values = {name: values[name] for name in ("best_val_loss", "best_train_loss")}
     finite = {name: float(v) for name, v in values.items() if v is not None and math.isfinite(v)}
     return ExperimentRun(run.trial, run.batch_size, run.lr, run.seed, run.arms, record, finite)
 

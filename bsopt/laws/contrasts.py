@@ -95,7 +95,8 @@ def contrast(
         return Contrast(float(values.mean()), math.sqrt(variance / len(seeds)), len(seeds) - 1, len(seeds), True)  # noqa: FBT003
     fewest = min(len(group) for group in groups)
     if fewest < min_seeds:
-        raise TooFewSeedsError(f"{fewest} runs in the smallest group, at least {min_seeds} are needed")
+        runs = "1 run" if fewest == 1 else f"{fewest} runs"
+        raise TooFewSeedsError(f"{runs} in the smallest group, at least {min_seeds} are needed")
     means = [float(np.mean(list(group.values()))) for group in groups]
     parts = [
         c**2 * max(float(np.var(list(group.values()), ddof=1)), floor) / len(group)

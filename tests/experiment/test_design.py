@@ -53,6 +53,7 @@ def test_arms_that_are_left_out_have_no_runs() -> None:
         ("experiment.params={model.width: 3}", "each of search.also"),
         ("experiment.arms=[fixed]", "experiment.arms"),
         ("experiment=null", "nothing would be run"),
+        ("objective.direction=maximize", "about a loss"),
     ],
 )
 def test_mistakes_in_a_design_are_told(load: Load, override: str, message: str) -> None:
@@ -97,6 +98,15 @@ def test_a_run_ends_when_its_loss_has_not_improved_for_the_patience(load: Load) 
         assert record.stop_reason is StopReason.CONVERGED
         assert record.best is not None
         assert record.ticks[-1].index == record.best.index + 1
+
+
+def test_a_run_that_diverged_has_its_best_loss_alone(load: Load) -> None:
+    study = Study.create(load("experiment.arms=[fixed_lr]", "experiment.seeds=1", "task.model.init_args.trouble=nan@2"))
+    study.run()
+    experiment = experiment_of(study.optuna)
+    assert experiment is not None
+    assert {run.record.stop_reason for run in experiment.runs} == {StopReason.DIVERGED}
+    assert all(set(run.measurements) == {"best_val_loss", "best_train_loss"} for run in experiment.runs)
 
 
 def test_a_search_goes_on_beside_the_design(load: Load) -> None:
