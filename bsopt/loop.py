@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.config import StudyConfig
 from bsopt.errors import BsoptError, PlanError, StorageError, StudyError, TaskError
-from bsopt.experiment.design import design_of
+from bsopt.experiment.design import queue_designed
 from bsopt.plan import Plan, nearest_realisable
 from bsopt.progress import Listener, RunSummary
 from bsopt.records import StopReason, Tick, TrialRecord
@@ -118,14 +118,10 @@ class StudyRun:
 
     def _queue_design(self) -> int:
         """Queue the designed runs that aren't there yet; return how many the design has."""
-        design = design_of(self._study.config)
-        if design is None:
-            return 0
-        runs = [(run.batch_size, run.lr, run.seed) for run in design.runs]
-        queued = ledger.queue_design(self._study.optuna, runs, further=design.further)
-        if queued:
-            self._listener.note(f"{queued} of the experiment's {len(runs)} designed runs are to be trained")
-        return len(runs)
+        queued = queue_designed(self._study.optuna, self._study.config)
+        if queued.new:
+            self._listener.note(f"{queued.new} of the experiment's {queued.total} designed runs are to be trained")
+        return queued.total
 
     def _goes_on(self) -> bool:
         return not self._stopping.is_set() and self._ended == "finished"

@@ -20,7 +20,7 @@ from bsopt.config import LoadedConfig, StudyConfig
 from bsopt.engines.follower import Follower
 from bsopt.engines.worker import Job, Outcome
 from bsopt.errors import BsoptError, StorageError, StudyError
-from bsopt.experiment.design import design_of
+from bsopt.experiment.design import queue_designed
 from bsopt.identity import find_or_make
 from bsopt.loop import summary_of
 from bsopt.progress import Listener, RunSummary
@@ -151,7 +151,7 @@ class _Run:
 
     def run(self) -> RunSummary:
         listener, study = self._listener, self._study
-        total = self._config.budget.trials + self._queue_design()
+        total = self._config.budget.trials + queue_designed(study, self._config).total
         self._look_for_lost()
         follower = Follower(study, listener, total=total, callbacks=self._callbacks)
         if not self._num_open() and not self._running() and not self._queue_confirmations():
@@ -266,14 +266,6 @@ class _Run:
         if queued:
             self._listener.note(f"the search is done; {queued} repeats of the finalists over fresh seeds follow")
         return queued
-
-    def _queue_design(self) -> int:
-        design = design_of(self._config)
-        if design is None:
-            return 0
-        runs = [(run.batch_size, run.lr, run.seed) for run in design.runs]
-        ledger.queue_design(self._study, runs, further=design.further)
-        return len(runs)
 
     def _look_for_lost(self) -> None:
         self._looked = time.monotonic()

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import optuna
+
 from bsopt.config import ExperimentConfig, StudyConfig
 from bsopt.laws.runs import ARMS, arms_of
 from bsopt.records import StudyInfo
+from bsopt.search import ledger
 
-__all__ = ["MEASURES", "Design", "DesignedRun", "design_of"]
+__all__ = ["MEASURES", "Design", "DesignedRun", "Queued", "design_of", "queue_designed"]
 
 MEASURES = ("weight_distance", "update_norms")
 """What callbacks measure in every designed run."""
@@ -95,6 +98,19 @@ class Design:
         return tuple(DesignedRun(B, lr, seed) for seed in range(self.num_seeds) for B, lr in self.configurations)
 
 
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """Designed runs of a study.
+
+    Attributes:
+        new: Queued just now.
+        total: That the design has.
+    """
+
+    new: int
+    total: int
+
+
 def design_of(source: StudyConfig | StudyInfo) -> Design | None:
     """Return a study's design, None where its file asks for no experiment."""
     if isinstance(source, StudyInfo):
@@ -103,6 +119,15 @@ def design_of(source: StudyConfig | StudyInfo) -> Design | None:
     else:
         config = source.experiment
     return Design.of(config) if config is not None else None
+
+
+def queue_designed(study: optuna.Study, config: StudyConfig) -> Queued:
+    """Queue the designed runs that a study doesn't have yet."""
+    design = design_of(config)
+    if design is None:
+        return Queued(0, 0)
+    runs = [(run.batch_size, run.lr, run.seed) for run in design.runs]
+    return Queued(ledger.queue_design(study, runs, further=design.further), len(runs))
 
 
 def _among(lr: float, rates: tuple[float, ...]) -> bool:
