@@ -1,0 +1,142 @@
+"""The leader: what it refuses, what it tells, and when it gives up; with workers in this process."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bsopt.config import load_config
+from bsopt.engines.leader import Leader, Lost
+from bsopt.engines.resources import Resources, resources_of
+from bsopt.engines.worker import Job, Outcome, work
+from bsopt.errors import ConfigError, StorageError, StudyError, TaskError
+from bsopt.records import StopReason
+from bsopt.search.storage import read_records
+
+sys.path.insert(0, str(Path(__file__).parent))
+from script import Script
+
+
+class Here:
+    """An engine that runs each worker to its end where it is placed."""
+
+    ships = False
+
+    def __init__(self, run: Callable[[Job], Outcome] = work, *, spans_hosts: bool = False) -> None:
+        self.run = run
+        self.spans_hosts = spans_hosts
+        self.jobs: list[Job] = []
+
+    def advice(self, workers: int) -> str:
+        return ""
+
+    def place(self, job: Job) -> Here.Place:
+        self.jobs.append(job)
+        return Here.Place(self.run, job)
+
+    def close(self) -> None:
+        pass
+
+    class Place:
+        def __init__(self, run: Callable[[Job], Outcome], job: Job) -> None:
+            self._run, self._job = run, job
+
+        def outcome(self) -> Outcome | None:
+            return self._run(self._job)
+
+        def has_begun(self) -> bool:
+            return True
+
+        def end(self) -> None:
+            pass
+
+
+def load(project: Path, *overrides: str) -> Leader:
+    return Leader.create(load_config(project / "study.yaml", ["isolation=none", *overrides]), Here())
+
+
+@pytest.mark.parametrize("storage", ["memory://", "sqlite://"])
+def test_a_storage_that_ends_with_this_process_is_refused(project: Path, storage: str) -> None:
+    with pytest.raises(StorageError, match=r"ends with this process.*postgresql\+psycopg://.*journal:///"):
+        load(project, f"storage={storage}")
+
+
+def test_sqlite_is_refused_where_workers_are_on_other_hosts(project: Path) -> None:
+    loaded = load_config(project / "study.yaml")
+    with pytest.raises(StorageError, match="locks don't hold between hosts"):
+        Leader.create(loaded, Here(spans_hosts=True))
+    Leader.create(loaded, Here(spans_hosts=False))
+
+
+def test_every_event_of_the_workers_is_told_as_if_they_ran_here(project: Path) -> None:
+    leader = load(project, "budget.trials=2", "confirm=1")
+    script = Script()
+    summary = leader.run(script)
+    assert (summary.ended, summary.num_complete, summary.num_new) == ("finished", 4, 4)  # two and their repeats
+    assert script.info is not None
+    assert script.info.monitor == "val_loss"
+    assert [start.number for start in script.started] == [0, 1, 2, 3]
+    assert [(n, t.index) for n, t in script.ticks] == [(n, i) for n in range(4) for i in (1, 2, 3)]
+    records = read_records(leader.optuna)
+    assert script.ended == records
+    assert [t.value for n, t in script.ticks if n == 0] == [t.value for t in records[0].ticks]
+    assert leader.run().ended == "nothing_to_do"
+
+
+def test_a_mistake_that_a_worker_meets_ends_the_study_with_its_message(project: Path) -> None:
+    leader = load(project, "task.model.class_path=toy.Missing")
+    with pytest.raises(TaskError, match=r"'Missing'.*\(on "):
+        leader.run()
+
+
+def test_workers_that_always_die_end_the_study(project: Path) -> None:
+    def die(job: Job) -> Outcome:
+        raise Lost("its process died")
+
+    loaded = load_config(project / "study.yaml", ["workers=2"])
+    engine = Here(die)
+    with pytest.raises(StudyError, match="6 workers were lost before any of them finished a trial"):
+        Leader.create(loaded, engine).run()
+    assert len({job.name for job in engine.jobs}) == len(engine.jobs)
+
+
+def test_an_interrupted_worker_is_replaced_and_its_trial_run_again(project: Path) -> None:
+    def preempted(job: Job) -> Outcome:
+        if job.name.endswith("-0"):
+            return Outcome("interrupted", "preempted")
+        return work(job)
+
+    loaded = load_config(project / "study.yaml", ["isolation=none", "budget.trials=1"])
+    script = Script()
+    leader = Leader.create(loaded, Here(preempted))
+    assert leader.run(script).num_complete == 1
+    assert any("was interrupted; another takes its place" in note for note in script.notes)
+    assert [r.stop_reason for r in read_records(leader.optuna)] == [StopReason.COMPLETED]
+
+
+@pytest.mark.parametrize(
+    ("trainer", "has_gpus", "needs"),
+    [
+        ({"accelerator": "cpu", "devices": 2}, True, Resources(cpus=2, gpus=0)),
+        ({"accelerator": "gpu", "devices": 2}, False, Resources(cpus=2, gpus=2)),
+        ({"devices": [0, 1, 2]}, True, Resources(cpus=3, gpus=3)),
+        ({"devices": 1}, False, Resources(cpus=1, gpus=0)),
+    ],
+)
+def test_a_worker_takes_a_core_and_a_gpu_for_each_rank(
+    project: Path, trainer: dict[str, object], has_gpus: bool, needs: Resources
+) -> None:
+    config = load_config(project / "study.yaml").config.model_copy(update={"trainer": trainer})
+    assert resources_of(config, has_gpus=has_gpus) == needs
+
+
+@pytest.mark.parametrize(
+    ("trainer", "message"), [({"devices": "auto"}, "--gpus-per-trial"), ({"num_nodes": 2}, "srun")]
+)
+def test_what_cannot_be_reserved_is_refused(project: Path, trainer: dict[str, object], message: str) -> None:
+    config = load_config(project / "study.yaml").config.model_copy(update={"trainer": trainer})
+    with pytest.raises(ConfigError, match=message):
+        resources_of(config, has_gpus=True)
