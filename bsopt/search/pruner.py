@@ -224,12 +224,15 @@ class PlateauPruner(BasePruner):
             end = model.last_step(trial.params.get(self.batch_size))
             chance = float(np.fmin(chance, chance_of_a_plateau(reports, end, best, spread)))
         may_prune = len(finals) >= self.min_finished and len(reports.steps) >= self.min_reports
-        out_of_reach = may_prune and chance < self.threshold and not self._is_exempt(trial, trials)
+        is_behind = may_prune and chance < self.threshold
+        out_of_reach = is_behind and not self._is_exempt(trial, trials)
         verdict = f"the best is {_text(reports.sign * best)}; chance of catching up {_percent(chance)}"
         if plateaued_for is not None:
             words = f"plateaued at {_text(reports.best)} for {self._distance(plateaued_for)}"
             if out_of_reach:
                 return Decision("pruned", StopReason.PRUNED_PLATEAU, f"{words}; {verdict}", chance, reports.best)
+            if is_behind:  # not in reach, so it hasn't converged either: it shows where such curves end
+                return Decision("continue", None, f"{words}; {verdict}; it runs on as a check", chance, reports.best)
             if self._wrapped_prunes(study, trial):
                 return Decision(
                     "pruned", StopReason.PRUNED, f"{words}; {self._wrapped_name} ends it", chance, reports.best

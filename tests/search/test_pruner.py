@@ -94,6 +94,16 @@ def test_the_reason_names_value_patience_best_and_chance() -> None:
     assert pruner(patience=3).prune(three_finished(), stuck)
 
 
+def test_an_audit_at_a_plateau_out_of_reach_runs_on_instead_of_having_converged() -> None:
+    stuck = [3.0, 2.0, 1.5, 1.412, 1.412, 1.412, 1.412]
+    found = {}
+    for number in range(1000, 1040):
+        decision = pruner(patience=3, audit_every=8).decide(three_finished(), running(stuck, number=number))
+        found.setdefault(decision.action, []).append(decision)
+    assert set(found) == {"continue", "pruned"}
+    assert all("runs on as a check" in decision.reason for decision in found["continue"])
+
+
 def test_a_plateau_in_reach_has_converged_and_is_not_pruned() -> None:
     flat = running([1.0, 0.5, 0.34, 0.33, 0.33, 0.33, 0.33])
     decision = pruner(patience=3).decide(three_finished(), flat)
