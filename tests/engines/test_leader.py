@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from bsopt.cli import main
 from bsopt.config import load_config
 from bsopt.engines.leader import Leader, Lost
 from bsopt.engines.resources import Resources, resources_of
 from bsopt.engines.worker import Job, Outcome, work
-from bsopt.errors import ConfigError, StorageError, StudyError, TaskError
+from bsopt.errors import ConfigError, MissingExtraError, StorageError, StudyError, TaskError
 from bsopt.records import StopReason
 from bsopt.search.storage import read_records
 
@@ -140,3 +142,22 @@ def test_what_cannot_be_reserved_is_refused(project: Path, trainer: dict[str, ob
     config = load_config(project / "study.yaml").config.model_copy(update={"trainer": trainer})
     with pytest.raises(ConfigError, match=message):
         resources_of(config, has_gpus=True)
+
+
+def test_a_missing_extra_says_how_to_install_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bsopt.engines.ray import RayEngine
+    from bsopt.engines.slurm import SlurmEngine, SlurmOptions
+
+    for name in ("ray", "submitit"):
+        monkeypatch.setitem(sys.modules, name, None)
+    loaded = load_config(project / "study.yaml")
+    with pytest.raises(MissingExtraError, match=r"pip install 'bsopt\[ray\]'"):
+        RayEngine(loaded.config, loaded.folder)
+    with pytest.raises(MissingExtraError, match=r"pip install 'bsopt\[slurm\]'"):
+        SlurmEngine(loaded.config, SlurmOptions(), is_local=True)
+
+
+def test_an_option_of_another_engine_is_refused(project: Path) -> None:
+    result = CliRunner().invoke(main, ["study", "run", "study.yaml", "--partition", "gpu"])
+    assert result.exit_code == 2
+    assert "--partition goes with --engine slurm" in result.stderr
