@@ -121,6 +121,8 @@ class SlurmPlace:
         if not self._job.done():
             return None
         try:
+            if self._is_local and not self._job.paths.result_pickle.exists():
+                raise FileNotFoundError  # on a shared disk it may be late, and submitit waits for it
             outcome: Outcome = self._job.result()
         except Exception as error:
             state = "" if self._is_local else f" ({self._job.state})"
