@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from bsopt.config import StudyConfig
 from bsopt.errors import BsoptError, PlanError, StorageError, StudyError, TaskError
 from bsopt.experiment.design import queue_designed
+from bsopt.interrupts import first_signal_calls
 from bsopt.plan import Plan, nearest_realisable
 from bsopt.progress import Listener, RunSummary
 from bsopt.records import StopReason, Tick, TrialRecord
@@ -95,7 +95,7 @@ class StudyRun:
             self._ended = "nothing_to_do"
             self._message = f"the study is finished: it has its {total} trials. Raise budget.trials to go on."
         else:
-            with self._signals():
+            with first_signal_calls(self._interrupt):
                 self._work(min(study.config.workers, max(1, total - done)))
                 while self._goes_on() and (self._is_left_by_others() or self._queue_confirmations()):
                     self._work(study.config.workers)
@@ -329,26 +329,11 @@ class StudyRun:
                 self._ended, self._message, self._error = ended, message, error
             self._stopping.set() if ended != "time_up" else None
 
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """First Ctrl-C or SIGTERM: end the trials as interrupted. Second: at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def interrupt(number: int, frame: object) -> None:
-            if self._stopping.is_set():
-                raise KeyboardInterrupt
-            self._ended, self._message = "interrupted", "interrupted; the same command continues the study"
-            self._stopping.set()
-            self._listener.note("stopping; press Ctrl-C again to stop at once")
-
-        before = {n: signal.signal(n, interrupt) for n in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def _interrupt(self) -> None:
+        """End the trials as interrupted."""
+        self._ended, self._message = "interrupted", "interrupted; the same command continues the study"
+        self._stopping.set()
+        self._listener.note("stopping; press Ctrl-C again to stop at once")
 
     def _summary(self, total: int) -> RunSummary:
         seconds = time.monotonic() - self._began

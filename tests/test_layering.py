@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "bsopt"
 
 FLOORS = [
-    {"errors", "_lazy", "amounts", "laws"},
+    {"errors", "_lazy", "amounts", "interrupts", "laws"},
     {"plan", "records", "config", "progress"},
     {"callbacks", "search", "training", "analysis"},
     {
@@ -47,6 +47,7 @@ LIGHT = {
     "errors",
     "_lazy",
     "amounts",
+    "interrupts",
     "laws",
     "plan",
     "records",

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +20,7 @@ from bsopt.engines.worker import Job, Outcome
 from bsopt.errors import BsoptError, StorageError, StudyError
 from bsopt.experiment.design import queue_designed
 from bsopt.identity import find_or_make
+from bsopt.interrupts import first_signal_calls
 from bsopt.loop import summary_of
 from bsopt.progress import Listener, RunSummary
 from bsopt.records import StudyInfo
@@ -160,7 +159,7 @@ class _Run:
         else:
             if advice := self._engine.advice(self._config.workers):
                 listener.note(advice)
-            with self._signals():
+            with first_signal_calls(self._interrupt):
                 try:
                     self._lead(follower)
                 finally:
@@ -300,24 +299,9 @@ class _Run:
         self._active.clear()
         self._engine.close()
 
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def interrupt(number: int, frame: object) -> None:
-            if self._stop.is_set():
-                raise KeyboardInterrupt
-            self._end("interrupted", "interrupted; the same command continues the study")
-            self._listener.note("stopping the workers; press Ctrl-C again to stop at once")
-
-        before = {n: signal.signal(n, interrupt) for n in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def _interrupt(self) -> None:
+        self._end("interrupted", "interrupted; the same command continues the study")
+        self._listener.note("stopping the workers; press Ctrl-C again to stop at once")
 
 
 def _check_shareable(storage: str, *, spans_hosts: bool) -> None:

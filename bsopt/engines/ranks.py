@@ -16,7 +16,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from multiprocessing.connection import Client, Connection, Listener, wait
@@ -25,6 +25,7 @@ from typing import Any
 from bsopt import errors
 from bsopt.config import StudyConfig
 from bsopt.errors import BsoptError, ConfigError, StudyError
+from bsopt.interrupts import first_signal_calls
 from bsopt.records import StopReason, TrialRecord
 from bsopt.training.launch import Crash, Launcher, Standing, Supervision, free_port, is_echo
 from bsopt.training.spec import Answer, TrialSpec
@@ -142,7 +143,7 @@ class Ranks:
             StudyError: Rank 0 is gone.
         """
         line = self._lines[0]
-        with _passing_signals_on(line):
+        with first_signal_calls(lambda: _send(line, _Report("stop"))):
             while True:
                 order = _receive(line)
                 if order is None:
@@ -348,27 +349,6 @@ def _receive(line: Connection) -> Any:
         return line.recv()
     except (EOFError, OSError):
         return None
-
-
-@contextlib.contextmanager
-def _passing_signals_on(line: Connection) -> Iterator[None]:
-    """Have rank 0 end the study when this rank is told to; a second signal ends this rank at once."""
-    told = False
-
-    def pass_on(number: int, frame: object) -> None:
-        nonlocal told
-        if told:
-            raise KeyboardInterrupt
-        told = True
-        with contextlib.suppress(OSError):
-            line.send(_Report("stop"))
-
-    before = {n: signal.signal(n, pass_on) for n in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _first_host(nodes: str) -> str:

@@ -27,6 +27,7 @@ __all__ = [
     "MARKERS",
     "SENTENCE",
     "VALUE_SCALE",
+    "add_axis_menu",
     "add_law",
     "add_sentence",
     "batch_size_axis",
@@ -278,6 +279,45 @@ def add_law(
             hovertemplate="%{x:,.4~g}: <b>%{y:,.4~g}</b><br>90 %: %{text}<extra></extra>",
         ),
         **subplot,
+    )
+
+
+def add_axis_menu(
+    figure: go.Figure, choices: Sequence[tuple[str, Sequence[object]]], active: int, *, row: int = 1
+) -> None:
+    """Add a menu that chooses what the x axis shows.
+
+    Args:
+        figure: Whose traces are moved.
+        choices: Title of the axis ("training time [s]"), and the x values of every trace.
+        active: Index of the choice that is drawn.
+        row: Of the subplot whose axis has the title; the last one.
+    """
+    title = f"xaxis{row if row > 1 else ''}.title.text"
+    figure.update_layout(
+        margin={"t": 84},
+        updatemenus=[
+            {
+                "type": "dropdown",
+                "x": 0,
+                "xanchor": "left",
+                "y": 1.01,
+                "yanchor": "bottom",
+                "active": active,
+                "bgcolor": "rgba(128,128,128,0.12)",
+                "bordercolor": GRID,
+                "pad": {"t": 0, "b": 0, "l": 4, "r": 4},
+                "font": {"size": 12},
+                "buttons": [
+                    {
+                        "label": f"by {words.split(' [')[0]}",
+                        "method": "update",
+                        "args": [{"x": list(x)}, {title: words}],
+                    }
+                    for words, x in choices
+                ],
+            }
+        ],
     )
 
 

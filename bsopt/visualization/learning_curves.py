@@ -213,31 +213,5 @@ def _axis_buttons(figure: go.Figure, curves: Sequence[Curve], axis: Axis) -> Non
     axes = [name for name in _AXES if all(_any_finite(curve, name) for curve in curves)]
     if len(axes) < 2:
         return
-    figure.update_layout(
-        margin={"t": 84},
-        updatemenus=[
-            {
-                "type": "dropdown",
-                "x": 0,
-                "xanchor": "left",
-                "y": 1.02,
-                "yanchor": "bottom",
-                "active": axes.index(axis) if axis in axes else 0,
-                "bgcolor": "rgba(128,128,128,0.12)",
-                "bordercolor": _theme.GRID,
-                "pad": {"t": 0, "b": 0, "l": 4, "r": 4},
-                "font": {"size": 12},
-                "buttons": [
-                    {
-                        "label": f"by {_AXES[name].split(' [')[0]}",
-                        "method": "update",
-                        "args": [
-                            {"x": [_positions(curve, name) for curve in curves]},
-                            {"xaxis.title.text": _AXES[name]},
-                        ],
-                    }
-                    for name in axes
-                ],
-            }
-        ],
-    )
+    choices = [(_AXES[name], [_positions(curve, name) for curve in curves]) for name in axes]
+    _theme.add_axis_menu(figure, choices, axes.index(axis) if axis in axes else 0)

@@ -140,7 +140,8 @@ def plot_experiment_curves(study: Source, *, arm: str = "fixed_lr", axis: Axis =
         )
     figure.update_xaxes(rangemode="tozero")
     figure.update_xaxes(title={"text": _AXES[axis]}, row=len(rows), col=1)
-    _add_axis_menu(figure, positions, axis, last_row=len(rows))
+    choices = [(words, [trace[name] for trace in positions]) for name, words in _AXES.items()]
+    _theme.add_axis_menu(figure, choices, list(_AXES).index(axis), row=len(rows))
     num_lost = sum(len(curve.diverged) for curve in found.sizes)
     counts = [len(curve.runs) for curve in found.sizes if curve.runs]
     _drawing.add_caption(
@@ -265,32 +266,3 @@ def _positions(ticks: Sequence[Sequence[Tick]]) -> _Positions:
         axis: [_drawing.rounded(math.fsum(float(getattr(t, axis)) for t in at) / len(at)) for at in ticks]
         for axis in _AXES
     }
-
-
-def _add_axis_menu(figure: go.Figure, positions: Sequence[_Positions], axis: Axis, *, last_row: int) -> None:
-    title = f"xaxis{last_row if last_row > 1 else ''}.title.text"
-    figure.update_layout(
-        margin={"t": 84},
-        updatemenus=[
-            {
-                "type": "dropdown",
-                "x": 0,
-                "xanchor": "left",
-                "y": 1.01,
-                "yanchor": "bottom",
-                "active": list(_AXES).index(axis),
-                "bgcolor": "rgba(128,128,128,0.12)",
-                "bordercolor": _theme.GRID,
-                "pad": {"t": 0, "b": 0, "l": 4, "r": 4},
-                "font": {"size": 12},
-                "buttons": [
-                    {
-                        "label": f"by {words.split(' [')[0]}",
-                        "method": "update",
-                        "args": [{"x": [trace[name] for trace in positions]}, {title: words}],
-                    }
-                    for name, words in _AXES.items()
-                ],
-            }
-        ],
-    )
