@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import optuna
 
 from bsopt.artifacts import Artifacts
 from bsopt.config import StudyConfig
+from bsopt.errors import ConfigError
 from bsopt.records import TrialRecord
 from bsopt.search.ledger import NUM_FINALISTS
 from bsopt.training.checkpoints import checkpoint_name
 
-__all__ = ["StudyFiles"]
+__all__ = ["StudyFiles", "check_writable"]
 
 
 class StudyFiles:
@@ -97,3 +99,19 @@ class StudyFiles:
     def _weights_in(self, folder: Path) -> list[Path]:
         kinds = self._config.checkpoints.keep
         return [path for kind in kinds if (path := folder / checkpoint_name(kind)).is_file()]
+
+
+def check_writable(folder: Path) -> None:
+    """Make the output folder, and check that it can be written before anything is trained.
+
+    Raises:
+        ConfigError: It can't.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"can't write to the output folder {folder} ({error.strerror}): make it writable or choose another output."
+        ) from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import logging
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from bsopt.amounts import in_samples
 from bsopt.check import CheckReport, misfits, report
 from bsopt.config import LoadedConfig, StudyConfig, validate_config
 from bsopt.errors import ConfigError, StudyError, TaskError, nearest
-from bsopt.files import StudyFiles
+from bsopt.files import StudyFiles, check_writable
 from bsopt.identity import check_unchanged, environment_of, find_or_make, is_same, stored_limit
 from bsopt.plan import Limits, Plan, nearest_realisable
 from bsopt.progress import Listener, RunSummary, TrialStart
@@ -82,7 +81,7 @@ class Study:
             BsoptError: The storage can't be opened, or the task can't be built.
         """
         config = _renamed(loaded.config, storage, study_name)
-        _check_writable(config.folder)
+        check_writable(config.folder)
         study = cls(find_or_make(config), config, loaded.folder)
         study._memory_limit = study._find_memory_limit()
         study._describe()
@@ -96,7 +95,7 @@ class Study:
             BsoptError: The task can't be built or the storage can't be opened.
         """
         config = _renamed(loaded.config, storage, study_name)
-        _check_writable(config.folder)
+        check_writable(config.folder)
         backend = open_storage(config.storage)
         if config.name in optuna.get_all_study_names(backend):
             check_unchanged(optuna.load_study(study_name=config.name, storage=backend), config)
@@ -493,14 +492,3 @@ def _share_of_device(config: StudyConfig, description: TaskDescription) -> int |
         return None
     sharing = -(-config.workers * description.num_devices // description.num_available_devices)
     return description.device_memory_bytes // sharing if sharing > 1 else None
-
-
-def _check_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ConfigError(
-            f"can't write to the output folder {folder} ({error.strerror}): make it writable or choose another output."
-        ) from error

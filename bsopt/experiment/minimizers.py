@@ -53,9 +53,9 @@ def _examined(task: Any, trainer: Any, channel: _Progress, examination: Examinat
 
     from bsopt.analysis.interpolation import interpolate
     from bsopt.analysis.landscape import landscape_2d
-    from bsopt.training.built import loaders_of
+    from bsopt.training.built import train_loader_of, validation_loader_of
 
-    loaders = loaders_of(task)
+    train_data = train_loader_of(task)
     states = [torch.load(path, map_location="cpu", weights_only=True)["state_dict"] for path in examination.weights]
     module = task.module.to(trainer.strategy.root_device)
     try:
@@ -68,14 +68,14 @@ def _examined(task: Any, trainer: Any, channel: _Progress, examination: Examinat
             module,
             states[0],
             states[1],
-            train_data=loaders.train,
-            validation_data=loaders.validation,
+            train_data=train_data,
+            validation_data=validation_loader_of(task),
             **settings,
             progress=channel.progress,
         ).as_dict()
     if examination.kind == "landscape":
-        return landscape_2d(module, loaders.train, **settings, progress=channel.progress).as_dict()
-    return _sharpness(module, loaders.train, settings, channel)
+        return landscape_2d(module, train_data, **settings, progress=channel.progress).as_dict()
+    return _sharpness(module, train_data, settings, channel)
 
 
 def _sharpness(module: Any, data: Any, settings: dict[str, Any], channel: _Progress) -> Mapping[str, Any]:

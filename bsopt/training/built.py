@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from bsopt.training.entry import is_entry, run_entry
@@ -11,22 +10,9 @@ from bsopt.training.spec import TrialSpec
 from bsopt.training.task import Task, build_task
 from bsopt.training.trainer import built_arguments, is_data_module, make_trainer, quiet_lightning, seed_everything
 
-__all__ = ["Loaders", "loaders_of", "with_built_task"]
+__all__ = ["train_loader_of", "validation_loader_of", "with_built_task"]
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Loaders:
-    """A task's data.
-
-    Attributes:
-        train: The training loader.
-        validation: The validation loader, or the first of several; None where there is none.
-    """
-
-    train: Any
-    validation: Any
 
 
 def with_built_task(spec: TrialSpec, look: Callable[[Task, Any], T]) -> T:
@@ -46,12 +32,22 @@ def with_built_task(spec: TrialSpec, look: Callable[[Task, Any], T]) -> T:
     return found[0]
 
 
-def loaders_of(task: Task) -> Loaders:
-    """Prepare a task's data and return its loaders."""
+def train_loader_of(task: Task) -> Any:
+    """Prepare a task's data and return its training loader."""
+    source = _prepared(task)
+    return source.train_dataloader() if hasattr(source, "train_dataloader") else source
+
+
+def validation_loader_of(task: Task) -> Any:
+    """Prepare a task's data and return its validation loader, the first of several; None where it has none."""
+    source = _prepared(task)
+    loader = source.val_dataloader() if hasattr(source, "val_dataloader") else None
+    return loader[0] if isinstance(loader, (list, tuple)) and loader else loader
+
+
+def _prepared(task: Task) -> Any:
     source = task.data if task.data is not None else task.module
     if is_data_module(source):
         source.prepare_data()
         source.setup("fit")
-    train = source.train_dataloader() if hasattr(source, "train_dataloader") else source
-    validation = source.val_dataloader() if hasattr(source, "val_dataloader") else None
-    return Loaders(train, validation[0] if isinstance(validation, (list, tuple)) and validation else validation)
+    return source

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from bsopt.training.built import loaders_of, with_built_task
+from bsopt.training.built import train_loader_of, with_built_task
 from bsopt.training.clock import num_samples_of
 from bsopt.training.spec import Channel, TaskDescription, TrialSpec
 from bsopt.training.task import Task
@@ -26,7 +26,7 @@ def describe_task(spec: TrialSpec, channel: Channel) -> TaskDescription:
 def _description(task: Task, trainer: Any) -> TaskDescription:
     import torch
 
-    loader = loaders_of(task).train
+    loader = train_loader_of(task)
     optimizers = _optimizers(task.module, trainer)
     accelerator = trainer.accelerator
     is_cuda = type(accelerator).__name__ == "CUDAAccelerator"

@@ -10,7 +10,6 @@ it), writes its output to the trial's log, and ends when the parent is gone (the
 from __future__ import annotations
 
 import contextlib
-import importlib
 import multiprocessing
 import os
 import signal
@@ -18,9 +17,8 @@ import socket
 import sys
 import threading
 import time
-import traceback
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
@@ -31,7 +29,8 @@ from typing import Any
 from bsopt import errors
 from bsopt.errors import BsoptError
 from bsopt.records import StopReason, Tick, TrialRecord
-from bsopt.training.spec import Answer, Channel, TrialSpec
+from bsopt.training.rank import Message, describe_error, rank_main
+from bsopt.training.spec import Answer, TrialSpec
 
 __all__ = ["Crash", "Launcher", "Standing", "Supervision", "free_port", "has_processes", "is_echo", "run_here"]
 
@@ -153,7 +152,7 @@ def run_here(spec: TrialSpec, supervision: Supervision) -> TrialRecord:
     except SystemExit as error:
         raise Crash(StopReason.INTERRUPTED, "the training was interrupted") from error
     except Exception as error:
-        raise Crash(StopReason.FAILED, _describe(error)) from error
+        raise Crash(StopReason.FAILED, describe_error(error)) from error
 
 
 class Launcher:
@@ -229,7 +228,7 @@ class Launcher:
         ours, theirs = self._context.Pipe()
         lifeline, anchor = self._context.Pipe(duplex=False)
         process = self._context.Process(
-            target=_rank_main,
+            target=rank_main,
             args=(job, rank, env, list(sys.path), theirs, lifeline, log),
             name=f"trial-{job[1].number}-rank-{rank}",
             daemon=False,
@@ -239,14 +238,6 @@ class Launcher:
         theirs.close()
         lifeline.close()
         return _Rank(rank, process, ours, anchor)
-
-
-@dataclass(frozen=True, slots=True)
-class _Message:
-    kind: str  # "tick", "progress", "done" or "error"
-    value: Any = None
-    error: str = ""  # class name
-    text: str = ""
 
 
 class _Rank:
@@ -280,7 +271,7 @@ class _Watch:
         self._ranks = ranks
         self._supervision = supervision
         self._log = log
-        self._failures: dict[int, _Message] = {}
+        self._failures: dict[int, Message] = {}
 
     def result(self) -> Any:
         alive_at = time.monotonic()
@@ -419,9 +410,9 @@ def free_port(host: str = "127.0.0.1") -> int:
         return int(probe.getsockname()[1])
 
 
-def _receive(line: Connection) -> _Message | None:
+def _receive(line: Connection) -> Message | None:
     try:
-        message: _Message = line.recv()
+        message: Message = line.recv()
     except (EOFError, OSError):
         return None
     return message
@@ -431,85 +422,3 @@ def is_echo(text: str) -> bool:
     """Whether an error only says that another rank is gone."""
     signs = ("Connection closed by peer", "Connection reset by peer", "gloo", "NCCL", "ProcessGroup", "Broken pipe")
     return any(sign in text for sign in signs)
-
-
-def _describe(error: BaseException) -> str:
-    """One line: the error and the user's line that raised it."""
-    text = (str(error).strip().splitlines() or [""])[0]
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
-    own = [f for f in frames if f"bsopt{os.sep}training" not in f.filename]
-    place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
-    return f"{type(error).__name__}: {text}{place}" if text else f"{type(error).__name__}{place}"
-
-
-# What follows runs in the child.
-
-
-class _Line:
-    """Rank 0's side of the channel."""
-
-    def __init__(self, line: Connection) -> None:
-        self._line = line
-
-    def tick(self, tick: Tick) -> Answer:
-        self._line.send(_Message("tick", tick))
-        answer: Answer = self._line.recv()
-        return answer
-
-    def is_cancelled(self) -> bool:
-        return False  # the parent ends the process group instead
-
-    def progress(self, done: int, total: int) -> None:
-        self._line.send(_Message("progress", (done, total)))
-
-
-def _rank_main(
-    job: tuple[Any, ...],
-    rank: int,
-    environment: Mapping[str, str],
-    path: list[str],
-    line: Connection,
-    lifeline: Connection,
-    log: str,
-) -> None:
-    with contextlib.suppress(PermissionError):
-        os.setsid()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
-    os.environ.clear()
-    os.environ.update(environment)
-    sys.path[:] = path
-    multiprocessing.set_start_method(None, force=True)  # else DataLoader workers would each start a server of their own
-    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(target, 1)
-    os.dup2(target, 2)
-    os.close(target)
-    threading.Thread(target=_end_with_parent, args=(lifeline,), daemon=True).start()
-    channel: Channel = _Line(line)
-    try:
-        function, spec, *arguments = job
-        module, _, name = function.partition(":")
-        result = getattr(importlib.import_module(module), name)(spec, channel, *arguments)
-        message = _Message("done", result) if rank == 0 else None
-    except BsoptError as error:
-        traceback.print_exc()
-        message = _Message("error", error=type(error).__name__, text=str(error))
-    except BaseException as error:  # noqa: BLE001  (whatever it is, the parent must know before this process ends)
-        traceback.print_exc()
-        message = _Message("error", error=type(error).__name__, text=_describe(error))
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if message is not None:
-        with contextlib.suppress(OSError):
-            line.send(message)
-    if message is not None and message.kind == "error":
-        os._exit(1)  # peers may wait in a collective: no clean-up that could wait for them
-
-
-def _end_with_parent(lifeline: Connection) -> None:
-    """End this rank and its workers when the parent is gone, however it went."""
-    with contextlib.suppress(EOFError, OSError):
-        lifeline.recv()
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(os.getpgid(0), signal.SIGKILL)
-    os._exit(1)
