@@ -34,7 +34,8 @@ class Answer:
         lr: Recommended learning rate.
         value: What to expect, or what the best trial reached where no law is fitted.
         noise: Standard deviation of a repeated trial's value; None where nothing tells it.
-        as_good: Completed trials within two standard deviations of the best, best first.
+        as_good: Completed trials within two standard deviations of the best, best first; of repeats of one setting
+            the best.
         choices: What to take for each goal (best value, largest without loss, fastest, cheapest), this answer first.
         yaml: Settings for a LightningCLI or Trainer configuration.
         snippet: The same as Python.
@@ -174,7 +175,10 @@ def _ripples(record: TrialRecord) -> list[float]:
 def _as_good(data: StudyData, best: TrialRecord, noise: float | None) -> tuple[TrialRecord, ...]:
     limit = data.sign * cast(float, best.value) + 2.0 * (noise or 0.0)
     close = [record for record in data.completed if data.sign * cast(float, record.value) <= limit]
-    return tuple(sorted(close, key=lambda record: data.sign * cast(float, record.value)))
+    settings: dict[tuple[object, ...], TrialRecord] = {}  # repeats over seeds are one setting
+    for record in sorted(close, key=lambda record: data.sign * cast(float, record.value)):
+        settings.setdefault((record.batch_size, record.lr, *sorted(record.params.items())), record)
+    return tuple(settings.values())
 
 
 def _yaml(best: TrialRecord) -> str:
