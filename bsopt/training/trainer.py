@@ -37,6 +37,8 @@ __all__ = [
     "uses_cuda",
 ]
 
+_UPDATES_BETWEEN_NORMS = 5
+
 
 def run_trial(spec: TrialSpec, channel: Channel, *, clock: Callable[[], float] = time.monotonic) -> TrialRecord:
     """Train one trial in this process (one rank of it) and return what it measured.
@@ -383,12 +385,14 @@ def _record(spec: TrialSpec, run: _Run, trainer: Any, *, started: float, base_me
 def _measures(names: tuple[str, ...]) -> dict[str, Any]:
     import bsopt.callbacks as callbacks
 
-    makers: dict[str, str] = {
-        "noise_scale": "GradientNoiseScale",
-        "weight_distance": "WeightDistance",
-        "update_norms": "UpdateNorms",
+    makers: dict[str, tuple[str, dict[str, Any]]] = {
+        "noise_scale": ("GradientNoiseScale", {}),
+        "weight_distance": ("WeightDistance", {}),
+        # A fixed share of all updates: one chosen by the clock would give other quantiles on another machine.
+        "update_norms": ("UpdateNorms", {"every": _UPDATES_BETWEEN_NORMS}),
     }
-    return {makers[name]: getattr(callbacks, makers[name])() for name in names}
+    chosen = (makers[name] for name in names)
+    return {name: getattr(callbacks, name)(**arguments) for name, arguments in chosen}
 
 
 def _measured(callback: Any) -> Mapping[str, Any] | None:

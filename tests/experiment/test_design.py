@@ -157,3 +157,11 @@ def test_every_run_has_what_the_findings_compare(load: Load) -> None:
     assert all(sorted(seeds) == [0, 1] for seeds in at_fixed.values())
     assert len(experiment.verdicts) == 17
     assert "2 runs" in experiment.verdicts[0].sentence  # too few seeds to judge
+
+
+def test_a_fixed_share_of_the_updates_is_measured_whatever_the_machine_s_speed(load: Load) -> None:
+    study = Study.create(load("experiment.arms=[fixed_lr]", "experiment.seeds=1"))
+    study.run()
+    for record in study.records:
+        norms = record.measurements["UpdateNorms"]
+        assert norms["num_measured"] == norms["num_updates"] // 5 + bool(norms["num_updates"] % 5)
