@@ -213,7 +213,9 @@ class _Run:
             self.weights.found_best(trainer)
         # Rank 0 asks the study; every rank does what it was told.
         answer = self._ask(tick) if trainer.is_global_zero else Answer()
-        self.answer = trainer.strategy.broadcast(answer) if self.spec.plan.world_size > 1 else answer
+        answer = trainer.strategy.broadcast(answer) if self.spec.plan.world_size > 1 else answer
+        if answer.stop or not self.answer.stop:  # a time limit may have run out at the step before this validation
+            self.answer = answer
         if self.spec.resume_file and not self.answer.stop:
             _save_whole(trainer, self.spec.resume_file)
         return self.answer.stop

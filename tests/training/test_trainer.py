@@ -53,8 +53,9 @@ def test_the_answer_to_a_tick_ends_the_trial(train: Any) -> None:
     assert (record.stop_reason, record.message, len(record.ticks)) == (StopReason.CONVERGED, "flat", 2)
 
 
-def test_time_limit_ends_a_trial_as_timeout(train: Any) -> None:
-    record = train(budget=Budget(Amount(100_000, "epochs"), Amount(1, "epochs"), seconds=0.2))
+@pytest.mark.parametrize("tick_every", [Amount(1, "epochs"), Amount(8, "samples")])  # the latter ends at a tick
+def test_time_limit_ends_a_trial_as_timeout(train: Any, tick_every: Amount) -> None:
+    record = train(budget=Budget(Amount(100_000, "epochs"), tick_every, seconds=0.2))
     assert record.stop_reason is StopReason.TIMEOUT
     assert record.outcome == "complete"
 
