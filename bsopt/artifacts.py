@@ -6,10 +6,12 @@ any time. The store is a folder, by default `artifacts` beside the study's outpu
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import optuna
-from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
+from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
 from optuna.trial import FrozenTrial
 
 from bsopt.errors import StorageError
@@ -71,5 +73,11 @@ class Artifacts:
         return path if path is not None and path.is_file() else None
 
     def _ids(self, owner: optuna.Study | optuna.Trial | FrozenTrial) -> dict[str, str]:
-        metas = get_all_artifact_meta(owner, storage=self._study._storage)
-        return {meta.filename: meta.artifact_id for meta in metas}
+        storage = self._study._storage
+        if isinstance(owner, optuna.Study):
+            attributes = storage.get_study_system_attrs(owner._study_id)
+        else:
+            attributes = storage.get_trial_system_attrs(owner._trial_id)
+        # An artifact that was deleted in optuna-dashboard leaves null, on which get_all_artifact_meta fails.
+        metas = [json.loads(text) for name, text in attributes.items() if name.startswith(ARTIFACTS_ATTR_PREFIX)]
+        return {meta["filename"]: meta["artifact_id"] for meta in metas if meta}
