@@ -24,6 +24,7 @@ import optuna
 import plotly.graph_objects as go
 from optuna.trial import FrozenTrial
 
+from bsopt.artifacts import Artifacts
 from bsopt.errors import ConfigError, MissingExtraError
 from bsopt.records import TrialRecord
 from bsopt.report.answer import Answer, answer
@@ -53,12 +54,10 @@ class _State:
     Attributes:
         noted: Every trial with a smaller number has its note.
         digests: What each figure looked like, to write only those that changed.
-        report: Artifact id of the report.
     """
 
     noted: int = 0
     digests: Mapping[str, str] = field(default_factory=dict)
-    report: str | None = None
 
 
 def publish(study: optuna.Study, artifact_dir: Path | str | None = None) -> None:
@@ -80,10 +79,9 @@ def publish(study: optuna.Study, artifact_dir: Path | str | None = None) -> None
     digests = _publish_figures(dashboard, study, data, state)
     _note_study(dashboard, study, data)
     noted = _note_trials(dashboard, study, data, state.noted)
-    report = state.report
     if artifact_dir is not None:
-        report = _publish_report(study, data, Path(artifact_dir), report)
-    study.set_user_attr(_STATE_KEY, json.dumps({"noted": noted, "digests": digests, "report": report}))
+        _publish_report(study, data, Path(artifact_dir))
+    study.set_user_attr(_STATE_KEY, json.dumps({"noted": noted, "digests": digests}))
 
 
 class Publisher:
@@ -204,7 +202,7 @@ def _read_state(study: optuna.Study) -> _State:
     if not isinstance(text, str):
         return _State()
     stored = json.loads(text)
-    return _State(noted=stored["noted"], digests=stored["digests"], report=stored["report"])
+    return _State(noted=stored["noted"], digests=stored["digests"])
 
 
 def _publish_figures(dashboard: ModuleType, study: optuna.Study, data: StudyData, state: _State) -> dict[str, str]:
@@ -340,19 +338,8 @@ def _markdown(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]<>#|~!$&])", r"\\\1", " ".join(str(text).split()))
 
 
-def _publish_report(study: optuna.Study, data: Source, folder: Path, artifact_id: str | None) -> str:
-    from optuna.artifacts import FileSystemArtifactStore, upload_artifact
-
+def _publish_report(study: optuna.Study, data: Source, folder: Path) -> None:
     from bsopt.report.writing import write_report
 
-    folder.mkdir(parents=True, exist_ok=True)
-    store = FileSystemArtifactStore(str(folder))
     with tempfile.TemporaryDirectory() as scratch:
-        path = write_report([data], Path(scratch) / "report.html")
-        if artifact_id is None:
-            return upload_artifact(
-                artifact_store=store, file_path=str(path), study_or_trial=study, mimetype="text/html"
-            )
-        with path.open("rb") as content:
-            store.write(artifact_id, content)
-    return artifact_id
+        Artifacts(study, folder).keep(write_report([data], Path(scratch) / "report.html"))
