@@ -1,6 +1,6 @@
 """`python -m bsopt` is `bsopt`."""
 
-from bsopt.cli import main
+from bsopt.cli.main import main
 
 if __name__ == "__main__":
     main(prog_name="python -m bsopt")

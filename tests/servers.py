@@ -62,7 +62,8 @@ def grpc_proxy(url: str) -> Iterator[str]:
     pytest.importorskip("grpc")
     port = free_port()
     code = (
-        "import optuna, sys, warnings; warnings.simplefilter('ignore'); from bsopt.search.storage import open_storage; "
+        "import optuna, sys, warnings; warnings.simplefilter('ignore'); "
+        "from bsopt.storage.databases import open_storage; "
         "optuna.storages.run_grpc_proxy_server(open_storage(sys.argv[1]), host='127.0.0.1', port=int(sys.argv[2]))"
     )
     server = subprocess.Popen([sys.executable, "-c", code, url, str(port)], stderr=subprocess.DEVNULL)

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from bsopt.cli import main
+from bsopt.cli.main import main
 from bsopt.config import validate_config
 
 ROOT = Path(__file__).parents[1]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bsopt.callbacks.advice import Advice, advise, plot_advice
-from bsopt.callbacks.base import Callback, announce
-from bsopt.callbacks.cadence import DEFAULT_OVERHEAD
+from bsopt.callbacks._advice import Advice, advise, plot_advice
+from bsopt.callbacks._base import Callback, announce
+from bsopt.callbacks._overhead_budget import DEFAULT_OVERHEAD
 from bsopt.callbacks.gradient_noise_scale import GradientNoiseScale
 from bsopt.callbacks.throughput_monitor import ThroughputMonitor
 

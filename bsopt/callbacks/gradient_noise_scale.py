@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from bsopt.callbacks.base import Callback, announce, is_sharded
-from bsopt.callbacks.batches import ends_update, num_samples
-from bsopt.callbacks.cadence import DEFAULT_OVERHEAD, Cadence
-from bsopt.callbacks.shadow import gradient_sq_norms, sq_norm
+from bsopt.callbacks._base import Callback, announce, is_sharded
+from bsopt.callbacks._batches import ends_update, num_samples
+from bsopt.callbacks._overhead_budget import DEFAULT_OVERHEAD, Cadence
+from bsopt.callbacks._per_sample_gradients import gradient_sq_norms, sq_norm
 from bsopt.errors import ConfigError, TaskError, nearest
 from bsopt.laws.noise_scale import (
     NoiseMeasurement,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torch.optim import Optimizer
 
-from bsopt.callbacks.base import Callback, announce
-from bsopt.callbacks.batches import ends_update, num_samples
+from bsopt.callbacks._base import Callback, announce
+from bsopt.callbacks._batches import ends_update, num_samples
 from bsopt.errors import ConfigError
 from bsopt.laws.scaling import (
     Reference,

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import optuna
 from optuna import Trial
 
-from bsopt.callbacks.base import Callback, announce
-from bsopt.callbacks.batches import num_samples
-from bsopt.callbacks.metrics import monitored_value
+from bsopt.callbacks._base import Callback, announce
+from bsopt.callbacks._batches import num_samples
+from bsopt.callbacks._metrics import monitored_value
 from bsopt.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from bsopt.callbacks.base import Callback, announce
-from bsopt.callbacks.batches import num_samples
-from bsopt.callbacks.metrics import monitored_value
+from bsopt.callbacks._base import Callback, announce
+from bsopt.callbacks._batches import num_samples
+from bsopt.callbacks._metrics import monitored_value
 from bsopt.errors import ConfigError
 from bsopt.laws.plateau import DIRECTIONS, Direction, PlateauTest, plateau_test
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from bsopt.callbacks.base import Callback
-from bsopt.callbacks.batches import ends_update, num_samples
-from bsopt.callbacks.energy import EnergyMeter
+from bsopt.callbacks._base import Callback
+from bsopt.callbacks._batches import ends_update, num_samples
+from bsopt.callbacks._energy import EnergyMeter
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule, Trainer

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from bsopt.callbacks.base import Callback, is_sharded
-from bsopt.callbacks.batches import ends_update
-from bsopt.callbacks.cadence import DEFAULT_OVERHEAD, Cadence
-from bsopt.callbacks.shadow import sq_norm
+from bsopt.callbacks._base import Callback, is_sharded
+from bsopt.callbacks._batches import ends_update
+from bsopt.callbacks._overhead_budget import DEFAULT_OVERHEAD, Cadence
+from bsopt.callbacks._per_sample_gradients import sq_norm
 from bsopt.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from bsopt.callbacks.base import Callback, is_sharded
+from bsopt.callbacks._base import Callback, is_sharded
 from bsopt.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from bsopt.errors import StorageError, StudyError, nearest
 if TYPE_CHECKING:
     import optuna
 
-    from bsopt.records import StudyInfo
+    from bsopt.trial.record import StudyInfo
 
 __all__ = ["Address", "Opened", "address_of", "existing_storage", "is_study_file", "open_study", "quiet_hosts"]
 
@@ -67,7 +67,8 @@ def open_study(study: str | None, *, storage: str | None, study_name: str | None
     quiet_hosts()
     import optuna
 
-    from bsopt.search.storage import open_storage, read_info, redacted
+    from bsopt.storage.attributes import read_info
+    from bsopt.storage.databases import open_storage, redacted
 
     address = address_of(study, storage=storage, study_name=study_name)
     backend = open_storage(existing_storage(address.storage))
@@ -104,7 +105,7 @@ def existing_storage(url: str) -> str:
     Raises:
         StorageError: It names a file that doesn't exist.
     """
-    from bsopt.search.storage import redacted, study_url
+    from bsopt.storage.databases import redacted, study_url
 
     address = study_url(url)
     for prefix in ("sqlite:///", "journal://"):

@@ -1,7 +1,7 @@
-"""The study file: `blocks` says what it may hold, `reading` reads it."""
+"""The study file: `schema` says what it may hold, `loading` reads it."""
 
-from bsopt.config.blocks import ExperimentConfig, RangeSpace, SearchConfig, StudyConfig
-from bsopt.config.reading import LoadedConfig, json_schema, load_config, validate_config
+from bsopt.config.loading import LoadedConfig, json_schema, load_config, validate_config
+from bsopt.config.schema import ExperimentConfig, RangeSpace, SearchConfig, StudyConfig
 
 __all__ = [
     "ExperimentConfig",

@@ -11,10 +11,10 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.errors import PlanError
-from bsopt.plan import Limits, Plan, nearest_realisable
-from bsopt.progress import Listener, TrialStart
-from bsopt.records import StudyInfo, Tick
-from bsopt.search.storage import BATCH_SIZE, LR, is_ours, read_info, read_record
+from bsopt.storage.attributes import BATCH_SIZE, LR, is_ours, read_info, read_record
+from bsopt.trial.events import Listener, TrialStart
+from bsopt.trial.plan import Limits, Plan, nearest_realisable
+from bsopt.trial.record import StudyInfo, Tick
 
 __all__ = ["Follower"]
 

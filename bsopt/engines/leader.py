@@ -19,13 +19,14 @@ from bsopt.engines.follower import Follower
 from bsopt.engines.worker import Job, Outcome
 from bsopt.errors import BsoptError, StorageError, StudyError
 from bsopt.experiment.design import queue_designed
-from bsopt.identity import find_or_make
-from bsopt.interrupts import first_signal_calls
-from bsopt.loop import summary_of
-from bsopt.progress import Listener, RunSummary
-from bsopt.records import StudyInfo
-from bsopt.search import ledger
-from bsopt.search.storage import read_info, redacted, study_url
+from bsopt.storage import ownership, queue
+from bsopt.storage.attributes import read_info
+from bsopt.storage.databases import redacted, study_url
+from bsopt.study.compatibility import find_or_make
+from bsopt.study.runner import summary_of
+from bsopt.study.signals import first_signal_calls
+from bsopt.trial.events import Listener, RunSummary
+from bsopt.trial.record import StudyInfo
 
 __all__ = ["Engine", "Leader", "Lost", "Place"]
 
@@ -183,7 +184,7 @@ class _Run:
                 if not self._active:
                     return
             else:
-                if time.monotonic() - self._looked > ledger.SIGN_OF_LIFE_SECONDS:
+                if time.monotonic() - self._looked > ownership.SIGN_OF_LIFE_SECONDS:
                     self._look_for_lost()
                 self._fill()
                 if not self._active and self._is_over():
@@ -203,7 +204,7 @@ class _Run:
             if outcome is None:
                 continue
             del self._active[name]
-            ledger.queue_retries(self._study)
+            queue.queue_retries(self._study)
             if outcome.ended == "error":
                 kind = getattr(errors, outcome.error, StudyError)
                 self._end("failed", outcome.message, error=kind(outcome.message))
@@ -213,8 +214,8 @@ class _Run:
                 self._listener.note(f"worker {name} was interrupted; another takes its place")
 
     def _replace_lost(self, name: str, why: str, num_ended: int) -> None:
-        numbers = ledger.give_up_of(self._study, [name])
-        ledger.queue_retries(self._study)
+        numbers = ownership.give_up_of(self._study, [name])
+        queue.queue_retries(self._study)
         again = f"; trial {', '.join(map(str, numbers))} is run again" if numbers else ""
         self._listener.note(f"worker {name} is gone: {why}{again}")
         self._losses = 1 if num_ended > self._ended_at_loss else self._losses + 1
@@ -231,7 +232,7 @@ class _Run:
             self._drop_waiting()
             return
         names = set(self._active)
-        busy = sum((ledger.owner_of(trial) or {}).get("worker") in names for trial in self._running())
+        busy = sum((ownership.owner_of(trial) or {}).get("worker") in names for trial in self._running())
         idle = len(self._active) - busy
         for _ in range(min(self._config.workers - len(self._active), self._num_open() - idle)):
             name = f"{self._id}-{self._placed}"
@@ -253,7 +254,7 @@ class _Run:
 
     def _num_open(self) -> int:
         """Trials that could be begun now."""
-        return max(0, ledger.num_open(self._study, total=self._config.budget.trials))
+        return max(0, queue.num_open(self._study, total=self._config.budget.trials))
 
     def _running(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
@@ -261,16 +262,16 @@ class _Run:
     def _queue_confirmations(self) -> int:
         if not self._config.confirm:
             return 0
-        queued = ledger.queue_confirmations(self._study, replicates=self._config.confirm)
+        queued = queue.queue_confirmations(self._study, replicates=self._config.confirm)
         if queued:
             self._listener.note(f"the search is done; {queued} repeats of the finalists over fresh seeds follow")
         return queued
 
     def _look_for_lost(self) -> None:
         self._looked = time.monotonic()
-        for number in ledger.give_up_lost(self._study):
+        for number in ownership.give_up_lost(self._study):
             self._listener.note(f"trial {number} was lost, its process is gone; it is run again")
-        ledger.queue_retries(self._study)
+        queue.queue_retries(self._study)
 
     def _end(self, ended: str, message: str, *, error: BsoptError | None = None) -> None:
         if not self._stop.is_set():
@@ -281,7 +282,7 @@ class _Run:
         if self._is_told:
             return
         self._is_told = True
-        ledger.ask_to_stop(self._study, self._id)
+        ownership.ask_to_stop(self._study, self._id)
         self._drop_waiting()
 
     def _drop_waiting(self) -> None:
@@ -295,7 +296,7 @@ class _Run:
         """Make sure that no worker is left."""
         for place in self._active.values():
             place.end()
-        ledger.give_up_of(self._study, list(self._active))
+        ownership.give_up_of(self._study, list(self._active))
         self._active.clear()
         self._engine.close()
 

@@ -25,17 +25,17 @@ from typing import Any
 from bsopt import errors
 from bsopt.config import StudyConfig
 from bsopt.errors import BsoptError, ConfigError, StudyError
-from bsopt.interrupts import first_signal_calls
-from bsopt.records import StopReason, TrialRecord
-from bsopt.training.launch import Crash, Launcher, Standing, Supervision, free_port, is_echo
-from bsopt.training.spec import Answer, TrialSpec
+from bsopt.study.signals import first_signal_calls
+from bsopt.training.processes.launcher import Crash, Launcher, Standing, Supervision, free_port, is_echo
+from bsopt.trial.record import StopReason, TrialRecord
+from bsopt.trial.spec import Answer, TrialSpec
 
 __all__ = ["Ranks", "standing_of"]
 
 _JOIN_SECONDS = 600.0
 _POLL_SECONDS = 0.5
 _LAST_SECONDS = 60.0  # for the other ranks to end a trial that has ended on rank 0
-_TRIAL = "bsopt.training.trainer:run_trial"
+_TRIAL = "bsopt.training.run_trial:run_trial"
 
 
 def standing_of(environment: Mapping[str, str]) -> Standing | None:

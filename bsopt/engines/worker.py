@@ -17,9 +17,9 @@ import optuna
 
 from bsopt.config import LoadedConfig, validate_config
 from bsopt.errors import BsoptError, ConfigError
-from bsopt.progress import Listener, TrialStart
-from bsopt.records import TrialRecord
-from bsopt.search import ledger
+from bsopt.storage import ownership
+from bsopt.trial.events import Listener, TrialStart
+from bsopt.trial.record import TrialRecord
 
 __all__ = ["Job", "Outcome", "work"]
 
@@ -73,13 +73,13 @@ def work(job: Job, *, is_stopped: Callable[[], bool] = lambda: False) -> Outcome
     Returns:
         How it ended, the user's mistakes included: what is raised doesn't travel well.
     """
-    from bsopt.study import Study
+    from bsopt.study.study import Study
 
     try:
         folder = _enter(job)
         config = validate_config(job.config)
         study = Study.create(LoadedConfig(config, folder / "study.yaml"))
-        if is_stopped() or ledger.is_asked_to_stop(study.optuna, job.run):
+        if is_stopped() or ownership.is_asked_to_stop(study.optuna, job.run):
             return Outcome("interrupted", "asked to stop before it began")
         with _listening_for_stop(study.optuna, job.run):
             summary = study.run(_Log(), worker=job.name)
@@ -111,7 +111,7 @@ def _listening_for_stop(study: optuna.Study, run: str) -> Iterator[None]:
 
     def listen() -> None:
         while not over.wait(_SECONDS_BETWEEN_LOOKS):
-            if ledger.is_asked_to_stop(study, run):
+            if ownership.is_asked_to_stop(study, run):
                 os.kill(os.getpid(), signal.SIGINT)
                 return
 

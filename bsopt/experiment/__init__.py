@@ -1,6 +1,6 @@
 """The batch-size experiment: designed runs beside a search, what they measured, and what that says.
 
-kept. The findings and their tests are laws (`bsopt.laws.verdicts`).
+kept. The findings and their tests are laws (`bsopt.experiment.findings.verdicts`).
 """
 
 from bsopt._lazy import attach
@@ -11,11 +11,11 @@ _HOMES = {
     "analyze": ".analyzing",
     "Design": ".design",
     "DesignedRun": ".design",
-    "Experiment": ".table",
-    "ExperimentRun": ".table",
-    "Minimizers": ".table",
+    "Experiment": ".measurements",
+    "ExperimentRun": ".measurements",
+    "Minimizers": ".measurements",
     "design_of": ".design",
-    "experiment_of": ".table",
+    "experiment_of": ".measurements",
 }
 
 __all__ = sorted(_HOMES)

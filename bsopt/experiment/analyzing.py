@@ -12,15 +12,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bsopt.errors import StudyError, TaskError
-from bsopt.experiment.minimizers import Examination
-from bsopt.experiment.table import Experiment, ExperimentRun, experiment_of, landscape_key, line_key, sharpness_key
-from bsopt.plan import Plan
-from bsopt.search.storage import read_analyses, write_analysis
-from bsopt.training.launch import Crash, Supervision
-from bsopt.training.spec import Answer
+from bsopt.experiment.examine import Examination
+from bsopt.experiment.measurements import (
+    Experiment,
+    ExperimentRun,
+    experiment_of,
+    landscape_key,
+    line_key,
+    sharpness_key,
+)
+from bsopt.storage.attributes import read_analyses, write_analysis
+from bsopt.training.processes.launcher import Crash, Supervision
+from bsopt.trial.plan import Plan
+from bsopt.trial.spec import Answer
 
 if TYPE_CHECKING:
-    from bsopt.study import Study
+    from bsopt.study.study import Study
 
 __all__ = ["AnalysisListener", "AnalysisPlan", "analyze"]
 
@@ -209,7 +216,7 @@ def _examine(
         stall_seconds=study.config.limits.stall_timeout.value,
     )
     try:
-        found: Mapping[str, Any] = study.call("bsopt.experiment.minimizers:examine", spec, supervision, job.examination)
+        found: Mapping[str, Any] = study.call("bsopt.experiment.examine:examine", spec, supervision, job.examination)
     except Crash as crash:
         raise TaskError(f"the analysis {job.key} failed: {crash.full_message}") from crash
     return found

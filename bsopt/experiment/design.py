@@ -9,9 +9,9 @@ from typing import Any
 import optuna
 
 from bsopt.config import ExperimentConfig, StudyConfig
-from bsopt.laws.runs import ARMS, arms_of
-from bsopt.records import StudyInfo
-from bsopt.search import ledger
+from bsopt.experiment.findings.table import ARMS, arms_of
+from bsopt.storage import queue
+from bsopt.trial.record import StudyInfo
 
 __all__ = ["MEASURES", "Design", "DesignedRun", "Queued", "design_of", "queue_designed"]
 
@@ -42,7 +42,7 @@ class Design:
         batch_sizes: Global batch sizes, smallest first.
         reference_lr: Learning rate at the smallest batch size: of the arm `fixed_lr`, and what `scaled_lr` scales.
         higher_lr: Learning rate of the arm `higher_lr`.
-        arms: Names, of `bsopt.laws.runs.ARMS`.
+        arms: Names, of `bsopt.experiment.findings.table.ARMS`.
         grid: Learning rates of the arm `grid`, smallest first; empty without it.
         num_seeds: Runs of each configuration.
         further: Values of the study's further parameters, the same in every run.
@@ -127,7 +127,7 @@ def queue_designed(study: optuna.Study, config: StudyConfig) -> Queued:
     if design is None:
         return Queued(0, 0)
     runs = [(run.batch_size, run.lr, run.seed) for run in design.runs]
-    return Queued(ledger.queue_design(study, runs, further=design.further), len(runs))
+    return Queued(queue.queue_design(study, runs, further=design.further), len(runs))
 
 
 def _among(lr: float, rates: tuple[float, ...]) -> bool:

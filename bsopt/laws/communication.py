@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from bsopt.laws.fitting import Estimate, FitStatus, estimate_from_samples, from_plain, to_plain
-from bsopt.laws.throughput import StepTimeFit
+from bsopt.laws.estimate import Estimate, FitStatus, estimate_from_samples, from_plain, to_plain
+from bsopt.laws.step_time import StepTimeFit
 
 __all__ = ["CommunicationFit", "PlacementPoint", "fit_communication", "given_communication", "predict_update_seconds"]
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bsopt.laws.fitting import Estimate, FitStatus, estimate_from_samples, from_plain, to_plain
+from bsopt.laws.estimate import Estimate, FitStatus, estimate_from_samples, from_plain, to_plain
 from bsopt.laws.ridge_model import (
     RidgeData,
     RidgePoint,

@@ -3,14 +3,14 @@
 from bsopt._lazy import attach
 
 _HOMES = {
-    "Answer": ".values",
-    "Choice": ".values",
-    "Cost": ".values",
-    "GOALS": ".values",
-    "Goal": ".values",
-    "Recommendation": ".values",
+    "Answer": ".result",
+    "Choice": ".result",
+    "Cost": ".result",
+    "GOALS": ".result",
+    "Goal": ".result",
+    "Recommendation": ".result",
     "answers": ".questions",
-    "recommend": ".recommending",
+    "recommend": ".recommender",
 }
 
 __all__ = sorted(_HOMES)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import cast
 
-from bsopt.laws.fitting import Estimate
+from bsopt.laws.estimate import Estimate
 from bsopt.laws.scaling import default_rule, scaled_adam, scaled_momentum
 from bsopt.recommendation.costs import costs_of
-from bsopt.recommendation.desk import Desk, best_size, counts
-from bsopt.recommendation.values import WARMUP_EPOCHS, WARMUP_FROM, WARMUP_SHARE, Choice, Cost, Goal
-from bsopt.recommendation.words import counted, duration, to_what, where
-from bsopt.records import StudyInfo, TrialRecord
+from bsopt.recommendation.evidence import Desk, best_size, counts
+from bsopt.recommendation.result import WARMUP_EPOCHS, WARMUP_FROM, WARMUP_SHARE, Choice, Cost, Goal
+from bsopt.recommendation.sentences import counted, duration, to_what, where
+from bsopt.trial.record import StudyInfo, TrialRecord
 
 __all__ = ["choice_at", "choose"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-from bsopt.fits import Fits
 from bsopt.laws.communication import predict_update_seconds
-from bsopt.laws.fitting import Estimate
-from bsopt.plan import Plan
-from bsopt.recommendation.desk import Desk, counts, has_target, plan_or_none
-from bsopt.recommendation.values import Cost
+from bsopt.laws.estimate import Estimate
+from bsopt.recommendation.evidence import Desk, counts, has_target, plan_or_none
+from bsopt.recommendation.fits import Fits
+from bsopt.recommendation.result import Cost
+from bsopt.trial.plan import Plan
 
 __all__ = ["costs_of", "pareto", "product", "update_seconds"]
 

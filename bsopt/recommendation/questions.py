@@ -6,12 +6,12 @@ import math
 
 import optuna
 
-from bsopt.fits import Fits
-from bsopt.laws.fitting import FitStatus
+from bsopt.laws.estimate import FitStatus
 from bsopt.recommendation.costs import update_seconds
-from bsopt.recommendation.desk import Desk, plan_or_none
-from bsopt.recommendation.values import SMALL_BATCH_NORM, Answer
-from bsopt.recommendation.words import batch_norm_warning, counted, duration
+from bsopt.recommendation.evidence import Desk, plan_or_none
+from bsopt.recommendation.fits import Fits
+from bsopt.recommendation.result import SMALL_BATCH_NORM, Answer
+from bsopt.recommendation.sentences import batch_norm_warning, counted, duration
 
 __all__ = ["answers"]
 

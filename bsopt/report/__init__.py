@@ -4,7 +4,7 @@ from bsopt._lazy import attach
 
 _HOMES = {
     "Answer": ".answer",
-    "write_report": ".writing",
+    "write_report": ".page",
 }
 
 __all__ = sorted(_HOMES)

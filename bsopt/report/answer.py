@@ -12,10 +12,10 @@ from typing import cast
 
 import numpy as np
 
-from bsopt.recommendation.recommending import recommend
-from bsopt.recommendation.values import Choice
-from bsopt.records import TrialRecord
-from bsopt.visualization.source import StudyData
+from bsopt.recommendation.recommender import recommend
+from bsopt.recommendation.result import Choice
+from bsopt.trial.record import TrialRecord
+from bsopt.visualization.study_data import StudyData
 
 __all__ = ["Answer", "answer"]
 

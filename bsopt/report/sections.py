@@ -9,12 +9,12 @@ from typing import Any
 
 import yaml
 
-from bsopt.laws.fitting import Estimate, FitStatus
+from bsopt.laws.estimate import Estimate, FitStatus
 from bsopt.recommendation.questions import answers
-from bsopt.records import StopReason, TrialRecord
 from bsopt.report.answer import Answer
 from bsopt.report.markup import Html, join, tag
-from bsopt.visualization.source import StudyData, status_of
+from bsopt.trial.record import StopReason, TrialRecord
+from bsopt.visualization.study_data import StudyData, status_of
 
 __all__ = ["answer_section", "comparison_table", "configuration", "questions", "stopped"]
 

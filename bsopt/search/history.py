@@ -14,7 +14,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.search.space import Space
-from bsopt.search.squash import Squash
+from bsopt.search.value_transform import Squash
 
 __all__ = ["MOST_POINTS", "History", "finished_key", "history_of", "joint_space"]
 

@@ -12,9 +12,9 @@ from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from bsopt.search.curves import predicted_finals
 from bsopt.search.feasibility import Feasibility
 from bsopt.search.history import History, history_of
+from bsopt.search.learning_curves import predicted_finals
 from bsopt.search.prior import Prior, RidgePrior
 from bsopt.search.space import Lattice, Space
 from bsopt.search.surrogate import Observations, Posterior, fit

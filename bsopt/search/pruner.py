@@ -31,10 +31,10 @@ from scipy.special import stdtr
 
 from bsopt.errors import ConfigError, nearest
 from bsopt.laws import plateau
-from bsopt.records import StopReason
-from bsopt.search.curves import Curves, PredictedFinal
-from bsopt.search.flatness import RULES, Reports, chance_of_a_plateau, divergence, flat_for
-from bsopt.search.storage import BATCH_SIZE, LR, read_record, write_record
+from bsopt.search.learning_curves import Curves, PredictedFinal
+from bsopt.search.stopping_rules import RULES, Reports, chance_of_a_plateau, divergence, flat_for
+from bsopt.storage.attributes import BATCH_SIZE, LR, read_record, write_record
+from bsopt.trial.record import StopReason
 
 __all__ = ["DECAY_REMAINING", "RULES", "Decision", "PlateauPruner", "conclude"]
 
@@ -81,7 +81,7 @@ class PlateauPruner(BasePruner):
        known that none remains, the chance is also taken from the plateau's own shape.
     4. *hopeless*: still improving, but the chance is below `threshold`.
 
-    The chance comes from `bsopt.search.curves`, combined with what the study's sampler believes of the point
+    The chance comes from `bsopt.search.learning_curves`, combined with what the study's sampler believes of the point
     where it is a `ScalingSampler`. Trials are compared at equal steps, so report samples or epochs, not
     updates; if the finished trials ended at equal step · batch size, steps count as updates and are
     converted. Reports carry the current value. A report that isn't finite is left out unless two come

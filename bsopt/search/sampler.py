@@ -20,11 +20,11 @@ from optuna.trial import FrozenTrial, TrialState
 from bsopt.errors import ConfigError, nearest
 from bsopt.laws.scaling import RULES, Reference, Rule, default_reference
 from bsopt.search.acquisition import log_improvement
-from bsopt.search.belief import Belief
 from bsopt.search.candidates import best_row
 from bsopt.search.explain import Explanation, Proposal, explain_model, explain_proposal, known_before, last_proposed
 from bsopt.search.history import finished_key, joint_space
 from bsopt.search.model import Model, Settings, edges_of
+from bsopt.search.prediction import Belief
 from bsopt.search.prior import RidgePrior, ridge_prior
 from bsopt.search.space import Lattice, Space, check_lattice
 from bsopt.search.surrogate import Posterior

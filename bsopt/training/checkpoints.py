@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bsopt.callbacks.base import Callback
+from bsopt.callbacks._base import Callback
 
 __all__ = ["KeptWeights", "checkpoint_name"]
 

@@ -11,8 +11,8 @@ from bsopt._lazy import attach
 _HOMES = {
     "EXPERIMENT_FIGURES": ".experiment.catalogue",
     "FIGURES": ".catalogue",
-    "StudyData": ".source",
-    "load": ".source",
+    "StudyData": ".study_data",
+    "load": ".study_data",
     "plot_best_by_batch_size": ".best_by_batch_size",
     "plot_convergence_cost": ".convergence_cost",
     "plot_devices": ".devices",

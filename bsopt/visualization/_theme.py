@@ -16,9 +16,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from bsopt.laws.fitting import Estimate
-from bsopt.records import StudyInfo, TrialRecord
-from bsopt.visualization.source import Status
+from bsopt.laws.estimate import Estimate
+from bsopt.trial.record import StudyInfo, TrialRecord
+from bsopt.visualization.study_data import Status
 
 __all__ = [
     "ACCENT",

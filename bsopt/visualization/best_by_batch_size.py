@@ -8,10 +8,10 @@ from typing import cast
 
 import plotly.graph_objects as go
 
-from bsopt.fits import value_direction
-from bsopt.records import StudyInfo, TrialRecord
+from bsopt.recommendation.fits import value_direction
+from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.visualization import _theme
-from bsopt.visualization.source import Source, StudyData, load_all
+from bsopt.visualization.study_data import Source, StudyData, load_all
 
 __all__ = ["BatchSizeBest", "BestByBatchSizeInfo", "best_by_batch_size_info", "plot_best_by_batch_size"]
 

@@ -10,9 +10,9 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from bsopt.records import StudyInfo, TrialRecord
+from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.visualization import _theme
-from bsopt.visualization.source import Source, StudyData, load_all
+from bsopt.visualization.study_data import Source, StudyData, load_all
 
 __all__ = ["ConvergenceCostInfo", "CostRow", "convergence_cost_info", "plot_convergence_cost"]
 

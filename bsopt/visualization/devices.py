@@ -10,12 +10,12 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from bsopt.errors import PlanError
-from bsopt.laws.fitting import Estimate
-from bsopt.plan import Limits, Plan, realise
+from bsopt.laws.estimate import Estimate
 from bsopt.recommendation.costs import product, update_seconds
-from bsopt.records import StudyInfo
+from bsopt.trial.plan import Limits, Plan, realise
+from bsopt.trial.record import StudyInfo
 from bsopt.visualization import _theme
-from bsopt.visualization.source import Source, StudyData, load_all
+from bsopt.visualization.study_data import Source, StudyData, load_all
 
 __all__ = ["DevicesInfo", "PlacementTime", "devices_info", "plot_devices"]
 

@@ -10,12 +10,12 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from bsopt.fits import value_direction
 from bsopt.laws.lr_ridge import LrPrediction
 from bsopt.laws.scaling import Reference, scaled_learning_rate
-from bsopt.records import StudyInfo, TrialRecord
+from bsopt.recommendation.fits import value_direction
+from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.visualization import _theme
-from bsopt.visualization.source import Source, Status, StudyData, is_placed, load_all, status_of
+from bsopt.visualization.study_data import Source, Status, StudyData, is_placed, load_all, status_of
 from bsopt.visualization.surface import Surface, believed_surface
 
 __all__ = ["InteractionInfo", "RuleLine", "interaction_info", "plot_interaction"]

@@ -10,9 +10,9 @@ from typing import Literal, cast
 import numpy as np
 import plotly.graph_objects as go
 
-from bsopt.records import StudyInfo, Tick, TrialRecord
+from bsopt.trial.record import StudyInfo, Tick, TrialRecord
 from bsopt.visualization import _theme
-from bsopt.visualization.source import Source, Status, StudyData, load_all, status_of
+from bsopt.visualization.study_data import Source, Status, StudyData, load_all, status_of
 
 __all__ = ["Axis", "Curve", "LearningCurvesInfo", "learning_curves_info", "plot_learning_curves"]
 

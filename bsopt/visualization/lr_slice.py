@@ -9,10 +9,10 @@ from typing import cast
 
 import plotly.graph_objects as go
 
-from bsopt.fits import value_direction
-from bsopt.records import StudyInfo, TrialRecord
+from bsopt.recommendation.fits import value_direction
+from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.visualization import _theme
-from bsopt.visualization.source import Source, Status, StudyData, is_placed, load_all, status_of
+from bsopt.visualization.study_data import Source, Status, StudyData, is_placed, load_all, status_of
 
 __all__ = ["LrSlice", "LrSliceInfo", "lr_slice_info", "plot_lr_slice"]
 

@@ -9,9 +9,9 @@ from typing import cast
 
 import plotly.graph_objects as go
 
-from bsopt.records import StudyInfo, TrialRecord
+from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.visualization import _theme
-from bsopt.visualization.source import Source, Status, StudyData, load_all, status_of
+from bsopt.visualization.study_data import Source, Status, StudyData, load_all, status_of
 
 __all__ = ["NoisePath", "NoiseScaleInfo", "noise_scale_info", "plot_noise_scale"]
 

@@ -11,10 +11,10 @@ import plotly.graph_objects as go
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from bsopt.fits import value_direction
-from bsopt.records import StudyInfo, TrialRecord
+from bsopt.recommendation.fits import value_direction
+from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.visualization import _theme
-from bsopt.visualization.source import Source, StudyData, load_all
+from bsopt.visualization.study_data import Source, StudyData, load_all
 
 __all__ = ["Cost", "ParetoInfo", "ParetoPoint", "pareto_info", "plot_pareto"]
 

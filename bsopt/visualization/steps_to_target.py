@@ -10,11 +10,11 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from bsopt.laws.fitting import Estimate
+from bsopt.laws.estimate import Estimate
 from bsopt.laws.steps_to_target import TargetRun
-from bsopt.records import StudyInfo
+from bsopt.trial.record import StudyInfo
 from bsopt.visualization import _theme
-from bsopt.visualization.source import Source, load_all
+from bsopt.visualization.study_data import Source, load_all
 
 __all__ = ["StepsToTargetInfo", "plot_steps_to_target", "steps_to_target_info"]
 

@@ -12,11 +12,11 @@ import optuna
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from bsopt.fits import value_direction
-from bsopt.records import TrialRecord
+from bsopt.recommendation.fits import value_direction
 from bsopt.search.sampler import ScalingSampler
-from bsopt.search.squash import Squash
-from bsopt.visualization.source import Status, StudyData, is_placed, status_of
+from bsopt.search.value_transform import Squash
+from bsopt.trial.record import TrialRecord
+from bsopt.visualization.study_data import Status, StudyData, is_placed, status_of
 
 __all__ = ["Surface", "believed_surface"]
 

@@ -9,10 +9,10 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from bsopt.laws.fitting import Estimate
-from bsopt.records import StudyInfo, TrialRecord
+from bsopt.laws.estimate import Estimate
+from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.visualization import _theme
-from bsopt.visualization.source import Source, load_all
+from bsopt.visualization.study_data import Source, load_all
 
 __all__ = ["LawCurve", "ThroughputInfo", "plot_throughput", "throughput_info"]
 

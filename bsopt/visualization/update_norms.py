@@ -10,9 +10,9 @@ from typing import Any, cast
 
 import plotly.graph_objects as go
 
-from bsopt.records import StudyInfo, TrialRecord
+from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.visualization import _theme
-from bsopt.visualization.source import Source, StudyData, load_all
+from bsopt.visualization.study_data import Source, StudyData, load_all
 
 __all__ = ["NormHistogram", "UpdateNormsInfo", "plot_update_norms", "update_norms_info"]
 

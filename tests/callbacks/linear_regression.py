@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from bsopt.callbacks import GradientNoiseScale
-from bsopt.callbacks.base import Callback
+from bsopt.callbacks._base import Callback
 from bsopt.laws.noise_scale import NoiseScale
 
 DIMENSION = 20

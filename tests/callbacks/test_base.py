@@ -1,7 +1,7 @@
 import lightning.pytorch as lightning_pytorch
 import pytorch_lightning
 
-from bsopt.callbacks.base import Callback
+from bsopt.callbacks._base import Callback
 
 
 def test_a_callback_is_accepted_by_both_lightning_packages() -> None:

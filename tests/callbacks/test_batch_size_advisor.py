@@ -8,7 +8,7 @@ import pytest
 from linear_regression import LinearRegression, loader, quiet_trainer
 
 from bsopt.callbacks import BatchSizeAdvisor
-from bsopt.callbacks.advice import advise, plot_advice
+from bsopt.callbacks._advice import advise, plot_advice
 from bsopt.laws.noise_scale import NoiseScale
 
 

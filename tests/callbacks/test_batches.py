@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bsopt.callbacks.batches import num_samples, select_samples
+from bsopt.callbacks._batches import num_samples, select_samples
 from bsopt.errors import ConfigError
 
 Pair = namedtuple("Pair", ["x", "y"])

@@ -22,7 +22,7 @@ from linear_regression import (
 from torch import Tensor
 
 from bsopt.callbacks import GradientNoiseScale
-from bsopt.callbacks.cadence import Cadence
+from bsopt.callbacks._overhead_budget import Cadence
 from bsopt.errors import ConfigError, TaskError
 
 

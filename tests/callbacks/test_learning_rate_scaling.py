@@ -8,7 +8,7 @@ import torch
 from linear_regression import DELTA, LinearRegression, loader, quiet_trainer
 
 from bsopt.callbacks import LearningRateScaling
-from bsopt.callbacks.base import Callback
+from bsopt.callbacks._base import Callback
 from bsopt.errors import ConfigError
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from bsopt.callbacks import ThroughputMonitor
-from bsopt.callbacks.energy import EnergyMeter
+from bsopt.callbacks._energy import EnergyMeter
 
 
 class _Clock:

@@ -12,11 +12,12 @@ import pytest
 from click.testing import CliRunner, Result
 from optuna.distributions import FloatDistribution, IntDistribution
 
-from bsopt.cli import main
+from bsopt.cli.main import main
 from bsopt.laws.scaling import Reference
-from bsopt.plan import Plan
-from bsopt.records import StopReason, StudyInfo, Tick, TrialRecord
-from bsopt.search.storage import open_storage, write_info, write_record
+from bsopt.storage.attributes import write_info, write_record
+from bsopt.storage.databases import open_storage
+from bsopt.trial.plan import Plan
+from bsopt.trial.record import StopReason, StudyInfo, Tick, TrialRecord
 
 Invoke = Callable[..., Result]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from bsopt.cli import main
+from bsopt.cli.main import main
 
 DESIGN = (
     "search={batch_size: {low: 8, high: 16}, lr: {low: 0.001, high: 1.0}}",

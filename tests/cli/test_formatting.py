@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bsopt.cli import formatting
-from bsopt.cli.formatting import format_duration, plain, sparkline
-from bsopt.records import StopReason
+from bsopt.cli.terminal import formatting
+from bsopt.cli.terminal.formatting import format_duration, plain, sparkline
+from bsopt.trial.record import StopReason
 
 
 def test_examples_in_the_docstrings_hold() -> None:

@@ -11,8 +11,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from bsopt.cli import main
 from bsopt.cli.group import Command, LazyGroup
+from bsopt.cli.main import main
 
 STUDY_COMMANDS = ["run", "check", "schema", "list", "show", "train", "report", "plot", "export", "import", "delete"]
 
@@ -50,7 +50,7 @@ def test_the_promised_commands_exist(name: str) -> None:
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys\n"
-        "from bsopt.cli import main\n"
+        "from bsopt.cli.main import main\n"
         f"main({arguments!r}, standalone_mode=False)\n"
         "heavy = {'torch', 'pytorch_lightning', 'lightning', 'plotly', 'optuna', 'numpy', 'pydantic', 'rich'}\n"
         "print('loaded:', sorted(heavy & set(sys.modules)))\n"

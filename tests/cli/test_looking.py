@@ -15,7 +15,7 @@ import optuna
 import pytest
 from click.testing import Result
 
-from bsopt.search.storage import open_storage
+from bsopt.storage.databases import open_storage
 
 Invoke = Callable[..., Result]
 

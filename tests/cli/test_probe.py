@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from bsopt.cli import main
-from bsopt.training.launch import has_processes
-from bsopt.training.probe import ProbeResult
+from bsopt.cli.main import main
+from bsopt.training.probe.probe import ProbeResult
+from bsopt.training.processes.launcher import has_processes
 
 pytestmark = pytest.mark.skipif(not has_processes(), reason="needs processes of its own")
 

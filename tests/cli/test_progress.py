@@ -11,13 +11,13 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from bsopt.cli.progress_json import JsonLines
-from bsopt.cli.progress_lines import PlainLines
-from bsopt.cli.progress_live import LiveProgress
-from bsopt.cli.tally import Tally
-from bsopt.plan import Plan
-from bsopt.progress import Listener, RunSummary, TrialStart
-from bsopt.records import StopReason, StudyInfo, Tick, TrialRecord
+from bsopt.cli.terminal.progress_json import JsonLines
+from bsopt.cli.terminal.progress_lines import PlainLines
+from bsopt.cli.terminal.progress_live import LiveProgress
+from bsopt.cli.terminal.run_progress import Tally
+from bsopt.trial.events import Listener, RunSummary, TrialStart
+from bsopt.trial.plan import Plan
+from bsopt.trial.record import StopReason, StudyInfo, Tick, TrialRecord
 
 INFO = StudyInfo(name="digits", monitor="val_loss", num_trials=10)
 

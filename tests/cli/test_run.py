@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from bsopt.cli import main
-from bsopt.cli.probe import _line
-from bsopt.training.probe import ProbeRow
+from bsopt.cli.commands.probe import _line
+from bsopt.cli.main import main
+from bsopt.training.probe.probe import ProbeRow
 
 QUICK = ("--set", "budget.epochs=2", "--set", "search.batch_size.low=32", "--set", "pruning=none")
 Bsopt = Callable[..., Result]

@@ -8,8 +8,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from bsopt.progress import Listener, RunSummary, TrialStart
-from bsopt.records import StudyInfo, Tick, TrialRecord
+from bsopt.trial.events import Listener, RunSummary, TrialStart
+from bsopt.trial.record import StudyInfo, Tick, TrialRecord
 
 
 class Script(Listener):

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bsopt.cli import main
+from bsopt.cli.main import main
 from bsopt.config import load_config
 from bsopt.engines.leader import Leader, Lost
 from bsopt.engines.resources import Resources, resources_of
 from bsopt.engines.worker import Job, Outcome, work
 from bsopt.errors import ConfigError, MissingExtraError, StorageError, StudyError, TaskError
-from bsopt.records import StopReason
-from bsopt.search.storage import read_records
+from bsopt.storage.attributes import read_records
+from bsopt.trial.record import StopReason
 
 sys.path.insert(0, str(Path(__file__).parent))
 from script import Script

@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from bsopt.cli import main
+from bsopt.cli.main import main
 from bsopt.config import load_config
 from bsopt.engines.ranks import Ranks, standing_of
 from bsopt.errors import ConfigError
-from bsopt.records import StopReason
-from bsopt.study import load_study
-from bsopt.training.launch import Standing, free_port
+from bsopt.study.study import load_study
+from bsopt.training.processes.launcher import Standing, free_port
+from bsopt.trial.record import StopReason
 
 STUDY = ["study", "run", "study.yaml", "--json", "--set", "trainer.num_nodes=2"]
 TORCHRUN = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0"}

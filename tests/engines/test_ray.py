@@ -16,8 +16,8 @@ import pytest
 
 from bsopt.config import LoadedConfig
 from bsopt.engines.leader import Leader
-from bsopt.records import StopReason
-from bsopt.search.storage import read_records
+from bsopt.storage.attributes import read_records
+from bsopt.trial.record import StopReason
 
 sys.path.insert(0, str(Path(__file__).parent))
 from script import Script, owner, press_ctrl_c

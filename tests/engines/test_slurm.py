@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from bsopt.cli import main
+from bsopt.cli.main import main
 from bsopt.config import LoadedConfig
 from bsopt.engines.leader import Leader
 from bsopt.engines.slurm import SlurmEngine, SlurmOptions
-from bsopt.records import StopReason
-from bsopt.search.storage import read_records
+from bsopt.storage.attributes import read_records
+from bsopt.trial.record import StopReason
 
 sys.path.insert(0, str(Path(__file__).parent))
 from script import Script, owner, press_ctrl_c

@@ -14,7 +14,7 @@ from bsopt.analysis.landscape import Landscape2D
 from bsopt.config import LoadedConfig
 from bsopt.errors import StudyError, TaskError
 from bsopt.experiment import AnalysisListener, AnalysisPlan, analyze
-from bsopt.study import Study
+from bsopt.study.study import Study
 
 Load = Callable[..., LoadedConfig]
 

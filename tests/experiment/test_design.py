@@ -9,8 +9,8 @@ import pytest
 from bsopt.config import ExperimentConfig, LoadedConfig
 from bsopt.errors import ConfigError, StudyError
 from bsopt.experiment import Design, experiment_of
-from bsopt.records import StopReason
-from bsopt.study import Study
+from bsopt.study.study import Study
+from bsopt.trial.record import StopReason
 
 Load = Callable[..., LoadedConfig]
 

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from bsopt.laws.fitting import FitStatus
+from bsopt.laws.estimate import FitStatus
 from bsopt.laws.lr_ridge import LrRidgeFit, RidgePoint, fit_lr_ridge
 
 LR_RANGE = (2.0**-12, 2.0**-1)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bsopt.laws.fitting import FitStatus
+from bsopt.laws.estimate import FitStatus
 from bsopt.laws.steps_to_target import (
     StepsToTargetFit,
     TargetRun,

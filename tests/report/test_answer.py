@@ -6,12 +6,12 @@ from typing import Any
 import optuna
 import pytest
 
-from bsopt.plan import Plan
 from bsopt.recommendation import recommend
-from bsopt.records import StopReason, StudyInfo, Tick, TrialRecord
 from bsopt.report.answer import answer
-from bsopt.visualization.example import example_study
-from bsopt.visualization.source import StudyData, load
+from bsopt.testing.example_study import example_study
+from bsopt.trial.plan import Plan
+from bsopt.trial.record import StopReason, StudyInfo, Tick, TrialRecord
+from bsopt.visualization.study_data import StudyData, load
 
 
 def _trial(number: int, size: int, lr: float, value: float, **more: Any) -> TrialRecord:

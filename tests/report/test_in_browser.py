@@ -11,11 +11,11 @@ import optuna
 import pytest
 from browsing import Open, requests_of, wait
 
-from bsopt.records import StudyInfo
 from bsopt.report import write_report
+from bsopt.testing.example_study import example_data
+from bsopt.trial.record import StudyInfo
 from bsopt.visualization import FIGURES, plot_interaction, save_figure
-from bsopt.visualization.example import example_data
-from bsopt.visualization.source import StudyData
+from bsopt.visualization.study_data import StudyData
 
 pytestmark = pytest.mark.browser
 

@@ -15,9 +15,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 import bsopt
 from bsopt.errors import ConfigError
-from bsopt.records import StopReason
 from bsopt.search.pruner import DECAY_REMAINING, PlateauPruner, conclude
-from bsopt.search.storage import read_record
+from bsopt.storage.attributes import read_record
+from bsopt.trial.record import StopReason
 
 NAN, INF = float("nan"), float("inf")
 SPACE = {"batch_size": IntDistribution(8, 1024, log=True), "lr": FloatDistribution(1e-4, 1.0, log=True)}

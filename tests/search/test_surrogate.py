@@ -13,8 +13,8 @@ from bsopt.search.acquisition import expected_improvement
 from bsopt.search.feasibility import Feasibility
 from bsopt.search.prior import Prior, ridge_prior
 from bsopt.search.space import Coordinates, Space
-from bsopt.search.squash import Squash
 from bsopt.search.surrogate import Observations, Posterior, fit
+from bsopt.search.value_transform import Squash
 
 SPACE = Space.of(
     {"batch_size": IntDistribution(8, 1024, log=True), "lr": FloatDistribution(1e-5, 1.0, log=True)},

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from bsopt.amounts import Amount
-from bsopt.plan import Plan
-from bsopt.records import Tick, TrialRecord
-from bsopt.training.launch import Launcher, Supervision, run_here
-from bsopt.training.spec import Answer, Budget, Seeds, TaskSpec, TrialSpec
+from bsopt.training.processes.launcher import Launcher, Supervision, run_here
+from bsopt.trial.plan import Plan
+from bsopt.trial.record import Tick, TrialRecord
+from bsopt.trial.spec import Answer, Budget, Seeds, TaskSpec, TrialSpec
+from bsopt.units import Amount
 
 Train = Callable[..., TrialRecord]
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import optuna
 import pytest
 
-from bsopt.records import StopReason, StudyInfo, Tick, TrialRecord
-from bsopt.visualization.example import example_data, example_study
-from bsopt.visualization.source import StudyData
+from bsopt.testing.example_study import example_data, example_study
+from bsopt.trial.record import StopReason, StudyInfo, Tick, TrialRecord
+from bsopt.visualization.study_data import StudyData
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 import optuna
 import pytest
 
-from bsopt.records import StudyInfo, Tick, TrialRecord
+from bsopt.testing.example_study import example_study
+from bsopt.trial.record import StudyInfo, Tick, TrialRecord
 from bsopt.visualization.best_by_batch_size import best_by_batch_size_info, plot_best_by_batch_size
 from bsopt.visualization.convergence_cost import convergence_cost_info
-from bsopt.visualization.example import example_study
 from bsopt.visualization.pareto import pareto_info, plot_pareto
-from bsopt.visualization.source import StudyData, load
+from bsopt.visualization.study_data import StudyData, load
 
 
 def _trial(number: int, size: int, value: float, seconds: float, **more: object) -> TrialRecord:

@@ -12,9 +12,9 @@ import plotly.graph_objects as go
 import pytest
 
 import bsopt.visualization
+from bsopt.testing.example_study import example_study
 from bsopt.visualization import FIGURES
-from bsopt.visualization.example import example_study
-from bsopt.visualization.source import StudyData
+from bsopt.visualization.study_data import StudyData
 
 Plot = Callable[..., go.Figure]
 every_figure = pytest.mark.parametrize("name", list(FIGURES))

@@ -15,16 +15,16 @@ from click.testing import CliRunner
 from scipy import stats
 
 import bsopt.visualization
-from bsopt.cli import main
+from bsopt.cli.main import main
 from bsopt.errors import ConfigError
-from bsopt.laws.verdicts import Outcome
-from bsopt.search.storage import open_storage
+from bsopt.experiment.findings.verdicts import Outcome
+from bsopt.storage.databases import open_storage
+from bsopt.testing.example_experiment import NUM_TRAIN_SAMPLES, example_experiment
 from bsopt.visualization import EXPERIMENT_FIGURES
 from bsopt.visualization.experiment.by_batch_size import experiment_by_batch_size_info, plot_experiment_by_batch_size
 from bsopt.visualization.experiment.curves import experiment_curves_info, plot_experiment_curves
 from bsopt.visualization.experiment.devices import experiment_devices_info, plot_experiment_devices
 from bsopt.visualization.experiment.epoch_distance import experiment_epoch_distance_info
-from bsopt.visualization.experiment.example import NUM_TRAIN_SAMPLES, example_experiment
 from bsopt.visualization.experiment.landscape import experiment_landscape_info, plot_experiment_landscape
 from bsopt.visualization.experiment.layers import experiment_layers_info
 from bsopt.visualization.experiment.line import experiment_line_info, plot_experiment_line
@@ -32,7 +32,7 @@ from bsopt.visualization.experiment.lr_grid import experiment_lr_info, plot_expe
 from bsopt.visualization.experiment.seeds import curve_over_seeds, mean_over_seeds
 from bsopt.visualization.experiment.update_norms import experiment_update_norms_info
 from bsopt.visualization.experiment.verdicts import experiment_verdicts_info, kind_of, plot_experiment_verdicts
-from bsopt.visualization.source import StudyData, load
+from bsopt.visualization.study_data import StudyData, load
 
 every_figure = pytest.mark.parametrize("name", list(EXPERIMENT_FIGURES))
 LOST = (32, 0.08, 1)

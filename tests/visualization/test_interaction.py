@@ -5,9 +5,9 @@ from collections.abc import Callable
 import optuna
 import pytest
 
-from bsopt.records import StopReason
+from bsopt.trial.record import StopReason
 from bsopt.visualization.interaction import interaction_info, plot_interaction
-from bsopt.visualization.source import Status, StudyData
+from bsopt.visualization.study_data import Status, StudyData
 
 Make = Callable[..., StudyData]
 

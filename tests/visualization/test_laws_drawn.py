@@ -8,13 +8,13 @@ from dataclasses import replace
 import optuna
 import pytest
 
-from bsopt.records import StudyInfo, Tick, TrialRecord
+from bsopt.testing.example_study import CRITICAL_BATCH_SIZE, example_data
+from bsopt.trial.record import StudyInfo, Tick, TrialRecord
 from bsopt.visualization.devices import devices_info, plot_devices
-from bsopt.visualization.example import CRITICAL_BATCH_SIZE, example_data
 from bsopt.visualization.interaction import interaction_info, plot_interaction
 from bsopt.visualization.noise_scale import noise_scale_info, plot_noise_scale
-from bsopt.visualization.source import StudyData, load
 from bsopt.visualization.steps_to_target import plot_steps_to_target, steps_to_target_info
+from bsopt.visualization.study_data import StudyData, load
 from bsopt.visualization.surface import believed_surface
 from bsopt.visualization.throughput import plot_throughput, throughput_info
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 import optuna
 import pytest
 
-from bsopt.records import StudyInfo, Tick, TrialRecord
+from bsopt.trial.record import StudyInfo, Tick, TrialRecord
 from bsopt.visualization.learning_curves import MAX_CURVES, MAX_POINTS, learning_curves_info, plot_learning_curves
-from bsopt.visualization.source import Status, StudyData, load
+from bsopt.visualization.study_data import Status, StudyData, load
 
 
 def test_the_best_trial_of_each_batch_size_stands_out(study: optuna.Study) -> None:

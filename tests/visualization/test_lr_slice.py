@@ -6,9 +6,9 @@ from collections.abc import Callable
 import optuna
 import pytest
 
-from bsopt.records import StopReason
+from bsopt.trial.record import StopReason
 from bsopt.visualization.lr_slice import MAX_LINES, lr_slice_info, plot_lr_slice
-from bsopt.visualization.source import StudyData
+from bsopt.visualization.study_data import StudyData
 
 Make = Callable[..., StudyData]
 

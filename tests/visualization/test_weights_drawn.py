@@ -12,9 +12,9 @@ from bsopt.analysis.landscape import Landscape2D
 from bsopt.analysis.sharpness import Sharpness
 from bsopt.callbacks.update_norms import UpdateNormSummary
 from bsopt.callbacks.weight_distance import WeightDistances
-from bsopt.records import StudyInfo, Tick, TrialRecord
+from bsopt.trial.record import StudyInfo, Tick, TrialRecord
 from bsopt.visualization import plot_interpolation, plot_landscape, plot_sharpness
-from bsopt.visualization.source import StudyData, load
+from bsopt.visualization.study_data import StudyData, load
 from bsopt.visualization.update_norms import plot_update_norms, update_norms_info
 from bsopt.visualization.weight_distance import plot_weight_distance, weight_distance_info
 

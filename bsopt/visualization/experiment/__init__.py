@@ -9,7 +9,6 @@ from bsopt._lazy import attach
 _HOMES = {
     "EXPERIMENT_FIGURES": ".catalogue",
     "ExperimentFigure": ".catalogue",
-    "example_experiment": ".example",
     "plot_experiment_by_batch_size": ".by_batch_size",
     "plot_experiment_curves": ".curves",
     "plot_experiment_devices": ".devices",

@@ -10,12 +10,12 @@ import plotly.graph_objects as go
 
 from bsopt.errors import ConfigError, nearest
 from bsopt.experiment.design import Design
-from bsopt.experiment.table import Experiment, ExperimentRun
-from bsopt.laws.runs import ARMS
-from bsopt.records import StopReason
+from bsopt.experiment.findings.table import ARMS
+from bsopt.experiment.measurements import Experiment, ExperimentRun
+from bsopt.trial.record import StopReason
 from bsopt.visualization import _theme
 from bsopt.visualization.experiment.seeds import SeedMean, interval_words
-from bsopt.visualization.source import Source, load
+from bsopt.visualization.study_data import Source, load
 
 __all__ = [
     "add_band",
@@ -55,7 +55,7 @@ def check_arms(arms: Sequence[str]) -> None:
     """Refuse unknown names.
 
     Raises:
-        ConfigError: A name isn't one of `bsopt.laws.runs.ARMS`.
+        ConfigError: A name isn't one of `bsopt.experiment.findings.table.ARMS`.
     """
     for arm in arms:
         if arm not in ARMS:

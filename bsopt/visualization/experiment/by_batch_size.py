@@ -10,12 +10,12 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from bsopt.errors import ConfigError, nearest
-from bsopt.experiment.table import Experiment, ExperimentRun
-from bsopt.records import StudyInfo
+from bsopt.experiment.measurements import Experiment, ExperimentRun
+from bsopt.trial.record import StudyInfo
 from bsopt.visualization import _theme
 from bsopt.visualization.experiment import _drawing
 from bsopt.visualization.experiment.seeds import SeedMean, mean_over_seeds
-from bsopt.visualization.source import Source
+from bsopt.visualization.study_data import Source
 
 __all__ = ["ByBatchSizeInfo", "Group", "experiment_by_batch_size_info", "plot_experiment_by_batch_size"]
 
@@ -112,7 +112,7 @@ def plot_experiment_by_batch_size(
 
     Args:
         study: A study with an experiment.
-        measurements: Of `bsopt.laws.runs.MEASUREMENTS`, and `best_train_loss`, `sharpness_subspace` and
+        measurements: Of `bsopt.experiment.findings.table.MEASUREMENTS`, and `best_train_loss`, `sharpness_subspace` and
             `adaptive_sharpness`; a plot for each.
         arms: Of `fixed_lr`, `scaled_lr` and `higher_lr`; a line for each.
         title: The first measurement's name, where none is given.

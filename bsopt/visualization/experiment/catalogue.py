@@ -18,7 +18,7 @@ from bsopt.visualization.experiment.line import plot_experiment_line
 from bsopt.visualization.experiment.lr_grid import plot_experiment_lr
 from bsopt.visualization.experiment.update_norms import plot_experiment_update_norms
 from bsopt.visualization.experiment.verdicts import plot_experiment_verdicts
-from bsopt.visualization.source import Source
+from bsopt.visualization.study_data import Source
 
 __all__ = ["EXPERIMENT_FIGURES", "ExperimentFigure"]
 

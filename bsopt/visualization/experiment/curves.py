@@ -11,12 +11,12 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from bsopt.errors import ConfigError
-from bsopt.experiment.table import Experiment, ExperimentRun, train_loss
-from bsopt.records import Tick
+from bsopt.experiment.measurements import Experiment, ExperimentRun, train_loss
+from bsopt.trial.record import Tick
 from bsopt.visualization import _theme
 from bsopt.visualization.experiment import _drawing
 from bsopt.visualization.experiment.seeds import CurveOverSeeds, curve_over_seeds, spread
-from bsopt.visualization.source import Source
+from bsopt.visualization.study_data import Source
 
 __all__ = ["CurvesInfo", "SizeCurve", "experiment_curves_info", "plot_experiment_curves"]
 

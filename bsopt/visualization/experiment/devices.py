@@ -8,13 +8,13 @@ from statistics import median
 
 import plotly.graph_objects as go
 
-from bsopt.laws.fitting import Estimate
-from bsopt.plan import Plan
+from bsopt.laws.estimate import Estimate
 from bsopt.recommendation.costs import update_seconds
-from bsopt.records import TrialRecord
+from bsopt.trial.plan import Plan
+from bsopt.trial.record import TrialRecord
 from bsopt.visualization import _theme
 from bsopt.visualization.experiment import _drawing
-from bsopt.visualization.source import Source, StudyData, load
+from bsopt.visualization.study_data import Source, StudyData, load
 
 __all__ = ["EpochTime", "ExperimentDevicesInfo", "experiment_devices_info", "plot_experiment_devices"]
 

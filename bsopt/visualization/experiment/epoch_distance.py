@@ -9,11 +9,11 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from bsopt.experiment.table import Experiment, ExperimentRun
+from bsopt.experiment.measurements import Experiment, ExperimentRun
 from bsopt.visualization import _theme
 from bsopt.visualization.experiment import _drawing
 from bsopt.visualization.experiment.seeds import CurveOverSeeds, SeedMean, curve_over_seeds, interval_words
-from bsopt.visualization.source import Source
+from bsopt.visualization.study_data import Source
 
 __all__ = ["EpochDistanceInfo", "experiment_epoch_distance_info", "plot_experiment_epoch_distance"]
 

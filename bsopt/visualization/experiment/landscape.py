@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from bsopt.experiment.table import Analysis, Experiment, landscape_key
+from bsopt.experiment.measurements import Analysis, Experiment, landscape_key
 from bsopt.visualization import _theme
 from bsopt.visualization.experiment import _drawing
 from bsopt.visualization.landscape import plot_landscape
-from bsopt.visualization.source import Source
+from bsopt.visualization.study_data import Source
 
 __all__ = ["LandscapeInfo", "StoredLandscape", "experiment_landscape_info", "plot_experiment_landscape"]
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from bsopt.experiment.table import Experiment
+from bsopt.experiment.measurements import Experiment
 from bsopt.visualization import _theme
 from bsopt.visualization.experiment import _drawing
 from bsopt.visualization.experiment.seeds import SeedMean, interval_words, mean_over_seeds
-from bsopt.visualization.source import Source
+from bsopt.visualization.study_data import Source
 
 __all__ = ["LayersInfo", "experiment_layers_info", "plot_experiment_layers"]
 

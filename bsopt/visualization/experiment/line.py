@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from bsopt.experiment.table import Experiment, Minimizers
+from bsopt.experiment.measurements import Experiment, Minimizers
 from bsopt.visualization import _theme
 from bsopt.visualization.experiment import _drawing
 from bsopt.visualization.experiment.seeds import SeedMean, interval_words, mean_over_seeds
-from bsopt.visualization.source import Source
+from bsopt.visualization.study_data import Source
 
 __all__ = ["ArmLine", "LineInfo", "experiment_line_info", "plot_experiment_line"]
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from bsopt.experiment.table import Experiment, ExperimentRun
+from bsopt.experiment.measurements import Experiment, ExperimentRun
 from bsopt.visualization import _theme
 from bsopt.visualization.experiment import _drawing
 from bsopt.visualization.experiment.seeds import SeedMean, interval_words, mean_over_seeds
-from bsopt.visualization.source import Source
+from bsopt.visualization.study_data import Source
 
 __all__ = ["LrGridInfo", "LrPoint", "experiment_lr_info", "plot_experiment_lr"]
 

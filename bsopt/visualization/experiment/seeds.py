@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bsopt.laws.contrasts import contrast
+from bsopt.experiment.findings.contrasts import contrast
 
 __all__ = ["CurveOverSeeds", "SeedMean", "curve_over_seeds", "interval_words", "mean_over_seeds", "spread"]
 

@@ -12,11 +12,11 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
-from bsopt.experiment.table import Experiment, ExperimentRun
+from bsopt.experiment.measurements import Experiment, ExperimentRun
 from bsopt.visualization import _theme
 from bsopt.visualization.experiment import _drawing
 from bsopt.visualization.experiment.seeds import SeedMean, interval_words, mean_over_seeds
-from bsopt.visualization.source import Source
+from bsopt.visualization.study_data import Source
 
 __all__ = ["ExperimentNormsInfo", "SizeNorms", "experiment_update_norms_info", "plot_experiment_update_norms"]
 

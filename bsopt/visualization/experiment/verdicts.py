@@ -10,10 +10,10 @@ from typing import Literal, TypeAlias
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from bsopt.laws.verdicts import Outcome, Verdict
+from bsopt.experiment.findings.verdicts import Outcome, Verdict
 from bsopt.visualization import _theme
 from bsopt.visualization.experiment import _drawing
-from bsopt.visualization.source import Source
+from bsopt.visualization.study_data import Source
 
 __all__ = [
     "VERDICT_COLOURS",

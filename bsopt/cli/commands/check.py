@@ -1,0 +1,73 @@
+"""`bsopt study check`."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from bsopt.cli.group import Command
+from bsopt.cli.options import (
+    json_option,
+    set_option,
+    storage_option,
+    study_file_argument,
+    study_name_option,
+    workers_option,
+)
+
+__all__ = ["check"]
+
+
+@click.command(cls=Command, short_help="Check a study without training.")
+@study_file_argument
+@set_option
+@storage_option
+@study_name_option
+@workers_option
+@json_option
+def check(
+    file: str,
+    overrides: tuple[str, ...],
+    storage: str | None,
+    study_name: str | None,
+    workers: int | None,
+    as_json: bool,
+) -> None:
+    """Check the study of FILE without training, and print what would be run.
+
+    Imports, arguments, search space, storage, devices, and how each batch size is realised. Ends with 2 when
+    the study can't be run.
+    """
+    from bsopt.cli.opening import quiet_hosts
+    from bsopt.cli.terminal.formatting import plain
+    from bsopt.config import load_config
+
+    if workers is not None:
+        overrides = (*overrides, f"workers={workers}")
+    loaded = load_config(file, overrides)
+    quiet_hosts()
+    from bsopt.study.study import Study
+
+    report = Study.check(loaded, storage=storage, study_name=study_name)
+    if as_json:
+        click.echo(json.dumps(plain(report), indent=2, ensure_ascii=False))
+    else:
+        width = max((len(label) for label, _ in report.rows), default=0)
+        for label, text in report.rows:
+            first, *rest = text.splitlines() or [""]
+            click.echo(f"{label:<{width}}  {first}")
+            for line in rest:
+                click.echo(f"{'':<{width}}  {line}")
+        if report.plans:
+            click.echo("\nHow each batch size is realised:")
+            for size, text in report.plans:
+                click.echo(f"  {size:>6}  {text}")
+        for text in report.warnings:
+            click.secho(f"\nWarning: {text}", fg="yellow")
+        for text in report.problems:
+            click.secho(f"\nProblem: {text}", fg="red", err=True)
+        if not report.problems:
+            click.echo(f"\nNothing stands in the way. Next: bsopt study run {file}")
+    if report.problems:
+        click.get_current_context().exit(2)

@@ -1,0 +1,78 @@
+"""`bsopt study plot`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bsopt.cli.group import Command
+from bsopt.cli.options import storage_option, study_argument, study_name_option
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+__all__ = ["plot"]
+
+
+@click.command(cls=Command)
+@study_argument
+@click.option("-f", "--figure", metavar="NAME", multiple=True, help="Which figure; all where none is named.")
+@click.option(
+    "-o",
+    "--output",
+    "--out",
+    "output",
+    metavar="PATH",
+    help="A file (.html, .png, .svg, .pdf), or a folder for several; by default the study's folder, as .html.",
+)
+@click.option("--list", "is_listed", is_flag=True, help="List the figures.")
+@storage_option
+@study_name_option
+def plot(
+    study: str | None,
+    figure: tuple[str, ...],
+    output: str | None,
+    is_listed: bool,
+    storage: str | None,
+    study_name: str | None,
+) -> None:
+    """Write figures of a study.
+
+    STUDY is its name or its study file; it may be left out where the storage holds one study. Figures named
+    experiment_… belong to a study with a designed experiment and are written for no other.
+    """
+    from bsopt.cli.opening import open_study
+    from bsopt.errors import ConfigError, nearest
+    from bsopt.visualization.catalogue import FIGURES
+    from bsopt.visualization.experiment.catalogue import EXPERIMENT_FIGURES
+    from bsopt.visualization.saving import save_figure
+    from bsopt.visualization.study_data import load
+
+    if is_listed:
+        for name, draw in FIGURES.items():
+            click.echo(f"{name:<28} {(draw.__doc__ or '').strip().splitlines()[0]}")
+        click.echo("\nOf a study with a designed experiment:")
+        for name, drawn in EXPERIMENT_FIGURES.items():
+            article = f" (Chang & Pathak 2020, figure {drawn.article})" if drawn.article else ""
+            click.echo(f"{name:<28} {drawn.heading}{article}.")
+        return
+    figures: dict[str, Callable[..., go.Figure]] = {**FIGURES, **EXPERIMENT_FIGURES}
+    for name in figure:
+        if name not in figures:
+            hint = nearest(name, figures) or f" There are: {', '.join(figures)}."
+            raise ConfigError(f"there is no figure {name!r}.{hint}")
+    opened = open_study(study, storage=storage, study_name=study_name)
+    data = load(opened.optuna)
+    names = figure or (*FIGURES, *(EXPERIMENT_FIGURES if data.experiment is not None else ()))
+    target = Path(output) if output else opened.folder
+    if target.suffix and len(names) > 1:
+        raise ConfigError(f"{len(names)} figures don't fit in the file {target}: name one with --figure, or a folder.")
+    for name in names:
+        path = target if target.suffix else target / f"{name}.html"
+        try:
+            click.echo(f"{name}: {save_figure(figures[name](data), path)}")
+        except OSError as error:
+            raise ConfigError(f"can't write {path}: {error.strerror or error}.") from error

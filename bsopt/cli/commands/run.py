@@ -1,0 +1,224 @@
+"""`bsopt study run`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bsopt.cli.group import Command
+from bsopt.cli.options import (
+    json_option,
+    set_option,
+    storage_option,
+    study_file_argument,
+    study_name_option,
+    workers_option,
+)
+from bsopt.cli.placing import Placing, engine_options
+
+if TYPE_CHECKING:
+    from bsopt.config import LoadedConfig
+    from bsopt.engines.leader import Leader
+    from bsopt.engines.ranks import Ranks
+    from bsopt.study.study import Callback, Study
+    from bsopt.trial.events import RunSummary
+
+__all__ = ["follow", "run"]
+
+
+@click.command(cls=Command, short_help="Run a study, or continue it.")
+@study_file_argument
+@set_option
+@storage_option
+@study_name_option
+@workers_option
+@click.option(
+    "--publish", type=click.IntRange(min=1), metavar="N", help="Renew the figures in optuna-dashboard every N trials."
+)
+@json_option
+@engine_options
+def run(
+    file: str,
+    overrides: tuple[str, ...],
+    storage: str | None,
+    study_name: str | None,
+    workers: int | None,
+    publish: int | None,
+    as_json: bool,
+    engine: str | None,
+    **placing_options: Any,
+) -> None:
+    """Run the study of FILE, or continue it to its number of trials.
+
+    The same command on several hosts, with one storage, shares the study; --engine places workers from one
+    terminal; under torchrun or srun every rank takes part in each trial. Ctrl-C ends it and keeps everything so
+    far; the same command goes on from there. Exit codes: 0 done, 1 no trial succeeded, 2 something is wrong with
+    the study, 130 interrupted.
+    """
+    from bsopt.cli.opening import quiet_hosts
+    from bsopt.config import load_config
+
+    placing = Placing.of(engine, placing_options)
+    if workers is not None:
+        overrides = (*overrides, f"workers={workers}")
+    loaded = _renamed(load_config(file, overrides), storage, study_name)
+    if (script := placing.script(loaded)) is not None:
+        click.echo(script)
+        return
+    quiet_hosts()
+    ranks = _ranks(loaded) if engine is None else None
+    if ranks is not None and ranks.rank > 0:
+        code = ranks.serve()
+    else:
+        code = 2
+        try:
+            code = _lead(loaded, placing, ranks, publish=publish, as_json=as_json)
+        finally:
+            if ranks is not None:
+                ranks.dismiss(code)
+    if code:
+        click.get_current_context().exit(code)
+
+
+def _renamed(loaded: LoadedConfig, storage: str | None, study_name: str | None) -> LoadedConfig:
+    config = loaded.config
+    names = {"storage": storage or config.storage, "name": study_name or config.name}
+    return replace(loaded, config=config.model_copy(update=names))
+
+
+def _ranks(loaded: LoadedConfig) -> Ranks | None:
+    """Return the ranks that torchrun or srun started, of which this process is one; None for an ordinary run."""
+    import os
+
+    nodes = int(loaded.config.trainer.get("num_nodes", 1))
+    if nodes == 1 and not {"TORCHELASTIC_RUN_ID", "SLURM_PROCID"} & set(os.environ):
+        return None
+    from bsopt.engines.ranks import Ranks, standing_of
+    from bsopt.errors import ConfigError
+
+    standing = standing_of(os.environ)
+    if standing is not None:
+        return Ranks(standing, loaded.config)
+    if nodes > 1:
+        raise ConfigError(
+            f"trainer.num_nodes: {nodes} needs every rank to be started: by srun, or on each node by\n"
+            f"  torchrun --nnodes {nodes} --nproc-per-node {loaded.config.trainer.get('devices', 1)} "
+            "--rdzv-backend c10d --rdzv-endpoint HOST:29500 -m bsopt study run FILE"
+        )
+    return None
+
+
+def _lead(
+    loaded: LoadedConfig,
+    placing: Placing,
+    ranks: Ranks | None,
+    *,
+    publish: int | None,
+    as_json: bool,
+) -> int:
+    """Run the study from here and return the exit code."""
+    study: Study | Leader
+    if placing.engine is not None:
+        from bsopt.engines.leader import Leader
+
+        with _waiting("starting the engine", is_shown=not as_json):
+            engine = placing.start(loaded)
+        try:
+            study = Leader.create(loaded, engine)
+        except BaseException:
+            engine.close()
+            raise
+    else:
+        from bsopt.study.study import Study
+
+        with _waiting("importing PyTorch and building the task", is_shown=not as_json):
+            study = Study.create(loaded)
+        if ranks is not None:
+            study.ranks = ranks.launch
+    callbacks = []
+    if publish is not None:
+        from bsopt.report.dashboard import Publisher
+
+        callbacks.append(Publisher(publish, artifact_dir=study.config.artifact_folder))
+    summary = follow(study, as_json=as_json, callbacks=callbacks)
+    if publish is not None:
+        from bsopt.report.dashboard import publish as publish_now
+
+        publish_now(study.optuna, study.config.artifact_folder)
+    if not as_json:
+        _tell(study, summary, storage=loaded.config.storage)
+    return _exit_code(summary)
+
+
+def follow(study: Study | Leader, *, as_json: bool, callbacks: Sequence[Callback] = ()) -> RunSummary:
+    """Run a study and show its progress: live in a terminal, in lines elsewhere, as JSON for programs."""
+    from rich.console import Console
+
+    from bsopt.cli.terminal.run_progress import Tally
+    from bsopt.storage.attributes import read_records
+
+    if as_json:
+        from bsopt.cli.terminal.progress_json import JsonLines
+
+        return study.run(JsonLines(_write_line), callbacks=callbacks)
+    console = Console(highlight=False)
+    tally = Tally(read_records(study.optuna))
+    if console.is_terminal:
+        from bsopt.cli.terminal.progress_live import LiveProgress
+
+        live = LiveProgress(console, tally)
+        with contextlib.closing(live):
+            return study.run(live, callbacks=callbacks)
+    from bsopt.cli.terminal.progress_lines import PlainLines
+
+    return study.run(PlainLines(_write_line, tally), callbacks=callbacks)
+
+
+def _waiting(what: str, *, is_shown: bool) -> contextlib.AbstractContextManager[object]:
+    """Show that something happens, for some seconds."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not (is_shown and console.is_terminal):
+        return contextlib.nullcontext()
+    return console.status(what)
+
+
+def _write_line(line: str) -> None:
+    click.echo(line)  # flushes, so that a pipe sees a line when it happens
+
+
+def _exit_code(summary: RunSummary) -> int:
+    if summary.ended == "interrupted":
+        return 130
+    return 0 if summary.best is not None else 1
+
+
+def _tell(study: Study | Leader, summary: RunSummary, *, storage: str) -> None:
+    from bsopt.cli.options import DEFAULT_STORAGE
+    from bsopt.cli.terminal.formatting import format_duration, format_number
+    from bsopt.storage.databases import redacted
+
+    took = f" ({summary.num_new} in this run, {format_duration(summary.seconds)})" if summary.num_new else ""
+    click.echo(f"{summary.message}{took}")
+    best, info = summary.best, study.info
+    where = info.name if storage == DEFAULT_STORAGE else f"{info.name} --storage '{redacted(storage)}'"
+    if best is None and summary.ended == "interrupted":
+        click.echo("No trial is complete yet.")
+        return
+    if best is None:
+        click.echo(
+            f"No trial succeeded: {summary.num_pruned} pruned, {summary.num_failed} failed. "
+            f"`bsopt study show {where}` lists why."
+        )
+        return
+    name = info.monitor if info.objective == "quality" else f"{info.objective} to {info.monitor} {info.target:g}"
+    click.echo(
+        f"Best: batch size {best.batch_size} with lr {format_number(best.lr)}, {name} "
+        f"{format_number(best.value)} (trial {best.number})."
+    )
+    click.echo(f"Next: bsopt study show {where}   or   bsopt study report {where}")

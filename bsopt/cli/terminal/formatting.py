@@ -1,0 +1,102 @@
+"""Values as people read them in a terminal, and as programs read them in JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from bsopt.trial.record import TrialRecord
+
+__all__ = ["ending", "format_duration", "format_number", "plain", "sparkline"]
+
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def format_number(value: float | None, *, digits: int = 4) -> str:
+    """Return a number with that many significant digits; a dash for None.
+
+    >>> format_number(0.012346), format_number(1024), format_number(None)
+    ('0.01235', '1024', '–')
+    """
+    if value is None:
+        return "–"
+    return f"{value:.{digits}g}"
+
+
+def format_duration(seconds: float | None) -> str:
+    """Return a time span in the two units that matter.
+
+    >>> format_duration(0.42), format_duration(80), format_duration(7500)
+    ('0.4 s', '1 min 20 s', '2 h 05 min')
+    """
+    if seconds is None or not math.isfinite(seconds):
+        return "–"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s" if minutes < 10 else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min"
+
+
+def sparkline(values: Sequence[float], *, width: int = 20) -> str:
+    """Return a curve in one line, the last `width` values of it; `×` where a value isn't finite.
+
+    Positive values that span more than a factor of 20 are drawn on a log scale, as a loss that starts high
+    would leave nothing to see.
+
+    >>> sparkline([4.0, 3.0, 2.0, 1.0])
+    '█▆▃▁'
+    """
+    shown = list(values)[-width:]
+    finite = [value for value in shown if math.isfinite(value)]
+    if not finite:
+        return "×" * len(shown)
+    low, high = min(finite), max(finite)
+    is_log = low > 0 and high / low > 20
+    scaled = [math.log(v) if is_log and math.isfinite(v) else v for v in shown]
+    bottom, top = (math.log(low), math.log(high)) if is_log else (low, high)
+    steps = len(_BARS) - 1
+    return "".join(
+        "×" if not math.isfinite(v) else _BARS[round((v - bottom) / (top - bottom) * steps) if top > bottom else 0]
+        for v in scaled
+    )
+
+
+def ending(record: TrialRecord) -> str:
+    """Return in two or three words why a trial ended.
+
+    >>> from bsopt.trial.record import StopReason
+    >>> ending(TrialRecord(number=0, outcome="pruned", stop_reason=StopReason.OUT_OF_MEMORY))
+    'out of memory'
+    """
+    return record.stop_reason.value.replace("_", " ") if record.stop_reason else record.outcome
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON can hold it: dataclasses as mappings, numbers that aren't finite as null."""
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (str, int, bool)):
+        return value
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    return str(value)

@@ -1,0 +1,164 @@
+"""Reading a study file, and clear words when it is wrong."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from bsopt.config.schema import StudyConfig
+from bsopt.errors import ConfigError, nearest
+
+__all__ = ["LoadedConfig", "json_schema", "load_config", "validate_config"]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedConfig:
+    """A study file that was read: what it says and where it stands."""
+
+    config: StudyConfig
+    path: Path
+
+    @property
+    def folder(self) -> Path:
+        """The study file's folder, where imports are looked up first."""
+        return self.path.parent
+
+
+def load_config(path: str | Path, overrides: Iterable[str] = ()) -> LoadedConfig:
+    """Read a study file.
+
+    Args:
+        path: The YAML file.
+        overrides: `key.path=value` each, the value in YAML ("budget.trials=10").
+
+    Raises:
+        ConfigError: The file can't be read or says something wrong; every mistake is listed with its place.
+    """
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"can't read the study file {file}: {error.strerror or error}. `bsopt init DIR` makes one to start from."
+        ) from error
+    try:
+        data = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file} is no valid YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{file} must hold a mapping with the keys {', '.join(StudyConfig.model_fields)}.")
+    for override in overrides:
+        _set(data, override)
+    return LoadedConfig(validate_config(data, source=str(file)), file.resolve())
+
+
+def validate_config(data: Mapping[str, Any], *, source: str = "the study") -> StudyConfig:
+    """Return the study that plain data describes.
+
+    Raises:
+        ConfigError: Something is wrong; every mistake is listed with its place.
+    """
+    try:
+        return StudyConfig.model_validate(dict(data))
+    except ValidationError as error:
+        lines = [_explain(item, data) for item in error.errors()]
+        raise ConfigError(f"{source}: " + ("\n  ".join(["", *lines]) if len(lines) > 1 else lines[0])) from error
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of a study file, for editors."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **StudyConfig.model_json_schema()}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader that reads 1e-3 as a number (YAML 1.1 wants 1.0e-3) and refuses a key given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep=deep)
+
+
+_Loader.yaml_implicit_resolvers = {key: list(value) for key, value in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def _set(data: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise ConfigError(f"--set takes key.path=value, got {override!r}.")
+    *parents, last = path.strip().split(".")
+    place: Any = data
+    for key in parents:
+        if isinstance(place.get(key), str) and key in ("model", "data"):
+            place[key] = {"class_path": place[key]}
+        place = place.setdefault(key, {})
+        if place is None or not isinstance(place, dict):
+            raise ConfigError(f"--set {override}: {key} is no mapping.")
+    try:
+        place[last] = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: the value is no valid YAML.") from error
+
+
+def _explain(error: Any, data: Mapping[str, Any]) -> str:
+    location = tuple(str(part) for part in error["loc"] if not str(part).startswith(("function-", "is-instance")))
+    place = ".".join(location) or "study"
+    if error["type"] == "extra_forbidden":
+        allowed = _fields_at(location[:-1])
+        hint = nearest(location[-1], allowed) or (f" Allowed: {', '.join(allowed)}." if allowed else "")
+        return f"unknown key {place}.{hint}"
+    if error["type"] == "missing":
+        return f"{place} is missing."
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] in ("value_error", "assertion_error"):
+        return f"{place}: {message}{'' if message.endswith('.') else '.'}"
+    got = error.get("input")
+    shown = repr(got) if not isinstance(got, dict) else "a mapping"
+    hint = ""
+    expected = (error.get("ctx") or {}).get("expected")
+    if expected and isinstance(got, str):
+        names = re.findall(r"'([^']+)'", str(expected))
+        close = difflib.get_close_matches(got, names, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"{place}: {message[0].lower() + message[1:]}, got {shown}.{hint}"
+
+
+def _fields_at(location: tuple[str, ...]) -> list[str]:
+    schema = StudyConfig.model_json_schema()
+    node: dict[str, Any] = schema
+    for part in location:
+        options = [node, *node.get("anyOf", []), *node.get("allOf", [])]
+        options = [_resolve(option, schema) for option in options]
+        following = next(
+            (option["properties"][part] for option in options if part in option.get("properties", {})), None
+        )
+        if following is None:
+            extra = next(
+                (o["additionalProperties"] for o in options if isinstance(o.get("additionalProperties"), dict)), None
+            )
+            if extra is None:
+                return []
+            following = extra
+        node = _resolve(following, schema)
+    options = [_resolve(option, schema) for option in [node, *node.get("anyOf", [])]]
+    return [name for option in options for name in option.get("properties", {})]
+
+
+def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    reference = node.get("$ref")
+    if not reference:
+        return node
+    resolved: dict[str, Any] = schema["$defs"][reference.rsplit("/", 1)[1]]
+    return resolved

@@ -1,0 +1,420 @@
+"""What a study file may say: its blocks, their defaults, and what must fit together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from bsopt.units import Amount, Unit, parse_amount, parse_bytes
+
+__all__ = [
+    "ExperimentConfig",
+    "RangeSpace",
+    "SearchConfig",
+    "StudyConfig",
+]
+
+RESERVED_TRAINER_KEYS = {
+    "max_epochs": "budget.epochs",
+    "max_steps": "budget.steps or budget.samples",
+    "max_time": "budget.time_per_trial",
+    "min_epochs": "nothing: a trial ends when bsopt says so",
+    "min_steps": "nothing: a trial ends when bsopt says so",
+    "min_time": "nothing: a trial ends when bsopt says so",
+    "val_check_interval": "budget.validate_every",
+    "check_val_every_n_epoch": "budget.validate_every",
+    "accumulate_grad_batches": "limits.max_micro_batch_size (the plan decides how to accumulate)",
+    "fast_dev_run": "`bsopt study check`",
+    "default_root_dir": "output",
+}
+
+
+def _amount(*allowed: Unit, default: Unit | None = None) -> Any:
+    return Annotated[
+        Amount,
+        BeforeValidator(lambda value: parse_amount(value, default=default, allowed=allowed)),
+        PlainSerializer(str, return_type=str),
+        WithJsonSchema({"type": ["string", "number"], "examples": [f"1 {unit}" for unit in allowed]}),
+    ]
+
+
+Bytes = Annotated[
+    int, BeforeValidator(parse_bytes), WithJsonSchema({"type": ["string", "integer"], "examples": ["2 GiB", "500 MB"]})
+]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class ClassPath(_Strict):
+    """A class to import and the arguments to build it with."""
+
+    class_path: str = Field(
+        description="module.Class, looked up in the study file's folder, the working folder, then what is installed"
+    )
+    init_args: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        return {"class_path": value} if isinstance(value, str) else value
+
+
+class EntryConfig(_Strict):
+    """The project's own entry point, run with its own arguments and taken over at `Trainer.fit`.
+
+    A LightningCLI gets `--model.lr` and `--data.batch_size` (or the paths under `inject:`) by itself. Any other
+    script gets what its arguments hold a placeholder for: `args: [--lr, "{lr}", --batch-size, "{batch_size}"]`;
+    what they don't is set on the module and data module that it gives to `fit`, where they have such attributes.
+    """
+
+    script: str | None = Field(None, description="path of a Python script, relative to the study file")
+    function: str | None = Field(None, description="package.module:function, called without arguments")
+    args: list[str] = Field(
+        default_factory=list,
+        description="the command-line arguments it sees; {lr}, {batch_size}, {seed} and the paths of search.also, "
+        "e.g. {model.weight_decay}, are filled in; files are looked up beside the study file, then in the "
+        "working folder",
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> EntryConfig:
+        if (self.script is None) == (self.function is None):
+            raise ValueError("give either script or function")
+        return self
+
+
+class TaskConfig(_Strict):
+    """What is trained: a module and its data, a factory of both, or the project's own entry point."""
+
+    model: ClassPath | None = None
+    data: ClassPath | None = None
+    factory: str | None = Field(None, description="package.module:function that returns (module, data)")
+    entry: EntryConfig | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> TaskConfig:
+        ways = [self.model is not None, self.factory is not None, self.entry is not None]
+        if sum(ways) != 1:
+            raise ValueError("give exactly one of model (with data), factory or entry")
+        if self.model is not None and self.data is None:
+            raise ValueError("data is missing: the LightningDataModule that goes with model")
+        if self.model is None and self.data is not None:
+            raise ValueError("data goes with model; a factory or an entry brings its own")
+        return self
+
+
+class BatchSizeSpace(_Strict):
+    """The range of the global batch size."""
+
+    low: int = Field(8, ge=1)
+    high: int = Field(1024, ge=1)
+    lattice: Literal["pow2", "any"] | dict[Literal["multiple_of"], int] = "pow2"
+
+    @model_validator(mode="after")
+    def _ordered(self) -> BatchSizeSpace:
+        if self.low > self.high:
+            raise ValueError(f"the range is empty: low {self.low} is above high {self.high}")
+        if not self.sizes():
+            raise ValueError(f"no batch size between {self.low} and {self.high} is on the lattice {self.lattice!r}")
+        return self
+
+    def sizes(self) -> tuple[int, ...]:
+        """Return the batch sizes on the lattice, smallest first; for `any`, the two ends."""
+        if self.lattice == "pow2":
+            return tuple(2**k for k in range(self.high.bit_length()) if self.low <= 2**k <= self.high)
+        if isinstance(self.lattice, dict):
+            step = self.lattice["multiple_of"]
+            return tuple(range(-(-self.low // step) * step, self.high + 1, step))
+        return (self.low,) if self.low == self.high else (self.low, self.high)
+
+
+class ReferenceConfig(_Strict):
+    """Where a learning rate known to be good belongs."""
+
+    batch_size: int = Field(ge=1)
+    lr: float = Field(gt=0)
+
+
+class LrSpace(_Strict):
+    """The range of the learning rate and the prior on how it moves with the batch size."""
+
+    low: float = Field(1e-4, gt=0)
+    high: float = Field(1.0, gt=0)
+    rule: Literal["linear", "sqrt", "saturating", "power", "surge", "none"] | None = Field(
+        None, description="how the best learning rate moves with the batch size; by the optimizer where it isn't given"
+    )
+    reference: ReferenceConfig | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> LrSpace:
+        if self.low > self.high:
+            raise ValueError(f"the range is empty: low {self.low} is above high {self.high}")
+        return self
+
+
+class RangeSpace(_Strict):
+    """A further parameter: a range of numbers or a list of choices."""
+
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    step: float | None = None
+    integer: bool = False
+    choices: list[bool | int | float | str] | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> RangeSpace:
+        if self.choices is not None:
+            if self.low is not None or self.high is not None:
+                raise ValueError("give choices, or low and high, not both")
+            if not self.choices:
+                raise ValueError("choices is empty")
+            return self
+        if self.low is None or self.high is None:
+            raise ValueError("give low and high, or choices")
+        if self.low > self.high:
+            raise ValueError(f"the range is empty: low {self.low} is above high {self.high}")
+        if self.log and self.low <= 0:
+            raise ValueError("a log range must be positive")
+        if self.log and self.step is not None:
+            raise ValueError("a log range takes no step")
+        return self
+
+
+class SearchConfig(_Strict):
+    """What is searched, and by whom."""
+
+    batch_size: BatchSizeSpace = BatchSizeSpace()
+    lr: LrSpace = LrSpace()
+    also: dict[str, RangeSpace] = Field(
+        default_factory=dict, description="further parameters by the path they are set at, e.g. model.weight_decay"
+    )
+    optimizer: str = Field("sgd", description="the optimizer's name, which decides defaults of rule and reference")
+    sampler: Literal["scaling", "tpe", "gp", "random", "cmaes", "qmc"] = "scaling"
+    prior_from: str | None = Field(
+        None, description="name of an earlier study in the same storage whose ridge is the prior"
+    )
+
+    @field_validator("also")
+    @classmethod
+    def _paths(cls, value: dict[str, RangeSpace]) -> dict[str, RangeSpace]:
+        for path in value:
+            if path in ("batch_size", "lr"):
+                raise ValueError(f"{path} has a block of its own")
+            if path.split(".")[0] not in ("model", "data") or "." not in path:
+                raise ValueError(f"{path!r}: name an init argument by its path, e.g. model.{path} or data.{path}")
+        return value
+
+
+class ObjectiveConfig(_Strict):
+    """What counts."""
+
+    monitor: str = Field("val_loss", description="name of a metric that the module logs")
+    direction: Literal["minimize", "maximize"] = "minimize"
+    target: float | None = Field(None, description="end a trial when the metric reaches this value")
+    minimize: Literal["seconds", "samples", "steps", "energy"] | None = Field(
+        None, description="with target: what it takes to reach it"
+    )
+
+    @model_validator(mode="after")
+    def _together(self) -> ObjectiveConfig:
+        if (self.target is None) != (self.minimize is None):
+            raise ValueError("target and minimize go together: e.g. target: 0.35, minimize: seconds")
+        return self
+
+
+class BudgetConfig(_Strict):
+    """How many trials, and how long each."""
+
+    trials: int = Field(30, ge=0, description="of the search; 0 where there is an experiment alone")
+    epochs: float | None = Field(None, gt=0)
+    samples: float | None = Field(None, gt=0)
+    steps: int | None = Field(None, ge=1)
+    time_per_trial: _amount("seconds") | None = None  # type: ignore[valid-type]
+    time: _amount("seconds") | None = Field(None, description="of the whole study")  # type: ignore[valid-type]
+    validate_every: _amount("epochs", "samples") = Amount(1.0, "epochs")  # type: ignore[valid-type]
+
+    @model_validator(mode="after")
+    def _one(self) -> BudgetConfig:
+        given = [name for name in ("epochs", "samples", "steps") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} both say how long a trial is; give one")
+        if not given and self.time_per_trial is None:
+            raise ValueError("say how long a trial is: epochs, samples, steps or time_per_trial")
+        return self
+
+
+class PruningConfig(_Strict):
+    """When a trial is stopped early."""
+
+    pruner: str = Field("plateau", description="plateau, none, or the name of one of Optuna's pruners, e.g. median")
+    patience: _amount("epochs", "samples") = Amount(3.0, "epochs")  # type: ignore[valid-type]
+    min_delta: float = Field(0.0, ge=0)
+    options: dict[str, Any] = Field(default_factory=dict, description="further arguments of the pruner")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        return {"pruner": value or "none"} if value is None or isinstance(value, (str, bool)) else value
+
+
+class ExperimentConfig(_Strict):
+    """A designed batch-size experiment (Chang & Pathak 2020), run beside the search and never pruned."""
+
+    batch_sizes: list[int] = Field(min_length=2, description="global batch sizes, samples")
+    reference_lr: float = Field(gt=0, description="learning rate at the smallest of them")
+    arms: tuple[Literal["fixed_lr", "scaled_lr", "higher_lr", "grid"], ...] = Field(
+        ("fixed_lr", "scaled_lr", "higher_lr", "grid"),
+        min_length=1,
+        description="the reference's learning rate everywhere; scaled with the batch size; one higher rate "
+        "everywhere; every batch size at every rate of grid",
+    )
+    higher_lr: float | None = Field(None, gt=0, description="8 times the reference's where it isn't given")
+    grid: list[float] = Field(default_factory=list, description="learning rates of the grid; without any there is none")
+    seeds: int = Field(5, ge=1, description="runs of each; below 5 no finding can be judged")
+    patience: _amount("epochs", "samples") = Amount(100.0, "epochs")  # type: ignore[valid-type]
+    params: dict[str, Any] = Field(default_factory=dict, description="values of the parameters of search.also")
+
+    @model_validator(mode="after")
+    def _sensible(self) -> ExperimentConfig:
+        if len(set(self.batch_sizes)) < 2 or min(self.batch_sizes) < 1:
+            raise ValueError(f"batch_sizes needs at least two different positive sizes, got {self.batch_sizes}")
+        if any(not rate > 0 for rate in self.grid):
+            raise ValueError(f"grid holds learning rates, which are positive, got {self.grid}")
+        return self
+
+
+class InjectConfig(_Strict):
+    """Where the learning rate and the micro-batch go in the user's code."""
+
+    lr: str | None = Field(
+        None, description="init argument or dotted path, e.g. optimizer.lr; by default lr or learning_rate"
+    )
+    batch_size: str | None = Field(None, description="e.g. loader.batch_size; by default the data module's batch_size")
+    verify: bool = Field(default=True, description="check at train start that what was asked for is in use")
+    batch_size_is: Literal["micro", "global"] = Field("micro", description="what the data module's batch size means")
+
+
+class LimitsConfig(_Strict):
+    """What the devices allow and when a trial is given up."""
+
+    max_micro_batch_size: int | None = Field(None, ge=1, description="most samples in one pass of a device")
+    memory: Bytes | None = Field(None, description="memory of one rank; on a GPU what it has, where it isn't given")
+    accumulation: bool = Field(default=True, description="whether gradients may be accumulated where memory forces it")
+    stall_timeout: _amount("seconds") = Amount(1800.0, "seconds")  # type: ignore[valid-type]
+
+
+class CheckpointsConfig(_Strict):
+    """Which trials keep weights, and which of them; in Optuna's artifact store."""
+
+    of: Literal["none", "finalists", "best_per_batch_size", "all"] = Field("none", description="which trials")
+    keep: tuple[Literal["initial", "best", "last"], ...] = Field(
+        ("best",), min_length=1, description="which weights of a trial"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        return {"of": value or "none"} if value is None or isinstance(value, (str, bool)) else value
+
+
+class StudyConfig(_Strict):
+    """One study."""
+
+    name: str = Field(min_length=1)
+    task: TaskConfig
+    search: SearchConfig = SearchConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    budget: BudgetConfig
+    pruning: PruningConfig = PruningConfig()
+    inject: InjectConfig = InjectConfig()
+    limits: LimitsConfig = LimitsConfig()
+    trainer: dict[str, Any] = Field(default_factory=dict, description="passed on to Lightning's Trainer")
+    seed: int = Field(0, ge=0, lt=2**32)
+    confirm: int = Field(0, ge=0, description="re-run the finalists this often over fresh seeds")
+    workers: int = Field(1, ge=1, description="trials at a time on this host")
+    checkpoints: CheckpointsConfig = CheckpointsConfig()
+    experiment: ExperimentConfig | None = None
+    resume: bool = Field(
+        default=False, description="an interrupted trial goes on from its last validation, not from its start"
+    )
+    isolation: Literal["process", "none"] = "process"
+    measure: list[Literal["noise_scale", "weight_distance", "update_norms"]] = Field(
+        default_factory=list, description="what callbacks measure in every trial"
+    )
+    output: str | None = Field(
+        None, description="folder of logs, artifacts and the report; runs/NAME where it isn't given"
+    )
+    artifacts: str | None = Field(
+        None, description="folder of Optuna's artifact store; beside the output folder where it isn't given"
+    )
+    storage: str = "sqlite:///bsopt.db"
+
+    @field_validator("trainer")
+    @classmethod
+    def _not_reserved(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for key in value:
+            if key in RESERVED_TRAINER_KEYS:
+                raise ValueError(f"trainer.{key} is bsopt's to set; use {RESERVED_TRAINER_KEYS[key]}")
+        return value
+
+    @model_validator(mode="after")
+    def _experiment_fits(self) -> StudyConfig:
+        experiment, search = self.experiment, self.search
+        if experiment is None:
+            if self.budget.trials == 0:
+                raise ValueError("budget.trials is 0 and there is no experiment: nothing would be run")
+            return self
+        sizes, rates = experiment.batch_sizes, experiment.grid
+        low, high, lattice = search.batch_size.low, search.batch_size.high, search.batch_size.lattice
+        outside = [
+            B for B in sizes if not low <= B <= high or (lattice != "any" and B not in search.batch_size.sizes())
+        ]
+        if outside:
+            raise ValueError(f"experiment.batch_sizes {outside} aren't among those of search.batch_size: widen it")
+        largest = experiment.reference_lr * max(sizes) / min(sizes)
+        higher = experiment.higher_lr or 8 * experiment.reference_lr
+        asked = [experiment.reference_lr, *rates]
+        asked += [largest] if "scaled_lr" in experiment.arms else []
+        asked += [higher] if "higher_lr" in experiment.arms else []
+        wide = [rate for rate in asked if not search.lr.low <= rate <= search.lr.high]
+        if wide:
+            raise ValueError(
+                f"the experiment trains at learning rates {wide}, outside search.lr ({search.lr.low:g} to "
+                f"{search.lr.high:g}): widen it"
+            )
+        if self.objective.direction != "minimize" or self.objective.minimize is not None:
+            raise ValueError(
+                "the experiment's findings are about a loss: objective.monitor must be one to minimize, without target"
+            )
+        if set(experiment.params) != set(search.also):
+            raise ValueError(f"experiment.params must give a value for each of search.also: {sorted(search.also)}")
+        return self
+
+    @property
+    def folder(self) -> Path:
+        """Where logs, artifacts and the report go."""
+        return Path(self.output or f"runs/{self.name}")
+
+    @property
+    def artifact_folder(self) -> Path:
+        """Where Optuna's artifact store keeps its files."""
+        return Path(self.artifacts) if self.artifacts else self.folder.parent / "artifacts"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data with every default filled in."""
+        data: dict[str, Any] = self.model_dump(mode="json")
+        return data

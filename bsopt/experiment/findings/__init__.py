@@ -1,0 +1,1 @@
+"""What the article claims, as tests of measured runs: numbers in, verdicts out."""

@@ -1,0 +1,249 @@
+"""What the designed runs of a study measured, as figures, verdicts and the report read it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from statistics import median
+from typing import Any, TypeAlias
+
+import optuna
+
+from bsopt.experiment.design import Design, design_of
+from bsopt.experiment.findings.table import MEASUREMENTS, Run
+from bsopt.experiment.findings.verdicts import Verdict, verdicts
+from bsopt.storage.attributes import read_analyses, read_info, read_records
+from bsopt.trial.record import StopReason, StudyInfo, Tick, TrialRecord
+
+__all__ = ["Experiment", "ExperimentRun", "Minimizers", "experiment_of", "landscape_key", "line_key", "sharpness_key"]
+
+EARLY_EPOCHS = 10
+"""Epochs, at most, over which the early training loss is averaged; fewer where the shortest run had fewer."""
+
+Analysis: TypeAlias = Mapping[str, Any]
+"""A result of `bsopt.analysis` as plain data (its `as_dict`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentRun:
+    """One designed run that ended.
+
+    Attributes:
+        trial: Optuna's trial number.
+        batch_size: Global batch size, samples.
+        lr: Learning rate.
+        seed: Runs of one seed started from the same weights.
+        arms: Those that its configuration belongs to.
+        record: All that the trial measured; its ticks are the curves.
+        measurements: Names of `bsopt.experiment.findings.table.MEASUREMENTS`, and `best_train_loss`,
+            `sharpness_subspace` and `adaptive_sharpness` -> finite number; what wasn't measured isn't there. A run that
+            diverged has its best losses alone.
+    """
+
+    trial: int
+    batch_size: int
+    lr: float
+    seed: int
+    arms: tuple[str, ...]
+    record: TrialRecord
+    measurements: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Minimizers:
+    """An analysis of one run's best weights, or of two runs'.
+
+    Attributes:
+        runs: The run, or the small-batch and the large-batch run.
+        result: What `bsopt.analysis` found, as plain data: an `Interpolation` or a `Landscape2D`.
+    """
+
+    runs: tuple[ExperimentRun, ...]
+    result: Analysis
+
+
+@dataclass(frozen=True)  # no slots: what is derived is made on first use and kept
+class Experiment:
+    """A study's batch-size experiment.
+
+    Attributes:
+        info: What the study searches and how it trains.
+        design: Which runs it consists of.
+        runs: Those that ended, by batch size, learning rate and seed.
+        analyses: Key -> stored analysis.
+    """
+
+    info: StudyInfo
+    design: Design
+    runs: tuple[ExperimentRun, ...]
+    analyses: Mapping[str, Analysis] = field(default_factory=dict)
+
+    @property
+    def num_missing(self) -> int:
+        """Runs of the design that haven't ended yet."""
+        return max(0, len(self.design.runs) - len(self.runs))
+
+    def arm(self, name: str) -> tuple[ExperimentRun, ...]:
+        """Return the runs of an arm, by batch size, learning rate and seed."""
+        return tuple(run for run in self.runs if name in run.arms)
+
+    def values(self, measurement: str, arm: str) -> dict[int, dict[int, float]]:
+        """Return batch size -> seed -> value of a measurement in an arm with one learning rate per batch size."""
+        found: dict[int, dict[int, float]] = {}
+        for run in self.arm(arm):
+            if measurement in run.measurements:
+                found.setdefault(run.batch_size, {})[run.seed] = run.measurements[measurement]
+        return found
+
+    @cached_property
+    def lines(self) -> tuple[Minimizers, ...]:
+        """The loss between the best weights of the smallest and of the largest batch size, by arm and seed."""
+        by_trial = {run.trial: run for run in self.runs}
+        found = []
+        for key, result in self.analyses.items():
+            kind, *trials = key.split(":")
+            if kind == "line" and all(int(t) in by_trial for t in trials):
+                found.append(Minimizers(tuple(by_trial[int(t)] for t in trials), result))
+        return tuple(sorted(found, key=lambda pair: [(r.lr, r.seed, r.batch_size) for r in pair.runs]))
+
+    @cached_property
+    def landscapes(self) -> tuple[Minimizers, ...]:
+        """The loss around the best weights, in two directions."""
+        found = [
+            Minimizers((run,), self.analyses[landscape_key(run.trial)])
+            for run in self.runs
+            if landscape_key(run.trial) in self.analyses
+        ]
+        return tuple(sorted(found, key=lambda one: (one.runs[0].lr, one.runs[0].batch_size)))
+
+    @cached_property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """The article's findings, judged by these runs."""
+        return verdicts(list(self._rows()))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the design, what every run measured, the verdicts and the analyses, as plain data."""
+        runs = [
+            {
+                "trial": run.trial,
+                "batch_size": run.batch_size,
+                "lr": run.lr,
+                "seed": run.seed,
+                "arms": list(run.arms),
+                "measurements": dict(run.measurements),
+            }
+            for run in self.runs
+        ]
+        return {
+            "study": self.info.name,
+            "design": asdict(self.design),
+            "num_missing": self.num_missing,
+            "runs": runs,
+            "verdicts": [verdict.as_dict() for verdict in self.verdicts],
+            "analyses": dict(self.analyses),
+        }
+
+    def _rows(self) -> Iterator[Run]:
+        known = set(MEASUREMENTS)
+        for run in self.runs:
+            measured = {name: value for name, value in run.measurements.items() if name in known}
+            for arm in run.arms:
+                yield Run(run.batch_size, run.lr, arm, run.seed, measured)
+
+
+def experiment_of(study: optuna.Study, records: Sequence[TrialRecord] | None = None) -> Experiment | None:
+    """Return a study's experiment, None where its file asks for none.
+
+    Args:
+        study: The study.
+        records: Its trials' records, where they are already read.
+    """
+    info = read_info(study)
+    design = design_of(info)
+    if design is None:
+        return None
+    analyses = read_analyses(study)
+    ended = [r for r in (records if records is not None else read_records(study)) if _is_run(r)]
+    runs = [run for record in ended if (run := _run(record, design)) is not None]
+    early = min([EARLY_EPOCHS, *(len(run.record.ticks) for run in runs if run.record.ticks)])
+    measured = [_measured(run, info, analyses.get(sharpness_key(run.trial), {}), early) for run in runs]
+    return Experiment(info, design, tuple(sorted(measured, key=lambda r: (r.batch_size, r.lr, r.seed))), analyses)
+
+
+def sharpness_key(trial: int) -> str:
+    """Return the key of the sharpness of a trial's best weights."""
+    return f"sharpness:{trial}"
+
+
+def line_key(first: int, second: int) -> str:
+    """Return the key of the line between two trials' best weights."""
+    return f"line:{first}:{second}"
+
+
+def landscape_key(trial: int) -> str:
+    """Return the key of the landscape around a trial's best weights."""
+    return f"landscape:{trial}"
+
+
+def _is_run(record: TrialRecord) -> bool:
+    return record.design_seed is not None and record.outcome in ("complete", "pruned") and bool(record.ticks)
+
+
+def _run(record: TrialRecord, design: Design) -> ExperimentRun | None:
+    assert record.batch_size is not None
+    assert record.lr is not None
+    assert record.design_seed is not None
+    arms = design.arms_of(record.batch_size, record.lr)
+    if not arms:  # of an earlier design
+        return None
+    return ExperimentRun(record.number, record.batch_size, record.lr, record.design_seed, arms, record)
+
+
+def _measured(run: ExperimentRun, info: StudyInfo, sharpness: Mapping[str, Analysis], early: int) -> ExperimentRun:
+    record = run.record
+    distance = record.measurements.get("WeightDistance") or {}
+    updates = record.measurements.get("UpdateNorms") or {}
+    best = record.best
+    train = [train_loss(tick, info.monitor) for tick in record.ticks]
+    trained = [loss for loss in train if loss is not None]
+    from_start, epochs = distance.get("from_start") or [], distance.get("epochs") or []
+    at_best = max(1, round(best.epoch)) if best is not None else 0
+    values: dict[str, float | None] = {
+        "best_val_loss": best.value if best else None,
+        "best_train_loss": min(trained, default=None),
+        "early_train_loss": sum(trained[:early]) / early if len(trained) >= early else None,
+        "seconds_per_epoch": record.seconds_per_epoch,
+        "epochs_to_best": best.epoch if best else None,
+        "seconds_to_best": best.seconds if best else None,
+        "distance_from_init": from_start[at_best - 1] if 0 < at_best <= len(from_start) else None,
+        "epoch_distance": median(epochs) if epochs else None,
+        "update_norm": (updates.get("quantiles") or {}).get("0.5"),
+        "sharpness": _value_of(sharpness.get("full")),
+        "sharpness_subspace": _value_of(sharpness.get("subspace")),
+        "adaptive_sharpness": _value_of(sharpness.get("adaptive")),
+    }
+    if record.stop_reason is StopReason.DIVERGED:  # it reached a loss, and nothing else that others can be held against
+        values = {name: values[name] for name in ("best_val_loss", "best_train_loss")}
+    finite = {name: float(v) for name, v in values.items() if v is not None and math.isfinite(v)}
+    return ExperimentRun(run.trial, run.batch_size, run.lr, run.seed, run.arms, record, finite)
+
+
+def train_loss(tick: Tick, monitor: str) -> float | None:
+    """Return the training loss that the module logged for a tick's epoch; None where it logged none.
+
+    It is the metric named like the monitored one with "train" for "val" or "valid", else `train_loss`, else the
+    only one with "train" and "loss" in its name.
+    """
+    names = [monitor.replace("valid", "train"), monitor.replace("val", "train"), "train_loss"]
+    for name in names:
+        if name != monitor and name in tick.metrics:
+            return tick.metrics[name]
+    alike = [name for name in tick.metrics if "train" in name and "loss" in name]
+    return tick.metrics[alike[0]] if len(alike) == 1 else None
+
+
+def _value_of(result: Analysis | None) -> float | None:
+    value = (result or {}).get("value")
+    return float(value) if isinstance(value, (int, float)) else None

@@ -1,0 +1,295 @@
+"""Records in, fitted laws out: everything that answers, figures and reports know about a study, in one value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Any, Protocol, TypeVar, cast
+
+import numpy as np
+
+from bsopt.laws.communication import CommunicationFit, PlacementPoint, fit_communication
+from bsopt.laws.estimate import Estimate, from_plain, to_plain
+from bsopt.laws.lr_ridge import LrRidgeFit, RidgePoint, fit_lr_ridge
+from bsopt.laws.step_time import MemoryFit, PowerFit, StepTimeFit, fit_memory, fit_power, fit_step_time
+from bsopt.laws.steps_to_target import StepsToTargetFit, TargetRun, fit_steps_to_target
+from bsopt.trial.record import Direction, StopReason, StudyInfo, TrialRecord
+
+__all__ = ["Fits", "Prediction", "fit_laws", "value_direction"]
+
+_K = TypeVar("_K", bound=Hashable)
+
+MIN_REPEATS = 3
+"""Degrees of freedom from repeated settings below which the noise is taken from the fit."""
+REACHED_SHARE = 0.75
+"""Without a target of the study's own, it is the best value that this share of the tuned batch sizes reached."""
+TUNED_OCTAVES = 1.5
+"""A batch size counts as tuned where a trial ran this near its fitted best learning rate."""
+
+
+NOISE_METRIC = "bsopt/noise_scale"
+"""What the callback GradientNoiseScale logs."""
+
+
+class Prediction(Protocol):
+    """Where an unfinished trial would have ended; `bsopt.search.learning_curves.PredictedFinal` is one."""
+
+    @property
+    def mean(self) -> float: ...
+    @property
+    def sd(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Fits:
+    """Every law fitted to a study; each says in its `status` and `message` what it is worth.
+
+    Attributes:
+        ridge: The best learning rate at each batch size, and the value there.
+        steps: Samples and steps to the target, and the critical batch size.
+        target_runs: What that was fitted to: the quickest run of each batch size.
+        step_time: Seconds of a step against the micro-batch, on placements of `step_time_world` ranks.
+        memory: Peak bytes of a device against the micro-batch.
+        power: Mean watts of a device.
+        communication: What several devices add.
+        noise_sd: Standard deviation of a repeated trial's value; None where nothing tells it.
+        noise_is_repeated: Whether it comes from repeated settings, and not from the ridge's fit.
+        noise_scale: The gradient noise scale in samples, the median over the trials that measured it.
+        num_complete: Complete trials with a finite value.
+    """
+
+    ridge: LrRidgeFit
+    steps: StepsToTargetFit
+    target_runs: tuple[TargetRun, ...]
+    step_time: StepTimeFit
+    memory: MemoryFit
+    power: PowerFit
+    communication: CommunicationFit
+    step_time_world: int = 1
+    noise_sd: float | None = None
+    noise_is_repeated: bool = False
+    noise_scale: Estimate | None = None
+    num_complete: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for storage; `from_dict` is the inverse."""
+        plain: dict[str, Any] = to_plain(self)
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Fits:
+        """Rebuild fits from `as_dict`."""
+        return from_plain(cls, plain)
+
+
+def fit_laws(
+    records: Sequence[TrialRecord],
+    info: StudyInfo,
+    *,
+    predictions: Mapping[int, Prediction] | None = None,
+    budget_samples: float | None = None,
+) -> Fits:
+    """Fit every law to the records; with too few, each fit says so.
+
+    Args:
+        records: The trials, in any order.
+        info: What the study searches.
+        predictions: Final values predicted for pruned trials, by trial number.
+        budget_samples: Judge each trial by its best value within this many samples, as if it had ended there.
+    """
+    if budget_samples is not None:
+        records = [_truncated(record, budget_samples, info) for record in records]
+    ridge = fit_lr_ridge(
+        _ridge_points(records, predictions or {}),
+        direction=value_direction(info),
+        optimizer=info.optimizer,
+        # Over the rates that were tried, not searched: where no trial ran, nothing holds the fit down.
+    )
+    target, runs = _target_runs(records, info, ridge)
+    world = _common_world(records)
+    step_time = fit_step_time(_step_seconds(records, world))
+    repeated = _repeated_sd(records)
+    return Fits(
+        ridge=ridge,
+        steps=fit_steps_to_target(runs, target=target, resolution_samples=info.tick_samples or 0.0),
+        target_runs=runs,
+        step_time=step_time,
+        memory=fit_memory(_peak_bytes(records)),
+        power=fit_power(_watts(records), step_time=step_time),
+        communication=fit_communication(_placements(records), step_time=step_time if world == 1 else None),
+        step_time_world=world,
+        noise_sd=repeated if repeated is not None else ridge.noise_sd,
+        noise_is_repeated=repeated is not None,
+        noise_scale=_noise_scale(records),
+        num_complete=sum(_is_complete(record) for record in records),
+    )
+
+
+def value_direction(info: StudyInfo) -> Direction:
+    """Return which way Optuna's value gets better: the metric's way, or down for a cost to the target."""
+    return info.direction if info.objective == "quality" else "minimize"
+
+
+# --- what the records say --------------------------------------------------------------------------------------
+
+
+def _is_placed(record: TrialRecord) -> bool:
+    return bool(record.batch_size and record.lr and record.batch_size > 0 and record.lr > 0)
+
+
+def _is_complete(record: TrialRecord) -> bool:
+    return (
+        _is_placed(record) and record.outcome == "complete" and record.value is not None and math.isfinite(record.value)
+    )
+
+
+def _truncated(record: TrialRecord, budget: float, info: StudyInfo) -> TrialRecord:
+    ticks = tuple(t for t in record.ticks if t.samples <= 1.001 * budget)
+    finite = [t for t in ticks if math.isfinite(t.value)]
+    if not record.ticks or not finite or info.objective != "quality":
+        return record
+    sign = -1.0 if info.direction == "maximize" else 1.0
+    best = min(finite, key=lambda t: sign * t.value)
+    is_whole = record.ticks[-1].samples >= 0.999 * budget and record.outcome == "pruned"
+    outcome = "complete" if is_whole and record.stop_reason is not StopReason.DIVERGED else record.outcome
+    return replace(record, ticks=ticks, value=best.value, best_tick=best.index, outcome=outcome)
+
+
+def _ridge_points(records: Sequence[TrialRecord], predictions: Mapping[int, Prediction]) -> list[RidgePoint]:
+    points = []
+    for record in records:
+        if not _is_placed(record):
+            continue
+        size, lr = cast(int, record.batch_size), cast(float, record.lr)
+        predicted = predictions.get(record.number)
+        if record.stop_reason is StopReason.DIVERGED:
+            points.append(RidgePoint(size, lr, math.nan))
+        elif record.outcome == "complete" and record.value is not None:
+            points.append(RidgePoint(size, lr, record.value))
+        elif (
+            record.outcome == "pruned" and predicted is not None and record.stop_reason is not StopReason.OUT_OF_MEMORY
+        ):
+            points.append(RidgePoint(size, lr, predicted.mean, predicted.sd))
+        elif record.outcome == "pruned" and record.value is not None and record.ticks:
+            points.append(RidgePoint(size, lr, record.value))
+    return points
+
+
+def _target_runs(
+    records: Sequence[TrialRecord], info: StudyInfo, ridge: LrRidgeFit
+) -> tuple[float | None, tuple[TargetRun, ...]]:
+    """Return the target and the quickest run of each half-octave of batch sizes."""
+    sign = -1.0 if info.direction == "maximize" else 1.0
+    groups: dict[int, list[TrialRecord]] = {}
+    for record in records:
+        if _is_placed(record) and any(math.isfinite(tick.value) for tick in record.ticks):
+            groups.setdefault(round(2.0 * math.log2(cast(int, record.batch_size))), []).append(record)
+    tuned = {key: group for key, group in groups.items() if any(_is_tuned(record, ridge) for record in group)}
+    groups = dict(sorted((tuned if len(tuned) >= 3 else groups).items()))
+    if not groups:
+        return info.target, ()
+    bests = sorted(
+        min(sign * t.value for r in group for t in r.ticks if math.isfinite(t.value)) for group in groups.values()
+    )
+    enough = min(len(bests), max(3, math.ceil(REACHED_SHARE * len(bests))))
+    target = info.target if info.target is not None else sign * bests[enough - 1]
+    return target, tuple(_quickest(group, sign, target) for group in groups.values())
+
+
+def _is_tuned(record: TrialRecord, ridge: LrRidgeFit) -> bool:
+    found = ridge.predict(cast(int, record.batch_size))
+    return found is None or abs(math.log2(cast(float, record.lr) / found.lr.value)) <= TUNED_OCTAVES
+
+
+def _quickest(group: Sequence[TrialRecord], sign: float, target: float) -> TargetRun:
+    reached = [
+        (samples, cast(int, record.batch_size))
+        for record in group
+        if (samples := _reached(record, sign, target)) is not None
+    ]
+    if reached:
+        samples, size = min(reached)
+        return TargetRun(float(size), samples)
+    longest = max(group, key=lambda record: record.ticks[-1].samples)
+    return TargetRun(float(cast(int, longest.batch_size)), math.nan, longest.ticks[-1].samples)
+
+
+def _reached(record: TrialRecord, sign: float, target: float) -> float | None:
+    return next((tick.samples for tick in record.ticks if sign * tick.value <= sign * target), None)
+
+
+def _common_world(records: Sequence[TrialRecord]) -> int:
+    worlds = [record.plan.world_size for record in records if record.plan is not None and record.seconds_per_step]
+    return 1 if not worlds or 1 in worlds else max(sorted(set(worlds)), key=worlds.count)
+
+
+def _medians(groups: Mapping[_K, Sequence[float]]) -> list[tuple[_K, float]]:
+    """One median per setting: how many trials ran there says nothing more about the hardware."""
+    return [(key, median(values)) for key, values in groups.items()]
+
+
+def _step_seconds(records: Sequence[TrialRecord], world: int) -> list[tuple[float, float]]:
+    groups: dict[float, list[float]] = {}
+    for record in records:
+        plan = record.plan
+        if plan is not None and plan.world_size == world and record.seconds_per_step:
+            seconds = record.seconds_per_step / plan.accumulate_grad_batches
+            groups.setdefault(plan.micro_batch_size, []).append(seconds)
+    return _medians(groups)
+
+
+def _peak_bytes(records: Sequence[TrialRecord]) -> list[tuple[float, float]]:
+    groups: dict[float, list[float]] = {}
+    for record in records:
+        size = record.plan.micro_batch_size if record.plan is not None else record.batch_size
+        if size and record.peak_memory_bytes and record.stop_reason is not StopReason.OUT_OF_MEMORY:
+            groups.setdefault(size, []).append(record.peak_memory_bytes)
+    return _medians(groups)
+
+
+def _watts(records: Sequence[TrialRecord]) -> list[tuple[float, float]]:
+    groups: dict[float, list[float]] = {}
+    for record in records:
+        if record.plan is not None and record.energy_joules and record.seconds:
+            watts = record.energy_joules / record.seconds / record.plan.world_size
+            groups.setdefault(record.plan.micro_batch_size, []).append(watts)
+    return _medians(groups)
+
+
+def _placements(records: Sequence[TrialRecord]) -> list[PlacementPoint]:
+    groups: dict[tuple[int, int, int], list[float]] = {}
+    for record in records:
+        plan = record.plan
+        if plan is not None and plan.accumulate_grad_batches == 1 and record.seconds_per_step:
+            key = (plan.micro_batch_size, plan.num_devices, plan.num_nodes)
+            groups.setdefault(key, []).append(record.seconds_per_step)
+    return [PlacementPoint(*key, seconds) for key, seconds in _medians(groups)]
+
+
+def _repeated_sd(records: Sequence[TrialRecord]) -> float | None:
+    """Pooled standard deviation of complete trials whose every parameter is the same to 1 %."""
+    groups: dict[tuple[object, ...], list[float]] = {}
+    for record in records:
+        if _is_complete(record):
+            others = sorted((k, str(v)) for k, v in record.params.items() if k not in ("batch_size", "lr"))
+            key = (record.batch_size, round(math.log(cast(float, record.lr)), 2), *others)
+            groups.setdefault(key, []).append(cast(float, record.value))
+    repeats = [values for values in groups.values() if len(values) > 1]
+    freedom = sum(len(values) - 1 for values in repeats)
+    if freedom < MIN_REPEATS:
+        return None
+    sd = math.sqrt(sum(float(np.var(values)) * len(values) for values in repeats) / freedom)
+    return sd or None  # a deterministic objective repeated exactly tells nothing of seeds
+
+
+def _noise_scale(records: Sequence[TrialRecord]) -> Estimate | None:
+    last = [
+        next((t.metrics[NOISE_METRIC] for t in reversed(record.ticks) if NOISE_METRIC in t.metrics), math.nan)
+        for record in records
+    ]
+    found = [scale for scale in last if math.isfinite(scale) and scale > 0]
+    if not found:
+        return None
+    return Estimate(median(found), min(found), max(found))

@@ -1,0 +1,345 @@
+"""bsopt's figures, answer and report inside optuna-dashboard, on the study's own storage.
+
+`publish` writes them into the study, so that any optuna-dashboard on that storage shows them; `serve` starts one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+import logging
+import math
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import numpy as np
+import optuna
+import plotly.graph_objects as go
+from optuna.trial import FrozenTrial
+
+from bsopt.errors import ConfigError, MissingExtraError
+from bsopt.report.answer import Answer, answer
+from bsopt.storage.artifacts import Artifacts
+from bsopt.storage.databases import open_storage
+from bsopt.trial.record import TrialRecord
+from bsopt.visualization.catalogue import FIGURES
+from bsopt.visualization.experiment.catalogue import EXPERIMENT_FIGURES
+from bsopt.visualization.study_data import Source, StudyData, load
+
+__all__ = ["Publisher", "publish", "serve"]
+
+MAX_TRIALS = 300
+"""Trials that a published figure draws: a dashboard's storage writes 2 kB at a time, 1.4 s for 141 kB in SQLite."""
+
+_TOO_TALL = {"experiment_verdicts"}
+"""Figures that a card of 450 pixels can't hold; the note on the study has the verdicts in words."""
+
+_STATE_KEY = "bsopt:dashboard"
+_KEPT = "*Written by bsopt. What you add below this line is kept.*"
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What was published before.
+
+    Attributes:
+        noted: Every trial with a smaller number has its note.
+        digests: What each figure looked like, to write only those that changed.
+    """
+
+    noted: int = 0
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+
+def publish(study: optuna.Study, artifact_dir: Path | str | None = None) -> None:
+    """Put the figures, a note with the answer, a note on each ended trial, and the report into optuna-dashboard.
+
+    Call it as often as you like: figures have stable ids and are written only when they changed, notes only for
+    trials that ended since, and what people wrote under the study's note is kept.
+
+    Args:
+        study: Any study, during or after it runs.
+        artifact_dir: The dashboard's artifact folder; with it the report becomes an artifact of the study.
+
+    Raises:
+        MissingExtraError: optuna-dashboard isn't installed.
+    """
+    dashboard = _dashboard()
+    state = _read_state(study)
+    data = load(study)
+    digests = _publish_figures(dashboard, study, data, state)
+    _note_study(dashboard, study, data)
+    noted = _note_trials(dashboard, study, data, state.noted)
+    if artifact_dir is not None:
+        _publish_report(study, data, Path(artifact_dir))
+    study.set_user_attr(_STATE_KEY, json.dumps({"noted": noted, "digests": digests}))
+
+
+class Publisher:
+    """An Optuna callback that publishes while a study runs: `study.optimize(..., callbacks=[Publisher()])`.
+
+    Args:
+        every: Publish after so many ended trials; into SQLite it takes one to two seconds.
+        artifact_dir: As for `publish`.
+
+    Raises:
+        ConfigError: `every` is below 1.
+        MissingExtraError: optuna-dashboard isn't installed: before the first trial, not after it.
+    """
+
+    def __init__(self, every: int = 5, *, artifact_dir: Path | str | None = None) -> None:
+        if every < 1:
+            raise ConfigError(f"every must be at least 1, got {every}.")
+        _dashboard()
+        self._every = every
+        self._artifact_dir = artifact_dir
+        self._ended = 0
+
+    def __call__(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        self._ended += 1
+        if self._ended % self._every == 0:
+            publish(study, self._artifact_dir)
+
+
+def serve(
+    url: str,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    artifact_dir: Path | str | None = None,
+    *,
+    on_ready: Callable[[str], object] | None = None,
+) -> None:
+    """Run optuna-dashboard on a storage until it is interrupted.
+
+    Args:
+        url: The storage's address, as in a study file.
+        host: Address to listen on. The dashboard asks for no password and lets anyone delete studies: anything
+            but this machine is logged as a warning.
+        port: Port; 0 takes a free one.
+        artifact_dir: Folder of the studies' artifacts; made where missing.
+        on_ready: Called once with the page's address as soon as it answers.
+
+    Raises:
+        MissingExtraError: optuna-dashboard isn't installed.
+        StorageError: The storage can't be opened.
+        ConfigError: The port or the host can't be listened on.
+    """
+    dashboard = _dashboard()
+    store = None
+    if artifact_dir is not None:
+        from optuna.artifacts import FileSystemArtifactStore
+
+        Path(artifact_dir).mkdir(parents=True, exist_ok=True)
+        store = FileSystemArtifactStore(str(artifact_dir))
+    app = dashboard.wsgi(open_storage(url), artifact_store=store)
+    try:
+        server = make_server(host, port, app, server_class=_ThreadingServer, handler_class=_QuietHandler)
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"can't listen on {host}:{port} ({error}). Choose another with --host and --port; port 0 takes a free one."
+        ) from error
+    with server:
+        if not _is_local(host):
+            _logger.warning("The dashboard is open to everyone who can reach %s: it asks for no password.", host)
+        address = f"http://{host}:{server.server_port}/dashboard/"
+        _logger.info("The dashboard is at %s", address)
+        if on_ready is not None:
+            on_ready(address)
+        server.serve_forever()
+
+
+class _ThreadingServer(WSGIServer):
+    """One thread per request, which ends with the process."""
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        import threading
+
+        def work() -> None:
+            try:
+                self.finish_request(request, client_address)
+            except OSError as error:  # the browser closed the connection
+                _logger.debug("%s: %s", client_address, error)
+            finally:
+                self.shutdown_request(request)
+
+        threading.Thread(target=work, daemon=True).start()
+
+
+class _QuietHandler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        _logger.debug(format, *args)
+
+
+def _dashboard() -> ModuleType:
+    try:
+        import optuna_dashboard
+    except ImportError as error:
+        raise MissingExtraError(
+            "this needs optuna-dashboard, which isn't installed: pip install 'bsopt[dashboard]'."
+        ) from error
+    module: ModuleType = optuna_dashboard
+    return module
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _read_state(study: optuna.Study) -> _State:
+    text = study.user_attrs.get(_STATE_KEY)
+    if not isinstance(text, str):
+        return _State()
+    stored = json.loads(text)
+    return _State(noted=stored["noted"], digests=stored["digests"])
+
+
+def _publish_figures(dashboard: ModuleType, study: optuna.Study, data: StudyData, state: _State) -> dict[str, str]:
+    shown = _thinned(data)
+    digests = dict(state.digests)
+    for name, drawn in _drawn(data, shown):
+        if not drawn.data:
+            continue  # a sentence in a frame isn't worth a place on the study's page
+        figure = _rounded(drawn)
+        _fit_into_card(figure)
+        digest = hashlib.sha256(figure.to_json().encode()).hexdigest()[:16]
+        if digests.get(name) != digest:
+            dashboard.save_plotly_graph_object(study, figure, graph_object_id=f"bsopt-{name.replace('_', '-')}")
+            digests[name] = digest
+    return digests
+
+
+def _drawn(data: StudyData, shown: StudyData) -> Iterator[tuple[str, go.Figure]]:
+    """Draw the figures of the trials shown, then those of the experiment, which has all of its runs."""
+    for name, plot in FIGURES.items():
+        figure = plot(shown)
+        if len(shown.records) < len(data.records) and figure.data:
+            title = f"{figure.layout.title.text} ({len(shown.records)} of {len(data.records):,} trials)"
+            figure.update_layout(title={"text": title})
+        yield name, figure
+    if data.experiment is not None:
+        for name, draw in EXPERIMENT_FIGURES.items():
+            if name not in _TOO_TALL:
+                figure = draw(data)
+                figure.layout.updatemenus = ()  # a menu of axes holds every curve four times
+                yield name, figure
+
+
+def _fit_into_card(figure: go.Figure) -> None:
+    """Leave the height to the dashboard, 450 pixels; where plots stand above each other their titles get smaller."""
+    figure.update_layout(height=None)
+    if "yaxis2" in figure.layout:
+        figure.update_yaxes(title={"font": {"size": 10}})
+
+
+def _thinned(data: StudyData) -> StudyData:
+    """Return the data with at most 300 trials: the better half of them the best, the others spread over the rest."""
+    if len(data.records) <= MAX_TRIALS:
+        return data
+    good = sorted(data.completed, key=lambda r: data.sign * (r.value or 0.0))[: MAX_TRIALS // 2]
+    kept = {record.number for record in good}
+    rest = [record for record in data.records if record.number not in kept]
+    places = np.linspace(0, len(rest) - 1, MAX_TRIALS - len(kept)).astype(int)
+    kept |= {rest[i].number for i in places}
+    return replace(data, records=tuple(record for record in data.records if record.number in kept))
+
+
+def _rounded(figure: go.Figure) -> go.Figure:
+    """Return the figure with numbers of five digits, which is a third of its size."""
+    return go.Figure(_round(figure.to_plotly_json()))
+
+
+def _round(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _round(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_round(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return [_round(item) for item in value.tolist()]
+    if isinstance(value, float) and math.isfinite(value):
+        return float(f"{value:.5g}")
+    return value
+
+
+def _note_study(dashboard: ModuleType, study: optuna.Study, data: StudyData) -> None:
+    before = dashboard.get_note(study)
+    _, mark, own = before.partition(_KEPT)
+    if before and not mark:
+        own = f"\n\n{before}"  # a note that was there before us
+    body = f"{_study_note(data, answer(data))}{_verdicts_note(data)}\n\n---\n{_KEPT}{own}"
+    if body != before:
+        dashboard.save_note(study, body)
+
+
+def _study_note(data: StudyData, found: Answer) -> str:
+    lines = ["## Answer so far", "", _markdown(found.sentence)]
+    lines += ["", *(f"- {_markdown(caveat)}" for caveat in found.caveats)]
+    if len(found.as_good) > 1:
+        lines += ["", f"| batch size | learning rate | {_markdown(data.info.monitor)} | trial |", "|--:|--:|--:|--:|"]
+        lines += [f"| {r.batch_size} | {r.lr:.3g} | {r.value:.5g} | {r.number} |" for r in found.as_good[:8]]
+    if found.yaml:
+        settings = [line for line in found.yaml.splitlines() if not line.startswith("#")]  # the sentence above
+        lines += ["", "```yaml", *settings, "```"]
+    return "\n".join(lines)
+
+
+def _verdicts_note(data: StudyData) -> str:
+    """Return what the study's experiment says about the article's findings; nothing without an experiment."""
+    if data.experiment is None or not data.experiment.runs:
+        return ""
+    rows = [f"| {verdict.outcome.value} | {_markdown(verdict.claim)} |" for verdict in data.experiment.verdicts]
+    head = ["## The batch-size experiment", "", "| verdict | finding (Chang and Pathak 2020) |", "|:--|:--|"]
+    return "\n\n" + "\n".join([*head, *rows])
+
+
+def _note_trials(dashboard: ModuleType, study: optuna.Study, data: StudyData, first: int) -> int:
+    """Write the notes of trials that ended since; return the number up to which all have theirs."""
+    noted = first
+    trials = study.get_trials(deepcopy=False)
+    for record in data.records[first:]:
+        if record.outcome == "running":
+            continue
+        live = optuna.Trial(study, trials[record.number]._trial_id)
+        if not dashboard.get_note(live):
+            dashboard.save_note(live, _trial_note(record, data))
+        if record.number == noted:
+            noted += 1
+    return noted
+
+
+def _trial_note(record: TrialRecord, data: StudyData) -> str:
+    reason = record.stop_reason.value.replace("_", " ") if record.stop_reason else record.outcome
+    lines = [f"**{reason}**" + (f": {_markdown(record.message)}" if record.message else "")]
+    if record.plan is not None:
+        plan = f"Batch size {record.batch_size} as {record.plan}"
+        lines.append(_markdown(plan + (f" ({record.plan.reason})" if record.plan.reason else "")) + ".")
+    if record.best is not None:
+        lines.append(
+            f"Best {_markdown(data.info.monitor)} {record.best.value:.5g} after {record.best.samples:,.0f} samples "
+            f"({record.best.step:,} updates)."
+        )
+    lines += [f"- {_markdown(warning)}" for warning in record.warnings]
+    return "\n\n".join(lines)
+
+
+def _markdown(text: str) -> str:
+    """Return text that Markdown shows as it is."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~!$&])", r"\\\1", " ".join(str(text).split()))
+
+
+def _publish_report(study: optuna.Study, data: Source, folder: Path) -> None:
+    from bsopt.report.page import write_report
+
+    with tempfile.TemporaryDirectory() as scratch:
+        Artifacts(study, folder).keep(write_report([data], Path(scratch) / "report.html"))

@@ -1,0 +1,93 @@
+"""Why the search looked where it did: the sampler's belief and reasons, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bsopt.laws.scaling import Reference, default_reference
+from bsopt.report.markup import Html, join, tag
+from bsopt.search.sampler import ScalingSampler
+from bsopt.trial.record import StudyInfo
+from bsopt.visualization.study_data import StudyData
+
+__all__ = ["reasons"]
+
+_RULES = {
+    "sqrt": "the square-root rule",
+    "none": "the same learning rate at every batch size",
+    None: "a learning rate that grows somewhat slower than the optimizer's usual rule says",
+}
+
+
+def reasons(data: StudyData) -> Html | None:
+    """Return what the sampler started from, what it believes now, and why it proposed the best and the last trial.
+
+    None where there is no such belief: records without a study, several objectives, or a study that doesn't search
+    both a batch size and a learning rate.
+    """
+    if data.study is None or len(data.study.directions) > 1:
+        return None
+    info, asked = data.info, _asked(data.info)
+    rule = asked["lr"].get("rule") if "lr" in asked else info.rule
+    reference = info.reference or default_reference(info.optimizer or "sgd")
+    sampler = ScalingSampler(
+        optimizer=info.optimizer or "sgd",
+        rule=rule,
+        reference=reference,
+        lattice=asked["batch_size"].get("lattice", "pow2") if "batch_size" in asked else "pow2",
+        seed=info.seed or 0,
+    )
+    belief = sampler.explain(data.study)
+    if not belief.ridge:
+        return None
+    words = [belief.message, *(edge.message for edge in belief.edges)]
+    return join(
+        tag("p", _start(info, rule, reference)),
+        tag("p", " ".join(words)),
+        tag(
+            "p",
+            "This is what the search believes in order to choose its next trial. Its model is looser than the fit "
+            "behind the answer, and its interval wider, because it has to look for what a smooth law misses.",
+            class_="hint",
+        ),
+        _proposals(data, sampler) if asked.get("sampler") == "scaling" else None,
+    )
+
+
+def _asked(info: StudyInfo) -> Mapping[str, Any]:
+    """Return the study file's `search` block; empty for a study without a file."""
+    found = info.config.get("search")
+    return found if isinstance(found, Mapping) else {}
+
+
+def _start(info: StudyInfo, rule: str | None, reference: Reference) -> str:
+    if _asked(info).get("prior_from"):
+        known = f"the best learning rates that the study {_asked(info)['prior_from']} had found"
+    else:
+        source = "your reference" if info.reference is not None else "a published default"
+        known = (
+            f"{_RULES.get(rule, f'the {rule} rule')}, through batch size {reference.batch_size} with learning rate "
+            f"{reference.lr:g}, {source}"
+        )
+    return (
+        f"Before the first trial the search knew only this: {known}. It decides where to look first and counts less "
+        "with every trial."
+    )
+
+
+def _proposals(data: StudyData, sampler: ScalingSampler) -> Html | None:
+    """Return why the best and the last of the proposed trials were proposed; enqueued ones were not."""
+    assert data.study is not None
+    trials = data.study.get_trials(deepcopy=False)
+    proposed = [trial.number for trial in trials if trial.params and "fixed_params" not in trial.system_attrs]
+    best = data.best.number if data.best is not None else None
+    which = dict.fromkeys(proposed[-1:], "the latest")
+    if best in proposed:
+        which[best] = "the best and the latest" if best in which else "the best"
+    items = []
+    for number in sorted(which):
+        why = sampler.why(data.study, number)
+        if why is not None:
+            items.append(tag("li", tag("b", f"Trial {number}, {which[number]}: "), why.reason))
+    return tag("ul", *items) if items else None

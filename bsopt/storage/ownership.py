@@ -1,0 +1,167 @@
+"""Whose a running trial is and whether its owner is still alive; the same on every storage."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from bsopt.errors import StorageError
+from bsopt.storage.attributes import ALIVE_KEY, OWNER_KEY, STOP_KEY, read_record, write_record
+from bsopt.trial.record import StopReason, TrialRecord
+
+__all__ = [
+    "GRACE_SECONDS",
+    "SIGN_OF_LIFE_SECONDS",
+    "ask_to_stop",
+    "claim",
+    "give_up_lost",
+    "give_up_of",
+    "hand_back",
+    "is_asked_to_stop",
+    "owner_of",
+    "running_elsewhere",
+    "sign_of_life",
+    "this_process",
+]
+
+SIGN_OF_LIFE_SECONDS = 30.0
+
+
+GRACE_SECONDS = 240.0
+
+
+def claim(trial: optuna.Trial, *, worker: str | None = None) -> None:
+    """Write down that this process runs the trial, and the name that a leader gave this worker."""
+    trial.set_user_attr(OWNER_KEY, {**this_process(), "worker": worker})
+    sign_of_life(trial)
+
+
+def this_process() -> dict[str, Any]:
+    """Return what tells this process from every other one that shares the storage, as plain data."""
+    return {**_here(), "pid": os.getpid(), "born": _born(os.getpid())}
+
+
+def owner_of(trial: FrozenTrial) -> Mapping[str, Any] | None:
+    """Return the process that runs or ran a trial, as `this_process` told it; None before it did."""
+    return trial.user_attrs.get(OWNER_KEY)
+
+
+def hand_back(trial: optuna.Trial, message: str) -> None:
+    """Write down that a claimed trial wasn't trained; it doesn't count and isn't run again."""
+    write_record(
+        trial,
+        TrialRecord(trial.number, "fail", stop_reason=StopReason.INTERRUPTED, message=f"not trained: {message}"),
+    )
+
+
+def running_elsewhere(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the running trials that aren't this process's."""
+    me = this_process()
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return [t for t in running if {**(owner_of(t) or {}), "worker": None} != {**me, "worker": None}]
+
+
+def ask_to_stop(study: optuna.Study, run: str) -> None:
+    """Ask the workers of a leader's run to interrupt their trials and end."""
+    study.set_user_attr(STOP_KEY, run)
+
+
+def is_asked_to_stop(study: optuna.Study, run: str) -> bool:
+    """Whether the leader has asked the workers of its run to end."""
+    return bool(study.user_attrs.get(STOP_KEY) == run)
+
+
+def sign_of_life(trial: optuna.Trial) -> None:
+    """Write down that the trial is being run now."""
+    trial.set_user_attr(ALIVE_KEY, time.time())
+
+
+def give_up_lost(study: optuna.Study, *, now: float | None = None) -> list[int]:
+    """Fail the running trials whose owner is gone and return their numbers."""
+    at = time.time() if now is None else now
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return [t.number for t in running if not _is_alive(t, at) and _give_up(study, t)]
+
+
+def give_up_of(study: optuna.Study, workers: Sequence[str]) -> list[int]:
+    """Fail the running trials of workers that their leader knows to be gone; return their numbers."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return [t.number for t in running if (owner_of(t) or {}).get("worker") in workers and _give_up(study, t)]
+
+
+def _give_up(study: optuna.Study, frozen: FrozenTrial) -> bool:
+    record = replace(
+        read_record(study, frozen),
+        outcome="fail",
+        stop_reason=StopReason.LOST,
+        message="its process was gone without a word; it is run again",
+    )
+    return _fail(study, optuna.Trial(study, frozen._trial_id), record)
+
+
+def _fail(study: optuna.Study, trial: optuna.Trial, record: TrialRecord) -> bool:
+    try:
+        write_record(trial, record)
+        study.tell(trial, state=TrialState.FAIL)
+    except (ValueError, RuntimeError, optuna.exceptions.UpdateFinishedTrialError):  # somebody else was faster
+        return False
+    return True
+
+
+def _is_alive(trial: FrozenTrial, now: float) -> bool:
+    owner = owner_of(trial)
+    if owner is not None and all(owner.get(key) == value for key, value in _here().items()):
+        born = _born(int(owner["pid"]))
+        return born is not None and born == owner.get("born")
+    # On another host, or before a reboot, or killed before it could say whose it is, or not one of ours.
+    started = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
+    return now - float(trial.user_attrs.get(ALIVE_KEY, started)) < GRACE_SECONDS
+
+
+def _here() -> dict[str, Any]:
+    """Where a process number means the same process: the host since its last start, and the container.
+
+    `BSOPT_HOST` names the host where its own name doesn't tell it from others.
+    """
+    return {"host": os.environ.get("BSOPT_HOST") or socket.gethostname(), "boot": _boot(), "space": _space()}
+
+
+def _space() -> str | None:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return None
+
+
+def _boot() -> str | None:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+
+
+def _born(pid: int) -> str | None:
+    """Return what tells this process from a later one of the same number; None if there is no such process."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        if Path("/proc").exists() and Path("/proc/self/stat").exists():
+            return None
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return None
+        except PermissionError:
+            pass
+        return "unknown"
+    except OSError as error:
+        raise StorageError(f"can't look at process {pid}: {error}") from error
+    return None if fields[0] in ("Z", "X") else fields[19]

@@ -1,0 +1,195 @@
+"""Which trials count, which are to be run again, and whose are still alive; the same on every storage.
+
+A running trial carries its owner (host, process, the process's start) and the time of its last sign of life.
+One whose owner is gone, or silent for too long on another host, is lost: it is failed, doesn't count, and is
+queued again with the same parameters, once.
+
+Hosts agree without a lock: a trial's number is given by the storage, so every host sees the same order. A claimed
+trial that an earlier one makes superfluous (the last place is taken, or the same retry was queued twice) is handed
+back before it trains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from bsopt.storage.attributes import (
+    BATCH_SIZE,
+    CONFIRM_KEY,
+    DESIGN_KEY,
+    LR,
+    REPLICATE_KEY,
+    RETRY_KEY,
+    read_record,
+)
+
+__all__ = [
+    "NUM_FINALISTS",
+    "counts",
+    "excess",
+    "finalists",
+    "is_designed",
+    "num_counted",
+    "num_designed",
+    "num_open",
+    "num_waiting",
+    "queue_confirmations",
+    "queue_design",
+    "queue_retries",
+    "root_of",
+]
+
+NUM_FINALISTS = 3
+
+
+def excess(study: optuna.Study, trial: optuna.Trial, *, total: int) -> str:
+    """Return why a claimed trial must not be trained; empty when it may.
+
+    Two hosts may both see the study's last place free, or both queue a lost trial again. The lower number is right.
+
+    Args:
+        study: The study.
+        trial: A trial that this process has claimed.
+        total: Trials that the search may have.
+    """
+    trials = study.get_trials(deepcopy=False)
+    frozen, earlier = trials[trial.number], [t for t in trials[: trial.number] if _has_place(study, t)]
+    if _identity(frozen) in {_identity(t) for t in earlier}:
+        return "another host runs the same trial"
+    if not _is_extra(frozen) and sum(not _is_extra(t) for t in earlier) >= total:
+        return f"the study has its {total} trials"
+    return ""
+
+
+def root_of(trial: FrozenTrial | optuna.Trial) -> int:
+    """Return the number of the trial that this one is a retry of, its own number if it is none."""
+    return int(trial.user_attrs.get(RETRY_KEY, trial.number))
+
+
+def counts(study: optuna.Study, trial: FrozenTrial) -> bool:
+    """Whether a trial counts towards the search's total: not waiting, repeating, designed, interrupted, lost ones."""
+    return not _is_extra(trial) and _is_settled(study, trial)
+
+
+def is_designed(trial: FrozenTrial | optuna.Trial) -> bool:
+    """Whether a trial belongs to the study's designed experiment."""
+    return DESIGN_KEY in trial.user_attrs
+
+
+def _is_extra(trial: FrozenTrial) -> bool:
+    """Whether a trial was queued beside the search."""
+    return CONFIRM_KEY in trial.user_attrs or is_designed(trial)
+
+
+def _is_settled(study: optuna.Study, trial: FrozenTrial) -> bool:
+    """Whether a trial runs or ended on its own."""
+    if trial.state == TrialState.WAITING:
+        return False
+    if trial.state != TrialState.FAIL:
+        return True
+    reason = read_record(study, trial).stop_reason
+    return reason is None or not reason.is_retried
+
+
+def num_counted(study: optuna.Study, trials: Sequence[FrozenTrial] | None = None) -> int:
+    """Return the number of trials that count, running ones included."""
+    return sum(counts(study, trial) for trial in (study.get_trials(deepcopy=False) if trials is None else trials))
+
+
+def queue_retries(study: optuna.Study) -> int:
+    """Queue interrupted and lost trials again that aren't yet; return how many."""
+    trials = study.get_trials(deepcopy=False)
+    settled = {root_of(t) for t in trials if t.state == TrialState.WAITING or _is_settled(study, t)}
+    queued = 0
+    for trial in trials:
+        root = root_of(trial)
+        if trial.state != TrialState.FAIL or root in settled or not trial.params:
+            continue
+        settled.add(root)
+        marks = (CONFIRM_KEY, DESIGN_KEY, REPLICATE_KEY)
+        kept = {key: trial.user_attrs[key] for key in marks if key in trial.user_attrs}
+        study.enqueue_trial(dict(trial.params), user_attrs={**kept, RETRY_KEY: root})
+        queued += 1
+    return queued
+
+
+def queue_confirmations(study: optuna.Study, *, replicates: int, num_finalists: int = NUM_FINALISTS) -> int:
+    """Queue repeats of the best trials over fresh seeds, those that aren't there yet; return how many."""
+    trials = study.get_trials(deepcopy=False)
+    done = {
+        (int(t.user_attrs[CONFIRM_KEY]), int(t.user_attrs[REPLICATE_KEY]))
+        for t in trials
+        if CONFIRM_KEY in t.user_attrs and (t.state == TrialState.WAITING or _is_settled(study, t))
+    }
+    missing = [(t, i) for t in finalists(study, num_finalists) for i in range(replicates) if (t.number, i) not in done]
+    for trial, replicate in missing:
+        study.enqueue_trial(dict(trial.params), user_attrs={CONFIRM_KEY: trial.number, REPLICATE_KEY: replicate})
+    return len(missing)
+
+
+def queue_design(
+    study: optuna.Study, runs: Sequence[tuple[int, float, int]], *, further: Mapping[str, Any] | None = None
+) -> int:
+    """Queue the runs of a designed experiment that aren't there yet; return how many.
+
+    Args:
+        study: The study.
+        runs: Batch size, learning rate and seed of each.
+        further: Values of the study's further parameters.
+    """
+    there = {
+        trial.user_attrs[DESIGN_KEY]
+        for trial in study.get_trials(deepcopy=False)
+        if is_designed(trial) and (trial.state == TrialState.WAITING or _is_settled(study, trial))
+    }
+    names = {f"{batch_size}:{lr:.6g}:{seed}": (batch_size, lr, seed) for batch_size, lr, seed in runs}
+    missing = {name: run for name, run in names.items() if name not in there}
+    for name, (batch_size, lr, seed) in missing.items():
+        params = {BATCH_SIZE: batch_size, LR: lr, **(further or {})}
+        study.enqueue_trial(params, user_attrs={DESIGN_KEY: name, REPLICATE_KEY: seed})
+    return len(missing)
+
+
+def num_designed(study: optuna.Study) -> int:
+    """Return the number of designed runs that ended or are being trained."""
+    return sum(is_designed(t) and _is_settled(study, t) for t in study.get_trials(deepcopy=False))
+
+
+def finalists(study: optuna.Study, count: int = NUM_FINALISTS) -> list[FrozenTrial]:
+    """Return the best complete trials of the search, best first, repeats left out."""
+    sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    own = [t for t in complete if not _is_extra(t) and t.values]
+    return sorted(own, key=lambda t: sign * t.values[0])[:count]
+
+
+def num_waiting(study: optuna.Study) -> int:
+    """Return the number of queued repeats and designed runs."""
+    return sum(_is_extra(t) for t in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
+
+
+def num_open(study: optuna.Study, *, total: int) -> int:
+    """Return the number of trials that could be begun now: places of the search that are free, and queued extras."""
+    trials = study.get_trials(deepcopy=False)  # once: it is what a database takes longest for
+    waiting = sum(_is_extra(t) for t in trials if t.state == TrialState.WAITING)
+    return total + waiting - num_counted(study, trials)
+
+
+def _has_place(study: optuna.Study, trial: FrozenTrial) -> bool:
+    """Whether a trial waits, runs or ended on its own."""
+    return trial.state == TrialState.WAITING or _is_settled(study, trial)
+
+
+def _identity(trial: FrozenTrial) -> tuple[object, ...]:
+    """What only one trial of a study may be: a run of the design, a finalist's repeat, a try of a searched trial."""
+    attributes = trial.user_attrs
+    if is_designed(trial):
+        return DESIGN_KEY, attributes[DESIGN_KEY]
+    if CONFIRM_KEY in attributes:
+        return CONFIRM_KEY, attributes[CONFIRM_KEY], attributes.get(REPLICATE_KEY)
+    return "search", root_of(trial)

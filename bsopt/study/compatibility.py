@@ -1,0 +1,106 @@
+"""Whether a stored study is the one that a study file describes, and on what it runs."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+
+from bsopt.config import StudyConfig
+from bsopt.errors import StudyError
+from bsopt.storage.attributes import is_ours, read_info
+from bsopt.storage.databases import open_storage
+from bsopt.trial.record import StudyInfo
+from bsopt.trial.spec import TaskDescription
+
+__all__ = ["check_unchanged", "environment_of", "find_or_make", "is_same", "stored_limit"]
+
+_FIXED = ("task", "search", "objective", "inject", "seed")
+_FIXED_BUDGET = ("epochs", "samples", "steps", "time_per_trial", "validate_every")
+_FIXED_EXPERIMENT = ("patience", "params")
+
+
+def find_or_make(config: StudyConfig) -> optuna.Study:
+    """Return the Optuna study that a study file means, making it where it isn't there yet.
+
+    Raises:
+        StudyError: It exists with another task, space, objective or trial length; the message says what changed.
+        StorageError: The storage can't be opened.
+    """
+    backend = open_storage(config.storage)
+    if config.name in optuna.get_all_study_names(backend):
+        check_unchanged(optuna.load_study(study_name=config.name, storage=backend), config)
+    direction = "minimize" if config.objective.minimize else config.objective.direction
+    return optuna.create_study(study_name=config.name, storage=backend, direction=direction, load_if_exists=True)
+
+
+def check_unchanged(study: optuna.Study, config: StudyConfig) -> None:
+    """Check that a stored study has the task, space, objective and trial length of a study file.
+
+    Raises:
+        StudyError: It hasn't, or bsopt didn't make it; the message says what changed.
+    """
+    if not is_ours(study):
+        if study.get_trials(deepcopy=False):
+            raise StudyError(f"a study {config.name!r} that bsopt didn't make is in this storage: choose another name.")
+        return
+    before, now = read_info(study).config, config.as_dict()
+    changed = _differences({key: before.get(key) for key in _FIXED}, {key: now[key] for key in _FIXED})
+    old, new = ({key: side["budget"].get(key) for key in _FIXED_BUDGET} for side in (before, now))
+    changed += [f"budget.{line}" for line in _differences(old, new)]
+    designs = before.get("experiment") or {}, now["experiment"] or {}
+    if all(designs):
+        old, new = ({key: design.get(key) for key in _FIXED_EXPERIMENT} for design in designs)
+        changed += [f"experiment.{line}" for line in _differences(old, new)]
+    if changed:
+        raise StudyError(
+            f"the study {config.name!r} exists with other settings, and its trials couldn't be compared:\n  "
+            + "\n  ".join(changed)
+            + "\nUndo the change, or give the study another name (--study-name), or delete it "
+            f"(bsopt study delete --study-name {config.name})."
+        )
+
+
+def stored_limit(info: StudyInfo, config: StudyConfig, description: TaskDescription) -> int | None:
+    """Return the micro-batch that an earlier run probed under the same limits on the same devices."""
+    limits = config.as_dict()["limits"]
+    before = info.config.get("limits") or {}
+    same = all(before.get(key) == limits[key] for key in ("memory", "max_micro_batch_size"))
+    same_device = info.environment.get("device") == description.device and info.num_devices == description.num_devices
+    return info.max_micro_batch_size if same and same_device else None
+
+
+def is_same(before: StudyInfo, now: StudyInfo) -> bool:
+    """Whether two descriptions differ in nothing but versions and hardware."""
+    return {**before.as_dict(), "environment": None} == {**now.as_dict(), "environment": None}
+
+
+def environment_of(description: TaskDescription) -> dict[str, Any]:
+    """Return versions and hardware as plain data."""
+    from bsopt import __version__
+
+    return {
+        "bsopt": __version__,
+        "optuna": optuna.__version__,
+        **description.versions,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "device": description.device,
+        "num_devices": description.num_devices,
+        "module": description.module,
+        "data": description.data,
+        "num_parameters": description.num_parameters,
+    }
+
+
+def _differences(before: Any, now: Any, path: str = "") -> list[str]:
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        lines = []
+        for key in {**before, **now}:
+            lines += _differences(before.get(key), now.get(key), f"{path}.{key}" if path else str(key))
+        return lines
+    return [] if before == now else [f"{path}: it was {before!r}, now {now!r}"]

@@ -1,0 +1,117 @@
+"""A study's files: each trial's log and weights, and which of them are kept where."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import optuna
+
+from bsopt.config import StudyConfig
+from bsopt.errors import ConfigError
+from bsopt.storage.artifacts import Artifacts
+from bsopt.storage.queue import NUM_FINALISTS
+from bsopt.training.checkpoints import checkpoint_name
+from bsopt.trial.record import TrialRecord
+
+__all__ = ["StudyFiles", "check_writable"]
+
+
+class StudyFiles:
+    """The files of a study on this host.
+
+    Every trial has a folder in the study's output. Weights that all trials keep go to the artifact store, as the
+    trial's, as soon as it ends; those of a changing choice of trials stay in the folders while the study runs, and
+    go to the store when a run ends, as the study's.
+
+    Attributes:
+        artifacts: Optuna's artifact store.
+    """
+
+    def __init__(self, study: optuna.Study, config: StudyConfig) -> None:
+        self._study = study
+        self._config = config
+        self.artifacts = Artifacts(study, config.artifact_folder)
+
+    def folder_of(self, number: int) -> Path:
+        """Return where a trial's log and weights are."""
+        return (self._config.folder / "trials" / f"{number:04d}").absolute()
+
+    def resume_file(self, number: int) -> Path:
+        """Return where the state of a trial (for a retry, of the first try) is kept while it runs."""
+        return self.folder_of(number) / "resume.ckpt"
+
+    def weights_of(self, number: int, kind: str = "best") -> Path | None:
+        """Return the file of a trial's "initial", "best" or "last" weights; None where they weren't kept."""
+        name = checkpoint_name(kind)
+        local = self.folder_of(number) / name
+        if local.is_file():
+            return local
+        trial = self._study.get_trials(deepcopy=False)[number]
+        return self.artifacts.find(name, trial) or self.artifacts.find(f"trial-{number:04d}-{name}")
+
+    def keep(self, trial: optuna.Trial) -> None:
+        """Upload a trial's log, and its weights where every trial's are kept, before it is told.
+
+        Raises:
+            StorageError: The artifact folder can't be written.
+        """
+        folder = self.folder_of(trial.number)
+        log = folder / "log.txt"
+        if log.is_file() and log.stat().st_size:
+            self.artifacts.keep(log, trial)
+        if self._config.checkpoints.of == "all":
+            for path in self._weights_in(folder):
+                self.artifacts.keep(path, trial)
+                path.unlink()
+
+    def drop(self, records: Sequence[TrialRecord]) -> None:
+        """Delete the weights of trials that the `checkpoints` policy doesn't keep (any more)."""
+        policy = self._config.checkpoints.of
+        if policy in ("none", "all"):
+            return
+        sign = -1.0 if self._study.direction == optuna.study.StudyDirection.MAXIMIZE else 1.0
+        ended = [r for r in records if r.value is not None and r.stop_reason is not None]
+        ranked = sorted(ended, key=lambda r: sign * (r.value or 0.0))
+        if policy == "finalists":
+            kept = {r.number for r in ranked[:NUM_FINALISTS]}
+        else:
+            best = {r.batch_size: r.number for r in reversed(ranked)}
+            kept = set(best.values())
+        for record in ended:
+            if record.number not in kept:
+                for path in self._weights_in(self.folder_of(record.number)):
+                    path.unlink()
+
+    def upload_kept(self, records: Sequence[TrialRecord]) -> None:
+        """Upload the weights that `drop` has left, as the study's, named after their trials.
+
+        Raises:
+            StorageError: The artifact folder can't be written.
+        """
+        if self._config.checkpoints.of in ("none", "all"):
+            return
+        for record in records:
+            for path in self._weights_in(self.folder_of(record.number)):
+                self.artifacts.keep(path, name=f"trial-{record.number:04d}-{path.name}")
+
+    def _weights_in(self, folder: Path) -> list[Path]:
+        kinds = self._config.checkpoints.keep
+        return [path for kind in kinds if (path := folder / checkpoint_name(kind)).is_file()]
+
+
+def check_writable(folder: Path) -> None:
+    """Make the output folder, and check that it can be written before anything is trained.
+
+    Raises:
+        ConfigError: It can't.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"can't write to the output folder {folder} ({error.strerror}): make it writable or choose another output."
+        ) from error

@@ -1,0 +1,143 @@
+"""From a study file and a trial's parameters to everything that the trial's processes need."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bsopt.config import StudyConfig
+from bsopt.experiment.design import MEASURES
+from bsopt.storage.attributes import LR
+from bsopt.trial.plan import Plan
+from bsopt.trial.spec import Budget, Seeds, TaskDescription, TaskSpec, TrialSpec
+from bsopt.units import Amount
+
+__all__ = ["length_of", "some_params", "trial_spec"]
+
+
+def trial_spec(
+    config: StudyConfig,
+    number: int,
+    params: Mapping[str, Any],
+    plan: Plan,
+    *,
+    study_folder: Path,
+    trial_folder: Path,
+    resume_file: Path | None = None,
+    description: TaskDescription | None = None,
+    root: int | None = None,
+    replicate: int | None = None,
+    is_designed: bool = False,
+) -> TrialSpec:
+    """Return everything that a trial's processes need.
+
+    All trials of a search start from the same weights, the study's seed; data order and dropout are the trial's.
+
+    Args:
+        config: The study file.
+        number: Optuna's trial number.
+        params: Its parameters.
+        plan: How its batch size is realised.
+        study_folder: Where the study file is and imports are looked up first.
+        trial_folder: The trial's own.
+        resume_file: Where the state is kept while it runs; None to keep none.
+        description: What building the task told; with it schedulers know the number of updates.
+        root: The trial that it is a retry of, whose seeds it takes.
+        replicate: Which repeat of a finalist, or which seed of the designed experiment, it is, with initial
+            weights of its own; None for the search.
+        is_designed: Whether it belongs to the designed experiment, which measures more.
+    """
+    budget, length = config.budget, length_of(config)
+    data_seed = np.random.SeedSequence([config.seed, number if root is None else root]).generate_state(1)[0]
+    weights_seed = config.seed
+    if replicate is not None:
+        weights_seed = int(np.random.SeedSequence([config.seed, replicate, 1]).generate_state(1)[0])
+    return TrialSpec(
+        number=number,
+        params=dict(params),
+        batch_size=plan.global_batch_size,
+        lr=float(params[LR]),
+        plan=plan,
+        task=_task_spec(config, study_folder),
+        init_args={name: value for name, value in params.items() if name in config.search.also},
+        monitor=config.objective.monitor,
+        direction=config.objective.direction,
+        target=config.objective.target,
+        budget=Budget(
+            length=length,
+            tick_every=budget.validate_every,
+            seconds=budget.time_per_trial.value if budget.time_per_trial else None,
+        ),
+        max_steps=_max_steps(length, plan, description),
+        trainer=config.trainer,
+        seeds=Seeds(weights=weights_seed, data=int(data_seed >> 1)),
+        folder=str(trial_folder),
+        checkpoints=tuple(config.checkpoints.keep) if config.checkpoints.of != "none" else (),
+        resume_file=str(resume_file) if resume_file is not None else None,
+        measure=tuple(dict.fromkeys([*config.measure, *(MEASURES if is_designed else ())])),
+        num_threads=_threads(config.workers * plan.num_devices),
+    )
+
+
+def length_of(config: StudyConfig) -> Amount | None:
+    """Return the length of a full trial; None when only time limits it."""
+    budget = config.budget
+    if budget.epochs is not None:
+        return Amount(budget.epochs, "epochs")
+    if budget.samples is not None:
+        return Amount(budget.samples, "samples")
+    return Amount(float(budget.steps), "steps") if budget.steps is not None else None
+
+
+def some_params(config: StudyConfig) -> dict[str, Any]:
+    """Return one value of each further parameter, to build the task with."""
+    values: dict[str, Any] = {}
+    for name, space in config.search.also.items():
+        value = space.choices[0] if space.choices is not None else space.low
+        values[name] = int(value) if space.integer and isinstance(value, float) else value
+    return values
+
+
+def _task_spec(config: StudyConfig, study_folder: Path) -> TaskSpec:
+    return TaskSpec(
+        source=config.task.model_dump(mode="json", exclude_none=True),
+        folders=(str(study_folder), os.getcwd()),
+        lr_path=config.inject.lr,
+        batch_size_path=config.inject.batch_size,
+        verify=config.inject.verify,
+        batch_size_is=config.inject.batch_size_is,
+    )
+
+
+def _threads(ranks: int) -> int:
+    """Numerical threads of a rank: what OMP_NUM_THREADS says, else its share of the cores that are this process's."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    if said.isdecimal() and int(said) > 0:
+        return int(said)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # One core is left to the parent: on a full machine numerical threads wait for each other.
+    return max(1, (cores - 1) // ranks)
+
+
+def _max_steps(length: Amount | None, plan: Plan, description: TaskDescription | None) -> int | None:
+    """Optimizer updates of a full trial, as far as they can be told: what schedulers plan with."""
+    if length is None:
+        return None
+    if length.unit == "steps":
+        return int(length.value)
+    n = description.num_train_samples if description is not None else None
+    if n is None or description is None:
+        return None
+    per_rank = -(-n // plan.world_size)
+    micro = plan.micro_batch_size
+    batches = per_rank // micro if description.drop_last else -(-per_rank // micro)
+    epochs = length.value if length.unit == "epochs" else length.value / n
+    if abs(epochs - round(epochs)) < 1e-9 and length.unit == "epochs":
+        return None  # max_epochs says it exactly
+    whole, part = divmod(epochs, 1.0)
+    window = plan.accumulate_grad_batches
+    return int(whole) * -(-batches // window) + int(-(-part * batches // window))

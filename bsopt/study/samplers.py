@@ -1,0 +1,133 @@
+"""The sampler, the pruner and the suggestions that a study file asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import optuna
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+
+from bsopt.config import RangeSpace, SearchConfig, StudyConfig
+from bsopt.errors import ConfigError, nearest
+from bsopt.laws.scaling import Reference, default_reference, default_rule
+from bsopt.search.pruner import PlateauPruner
+from bsopt.search.sampler import ScalingSampler
+from bsopt.storage.attributes import BATCH_SIZE, LR
+from bsopt.trial.record import StudyInfo
+
+__all__ = ["make_pruner", "make_sampler", "reference_of", "rule_of", "suggest"]
+
+
+def make_sampler(config: StudyConfig, *, prior_from: optuna.Study | None = None) -> BaseSampler:
+    """Return the sampler of `search.sampler`, seeded with the study's seed."""
+    search, seed = config.search, config.seed
+    if search.sampler == "scaling":
+        extra: dict[str, Any] = {"prior_from": prior_from} if prior_from is not None else {}
+        return ScalingSampler(
+            optimizer=search.optimizer,
+            rule=search.lr.rule,
+            reference=reference_of(search),
+            lattice=search.batch_size.lattice,  # type: ignore[arg-type]
+            batch_size=BATCH_SIZE,
+            lr=LR,
+            seed=seed,
+            **extra,
+        )
+    makers: dict[str, Any] = {
+        "tpe": lambda: optuna.samplers.TPESampler(seed=seed),
+        "gp": lambda: optuna.samplers.GPSampler(seed=seed),
+        "random": lambda: optuna.samplers.RandomSampler(seed=seed),
+        "cmaes": lambda: optuna.samplers.CmaEsSampler(seed=seed),
+        "qmc": lambda: optuna.samplers.QMCSampler(seed=seed),
+    }
+    sampler: BaseSampler = makers[search.sampler]()
+    return sampler
+
+
+def make_pruner(config: StudyConfig, info: StudyInfo) -> BasePruner:
+    """Return the pruner of the `pruning` block: ours, one of Optuna's by name, or none.
+
+    Raises:
+        ConfigError: There is no such pruner, or it refuses its options.
+    """
+    name, options = config.pruning.pruner, dict(config.pruning.options)
+    if name == "none":
+        return optuna.pruners.NopPruner()
+    try:
+        if name == "plateau":
+            per_epoch = info.num_train_samples
+            target = config.objective.target
+            sign = -1.0 if config.objective.direction == "maximize" else 1.0
+            defaults: dict[str, Any] = {
+                "rule": "keras",  # what people mean by patience: no better value for so long
+                "patience": _samples(config, info),
+                "min_delta": config.pruning.min_delta,
+                "target": None if target is None else sign * target,
+                "unit": "epochs" if per_epoch else "samples",
+                "unit_size": float(per_epoch or 1),
+            }
+            return PlateauPruner(**{**defaults, **options})
+        return _optuna_pruner(name, options)
+    except TypeError as error:
+        raise ConfigError(f"pruning.options: the pruner {name} refuses them: {error}") from error
+
+
+def rule_of(search: SearchConfig) -> str:
+    """Return the scaling rule, the optimizer's usual one where none is given."""
+    return search.lr.rule or default_rule(search.optimizer)
+
+
+def reference_of(search: SearchConfig) -> Reference:
+    """Return the reference, a published default of the optimizer where none is given."""
+    given = search.lr.reference
+    return Reference(given.batch_size, given.lr) if given is not None else default_reference(search.optimizer)
+
+
+def suggest(trial: optuna.Trial, search: SearchConfig) -> dict[str, Any]:
+    """Ask the trial for every parameter and return them by name."""
+    params: dict[str, Any] = {
+        BATCH_SIZE: trial.suggest_int(BATCH_SIZE, search.batch_size.low, search.batch_size.high, log=True),
+        LR: trial.suggest_float(LR, search.lr.low, search.lr.high, log=True),
+    }
+    for name, space in search.also.items():
+        params[name] = _suggest_one(trial, name, space)
+    return params
+
+
+def _suggest_one(trial: optuna.Trial, name: str, space: RangeSpace) -> Any:
+    if space.choices is not None:
+        return trial.suggest_categorical(name, space.choices)
+    assert space.low is not None
+    assert space.high is not None
+    if space.integer:
+        step = int(space.step) if space.step is not None else 1
+        return trial.suggest_int(name, int(space.low), int(space.high), step=step, log=space.log)
+    return trial.suggest_float(name, space.low, space.high, step=space.step, log=space.log)
+
+
+def _samples(config: StudyConfig, info: StudyInfo) -> float:
+    amount = config.pruning.patience
+    if amount.unit == "samples":
+        return float(amount.value)
+    if info.num_train_samples is None:
+        raise ConfigError("pruning.patience is in epochs but the training data have no known length: give samples.")
+    return float(amount.value * info.num_train_samples)
+
+
+def _optuna_pruner(name: str, options: dict[str, Any]) -> BasePruner:
+    classes = {
+        key.removesuffix("Pruner").lower(): getattr(optuna.pruners, key)
+        for key in optuna.pruners.__all__
+        if key.endswith("Pruner") and key not in ("BasePruner", "NopPruner")
+    }
+    wanted = name.removesuffix("Pruner").replace("_", "").lower()
+    if wanted not in classes:
+        allowed = ["plateau", "none", *sorted(classes)]
+        raise ConfigError(
+            f"pruning.pruner: there is no {name!r}; allowed are {', '.join(allowed)}." + nearest(name, allowed)
+        )
+    if wanted == "patient" and isinstance(options.get("wrapped_pruner"), str):
+        options["wrapped_pruner"] = _optuna_pruner(options["wrapped_pruner"], {})
+    pruner: BasePruner = classes[wanted](**options)
+    return pruner

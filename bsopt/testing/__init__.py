@@ -1,0 +1,18 @@
+"""Made-up surfaces, studies and experiments with known laws, and the benchmark's contender."""
+
+from bsopt._lazy import attach
+
+_HOMES = {
+    "FAMILIES": ".surfaces",
+    "Surface": ".surfaces",
+    "contender": ".surfaces",
+    "example_data": ".example_study",
+    "example_experiment": ".example_experiment",
+    "example_study": ".example_study",
+    "noisy_quadratic": ".surfaces",
+    "regrets_of": ".surfaces",
+    "synthetic": ".surfaces",
+}
+
+__all__ = sorted(_HOMES)
+__getattr__, __dir__ = attach(__name__, _HOMES)

@@ -1,0 +1,276 @@
+"""A made-up batch-size experiment with known effects, for tests, and to see the figures before there are data.
+
+Nothing is trained: curves follow a power law whose pace and floor depend on the learning rate per sample,
+lr/B; distances are those of a random walk with a drift; the losses around a minimizer are a quadratic.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import optuna
+from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.trial import TrialState
+
+from bsopt.config import ExperimentConfig
+from bsopt.experiment.design import Design, DesignedRun
+from bsopt.experiment.measurements import landscape_key, line_key, sharpness_key
+from bsopt.storage.attributes import write_analysis, write_info, write_record
+from bsopt.storage.queue import queue_design
+from bsopt.trial.plan import Plan
+from bsopt.trial.record import StopReason, StudyInfo, Tick, TrialRecord
+
+__all__ = ["example_experiment"]
+
+NUM_TRAIN_SAMPLES = 16384
+REFERENCE_LR = 0.01
+SECONDS_PER_STEP, SECONDS_PER_SAMPLE = 4e-3, 2e-4
+NOISE = 0.004
+LAYERS = ("features.0", "features.3", "features.6", "classifier.0", "classifier.3")
+
+
+def example_experiment(
+    *,
+    batch_sizes: Sequence[int] = (32, 64, 128, 256),
+    seeds: int = 5,
+    arms: Sequence[str] = ("fixed_lr", "scaled_lr", "higher_lr", "grid"),
+    epochs: int = 60,
+    diverged: Sequence[tuple[int, float, int]] = (),
+    devices: int = 1,
+    has_analyses: bool = True,
+    name: str = "batch size effect",
+    storage: optuna.storages.BaseStorage | None = None,
+) -> optuna.Study:
+    """Return a finished experiment whose runs were computed, not trained.
+
+    Args:
+        batch_sizes: Of the design.
+        seeds: Runs of each configuration.
+        arms: Of the design; the grid has the article's five learning rates.
+        epochs: Of the slowest runs.
+        diverged: (batch size, learning rate, seed) of runs whose loss becomes NaN.
+        devices: Of every run.
+        has_analyses: Whether sharpness, lines and landscapes are stored.
+        name: Study name.
+        storage: Where to put it; by default in memory.
+    """
+    grid = [REFERENCE_LR * 2.0**k for k in range(5)] if "grid" in arms else []
+    config = {
+        "batch_sizes": list(batch_sizes),
+        "reference_lr": REFERENCE_LR,
+        "arms": list(arms),
+        "grid": grid,
+        "seeds": seeds,
+        "patience": "10 epochs",
+    }
+    design = Design.of(ExperimentConfig.model_validate(config))
+    study = optuna.create_study(
+        study_name=name, storage=storage, direction="minimize", sampler=optuna.samplers.RandomSampler(0)
+    )
+    write_info(study, _info(name, design, config, epochs))
+    lost = {(size, f"{lr:.6g}", seed) for size, lr, seed in diverged}
+    queue_design(study, [(run.batch_size, run.lr, run.seed) for run in design.runs])
+    rng = np.random.default_rng(0)
+    for number, run in enumerate(design.runs):
+        is_lost = (run.batch_size, f"{run.lr:.6g}", run.seed) in lost
+        _store(study, _record(number, run, design, epochs, devices, rng, is_lost=is_lost))
+    if has_analyses:
+        _analyse(study, design)
+    return study
+
+
+def _info(name: str, design: Design, config: dict[str, object], epochs: int) -> StudyInfo:
+    return StudyInfo(
+        name=name,
+        monitor="val_loss",
+        batch_size_range=(design.batch_sizes[0], design.batch_sizes[-1]),
+        lr_range=(1e-4, 1.0),
+        optimizer="sgd",
+        num_train_samples=NUM_TRAIN_SAMPLES,
+        budget_samples=float(2 * epochs * NUM_TRAIN_SAMPLES),
+        tick_samples=float(NUM_TRAIN_SAMPLES),
+        seed=0,
+        num_trials=len(design.runs),
+        config={"name": name, "experiment": config},
+        environment={"bsopt": "example"},
+    )
+
+
+def _octaves(run: DesignedRun, design: Design) -> float:
+    """How far lr/B lies from the reference's, in octaves; below it training is slow, sharp and close to its start."""
+    return math.log2(run.lr / REFERENCE_LR * design.batch_sizes[0] / run.batch_size)
+
+
+def _record(
+    number: int,
+    run: DesignedRun,
+    design: Design,
+    epochs: int,
+    devices: int,
+    rng: np.random.Generator,
+    *,
+    is_lost: bool,
+) -> TrialRecord:
+    octaves = _octaves(run, design)
+    num = max(4, round(epochs * 2.0 ** (-0.4 * max(-3.0, min(0.0, octaves)) - 1.2) * float(rng.uniform(0.85, 1.15))))
+    plan = Plan(run.batch_size // devices, num_devices=devices)
+    per_step = (SECONDS_PER_STEP + SECONDS_PER_SAMPLE * plan.micro_batch_size) * float(rng.uniform(0.97, 1.03))
+    per_epoch = NUM_TRAIN_SAMPLES / run.batch_size * per_step
+    ticks = _ticks(run, octaves, num, per_epoch, rng, is_lost=is_lost)
+    best = min((tick for tick in ticks if math.isfinite(tick.value)), key=lambda tick: tick.value)
+    return TrialRecord(
+        number=number,
+        outcome="pruned" if is_lost else "complete",
+        batch_size=run.batch_size,
+        lr=run.lr,
+        params={"batch_size": run.batch_size, "lr": run.lr},
+        stop_reason=StopReason.DIVERGED if is_lost else StopReason.CONVERGED,
+        message="The loss became NaN." if is_lost else "No better val_loss for 10 epochs.",
+        value=best.value,
+        best_tick=best.index,
+        ticks=tuple(ticks),
+        plan=plan,
+        seed=number,
+        num_train_samples=NUM_TRAIN_SAMPLES,
+        num_steps=ticks[-1].step,
+        seconds=ticks[-1].seconds,
+        seconds_per_epoch=per_epoch,
+        seconds_per_step=per_step,
+        samples_per_second=run.batch_size / per_step,
+        device="made up",
+        measurements=_measured(run, octaves, ticks, rng),
+        design_seed=run.seed,
+    )
+
+
+def _ticks(
+    run: DesignedRun, octaves: float, num: int, per_epoch: float, rng: np.random.Generator, *, is_lost: bool
+) -> list[Tick]:
+    floor = 0.344 + 0.017 * max(0.0, -octaves) + 0.012 * max(0.0, octaves) ** 1.5 + float(rng.normal(0.0, NOISE))
+    pace = 2.0 ** (0.6 * min(1.0, octaves))
+    found = []
+    for index in range(1, num + 1):
+        train = 0.05 + 0.62 * (1.0 + 0.35 * pace * index) ** -1.3 + float(rng.normal(0.0, NOISE / 4))
+        value = floor + (0.69 - floor) * (1.0 + 0.5 * pace * index) ** -1.5 + float(rng.normal(0.0, NOISE / 2))
+        value += 0.05 * max(0.0, index / num - 0.75)  # it overfits at the end
+        if is_lost and index > num // 3:
+            train = value = 0.8 * 2.0 ** (index - num // 3) if index < num // 3 + 3 else math.nan
+        metrics = {"val_loss": value, "train_loss": train}
+        step = math.ceil(NUM_TRAIN_SAMPLES / run.batch_size) * index
+        samples = float(index * NUM_TRAIN_SAMPLES)
+        found.append(Tick(index, samples, step, float(index), index * per_epoch, value, run.lr, metrics=metrics))
+        if math.isnan(value):
+            break
+    return found
+
+
+def _measured(run: DesignedRun, octaves: float, ticks: Sequence[Tick], rng: np.random.Generator) -> dict[str, object]:
+    """Updates of length 0.3·lr·√(1 + 300/B), half of each along one direction."""
+    length = 0.3 * run.lr * math.sqrt(1.0 + 300.0 / run.batch_size) * float(rng.uniform(0.95, 1.05))
+    steps = [tick.step for tick in ticks]
+    from_start = [length * math.sqrt(step) * 2.0 ** (0.05 * octaves) for step in steps]
+    per_epoch = math.sqrt(steps[0])
+    epochs = [length * per_epoch * (1.0 + 0.6 * math.exp(-index / 8.0)) for index in range(len(steps))]
+    shares = [0.25, 0.45, 0.5, 0.6, 0.35]
+    low = length * 2.0**-2.0
+    edges = [low * 2.0 ** (k / 4.0) for k in range(17)]
+    counts = [round(1000.0 * math.exp(-0.5 * ((k - 7.5) / 2.5) ** 2)) for k in range(16)]
+    return {
+        "WeightDistance": {
+            "total": from_start[-1],
+            "per_layer": {
+                layer: share * from_start[-1] * float(rng.uniform(0.95, 1.05))
+                for layer, share in zip(LAYERS, shares, strict=True)
+            },
+            "steps": steps,
+            "from_start": from_start,
+            "epochs": epochs,
+        },
+        "UpdateNorms": {
+            "num_measured": sum(counts),
+            "num_updates": steps[-1],
+            "mean": length,
+            "minimum": edges[0],
+            "maximum": edges[-1],
+            "quantiles": {"0.5": length},
+            "bin_edges": edges,
+            "bin_counts": counts,
+        },
+    }
+
+
+def _store(study: optuna.Study, record: TrialRecord) -> None:
+    sizes, rates = IntDistribution(1, 65536, log=True), FloatDistribution(1e-6, 100.0, log=True)
+    trial = study.ask({"batch_size": sizes, "lr": rates})
+    write_record(trial, record)
+    if record.outcome == "complete":
+        study.tell(trial, record.value)
+    else:
+        study.tell(trial, state=TrialState.PRUNED)
+
+
+def _analyse(study: optuna.Study, design: Design) -> None:
+    """Store sharpness of the fixed and the scaled arm, and their lines and landscapes between the ends."""
+    rng = np.random.default_rng(1)
+    numbers = {replace(run, lr=float(f"{run.lr:.6g}")): number for number, run in enumerate(design.runs)}
+    smallest, largest = design.batch_sizes[0], design.batch_sizes[-1]
+
+    def number_of(size: int, lr: float, seed: int) -> int:
+        return numbers[DesignedRun(size, float(f"{lr:.6g}"), seed)]
+
+    for arm in (name for name in ("fixed_lr", "scaled_lr") if name in design.arms):
+        rates = {B: REFERENCE_LR * (B / smallest if arm == "scaled_lr" else 1.0) for B in design.batch_sizes}
+        ends: list[tuple[int, float]] = []
+        for seed in range(design.num_seeds):
+            for size, lr in rates.items():
+                steep = 1.14 * 2.0 ** (-1.2 * _octaves(DesignedRun(size, lr, seed), design) + 0.3 * (size > smallest))
+                value = steep * float(rng.lognormal(0.0, 0.1))
+                write_analysis(study, sharpness_key(number_of(size, lr, seed)), _sharpness(value))
+            first, second = (number_of(B, rates[B], seed) for B in (smallest, largest))
+            walls = 2.0 if arm == "scaled_lr" else 8.0
+            write_analysis(study, line_key(first, second), _line(walls * float(rng.lognormal(0.0, 0.2))))
+            ends = ends or [(first, 1.0), (second, walls)]
+        for number, steepness in ends:
+            write_analysis(study, landscape_key(number), _landscape(steepness))
+
+
+def _sharpness(value: float) -> dict[str, object]:
+    return {
+        "full": {"kind": "Sharpness", "format": 1, "value": value, "per_start": [value]},
+        "subspace": {"kind": "Sharpness", "format": 1, "value": value / 3.0, "per_start": [value / 3.0]},
+        "adaptive": {"kind": "AdaptiveSharpness", "format": 1, "value": value / 90.0, "per_start": [value / 90.0]},
+    }
+
+
+def _line(walls: float) -> dict[str, object]:
+    """A wide valley at 0 and a narrow one at 1."""
+    alphas = [round(-1.0 + 0.1 * k, 10) for k in range(31)]
+    train = [min(0.06 + 0.4 * a**2, 0.09 + 0.4 * walls * (a - 1.0) ** 2) for a in alphas]
+    return {
+        "kind": "Interpolation",
+        "format": 1,
+        "alphas": alphas,
+        "train_losses": train,
+        "validation_losses": [0.3 + 0.9 * loss for loss in train],
+        "statistics": "interpolate",
+        "num_train_samples": 2000,
+        "num_validation_samples": 2000,
+    }
+
+
+def _landscape(steepness: float) -> dict[str, object]:
+    axis = [round(-1.0 + k / 12.0, 10) for k in range(25)]
+    losses = [[0.06 + steepness * (0.7 * a**2 + b**2 + 0.3 * a * b) for a in axis] for b in axis]
+    return {
+        "kind": "Landscape2D",
+        "format": 1,
+        "alphas": axis,
+        "betas": axis,
+        "losses": losses,
+        "center_loss": 0.06,
+        "num_samples": 2000,
+        "seed": 0,
+    }

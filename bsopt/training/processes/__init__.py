@@ -1,0 +1,1 @@
+"""A trial's processes: started, listened to and ended by the parent."""

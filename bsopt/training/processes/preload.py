@@ -1,0 +1,9 @@
+"""What the fork server imports once, so that every trial starts with it: torch, Lightning and our own side."""
+
+import torch
+
+import bsopt.callbacks._base
+import bsopt.training.processes.launcher
+import bsopt.training.run_trial  # noqa: F401
+
+torch.set_num_threads(1)  # no thread pool may exist when trials are forked

@@ -1,0 +1,130 @@
+"""What runs in a trial's process: a rank that leaves the parent's session and never outlives the parent."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from bsopt.errors import BsoptError
+from bsopt.trial.record import Tick
+from bsopt.trial.spec import Answer, Channel
+
+__all__ = ["Message", "describe_error", "rank_main"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a rank tells the parent.
+
+    Attributes:
+        kind: "tick", "progress", "done" or "error".
+        value: The tick, (done, total), or the result.
+        error: Name of the error's class.
+        text: What it says.
+    """
+
+    kind: str
+    value: Any = None
+    error: str = ""
+    text: str = ""
+
+
+def rank_main(
+    job: tuple[Any, ...],
+    rank: int,
+    environment: Mapping[str, str],
+    path: list[str],
+    line: Connection,
+    lifeline: Connection,
+    log: str,
+) -> None:
+    """Call a function in this process, a rank of a trial, and tell the parent what came of it.
+
+    Args:
+        job: `module:function`, the trial's spec, and further arguments.
+        rank: This rank's number.
+        environment: All of it.
+        path: Where imports are looked up.
+        line: To the parent.
+        lifeline: Ends with the parent.
+        log: File that takes what is printed.
+    """
+    with contextlib.suppress(PermissionError):
+        os.setsid()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.path[:] = path
+    multiprocessing.set_start_method(None, force=True)  # else DataLoader workers would each start a server of their own
+    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    os.close(target)
+    threading.Thread(target=_end_with_parent, args=(lifeline,), daemon=True).start()
+    channel: Channel = _Line(line)
+    try:
+        function, spec, *arguments = job
+        module, _, name = function.partition(":")
+        result = getattr(importlib.import_module(module), name)(spec, channel, *arguments)
+        message = Message("done", result) if rank == 0 else None
+    except BsoptError as error:
+        traceback.print_exc()
+        message = Message("error", error=type(error).__name__, text=str(error))
+    except BaseException as error:  # noqa: BLE001  (whatever it is, the parent must know before this process ends)
+        traceback.print_exc()
+        message = Message("error", error=type(error).__name__, text=describe_error(error))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if message is not None:
+        with contextlib.suppress(OSError):
+            line.send(message)
+    if message is not None and message.kind == "error":
+        os._exit(1)  # peers may wait in a collective: no clean-up that could wait for them
+
+
+def describe_error(error: BaseException) -> str:
+    """Return one line: the error and the user's line that raised it."""
+    text = (str(error).strip().splitlines() or [""])[0]
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
+    own = [f for f in frames if f"bsopt{os.sep}training" not in f.filename]
+    place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+    return f"{type(error).__name__}: {text}{place}" if text else f"{type(error).__name__}{place}"
+
+
+class _Line:
+    """Rank 0's side of the channel."""
+
+    def __init__(self, line: Connection) -> None:
+        self._line = line
+
+    def tick(self, tick: Tick) -> Answer:
+        self._line.send(Message("tick", tick))
+        answer: Answer = self._line.recv()
+        return answer
+
+    def is_cancelled(self) -> bool:
+        return False  # the parent ends the process group instead
+
+    def progress(self, done: int, total: int) -> None:
+        self._line.send(Message("progress", (done, total)))
+
+
+def _end_with_parent(lifeline: Connection) -> None:
+    """End this rank and its workers when the parent is gone, however it went."""
+    with contextlib.suppress(EOFError, OSError):
+        lifeline.recv()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(os.getpgid(0), signal.SIGKILL)
+    os._exit(1)

@@ -1,0 +1,77 @@
+"""What bsopt adds to the user's training itself: checks, seeds, and whole accumulation windows."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from bsopt.callbacks._base import Callback
+from bsopt.training.task import injection
+from bsopt.trial.spec import TrialSpec
+
+__all__ = ["Guard"]
+
+
+class Guard(Callback):
+    """Checks injection at train start, rescales short accumulation windows, and counts batches."""
+
+    def __init__(self, spec: TrialSpec) -> None:
+        super().__init__()
+        self._spec = spec
+        self._in_window = 0
+        self.num_batches = 0
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        """Continue with the trial's own random numbers: data order and dropout, different on every rank."""
+        _seed_data(self._spec.seeds.data + trainer.global_rank + 1000 * trainer.current_epoch)
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Check that what was asked for is in use."""
+        spec = self._spec
+        if spec.task.verify:
+            injection.verify(trainer, lr=spec.lr, plan=spec.plan, batch_size_is=spec.task.batch_size_is)
+        _correct_max_steps(trainer, spec)
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        """Start a new accumulation window."""
+        self._in_window = 0
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Count the micro-batches of the accumulation window."""
+        self._in_window += 1
+
+    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        """Make the gradient of a short window at an epoch's end a mean over its micro-batches.
+
+        Lightning divides each loss by the full window; with k of a micro-batches the sum is a/k too small.
+        The hook comes before clipping.
+        """
+        full = self._spec.plan.accumulate_grad_batches
+        if full > 1 and 0 < self._in_window < full and pl_module.automatic_optimization:
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    if parameter.grad is not None:
+                        parameter.grad.mul_(full / self._in_window)
+        self._in_window = 0
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Count batches."""
+        self.num_batches += 1
+
+
+def _correct_max_steps(trainer: Any, spec: TrialSpec) -> None:
+    """Let the clock end the trial: an estimate of max_steps that is too low must not."""
+    length = spec.budget.length
+    if spec.max_steps is not None and length is not None and length.unit != "steps":
+        trainer.fit_loop.epoch_loop.max_steps = -1
+
+
+def _seed_data(seed: int) -> None:
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    if torch.cuda.is_available():
+        torch.cuda.manual_seed(seed)

@@ -1,0 +1,248 @@
+"""A user's module and data, built for one learning rate and batch size."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import Any
+
+from bsopt.errors import BsoptError, TaskError, nearest
+from bsopt.training.task import injection
+from bsopt.trial.plan import Plan
+from bsopt.trial.spec import TaskSpec
+
+__all__ = [
+    "PACKAGES",
+    "Task",
+    "build_task",
+    "common_package",
+    "error_place",
+    "import_object",
+    "instantiate",
+    "lightning_package",
+    "look_up_first",
+]
+
+PACKAGES = ("lightning.pytorch", "pytorch_lightning")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is trained.
+
+    Attributes:
+        module: The LightningModule.
+        data: The LightningDataModule, or a loader, or None when the module brings its own.
+        package: The Lightning package both come from; its Trainer is used.
+    """
+
+    module: Any
+    data: Any
+    package: str
+
+
+def build_task(spec: TaskSpec, *, lr: float, plan: Plan, init_args: Mapping[str, Any] | None = None) -> Task:
+    """Build the user's module and data with a learning rate and a batch size.
+
+    Args:
+        spec: Where they come from.
+        lr: Learning rate.
+        plan: Decides the batch size that the data module gets.
+        init_args: Further arguments by path (`model.weight_decay`).
+
+    Raises:
+        TaskError: Something can't be imported, built, or doesn't take the arguments.
+    """
+    look_up_first(spec.folders)
+    size = plan.global_batch_size if spec.batch_size_is == "global" else plan.micro_batch_size
+    if spec.source.get("factory"):
+        module, data = _from_factory(spec, lr, size, dict(init_args or {}))
+    else:
+        module, data = _from_classes(spec, lr, size, dict(init_args or {}))
+    return Task(module, data, common_package(module, data))
+
+
+def import_object(path: str) -> Any:
+    """Import `package.module.Name` or `package.module:name`.
+
+    Raises:
+        TaskError: There is no such module or name; the message says which part and what is there.
+    """
+    module_name, _, name = path.replace(":", ".").rpartition(".")
+    if not module_name:
+        raise TaskError(f"{path!r} names no module: write module.Name, e.g. model.Net.")
+    _forget_other(module_name.split(".")[0])
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name and not module_name.startswith(error.name):
+            raise TaskError(
+                f"importing {module_name} failed: it needs {error.name!r}, which isn't installed."
+            ) from error
+        raise TaskError(
+            f"there is no module {module_name!r} (for {path}). "
+            f"Looked in: {', '.join(_places())}, and what is installed."
+        ) from error
+    except BsoptError:
+        raise
+    except Exception as error:
+        raise TaskError(f"importing {module_name} failed: {error_place(error)}") from error
+    if not hasattr(module, name):
+        names = [n for n in vars(module) if not n.startswith("_")]
+        raise TaskError(f"the module {module_name} ({module.__file__}) has no {name!r}.{nearest(name, names)}")
+    return getattr(module, name)
+
+
+def look_up_first(folders: tuple[str, ...]) -> None:
+    """Put folders at the front of the import path, the first one foremost."""
+    for folder in reversed(folders):
+        if folder in sys.path:
+            sys.path.remove(folder)
+        sys.path.insert(0, folder)
+
+
+def lightning_package(value: Any) -> str | None:
+    """Return the Lightning package that an object's class derives from; None for neither."""
+    for parent in type(value).__mro__:
+        for package in PACKAGES:
+            if parent.__module__ == package or parent.__module__.startswith(package + "."):
+                return package
+    return None
+
+
+def instantiate(value: Any) -> Any:
+    """Build nested `class_path`/`init_args` mappings; anything else is returned as it is.
+
+    Raises:
+        TaskError: A class can't be imported or built.
+    """
+    if isinstance(value, Mapping):
+        if "class_path" in value and set(value) <= {"class_path", "init_args"}:
+            return _construct(str(value["class_path"]), value.get("init_args") or {})
+        return {key: instantiate(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [instantiate(item) for item in value]
+    return value
+
+
+def _from_classes(spec: TaskSpec, lr: float, size: int, init_args: dict[str, Any]) -> tuple[Any, Any]:
+    blocks = {name: dict(spec.source[name]) for name in ("model", "data")}
+    arguments: dict[str, dict[str, Any]] = {name: dict(block.get("init_args") or {}) for name, block in blocks.items()}
+    classes = {name: import_object(block["class_path"]) for name, block in blocks.items()}
+    lr_path = spec.lr_path or injection.default_path(
+        classes["model"], injection.LR_NAMES, what="learning rate", key="lr"
+    )
+    size_path = spec.batch_size_path or injection.default_path(
+        classes["data"], injection.BATCH_SIZE_NAMES, what="batch size", key="batch_size"
+    )
+    wanted = [
+        (*injection.split_path(lr_path, default="model"), lr),
+        (*injection.split_path(size_path, default="data"), size),
+    ]
+    wanted += [(*injection.split_path(path, default="model"), value) for path, value in init_args.items()]
+    for owner, path, value in wanted:
+        arguments[owner] = injection.with_argument(arguments[owner], path, value)
+    return tuple(_construct(blocks[name]["class_path"], arguments[name]) for name in ("model", "data"))
+
+
+def _from_factory(spec: TaskSpec, lr: float, size: int, init_args: dict[str, Any]) -> tuple[Any, Any]:
+    path = str(spec.source["factory"])
+    factory = import_object(path)
+    named, takes_any = injection.accepted(factory)
+    arguments: dict[str, Any] = {}
+    later: list[tuple[str, str, Any]] = []
+    for given, usual, default, value in (
+        (spec.lr_path, injection.LR_NAMES, "model", lr),
+        (spec.batch_size_path, injection.BATCH_SIZE_NAMES, "data", size),
+    ):
+        name = given or next((n for n in usual if n in named), usual[0])
+        if name in named or (takes_any and "." not in name):
+            arguments[name] = value
+        else:
+            later.append((*injection.split_path(name, default=default), value))
+    for name, value in init_args.items():
+        owner, rest = injection.split_path(name, default="model")
+        if rest in named:
+            arguments[rest] = value
+        else:
+            later.append((owner, rest, value))
+    built = _call(factory, path, arguments)
+    if not (isinstance(built, (tuple, list)) and len(built) == 2):
+        raise TaskError(f"the factory {path} must return (module, data), got {type(built).__name__}.")
+    owners = {"model": built[0], "data": built[1]}
+    for owner, attribute, value in later:
+        injection.set_attribute(owners[owner], attribute, value)
+    return built[0], built[1]
+
+
+def _construct(class_path: str, arguments: Mapping[str, Any]) -> Any:
+    target = import_object(class_path)
+    named, takes_any = injection.accepted(target)
+    for name in arguments:
+        if name not in named and not takes_any:
+            raise TaskError(
+                f"{class_path} takes no argument {name!r} (it takes: {', '.join(sorted(named)) or 'none'})."
+                + nearest(name, named)
+            )
+    return _call(target, class_path, {name: instantiate(value) for name, value in arguments.items()})
+
+
+def _call(target: Any, label: str, arguments: Mapping[str, Any]) -> Any:
+    try:
+        return target(**arguments)
+    except BsoptError:
+        raise
+    except MemoryError:
+        raise
+    except Exception as error:
+        shown = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+        raise TaskError(f"building {label}({shown}) failed: {error_place(error)}") from error
+
+
+def common_package(module: Any, data: Any) -> str:
+    """Return the Lightning package that a module and its data come from.
+
+    Raises:
+        TaskError: The module is no LightningModule, or they come from different packages.
+    """
+    package = lightning_package(module)
+    if package is None:
+        raise TaskError(
+            f"{type(module).__module__}.{type(module).__qualname__} is no LightningModule "
+            "of pytorch_lightning or lightning.pytorch."
+        )
+    other = lightning_package(data)
+    if other is not None and other != package:
+        raise TaskError(
+            f"the module comes from {package} and the data from {other}, which don't mix: use one package for both."
+        )
+    return package
+
+
+def _forget_other(name: str) -> None:
+    """Forget a loaded module that another study's folder provided, if ours provides one of that name."""
+    loaded = sys.modules.get(name)
+    found = PathFinder.find_spec(name, sys.path[:3])
+    if loaded is None or found is None or found.origin is None or getattr(loaded, "__file__", None) is None:
+        return
+    if Path(str(loaded.__file__)).resolve() != Path(found.origin).resolve():
+        for key in [key for key in sys.modules if key == name or key.startswith(name + ".")]:
+            del sys.modules[key]
+
+
+def _places() -> list[str]:
+    return [path or os.getcwd() for path in sys.path[:2]]
+
+
+def error_place(error: BaseException) -> str:
+    """Return an error with the user's line that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if "bsopt" not in Path(f.filename).parts and "importlib" not in f.filename]
+    place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+    return f"{type(error).__name__}: {error}{place}"

@@ -1,0 +1,324 @@
+"""A project's own entry point, run as it is and taken over at the public `Trainer.fit`.
+
+The script (or function) runs as if started from a shell, with the study's arguments. Its Trainer gets bsopt's
+settings at construction (`construction.py`); a LightningCLI gets the learning rate and the batch size as
+command-line overrides (`lightning_cli.py`). At `Trainer.fit` bsopt takes over: it trains, or only looks, and then
+unwinds the script with an exception that `except Exception` doesn't catch. What comes after `fit` in the script
+doesn't run.
+
+How a value reaches a script, the first that applies:
+    1. a placeholder in `entry.args`: `args: [--lr, "{lr}", --batch-size, "{batch_size}", --seed, "{seed}"]`;
+       a further parameter by its path: `"{model.weight_decay}"`
+    2. LightningCLI: `--model.lr=…`, `--data.batch_size=…`, or the paths under `inject:`
+    3. an attribute of the module or data module that `fit` receives: `lr`, `learning_rate`, `batch_size`, also in
+       its `hparams`, or the path under `inject:`
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import os
+import re
+import runpy
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from bsopt.errors import BsoptError, TaskError
+from bsopt.training.task import injection
+from bsopt.training.task.build import Task, common_package, error_place, import_object, look_up_first
+from bsopt.training.task.construction import in_every_package, overridden, replaced
+from bsopt.training.task.lightning_cli import with_overrides
+from bsopt.trial.spec import TaskSpec, TrialSpec
+
+__all__ = ["TakenOver", "is_entry", "run_entry"]
+
+_REFUSED = {
+    "LearningRateFinder": "the learning rate is the study's to choose",
+    "BatchSizeFinder": "the batch size is the study's to choose",
+    "GradientAccumulationScheduler": "the plan decides how to accumulate",
+}
+_DEFAULT_PATHS = {
+    "lr": (*injection.LR_NAMES, *(f"hparams.{name}" for name in injection.LR_NAMES)),
+    "batch_size": (*injection.BATCH_SIZE_NAMES, *(f"hparams.{name}" for name in injection.BATCH_SIZE_NAMES)),
+}
+_OWNERS = {"lr": "model", "batch_size": "data"}
+
+
+@dataclass(frozen=True, slots=True)
+class TakenOver:
+    """What a script was about to train.
+
+    Attributes:
+        task: Its module and data.
+        trainer: Its Trainer, with bsopt's settings.
+        fit: Trains, as the script would have.
+    """
+
+    task: Task
+    trainer: Any
+    fit: Callable[[], None]
+
+
+def is_entry(task: TaskSpec) -> bool:
+    """Whether a task is a project's own entry point."""
+    return bool(task.source.get("entry"))
+
+
+def run_entry(
+    spec: TrialSpec, arguments: Mapping[str, Any], at_fit: Callable[[TakenOver], None], *, for_training: bool = True
+) -> None:
+    """Run the entry point up to its first `Trainer.fit` and call `at_fit` in its place.
+
+    Args:
+        spec: The trial.
+        arguments: The Trainer's arguments as a trial without a script would get them, built.
+        at_fit: What to do with the script's task and Trainer.
+        for_training: Whether the plan decides on devices; else the script does where the study file is silent.
+
+    Raises:
+        TaskError: The script can't be found, fails, or ends without `Trainer.fit`, or takes no learning rate or
+            batch size.
+    """
+    entry = spec.task.source["entry"]
+    look_up_first(spec.task.folders)
+    values = _values(spec)
+    args, filled = _filled([_located(arg, spec.task.folders) for arg in entry.get("args") or []], values)
+    left = {name: value for name, value in values.items() if name not in filled and name != "seed"}
+    takeover = _TakeOver(spec, left, at_fit)
+    label, run = _runner(entry, spec.task.folders)
+    paths = {"lr": spec.task.lr_path, "batch_size": spec.task.batch_size_path}
+    words = io.StringIO()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_as_if_started([label, *args], spec.task.folders))
+        stack.enter_context(overridden(spec, arguments, for_training=for_training))
+        stack.enter_context(with_overrides(left, paths, takeover.is_set))
+        for package in in_every_package():
+            stack.enter_context(replaced(package.Trainer, "fit", takeover.replacement))
+        stack.enter_context(contextlib.redirect_stderr(_Tee(sys.stderr, words, until=lambda: takeover.has_begun)))
+        try:
+            run()
+        except _Unwind:
+            pass
+        except (BsoptError, MemoryError):
+            raise
+        except SystemExit as error:
+            if not takeover.has_begun:
+                raise TaskError(_left_early(Path(label).name, error, words.getvalue())) from error
+        except Exception as error:
+            if not takeover.has_begun:
+                raise TaskError(f"{Path(label).name} failed before Trainer.fit: {error_place(error)}") from error
+    if takeover.error is not None:
+        raise takeover.error
+    if not takeover.has_begun:
+        raise TaskError(
+            f"{Path(label).name} ran to its end without calling Trainer.fit, where bsopt takes over. Does it need an "
+            "argument (entry.args, e.g. [fit, --config, config.yaml]), or is fit behind a condition?"
+        )
+
+
+class _Unwind(BaseException):
+    """Ends a script after its fit; no Exception, so that scripts don't catch it."""
+
+
+class _TakeOver:
+    """Stands in for `Trainer.fit` while a script runs."""
+
+    def __init__(self, spec: TrialSpec, left: dict[str, Any], at_fit: Callable[[TakenOver], None]) -> None:
+        self.has_begun = False
+        self.error: BaseException | None = None
+        self._spec = spec
+        self._left = dict(left)
+        self._at_fit = at_fit
+        self._sampler_seed = os.environ.get("PL_GLOBAL_SEED")
+
+    def is_set(self, name: str) -> None:
+        """Note that a value has reached the script."""
+        self._left.pop(name, None)
+
+    def replacement(self, original: Callable[..., Any]) -> Callable[..., NoReturn]:
+        """Return what is called in place of `Trainer.fit`."""
+
+        def fit(
+            trainer: Any,
+            model: Any = None,
+            train_dataloaders: Any = None,
+            val_dataloaders: Any = None,
+            datamodule: Any = None,
+            ckpt_path: Any = None,
+            **more: Any,
+        ) -> NoReturn:
+            if self.has_begun:
+                raise _Unwind  # the script caught the first one
+            self.has_begun = True
+            try:
+                _refuse(trainer, ckpt_path)
+                if self._sampler_seed is not None:  # seed_everything has overwritten it
+                    os.environ["PL_GLOBAL_SEED"] = self._sampler_seed
+                module = getattr(model, "_orig_mod", model)  # of torch.compile
+                data = datamodule if datamodule is not None else train_dataloaders
+                self._set_attributes(module, data)
+                task = Task(module, data, common_package(module, data))
+
+                def train() -> None:
+                    original(trainer, model, train_dataloaders, val_dataloaders, datamodule, **more)
+
+                self._at_fit(TakenOver(task, trainer, train))
+            except BaseException as error:  # noqa: BLE001  (raised again by run_entry; the script must not catch it)
+                self.error = error
+            raise _Unwind
+
+        return fit
+
+    def _set_attributes(self, module: Any, data: Any) -> None:
+        task = self._spec.task
+        given = {"lr": task.lr_path, "batch_size": task.batch_size_path}
+        for name, value in self._left.items():
+            path = given.get(name) or (name if name not in _DEFAULT_PATHS else None)
+            owner, place = injection.split_path(path or "", default=_OWNERS.get(name, "model"))
+            target = {"model": module, "data": data}[owner]
+            if path is None and target is None:
+                target = module  # it brings its own loaders
+            found = place if path else next((p for p in _DEFAULT_PATHS[name] if _has(target, p)), None)
+            if found and not _is_loader(target):
+                injection.set_attribute(target, found, value)
+            elif task.verify or name not in _DEFAULT_PATHS:
+                raise TaskError(_no_place(name, target))
+
+
+def _no_place(name: str, target: Any) -> str:
+    what = {"lr": "the learning rate", "batch_size": "the batch size"}.get(name, name)
+    option = "--" + name.split(".")[-1].replace("_", "-")
+    thing = type(target).__name__
+    why = (
+        f"it gives a {thing} to Trainer.fit, whose batch size can't be changed any more"
+        if _is_loader(target)
+        else f"its {thing} has no attribute {' or '.join(_DEFAULT_PATHS.get(name, (name,))[:2])}"
+    )
+    return (
+        f"the script doesn't take {what} from the study: {why}. "
+        f'Pass it as an argument, entry.args: [{option}, "{{{name}}}"]'
+        + (f", or name the attribute with inject.{name}." if name in _DEFAULT_PATHS else ".")
+    )
+
+
+def _refuse(trainer: Any, ckpt_path: Any) -> None:
+    for callback in trainer.callbacks:
+        for parent in type(callback).__mro__:
+            if parent.__name__ in _REFUSED:
+                raise TaskError(
+                    f"the script's Trainer has a {parent.__name__}, but {_REFUSED[parent.__name__]}: remove it."
+                )
+    if ckpt_path is not None and ckpt_path not in ("last", "best", "hpc"):
+        raise TaskError(
+            f"the script resumes from {ckpt_path}, which brings its own learning rate and epoch count: "
+            "load the weights in the script instead of passing ckpt_path to fit."
+        )
+
+
+def _values(spec: TrialSpec) -> dict[str, Any]:
+    """Return what an entry can be given, by the name of its placeholder."""
+    size = spec.plan.global_batch_size if spec.task.batch_size_is == "global" else spec.plan.micro_batch_size
+    return {"lr": spec.lr, "batch_size": size, **spec.init_args, "seed": spec.seeds.weights}
+
+
+def _filled(args: list[str], values: Mapping[str, Any]) -> tuple[list[str], set[str]]:
+    """Return the arguments with placeholders filled in, and the names that were used; other braces stay."""
+    used: set[str] = set()
+
+    def fill(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in values:
+            return match.group(0)
+        used.add(name)
+        return str(values[name])
+
+    return [re.sub(r"\{([A-Za-z_][\w.]*)\}", fill, arg) for arg in args], used
+
+
+def _located(arg: str, folders: tuple[str, ...]) -> str:
+    """Return an argument that names a file with the file's whole path, looked up like imports."""
+    option, equals, path = arg.rpartition("=") if arg.startswith("-") else ("", "", arg)
+    for folder in folders:
+        file = Path(folder) / path
+        if path and file.is_file():
+            return f"{option}{equals}{file.resolve()}"
+    return arg
+
+
+def _runner(entry: Mapping[str, Any], folders: tuple[str, ...]) -> tuple[str, Callable[[], object]]:
+    """Return what the entry point is called, as sys.argv[0], and a function that runs it."""
+    if entry.get("function"):
+        path = str(entry["function"])
+        return path, lambda: import_object(path)()
+    for folder in folders or (os.getcwd(),):
+        if (Path(folder) / entry["script"]).is_file():
+            script = str((Path(folder) / entry["script"]).resolve())
+            return script, functools.partial(runpy.run_path, script, run_name="__main__")
+    raise TaskError(f"there is no script {entry['script']} (task.entry.script). Looked in: {', '.join(folders)}.")
+
+
+@contextlib.contextmanager
+def _as_if_started(argv: list[str], folders: tuple[str, ...]) -> Iterator[None]:
+    """Set sys.argv and sys.path as a shell's `python script` would, and undo it with the modules it imported."""
+    before = sys.argv, list(sys.path), set(sys.modules)
+    own = [str(Path(argv[0]).parent)] if Path(argv[0]).is_file() else []
+    sys.argv = list(argv)
+    sys.path[:0] = own
+    try:
+        yield
+    finally:
+        sys.argv, sys.path[:] = before[0], before[1]
+        places = tuple(os.path.join(os.path.realpath(place), "") for place in [*own, *folders[:1]])
+        for name in set(sys.modules) - before[2]:
+            file = getattr(sys.modules[name], "__file__", None)
+            if file and os.path.realpath(file).startswith(places) and "site-packages" not in file:
+                del sys.modules[name]
+
+
+def _left_early(script: str, error: SystemExit, words: str) -> str:
+    said = error.code if isinstance(error.code, str) else (words.strip().splitlines() or [""])[-1]
+    code = error.code if isinstance(error.code, int) else 0 if error.code is None else 1
+    return f"{script} exited with code {code} before Trainer.fit" + (f": {said}" if said else ".")
+
+
+class _Tee(io.TextIOBase):
+    """Writes to the log, and until the fit also to what is told when the script exits."""
+
+    def __init__(self, log: Any, words: io.StringIO, *, until: Callable[[], bool]) -> None:
+        self._log = log
+        self._words = words
+        self._is_over = until
+
+    def write(self, text: str) -> int:
+        if not self._is_over():
+            self._words.write(text)
+        return int(self._log.write(text))
+
+    def flush(self) -> None:
+        self._log.flush()
+
+    def fileno(self) -> int:
+        return int(self._log.fileno())
+
+
+def _has(target: Any, path: str) -> bool:
+    place = target
+    for part in path.split("."):
+        if isinstance(place, Mapping):
+            if part not in place:
+                return False
+            place = place[part]
+        elif hasattr(place, part):
+            place = getattr(place, part)
+        else:
+            return False
+    return True
+
+
+def _is_loader(value: Any) -> bool:
+    return hasattr(value, "__iter__") and not hasattr(value, "prepare_data_per_node")

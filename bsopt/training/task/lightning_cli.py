@@ -1,0 +1,116 @@
+"""Where the learning rate, the batch size and further parameters go in a LightningCLI: command-line overrides.
+
+`LightningCLI` is met where it parses its arguments. It parses them once as the project wrote them, to see what
+there is to set, and once more with overrides at the end (`--model.lr=0.01 --data.batch_size=32`), so that linked
+arguments follow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from bsopt.errors import TaskError
+from bsopt.training.task.construction import in_every_package, replaced
+from bsopt.training.task.injection import BATCH_SIZE_NAMES, LR_NAMES
+
+__all__ = ["with_overrides"]
+
+_USUAL = {
+    "lr": (*(f"model.{name}" for name in LR_NAMES), "optimizer.lr"),
+    "batch_size": (*(f"data.{name}" for name in BATCH_SIZE_NAMES), *(f"model.{name}" for name in BATCH_SIZE_NAMES)),
+}
+_ROOMS = {"lr": "model", "batch_size": "data"}
+
+
+@contextlib.contextmanager
+def with_overrides(
+    values: Mapping[str, Any], paths: Mapping[str, str | None], on_set: Callable[[str], None]
+) -> Iterator[None]:
+    """Append overrides to what a LightningCLI parses while this lasts.
+
+    Args:
+        values: What to set: `lr`, `batch_size`, and further parameters by path.
+        paths: Where `lr` and `batch_size` go; None for the usual names.
+        on_set: Receives the name of each value that was set.
+
+    Raises:
+        TaskError: (from within the script) There is no place for a value.
+    """
+
+    def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+        def parse_arguments(cli: Any, parser: Any, args: Any) -> None:
+            if args is not None and not isinstance(args, (list, tuple)):
+                raise TaskError("the script gives LightningCLI its arguments as a mapping: give it a list, or none.")
+            present = _as_written(original, cli, parser, args)
+            overrides = []
+            for name, value in values.items():
+                path = paths.get(name) if name in _USUAL else name
+                place = _usual_place(name, present) if path is None else _place(path, present, name)
+                overrides.append(f"--{place}={json.dumps(value)}")
+                on_set(name)
+            if args is not None:
+                original(cli, parser, [*args, *overrides])
+                return
+            sys.argv += overrides
+            original(cli, parser, None)
+
+        return parse_arguments
+
+    with contextlib.ExitStack() as stack:
+        for package in in_every_package():
+            module = importlib.import_module(f"{package.__name__}.cli")
+            stack.enter_context(replaced(module.LightningCLI, "parse_arguments", wrap))
+        yield
+
+
+def _as_written(original: Callable[..., Any], cli: Any, parser: Any, args: Any) -> dict[str, Any] | None:
+    """Return the configuration without overrides; None where it isn't complete without them."""
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            original(cli, parser, args)
+    except SystemExit as error:
+        if error.code in (0, None):
+            raise  # --help or --print_config
+        return None
+    config = cli.config.as_dict()
+    return dict(config.get(config.get("subcommand") or "") or config)
+
+
+def _usual_place(name: str, present: Mapping[str, Any] | None) -> str:
+    if present is None:
+        return _USUAL[name][0]
+    for path in _USUAL[name]:
+        if _has(present, path):
+            return path
+    what, room = name.replace("_", " ").replace("lr", "learning rate"), _ROOMS[name]
+    raise TaskError(
+        f"the LightningCLI has no argument {' or '.join('--' + p for p in _USUAL[name])} for the {what}. "
+        f"Add one to the {room}'s __init__, or say where it goes with inject.{name}, "
+        f"e.g. inject: {{{name}: {room}.loader.{name}}}."
+    )
+
+
+def _place(path: str, present: Mapping[str, Any] | None, name: str) -> str:
+    """Return a path from the root: as it is, or within the model (a batch size: the data)."""
+    head, room = path.split(".")[0], _ROOMS.get(name, "model")
+    if head in ("model", "data"):
+        return path
+    is_inside = present is None or _has(present, f"{room}.{head}") or present.get(head) is None
+    return f"{room}.{path}" if is_inside else path
+
+
+def _has(config: Mapping[str, Any], path: str) -> bool:
+    place: Any = config
+    for part in path.split("."):
+        if isinstance(place, Mapping) and "class_path" in place and part != "init_args":
+            place = place.get("init_args") or {}
+        if not isinstance(place, Mapping) or part not in place:
+            return False
+        place = place[part]
+    return True

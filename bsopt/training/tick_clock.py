@@ -1,0 +1,309 @@
+"""The tick clock: every trial of a study is validated at the same nominal samples seen.
+
+Nominal samples = N × (finished epochs + batches done / batches per epoch); for data of unknown length,
+batches × micro-batch × ranks. Tick i falls at the first optimizer-step boundary at or after i × every,
+whatever the batch size, accumulation, ranks or ragged ends; the budget's end is the last tick.
+
+Lightning validates natively: the Trainer runs with `check_val_every_n_epoch=None` and a huge
+`val_check_interval`, and `TickClock` sets `trainer.val_check_batch` to 1 when a tick is due and to
+`sys.maxsize` otherwise. A fixed interval drifts (an epoch is no whole number of batches) and falls inside
+accumulation windows. The attribute is undocumented: `tests/training/test_clock.py` pins it.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from bsopt.callbacks._base import Callback
+from bsopt.errors import MetricError, nearest
+from bsopt.training.schedules import is_decaying
+from bsopt.trial.plan import Plan
+from bsopt.trial.record import Tick
+from bsopt.units import Amount, in_samples
+
+__all__ = ["NEVER", "Schedule", "TickClock"]
+
+NEVER = sys.maxsize
+_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When ticks fall, in nominal samples; pure arithmetic, no Trainer.
+
+    Attributes:
+        every: Nominal samples between ticks.
+        end: Nominal samples of the whole trial; None where it isn't limited by samples.
+    """
+
+    every: float
+    end: float | None
+
+    @classmethod
+    def of(cls, every: Amount, length: Amount | None, *, num_train_samples: int | None) -> Schedule:
+        """Turn amounts into samples.
+
+        Raises:
+            ConfigError: An amount is in epochs and the data's length isn't known.
+        """
+        step_budget = length is not None and length.unit == "steps"
+        return cls(
+            every=in_samples(every, num_train_samples, "budget.validate_every"),
+            end=None if length is None or step_budget else in_samples(length, num_train_samples, "budget.epochs"),
+        )
+
+    @property
+    def num_ticks(self) -> int | None:
+        """Ticks of a full trial; None where it isn't limited by samples."""
+        return None if self.end is None else math.ceil(self.end / self.every - _TOLERANCE)
+
+    def due(self, samples: float) -> int:
+        """Return the index of the last tick that is due after so many nominal samples; 0 before the first."""
+        if self.end is not None and samples >= self.end * (1 - _TOLERANCE):
+            return math.ceil(self.end / self.every - _TOLERANCE)
+        return math.floor(samples / self.every * (1 + _TOLERANCE) + _TOLERANCE)
+
+    def samples_at(self, index: int) -> float:
+        """Return the nominal samples of tick `index`, the budget's end for the last."""
+        samples = index * self.every
+        return samples if self.end is None else min(samples, self.end)
+
+    def is_over(self, samples: float) -> bool:
+        """Whether the budget is spent."""
+        return self.end is not None and samples >= self.end * (1 - _TOLERANCE)
+
+
+class _Trainer(Protocol):
+    """The part of a Lightning Trainer that the clock reads."""
+
+    val_check_batch: float
+    should_stop: bool
+    global_step: int
+    current_epoch: int
+    num_training_batches: float
+    sanity_checking: bool
+    callback_metrics: dict[str, Any]
+    strategy: Any
+    train_dataloader: Any
+    optimizers: list[Any]
+
+
+class TickClock(Callback):
+    """Has Lightning validate at the ticks of a schedule and tells each tick.
+
+    `on_train_batch_end` decides whether a tick is due (arithmetic only, no communication for sized data);
+    `on_validation_end` reads the metric, averages it over ranks (one all-reduce of a scalar; without
+    `sync_dist` two ranks' values can differ) and calls `on_tick` on every rank.
+
+    Args:
+        make_schedule: Called at train start with N (None for data of unknown length).
+        plan: How the batch size is realised.
+        monitor: The metric's name.
+        on_tick: Receives each tick; returns whether training should stop.
+        on_epoch: Receives every metric at the end of an epoch that ended with a tick.
+        is_over: Asked after every optimizer step, with nominal samples: whether to stop without a tick.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        make_schedule: Callable[[int | None], Schedule],
+        *,
+        plan: Plan,
+        monitor: str,
+        on_tick: Callable[[_Trainer, Tick], bool],
+        on_epoch: Callable[[Mapping[str, float]], None],
+        is_over: Callable[[_Trainer], bool],
+        clock: Callable[[], float],
+    ) -> None:
+        super().__init__()
+        self._make_schedule = make_schedule
+        self._plan = plan
+        self._monitor = monitor
+        self._on_tick = on_tick
+        self._on_epoch = on_epoch
+        self._is_over = is_over
+        self._clock = clock
+        self._schedule: Schedule | None = None
+        self._num_samples: int | None = None
+        self._num_batches = 0
+        self._last_step = 0
+        self._told = 0
+        self._due = 0
+        self._ticked_at = -1
+        self._started = 0.0
+
+    @property
+    def schedule(self) -> Schedule:
+        """When ticks fall; known from train start on."""
+        assert self._schedule is not None, "the schedule is known from train start on"
+        return self._schedule
+
+    @property
+    def num_samples(self) -> int | None:
+        """N; None for data of unknown length."""
+        return self._num_samples
+
+    def add_seconds(self, seconds: float) -> None:
+        """Count the time that an interrupted trial had trained before."""
+        self._started -= seconds
+
+    @property
+    def has_started(self) -> bool:
+        """Whether training began."""
+        return self._schedule is not None
+
+    def seconds_since_start(self) -> float:
+        """Seconds since train start, validation included."""
+        return self._clock() - self._started
+
+    def samples_seen(self, trainer: _Trainer) -> float:
+        """Return the nominal samples seen so far."""
+        if self._num_samples is None:
+            return float(self._num_batches * self._plan.micro_batch_size * self._plan.world_size)
+        return self._num_samples * self.epochs_done(trainer)
+
+    def epochs_done(self, trainer: _Trainer) -> float:
+        """Return finished epochs with the fraction of the running one."""
+        per_epoch = trainer.num_training_batches
+        if not math.isfinite(per_epoch) or per_epoch <= 0:
+            return float(trainer.current_epoch)
+        return self._num_batches / per_epoch
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Find N and the schedule."""
+        self._num_samples = _training_samples(trainer, self._plan)
+        self._schedule = self._make_schedule(self._num_samples)
+        self._num_batches = trainer.fit_loop.total_batch_idx + 1  # not 0 where an interrupted trial goes on
+        self._last_step = trainer.global_step
+        self._told = self._schedule.due(self.samples_seen(trainer))
+        self._started = self._clock()
+        trainer.val_check_batch = NEVER
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        """Forget Lightning's own interval, which it computes anew with each data loader."""
+        trainer.val_check_batch = NEVER
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Decide whether a tick is due at this optimizer-step boundary."""
+        trainer.val_check_batch = NEVER
+        self._num_batches += 1
+        stepped = trainer.global_step != self._last_step
+        self._last_step = trainer.global_step
+        if not stepped:
+            return
+        samples = self.samples_seen(trainer)
+        due = self.schedule.due(samples)
+        if self._num_samples is None and self._plan.world_size > 1:
+            due = trainer.strategy.broadcast(due)  # ranks may see different batches: rank 0 decides
+        if due > self._told:
+            self._due = due
+            trainer.val_check_batch = 1
+        if self.schedule.is_over(samples):
+            trainer.should_stop = True
+        if self._is_over(trainer):
+            trainer.should_stop = True
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Tell what was logged for the epoch, where a tick fell at its end."""
+        if self._ticked_at == self._num_batches:
+            self._on_epoch(_scalars(trainer))
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        """Tell the tick, unless Lightning validated for a reason of its own."""
+        if trainer.sanity_checking:
+            return
+        now = self._clock()
+        if self._due <= self._told:
+            return
+        index, self._told = self._due, self._due
+        trainer.val_check_batch = NEVER
+        self._ticked_at = self._num_batches
+        metrics = _scalars(trainer)
+        tick = Tick(
+            index=index,
+            samples=self.schedule.samples_at(index),
+            step=int(trainer.global_step),
+            epoch=self.epochs_done(trainer),
+            seconds=now - self._started,
+            value=self._value(trainer, metrics),
+            lr=_current_lr(trainer),
+            is_decaying=is_decaying(trainer),
+            metrics=metrics,
+        )
+        if self._on_tick(trainer, tick):
+            trainer.should_stop = True
+
+    def _value(self, trainer: _Trainer, metrics: dict[str, float]) -> float:
+        if self._monitor not in metrics:
+            raise MetricError(missing_metric(self._monitor, metrics))
+        value = metrics[self._monitor]
+        if self._plan.world_size == 1:
+            return value
+        import torch
+
+        tensor = torch.tensor(value, dtype=torch.float64, device=trainer.strategy.root_device)
+        if tensor.device.type == "mps":
+            tensor = tensor.float()
+        return float(trainer.strategy.reduce(tensor, reduce_op="mean"))
+
+
+def missing_metric(monitor: str, logged: dict[str, float]) -> str:
+    """Return the message for a metric that isn't there, which lists those that are."""
+    names = sorted(logged)
+    if not names:
+        return (
+            f"the metric {monitor!r} was never logged: validation logged nothing at all. Log it in validation_step: "
+            f'self.log("{monitor}", value).'
+        )
+    return (
+        f"the metric {monitor!r} was never logged; logged are: {', '.join(names)}. "
+        f"Set objective.monitor to one of these.{nearest(monitor, names)}"
+    )
+
+
+def _training_samples(trainer: _Trainer, plan: Plan) -> int | None:
+    """N: the data set's length, cut by `limit_train_batches`; None where the data have no length."""
+    if not math.isfinite(trainer.num_training_batches):
+        return None
+    at_most = int(trainer.num_training_batches) * plan.micro_batch_size * plan.world_size
+    length = num_samples_of(trainer.train_dataloader)
+    if length is None:
+        return at_most
+    whole = _num_batches(trainer.train_dataloader)
+    return length if whole is None or trainer.num_training_batches >= whole else min(length, at_most)
+
+
+def num_samples_of(loader: Any) -> int | None:
+    """Return the length of a loader's data set; None where it has none or there are several loaders."""
+    try:
+        return len(loader.dataset)
+    except (AttributeError, TypeError, NotImplementedError):
+        return None
+
+
+def _num_batches(loader: Any) -> int | None:
+    try:
+        return len(loader)
+    except (AttributeError, TypeError, NotImplementedError):
+        return None
+
+
+def _scalars(trainer: _Trainer) -> dict[str, float]:
+    """Return what the user's module logged so far."""
+    logged = trainer.callback_metrics.items()
+    return {k: float(v) for k, v in logged if _is_scalar(v) and not k.startswith("bsopt/")}
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, (int, float)) or getattr(value, "numel", lambda: 0)() == 1
+
+
+def _current_lr(trainer: _Trainer) -> float | None:
+    for optimizer in trainer.optimizers:
+        return float(optimizer.param_groups[0]["lr"])
+    return None

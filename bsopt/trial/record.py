@@ -1,0 +1,265 @@
+"""What a trial measured, as plain values: ticks, the record, why it stopped, and what study it belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from bsopt.laws.scaling import Reference
+from bsopt.trial.plan import Plan
+
+__all__ = ["FORMAT_VERSION", "Direction", "Outcome", "StopReason", "StudyInfo", "Tick", "TrialRecord"]
+
+FORMAT_VERSION = 1
+
+Direction = Literal["minimize", "maximize"]
+Outcome = Literal["running", "complete", "pruned", "fail"]
+_T = TypeVar("_T")
+
+
+class StopReason(str, Enum):
+    """Why a trial ended. The value is what is stored and shown."""
+
+    COMPLETED = "completed"
+    CONVERGED = "converged"
+    TARGET_REACHED = "target_reached"
+    TIMEOUT = "timeout"
+    PRUNED = "pruned"  # by a pruner other than ours, which gives no reason
+    PRUNED_PLATEAU = "pruned_plateau"
+    PRUNED_HOPELESS = "pruned_hopeless"
+    DIVERGED = "diverged"
+    OUT_OF_MEMORY = "out_of_memory"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    LOST = "lost"
+
+    @property
+    def outcome(self) -> Outcome:
+        """The Optuna state it maps to, in lower case."""
+        return _OUTCOMES[self]
+
+    @property
+    def is_retried(self) -> bool:
+        """Whether the trial is run again with the same parameters and doesn't count towards the total."""
+        return self in (StopReason.INTERRUPTED, StopReason.LOST)
+
+
+_OUTCOMES: dict[StopReason, Outcome] = {
+    StopReason.COMPLETED: "complete",
+    StopReason.CONVERGED: "complete",
+    StopReason.TARGET_REACHED: "complete",
+    StopReason.TIMEOUT: "complete",
+    StopReason.PRUNED: "pruned",
+    StopReason.PRUNED_PLATEAU: "pruned",
+    StopReason.PRUNED_HOPELESS: "pruned",
+    StopReason.DIVERGED: "pruned",
+    StopReason.OUT_OF_MEMORY: "pruned",
+    StopReason.FAILED: "fail",
+    StopReason.INTERRUPTED: "fail",
+    StopReason.LOST: "fail",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """One validation.
+
+    Attributes:
+        index: 1 for the first; tick i of every trial of a study falls at the same nominal samples seen.
+        samples: Nominal samples seen, N × epochs.
+        step: Optimizer updates done.
+        epoch: Epochs done, with their fraction.
+        seconds: Wall time since training began.
+        value: The monitored metric now (not the best so far), averaged over ranks; may be NaN or infinite.
+        lr: Learning rate of the first parameter group.
+        is_decaying: Whether a schedule will still lower the learning rate.
+        metrics: Every scalar that the module logged, the monitored one among them.
+    """
+
+    index: int
+    samples: float
+    step: int
+    epoch: float
+    seconds: float
+    value: float
+    lr: float | None = None
+    is_decaying: bool = False
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRecord:
+    """All that one trial measured.
+
+    A trial of a foreign study has what Optuna keeps (parameters, value, reports as ticks) and None elsewhere.
+
+    Attributes:
+        number: Optuna's trial number.
+        outcome: Optuna's state in lower case.
+        batch_size: The global batch size trained, in samples: the plan's where there is one, else the parameter.
+        lr: The learning rate asked for.
+        params: Every Optuna parameter as stored, `batch_size` and `lr` among them.
+        stop_reason: Why it ended; None while it runs and for foreign trials.
+        message: The same in a sentence for people.
+        value: What Optuna holds as the trial's value; the best value of the curve for a pruned trial.
+        best_tick: Index of the tick with the best value; None without ticks.
+        ticks: The curve.
+        plan: How the batch size was realised.
+        seed: Seed of data order and dropout.
+        num_train_samples: N, samples in the training set.
+        num_steps: Optimizer updates done.
+        samples_exact: Samples that really went through the model, ragged ends and `drop_last` counted.
+        seconds: Wall time of training, validation included, start-up not.
+        seconds_per_epoch: Median over whole epochs, training only.
+        seconds_per_step: Median time of an optimizer update.
+        samples_per_second: Training throughput over all ranks.
+        peak_memory_bytes: Largest memory of one rank: allocated on a GPU, growth of the process on a CPU.
+        energy_joules: Energy used, where it can be measured.
+        device: What it ran on ("cpu", "NVIDIA H200").
+        precision: Lightning's precision string.
+        started: Unix time of the start.
+        warnings: What the user should know about this trial.
+        measurements: What callbacks measured, by callback name, as plain data.
+        confirms: Number of the trial that this one repeats over a fresh seed; None for a trial of the search.
+        design_seed: Which seed of the study's designed experiment it trained; None for a trial of the search.
+    """
+
+    number: int
+    outcome: Outcome
+    batch_size: int | None = None
+    lr: float | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    stop_reason: StopReason | None = None
+    message: str = ""
+    value: float | None = None
+    best_tick: int | None = None
+    ticks: tuple[Tick, ...] = ()
+    plan: Plan | None = None
+    seed: int | None = None
+    num_train_samples: int | None = None
+    num_steps: int | None = None
+    samples_exact: int | None = None
+    seconds: float | None = None
+    seconds_per_epoch: float | None = None
+    seconds_per_step: float | None = None
+    samples_per_second: float | None = None
+    peak_memory_bytes: int | None = None
+    energy_joules: float | None = None
+    device: str | None = None
+    precision: str | None = None
+    started: float | None = None
+    warnings: tuple[str, ...] = ()
+    measurements: Mapping[str, Any] = field(default_factory=dict)
+    confirms: int | None = None
+    design_seed: int | None = None
+
+    @property
+    def best(self) -> Tick | None:
+        """The tick with the best value."""
+        return next((tick for tick in self.ticks if tick.index == self.best_tick), None)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data; `from_dict` reads it back."""
+        data = asdict(self)
+        data["stop_reason"] = self.stop_reason.value if self.stop_reason else None
+        data["ticks"] = [asdict(tick) for tick in self.ticks]
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> TrialRecord:
+        """Read `as_dict`'s result; keys of a newer format are ignored."""
+        known = _known(cls, data)
+        if known.get("stop_reason") is not None:
+            known["stop_reason"] = StopReason(known["stop_reason"])
+        if known.get("plan") is not None:
+            known["plan"] = Plan(**_known(Plan, known["plan"]))
+        known["ticks"] = tuple(Tick(**_known(Tick, tick)) for tick in known.get("ticks") or ())
+        known["warnings"] = tuple(known.get("warnings") or ())
+        return cls(**known)
+
+
+@dataclass(frozen=True, slots=True)
+class StudyInfo:
+    """What a study searches and how its trials were trained; for a foreign study, what can be told from its trials.
+
+    Attributes:
+        name: Optuna's study name.
+        monitor: Name of the metric.
+        direction: Which way it gets better.
+        batch_size_range: Smallest and largest global batch size of the space, in samples.
+        lr_range: Smallest and largest learning rate of the space.
+        batch_sizes: The lattice of batch sizes; empty when any integer may be proposed.
+        rule: Name of the scaling rule of the prior.
+        reference: Where a learning rate known to be good belongs.
+        optimizer: The optimizer's name, for defaults.
+        num_train_samples: N; None where it isn't known.
+        budget_samples: Nominal samples of a full trial; None where a trial is limited by time or the user's own code.
+        tick_samples: Nominal samples between ticks.
+        target: Value of the metric at which a trial ends, in a time-to-target study.
+        objective: What Optuna's value is: the metric ("quality"), or what is minimised until the target.
+        num_devices: Devices per node of each trial.
+        num_nodes: Nodes of each trial.
+        seed: The study's seed.
+        num_trials: Trials asked for.
+        has_batch_norm: Whether the model has BatchNorm layers; None where it isn't known.
+        max_micro_batch_size: Largest micro-batch that the probe verified, or the user's limit.
+        config: The study file, defaults filled in, secrets removed.
+        environment: Versions and hardware.
+    """
+
+    name: str
+    monitor: str = "value"
+    direction: Direction = "minimize"
+    batch_size_range: tuple[int, int] | None = None
+    lr_range: tuple[float, float] | None = None
+    batch_sizes: tuple[int, ...] = ()
+    rule: str | None = None
+    reference: Reference | None = None
+    optimizer: str | None = None
+    num_train_samples: int | None = None
+    budget_samples: float | None = None
+    tick_samples: float | None = None
+    target: float | None = None
+    objective: Literal["quality", "seconds", "samples", "steps", "energy"] = "quality"
+    num_devices: int = 1
+    num_nodes: int = 1
+    seed: int | None = None
+    num_trials: int | None = None
+    has_batch_norm: bool | None = None
+    max_micro_batch_size: int | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """Where its logs, report and figures go, seen from where the study is run."""
+        return Path(self.config.get("output") or f"runs/{self.name}")
+
+    @property
+    def artifact_folder(self) -> Path:
+        """Where Optuna's artifact store keeps its files."""
+        return Path(self.config.get("artifacts") or self.folder.parent / "artifacts")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data; `from_dict` reads it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> StudyInfo:
+        """Read `as_dict`'s result; keys of a newer format are ignored."""
+        known = _known(cls, data)
+        if known.get("reference") is not None:
+            known["reference"] = Reference(**known["reference"])
+        for key in ("batch_size_range", "lr_range"):
+            if known.get(key) is not None:
+                known[key] = tuple(known[key])
+        known["batch_sizes"] = tuple(known.get("batch_sizes") or ())
+        return cls(**known)
+
+
+def _known(cls: type[_T], data: Mapping[str, Any]) -> dict[str, Any]:
+    names = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+    return {key: value for key, value in data.items() if key in names}

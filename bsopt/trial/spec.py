@@ -1,0 +1,165 @@
+"""What a trial's process is given and what it answers: plain values that travel between processes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from bsopt.trial.plan import Plan
+from bsopt.trial.record import Direction, StopReason, Tick
+from bsopt.units import Amount
+
+__all__ = ["Answer", "Budget", "Channel", "Seeds", "TaskDescription", "TaskSpec", "TrialSpec"]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """Where the user's module and data come from, and where the learning rate and batch size go.
+
+    Attributes:
+        source: The study file's `task` block as plain data.
+        folders: Folders where imports are looked up first.
+        lr_path: Where the learning rate goes; None for the default names.
+        batch_size_path: Where the micro-batch goes; None for the default name.
+        verify: Whether what arrived is checked at train start.
+        batch_size_is: What the data module's batch size means.
+    """
+
+    source: Mapping[str, Any]
+    folders: tuple[str, ...] = ()
+    lr_path: str | None = None
+    batch_size_path: str | None = None
+    verify: bool = True
+    batch_size_is: Literal["micro", "global"] = "micro"
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How long a trial trains and when it validates.
+
+    Attributes:
+        length: Of a full trial, in epochs, samples or steps; None when only time limits it.
+        tick_every: Nominal samples or epochs between ticks.
+        seconds: Wall time of a trial; None for no limit.
+    """
+
+    length: Amount | None
+    tick_every: Amount
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seeds:
+    """Initial weights come from `weights`; data order and dropout from `data`."""
+
+    weights: int
+    data: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskDescription:
+    """What building the task once, without training, tells.
+
+    Attributes:
+        num_train_samples: N; None for data of unknown length.
+        num_train_batches: Batches an epoch at the described batch size; None for unknown length.
+        drop_last: Whether the loader drops a ragged last batch.
+        package: "pytorch_lightning" or "lightning.pytorch".
+        module: The module's class, for people.
+        data: The data's class, for people.
+        num_parameters: Trainable parameters.
+        has_batch_norm: Whether there is a BatchNorm layer.
+        is_automatic: Whether optimization is automatic.
+        has_epoch_plateau_scheduler: Whether an epoch-interval ReduceLROnPlateau needs a validation every epoch.
+        optimizer: Name of the first optimizer's class.
+        num_devices: Devices per node that the trainer would use.
+        num_available_devices: GPUs of this host; None on a CPU.
+        device: Their name ("cpu", "NVIDIA H200").
+        device_memory_bytes: Memory of one device; None on a CPU.
+        versions: Versions of torch and Lightning.
+    """
+
+    num_train_samples: int | None
+    num_train_batches: int | None
+    drop_last: bool
+    package: str
+    module: str
+    data: str
+    num_parameters: int
+    has_batch_norm: bool
+    is_automatic: bool
+    has_epoch_plateau_scheduler: bool
+    optimizer: str | None
+    num_devices: int
+    num_available_devices: int | None
+    device: str
+    device_memory_bytes: int | None
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TrialSpec:
+    """Everything a trial's ranks need.
+
+    Attributes:
+        number: Optuna's trial number.
+        params: Every parameter of the trial.
+        batch_size: Global batch size, the plan's.
+        lr: Learning rate.
+        plan: How the batch size is realised.
+        task: Where module and data come from.
+        init_args: Further parameters by path (`model.weight_decay`).
+        monitor: The metric.
+        direction: Which way it gets better.
+        target: Value at which the trial ends; None for none.
+        budget: How long it trains.
+        max_steps: Optimizer updates of a full trial as far as they can be told before training, so that
+            schedulers can plan; None where they can't.
+        trainer: Further Trainer arguments.
+        seeds: Of weights and of data.
+        folder: The trial's own folder.
+        checkpoints: Which weights are kept in it: "initial", "best", "last", each as a file of that name.
+        resume_file: Where the state after each tick is kept, and where to go on from if it is there; None for neither.
+        measure: Names of what callbacks measure.
+        num_threads: Threads of the numerical libraries in each rank; None leaves them alone.
+    """
+
+    number: int
+    params: Mapping[str, Any]
+    batch_size: int
+    lr: float
+    plan: Plan
+    task: TaskSpec
+    init_args: Mapping[str, Any]
+    monitor: str
+    direction: Direction
+    target: float | None
+    budget: Budget
+    max_steps: int | None
+    trainer: Mapping[str, Any]
+    seeds: Seeds
+    folder: str
+    checkpoints: tuple[str, ...] = ()
+    resume_file: str | None = None
+    measure: tuple[str, ...] = ()
+    num_threads: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the study says to a tick: go on, or stop for a reason."""
+
+    stop: bool = False
+    reason: StopReason | None = None
+    message: str = ""
+
+
+class Channel(Protocol):
+    """The line between a trial's rank 0 and the study."""
+
+    def tick(self, tick: Tick) -> Answer:
+        """Tell a tick and wait for the answer."""
+
+    def is_cancelled(self) -> bool:
+        """Whether the study wants the trial to end now; cheap, asked after every batch."""

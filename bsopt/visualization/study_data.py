@@ -1,0 +1,147 @@
+"""What a figure is drawn from: a study's description and the records of its trials, read once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+from typing import TypeAlias, cast
+
+import optuna
+
+from bsopt.experiment.measurements import Experiment, experiment_of
+from bsopt.recommendation.fits import Fits, fit_laws, value_direction
+from bsopt.search.learning_curves import predicted_finals
+from bsopt.storage.attributes import read_info, read_records
+from bsopt.trial.record import Outcome, StopReason, StudyInfo, TrialRecord
+
+__all__ = ["Source", "Status", "StudyData", "load", "load_all", "status_of"]
+
+
+class Status(str, Enum):
+    """How a trial is told apart in a figure."""
+
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    DIVERGED = "diverged"
+    OUT_OF_MEMORY = "out of memory"
+    FAILED = "failed"
+    RUNNING = "running"
+
+
+_BY_REASON = {
+    StopReason.DIVERGED: Status.DIVERGED,
+    StopReason.OUT_OF_MEMORY: Status.OUT_OF_MEMORY,
+}
+_BY_OUTCOME: dict[Outcome, Status] = {
+    "complete": Status.COMPLETE,
+    "pruned": Status.PRUNED,
+    "fail": Status.FAILED,
+    "running": Status.RUNNING,
+}
+
+
+@dataclass(frozen=True)  # no slots: the fits are made on first use and kept
+class StudyData:
+    """A study as figures and the report read it.
+
+    Attributes:
+        info: What the study searches.
+        records: Every trial, oldest first.
+        study: The study itself, for the sampler's belief; None where only records are at hand.
+    """
+
+    info: StudyInfo
+    records: tuple[TrialRecord, ...]
+    study: optuna.Study | None = None
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.info.name
+
+    @cached_property
+    def fits(self) -> Fits:
+        """The laws fitted to the records; pruned trials count with the final value predicted for them."""
+        predicted = None
+        if self.study is not None and len(self.study.directions) == 1:
+            predicted = predicted_finals(self.study, self.study.get_trials(deepcopy=False))
+        return fit_laws(self.records, self.info, predictions=predicted)
+
+    @cached_property
+    def experiment(self) -> Experiment | None:
+        """The study's designed batch-size experiment; None where it has none."""
+        return experiment_of(self.study, self.records) if self.study is not None else None
+
+    @property
+    def sign(self) -> float:
+        """1 where a smaller value is better, −1 where a larger one is: sign × value is always to be minimised."""
+        return -1.0 if value_direction(self.info) == "maximize" else 1.0
+
+    @property
+    def metric_sign(self) -> float:
+        """The same for the metric, which in a time-to-target study is not the value."""
+        return -1.0 if self.info.direction == "maximize" else 1.0
+
+    @property
+    def valued(self) -> list[TrialRecord]:
+        """Trials with a batch size, a learning rate and a finite value, complete or pruned; diverged ones left out."""
+        return [
+            record
+            for record in self.records
+            if is_placed(record) and has_value(record) and status_of(record) in (Status.COMPLETE, Status.PRUNED)
+        ]
+
+    @property
+    def completed(self) -> list[TrialRecord]:
+        """Those of `valued` that ran to their end."""
+        return [record for record in self.valued if status_of(record) is Status.COMPLETE]
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The completed trial with the best value."""
+        return min(self.completed, key=lambda record: self.sign * cast(float, record.value), default=None)
+
+    @property
+    def batch_sizes(self) -> list[int]:
+        """Global batch sizes that trials ran at, in samples, smallest first."""
+        return sorted({record.batch_size for record in self.records if record.batch_size})
+
+
+Source: TypeAlias = "optuna.Study | StudyData"
+"""What every `plot_*` takes, alone or in a list."""
+
+
+def load(study: Source) -> StudyData:
+    """Return the study's data; data that is already read is returned as it is."""
+    if isinstance(study, StudyData):
+        return study
+    return StudyData(info=read_info(study), records=tuple(read_records(study)), study=study)
+
+
+def load_all(studies: Source | Sequence[Source]) -> list[StudyData]:
+    """Return the data of one study or several, in their order."""
+    if isinstance(studies, Sequence):
+        return [load(study) for study in studies]
+    return [load(studies)]
+
+
+def status_of(record: TrialRecord) -> Status:
+    """Return how the trial is told apart."""
+    if record.stop_reason in _BY_REASON and record.outcome != "running":
+        return _BY_REASON[record.stop_reason]
+    if record.outcome == "complete" and record.value is not None and not math.isfinite(record.value):
+        return Status.DIVERGED
+    return _BY_OUTCOME[record.outcome]
+
+
+def is_placed(record: TrialRecord) -> bool:
+    """Whether the trial has a batch size and a learning rate that can stand on log axes."""
+    return bool(record.batch_size and record.lr and record.batch_size > 0 and record.lr > 0)
+
+
+def has_value(record: TrialRecord) -> bool:
+    """Whether the trial has a finite value."""
+    return record.value is not None and math.isfinite(record.value)

@@ -1,0 +1,189 @@
+"""A study file is read strictly, and every mistake is told with its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bsopt.config import StudyConfig, json_schema, load_config, validate_config
+from bsopt.errors import ConfigError
+from bsopt.units import Amount
+
+SMALLEST = """
+name: digits
+task: {model: model.Net, data: model.Data}
+budget: {epochs: 3}
+"""
+
+
+def study(**changes: Any) -> dict[str, Any]:
+    data: dict[str, Any] = yaml.safe_load(SMALLEST)
+    return {**data, **changes}
+
+
+def written(folder: Path, text: str = SMALLEST) -> Path:
+    path = folder / "study.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_smallest_study_has_every_default(tmp_path: Path) -> None:
+    loaded = load_config(written(tmp_path))
+    config = loaded.config
+    assert loaded.folder == tmp_path.resolve()
+    assert config.search.batch_size.sizes() == (8, 16, 32, 64, 128, 256, 512, 1024)
+    assert config.budget.trials == 30
+    assert config.budget.validate_every == Amount(1.0, "epochs")
+    assert config.pruning.patience == Amount(3.0, "epochs")
+    assert config.folder == Path("runs/digits")
+    assert config.storage == "sqlite:///bsopt.db"
+
+
+def test_config_reads_back_the_same_from_its_plain_data() -> None:
+    config = validate_config(study(budget={"epochs": 3, "time": "30 min"}, limits={"memory": "2 GiB"}))
+    assert validate_config(config.as_dict()) == config
+
+
+def test_class_path_may_stand_alone() -> None:
+    model = validate_config(study()).task.model
+    assert model is not None
+    assert (model.class_path, model.init_args) == ("model.Net", {})
+
+
+def test_numbers_may_be_written_without_a_dot(tmp_path: Path) -> None:
+    text = SMALLEST + "search: {lr: {low: 1e-5, high: 1e-1}}\n"
+    assert load_config(written(tmp_path, text)).config.search.lr.low == 1e-5
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"nmae": "x"}, "unknown key nmae. Did you mean 'name'?"),
+        ({"budget": {"epochs": 3, "trails": 5}}, "unknown key budget.trails. Did you mean 'trials'?"),
+        ({"search": {"lr": {"hihg": 1.0}}}, "unknown key search.lr.hihg. Did you mean 'high'?"),
+        ({"search": {"also": {"model.wd": {"lwo": 1, "high": 2}}}}, "Did you mean 'low'?"),
+        ({"search": {"batch_size": {"low": 64, "high": 32}}}, "the range is empty: low 64 is above high 32"),
+        ({"search": {"lr": {"low": 1.0, "high": 0.1}}}, "the range is empty: low 1.0 is above high 0.1"),
+        ({"search": {"batch_size": {"low": 33, "high": 63}}}, "no batch size between 33 and 63 is on the lattice"),
+        ({"search": {"lr": {"low": 0.0}}}, "search.lr.low: input should be greater than 0, got 0.0"),
+        ({"search": {"lr": {"rule": "linaer"}}}, "Did you mean 'linear'?"),
+        ({"search": {"also": {"dropout": {"choices": [0, 1]}}}}, "e.g. model.dropout or data.dropout"),
+        ({"search": {"also": {"lr": {"choices": [0, 1]}}}}, "lr has a block of its own"),
+        ({"search": {"also": {"model.x": {"low": 0, "high": 1, "log": True}}}}, "a log range must be positive"),
+        ({"search": {"also": {"model.x": {"choices": []}}}}, "choices is empty"),
+        ({"search": {"also": {"model.x": {"low": 1}}}}, "give low and high, or choices"),
+        ({"budget": {}}, "say how long a trial is"),
+        ({"budget": {"epochs": 3, "steps": 5}}, "epochs and steps both say how long a trial is"),
+        ({"budget": {"epochs": 3, "validate_every": "3 min"}}, "here it must be in epochs or samples"),
+        ({"budget": {"epochs": 3, "validate_every": 2}}, "2 needs a unit"),
+        ({"budget": {"epochs": -1}}, "budget.epochs: input should be greater than 0, got -1"),
+        ({"objective": {"target": 0.3}}, "target and minimize go together"),
+        ({"trainer": {"max_epochs": 3}}, "trainer.max_epochs is bsopt's to set; use budget.epochs"),
+        ({"trainer": {"accumulate_grad_batches": 2}}, "limits.max_micro_batch_size"),
+        ({"task": {"model": "model.Net"}}, "data is missing"),
+        ({"task": {}}, "give exactly one of model (with data), factory or entry"),
+        ({"task": {"factory": "a:b", "data": "x.D"}}, "data goes with model"),
+        ({"task": {"entry": {"args": []}}}, "give either script or function"),
+        ({"seed": -1}, "seed"),
+        ({"workers": 0}, "workers"),
+        ({"isolation": "thread"}, "isolation"),
+        ({"limits": {"memory": "much"}}, "no amount of memory"),
+        ({"name": ""}, "name"),
+    ],
+)
+def test_mistake_is_told_with_its_place(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        validate_config(study(**changes))
+    assert message in str(caught.value)
+    assert "pydantic" not in str(caught.value)
+
+
+def test_every_mistake_is_listed_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        validate_config({"task": {"factory": "a:b"}, "budget": {"epochs": 1}, "sead": 1})
+    assert "name is missing." in str(caught.value)
+    assert "unknown key sead. Did you mean 'seed'?" in str(caught.value)
+
+
+def test_overrides_replace_add_and_read_yaml(tmp_path: Path) -> None:
+    overrides = [
+        "budget.trials=10",
+        "search.lr.low=1e-3",
+        "task.model.init_args.width=64",
+        "pruning.pruner=median",
+        "trainer.devices=[0, 1]",
+    ]
+    config = load_config(written(tmp_path), overrides).config
+    assert config.budget.trials == 10
+    assert config.budget.epochs == 3
+    assert config.search.lr.low == 1e-3
+    assert config.task.model is not None
+    assert config.task.model.init_args == {"width": 64}
+    assert config.pruning.pruner == "median"
+    assert config.trainer == {"devices": [0, 1]}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("budget.trials", "--set takes key.path=value"),
+        ("=3", "--set takes key.path=value"),
+        ("budget.trails=3", "unknown key budget.trails. Did you mean 'trials'?"),
+        ("name.x=3", "name is no mapping"),
+        ("budget.trials=[", "no valid YAML"),
+        ("budget.trials=many", "budget.trials"),
+    ],
+)
+def test_wrong_override_is_refused(tmp_path: Path, override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(written(tmp_path), [override])
+    assert message in str(caught.value)
+
+
+def test_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"can't read the study file .*nowhere\.yaml.*bsopt init"):
+        load_config(tmp_path / "nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: [", "no valid YAML"),
+        ("- 1\n- 2\n", "must hold a mapping"),
+        ("", "must hold a mapping"),
+        ("name: a\nname: b\n", "the key 'name' is given twice"),
+        ("name: !!python/object/apply:os.getcwd []\n", "no valid YAML"),
+    ],
+)
+def test_file_that_is_no_study_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(written(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("space", "sizes"),
+    [
+        ({"low": 8, "high": 64}, (8, 16, 32, 64)),
+        ({"low": 5, "high": 63}, (8, 16, 32)),
+        ({"low": 10, "high": 40, "lattice": {"multiple_of": 12}}, (12, 24, 36)),
+        ({"low": 10, "high": 40, "lattice": "any"}, (10, 40)),
+        ({"low": 32, "high": 32}, (32,)),
+    ],
+)
+def test_lattice_gives_the_batch_sizes(space: dict[str, Any], sizes: tuple[int, ...]) -> None:
+    assert validate_config(study(search={"batch_size": space})).search.batch_size.sizes() == sizes
+
+
+@pytest.mark.parametrize("value", [None, False, "none"])
+def test_pruning_can_be_switched_off_in_a_word(value: object) -> None:
+    assert validate_config(study(pruning=value)).pruning.pruner == "none"
+
+
+def test_schema_names_every_key_and_refuses_others() -> None:
+    schema = json_schema()
+    assert set(schema["properties"]) == set(StudyConfig.model_fields)
+    assert schema["additionalProperties"] is False
+    assert set(schema["required"]) == {"name", "task", "budget"}

@@ -1,0 +1,172 @@
+"""Records become laws: targets, noise, times and memory, and a status where there is too little."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bsopt.laws.estimate import FitStatus
+from bsopt.recommendation.fits import Fits, fit_laws, value_direction
+from bsopt.trial.plan import Plan
+from bsopt.trial.record import StopReason, StudyInfo, Tick, TrialRecord
+
+BUDGET, TICK = 20_000.0, 500.0
+INFO = StudyInfo(
+    "digits",
+    monitor="val_loss",
+    batch_size_range=(8, 512),
+    lr_range=(1e-4, 1.0),
+    optimizer="sgd",
+    num_train_samples=1000,
+    budget_samples=BUDGET,
+    tick_samples=TICK,
+)
+
+
+def record(number: int, B: int, lr: float, *, noise: float = 0.0, devices: int = 1) -> TrialRecord:
+    """A trial of a known law: lr*(B) = 0.01·(B/32)^0.7, critical batch size 128, t(b) = 10 ms + 0.1 ms·b."""
+    octaves = math.log2(lr / (0.01 * (B / 32) ** 0.7))
+    ticks = []
+    for i in range(1, int(BUDGET / TICK) + 1):
+        effective = i * TICK / (1 + B / 128) / (1 + 0.1 * octaves**2)
+        ticks.append(
+            Tick(
+                i,
+                i * TICK,
+                int(i * TICK / B),
+                i * TICK / 1000,
+                i * 0.1,
+                2.0 * (1 + effective / 200) ** -0.5 + noise,
+                lr,
+            )
+        )
+    return TrialRecord(
+        number,
+        "complete",
+        B,
+        lr,
+        {"batch_size": B, "lr": lr},
+        StopReason.COMPLETED,
+        value=ticks[-1].value,
+        best_tick=len(ticks),
+        ticks=tuple(ticks),
+        plan=Plan(B // devices, 1, devices),
+        seconds=10.0,
+        seconds_per_step=0.01 + 1e-4 * B / devices + (0.002 if devices > 1 else 0.0),
+        peak_memory_bytes=int(1e8 + 1e6 * B / devices),
+        energy_joules=2000.0 * devices,
+    )
+
+
+def study(num: int = 42, *, noise: float = 0.001) -> list[TrialRecord]:
+    rng = np.random.default_rng(0)
+    sizes = (8, 16, 32, 64, 128, 256, 512)
+    return [
+        record(
+            i,
+            sizes[i % 7],
+            0.01 * (sizes[i % 7] / 32) ** 0.7 * 2.0 ** rng.uniform(-3, 3),
+            noise=noise * rng.standard_normal(),
+        )
+        for i in range(num)
+    ]
+
+
+@pytest.fixture(scope="module")
+def fits() -> Fits:
+    return fit_laws(study(), INFO)
+
+
+def test_ridge_is_recovered_from_records(fits: Fits) -> None:
+    for B in (16, 64, 256):
+        found = fits.ridge.predict(B)
+        assert found is not None
+        assert abs(math.log2(found.lr.value / (0.01 * (B / 32) ** 0.7))) < 0.6
+
+
+def test_critical_batch_size_comes_from_the_curves(fits: Fits) -> None:
+    assert fits.steps.status is FitStatus.OK
+    assert fits.steps.critical_batch_size is not None
+    assert 60 < fits.steps.critical_batch_size.value < 280
+
+
+def test_chosen_target_was_reached_by_most_batch_sizes(fits: Fits) -> None:
+    reached = [run for run in fits.target_runs if math.isfinite(run.samples)]
+    assert len(reached) >= 0.7 * len(fits.target_runs)
+    assert max(run.samples for run in reached) > 0.5 * BUDGET
+
+
+def test_given_target_is_kept() -> None:
+    assert fit_laws(study(), replace(INFO, target=0.9)).steps.target == 0.9
+
+
+def test_step_time_memory_and_power_come_from_the_plans(fits: Fits) -> None:
+    seconds, peak, watts = (
+        fits.step_time.predict(64),
+        fits.memory.predict(64),
+        fits.power.predict(64, step_time=fits.step_time),
+    )
+    assert seconds is not None
+    assert peak is not None
+    assert watts is not None
+    assert seconds.value == pytest.approx(0.0164, rel=0.06)
+    assert peak.value == pytest.approx(1.64e8, rel=0.02)
+    assert watts.value == pytest.approx(200.0, rel=0.05)
+
+
+def test_placements_of_several_devices_teach_communication() -> None:
+    more = [record(100 + i, B, 0.01, devices=k) for i, (B, k) in enumerate([(64, 2), (128, 2), (128, 4), (256, 4)])]
+    fits = fit_laws([*study(), *more], INFO)
+    assert fits.communication.status is FitStatus.OK
+    assert fits.communication.covers(8, 1)
+    assert not fits.communication.covers(8, 2)
+
+
+def test_noise_is_that_of_repeated_settings() -> None:
+    rng = np.random.default_rng(1)
+    repeats = [record(100 + i, 64, 0.016, noise=0.02 * rng.standard_normal()) for i in range(12)]
+    fits = fit_laws([*study(), *repeats], INFO)
+    assert fits.noise_is_repeated
+    assert fits.noise_sd == pytest.approx(0.02, rel=0.5)
+
+
+def test_diverged_and_out_of_memory_trials_do_not_become_values() -> None:
+    bad = [
+        replace(record(200, 64, 0.9), outcome="pruned", stop_reason=StopReason.DIVERGED, value=1e-9),
+        replace(record(201, 512, 0.05), outcome="pruned", stop_reason=StopReason.OUT_OF_MEMORY, value=None, ticks=()),
+    ]
+    fits = fit_laws([*study(), *bad], INFO)
+    found = fits.ridge.predict(64)
+    assert found is not None
+    assert found.lr.value < 0.1
+
+
+def test_shorter_budget_is_judged_by_the_values_within_it(fits: Fits) -> None:
+    short = fit_laws(study(), INFO, budget_samples=BUDGET / 4)
+    long_value, short_value = fits.ridge.predict(64), short.ridge.predict(64)
+    assert long_value is not None
+    assert short_value is not None
+    assert short_value.value.value > 1.3 * long_value.value.value
+
+
+@pytest.mark.parametrize("num", [0, 1, 2])
+def test_few_records_give_statuses_and_no_error(num: int) -> None:
+    fits = fit_laws(study()[:num], INFO)
+    assert fits.num_complete == num
+    assert fits.ridge.status is FitStatus.TOO_FEW
+    assert fits.steps.status is FitStatus.TOO_FEW
+    assert fits.communication.status is FitStatus.TOO_FEW
+
+
+def test_costs_to_a_target_are_minimised_whatever_the_metric() -> None:
+    assert value_direction(replace(INFO, direction="maximize", objective="seconds")) == "minimize"
+    assert value_direction(replace(INFO, direction="maximize")) == "maximize"
+
+
+def test_fits_survive_storage_as_json(fits: Fits) -> None:
+    text = json.dumps(fits.as_dict())  # compared as text, in which NaN equals itself
+    assert json.dumps(Fits.from_dict(json.loads(text)).as_dict()) == text

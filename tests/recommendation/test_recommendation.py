@@ -1,0 +1,281 @@
+"""The answer follows known laws, says how sure it is, and never makes up a number."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import optuna
+import pytest
+import yaml
+
+import bsopt
+from bsopt.errors import ConfigError
+from bsopt.laws.estimate import FitStatus
+from bsopt.recommendation import Recommendation, answers, recommend
+from bsopt.recommendation.fits import fit_laws
+from bsopt.storage.attributes import read_info, read_records, write_info, write_record
+from bsopt.testing.example_study import example_study
+from bsopt.trial.plan import Plan
+from bsopt.trial.record import StudyInfo, TrialRecord
+
+
+def best_log_lr(b: float) -> float:
+    return -7.0 - 0.8 * (np.logaddexp2(0.0, 8.0 - b) - np.logaddexp2(0.0, 3.0))
+
+
+def loss(B: int, lr: float, noise: float) -> float:
+    b = math.log2(B)
+    return 0.3 + 0.03 * (math.log2(lr) - best_log_lr(b)) ** 2 + 0.01 * max(0.0, b - 7.0) ** 2 + noise
+
+
+def foreign(num: int, *, direction: str = "minimize", lr_high: float = 1.0) -> optuna.Study:
+    """A plain Optuna study: batch sizes up to 128 are equally good, larger ones worse."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0), direction=direction)
+    rng, sign = np.random.default_rng(0), -1.0 if direction == "maximize" else 1.0
+
+    def objective(trial: optuna.Trial) -> float:
+        B = trial.suggest_int("batch_size", 8, 1024, log=True)
+        return sign * loss(B, trial.suggest_float("lr", 1e-4, lr_high, log=True), 0.002 * rng.standard_normal())
+
+    study.optimize(objective, n_trials=num)
+    return study
+
+
+def ours(*, max_micro: int | None = None, batch_norm: bool = False, num_devices: int = 1) -> optuna.Study:
+    study = optuna.create_study()
+    info = StudyInfo(
+        "ours",
+        monitor="val_loss",
+        batch_size_range=(8, 1024),
+        lr_range=(1e-4, 1.0),
+        batch_sizes=(8, 16, 32, 64, 128, 256, 512, 1024),
+        optimizer="adam",
+        num_train_samples=5000,
+        budget_samples=50_000,
+        has_batch_norm=batch_norm,
+        max_micro_batch_size=max_micro,
+        num_devices=num_devices,
+    )
+    write_info(study, info)
+    rng = np.random.default_rng(0)
+    for number in range(40):
+        trial = study.ask()
+        B = 2 ** int(rng.integers(3, 11))
+        lr = 2.0 ** float(best_log_lr(math.log2(B)) + rng.uniform(-3, 3))
+        trial.suggest_int("batch_size", B, B)
+        trial.suggest_float("lr", lr, lr)
+        devices = 1 + number % 2
+        value = loss(B, lr, 0.002 * rng.standard_normal())
+        seconds = float(np.hypot(0.01, 1e-4 * B / devices)) + (0.001 if devices > 1 else 0.0)
+        write_record(
+            trial,
+            TrialRecord(
+                number, "complete", B, lr, trial.params, value=value, plan=Plan(B // devices, 1, devices), seconds=10.0,
+                seconds_per_step=seconds, peak_memory_bytes=int(1e8 + 1e6 * B / devices), precision="32-true",
+            ),
+        )  # fmt: skip
+        study.tell(trial, value)
+    return study
+
+
+@pytest.fixture(scope="module")
+def found() -> Recommendation:
+    return recommend(foreign(50))
+
+
+def test_best_quality_is_near_the_known_optimum(found: Recommendation) -> None:
+    assert found.status is FitStatus.OK
+    assert found.choice is not None
+    assert found.choice.batch_size <= 256
+    assert abs(math.log2(found.choice.lr.value) - best_log_lr(math.log2(found.choice.batch_size))) < 0.6
+    assert found.choice.value is not None
+    assert found.choice.value.value == pytest.approx(0.3, abs=0.02)
+    assert found.choice.lr.low < found.choice.lr.value < found.choice.lr.high
+
+
+def test_sizes_that_are_equal_within_noise_are_ties_and_worse_ones_are_not(found: Recommendation) -> None:
+    assert len(found.ties) >= 2
+    assert max(found.ties) <= 256
+    assert "as good within noise" in found.sentence
+
+
+def test_largest_size_without_loss_is_at_least_the_best_one() -> None:
+    largest = recommend(foreign(50), goal="largest").choice
+    assert largest is not None
+    assert largest.goal == "largest"
+    assert 64 <= largest.batch_size <= 256
+
+
+def test_maximised_metric_gives_the_mirrored_answer(found: Recommendation) -> None:
+    mirrored = recommend(foreign(50, direction="maximize")).choice
+    assert mirrored is not None
+    assert found.choice is not None
+    assert mirrored.batch_size == found.choice.batch_size
+    assert mirrored.lr.value == pytest.approx(found.choice.lr.value)
+
+
+def test_package_name_is_the_function_and_the_module() -> None:
+    assert bsopt.recommend(foreign(1)).choice is not None
+
+
+def test_no_trial_has_no_choice() -> None:
+    empty = recommend(foreign(0))
+    assert empty.choice is None
+    assert empty.status is FitStatus.TOO_FEW
+    assert empty.to_yaml() == empty.to_lightning() == ""
+
+
+@pytest.mark.parametrize("num", [1, 3])
+def test_few_trials_give_the_best_so_far_without_an_interval(num: int) -> None:
+    few = recommend(foreign(num))
+    assert few.status is FitStatus.TOO_FEW
+    assert few.choice is not None
+    assert few.choice.lr.low == 0.0
+    assert math.isinf(few.choice.lr.high)
+    assert "too few" in few.sentence
+    assert few.alternatives == ()
+
+
+def test_batch_size_may_be_given_and_need_not_have_run() -> None:
+    choice = recommend(foreign(50), batch_size=96).choice
+    assert choice is not None
+    assert choice.batch_size == 96
+    assert abs(math.log2(choice.lr.value) - best_log_lr(math.log2(96))) < 0.6
+
+
+def test_learning_rate_at_the_edge_of_the_range_is_said() -> None:
+    edge = recommend(foreign(40, lr_high=2e-3), batch_size=1024)
+    assert any("edge of the searched range" in caveat for caveat in edge.caveats)
+
+
+def test_fastest_and_cheapest_need_measured_times(found: Recommendation) -> None:
+    assert {choice.goal for choice in found.alternatives} == {"largest"}
+    fastest = recommend(foreign(50), goal="fastest")
+    assert any("Times can't be predicted" in caveat for caveat in fastest.caveats)
+
+
+def test_more_devices_are_faster_and_cost_more_device_hours() -> None:
+    study = ours()
+    one, two = (recommend(study, goal="fastest", num_devices=k).choice for k in (1, 2))
+    assert one is not None
+    assert two is not None
+    assert one.cost is not None
+    assert two.cost is not None
+    assert two.plan.num_devices == 2
+    assert two.cost.seconds.value < one.cost.seconds.value
+    assert one.cost.seconds.low < one.cost.seconds.value < one.cost.seconds.high
+
+
+def test_pareto_set_trades_time_for_device_hours() -> None:
+    pareto = recommend(ours(), num_devices=4).pareto
+    assert len(pareto) >= 2
+    assert all(a.seconds.value <= b.seconds.value for a, b in pairwise(pareto))
+    assert all(a.device_hours.value > b.device_hours.value for a, b in pairwise(pareto))
+
+
+def test_other_nodes_are_refused_with_a_reason() -> None:
+    answer = recommend(ours(), goal="fastest", num_devices=2, num_nodes=2)
+    assert any("placement can't be predicted" in caveat for caveat in answer.caveats)
+
+
+def test_memory_forces_accumulation_and_batch_norm_is_warned_of() -> None:
+    choice = recommend(ours(max_micro=8, batch_norm=True), batch_size=64)
+    assert choice.choice is not None
+    assert choice.choice.plan == Plan(8, 8, 1, 1, choice.choice.plan.reason)
+    assert any("accumulated" in reason for reason in choice.choice.reasons)
+    assert any("BatchNorm" in caveat for caveat in choice.caveats)
+
+
+def test_longer_budget_is_said_not_to_be_the_studys() -> None:
+    longer = recommend(ours(), budget="40 epochs")
+    assert any("at the study's own budget" in caveat for caveat in longer.caveats)
+
+
+def test_unknown_goal_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="fastest"):
+        recommend(foreign(1), goal="fastes")
+
+
+def test_answer_can_be_pasted_and_stored(found: Recommendation) -> None:
+    settings = yaml.safe_load(found.to_yaml())
+    assert found.choice is not None
+    assert settings["data"]["batch_size"] == found.choice.plan.micro_batch_size
+    compile(found.to_lightning(), "snippet", "exec")
+    stored = json.loads(json.dumps(found.as_dict(), allow_nan=False))
+    assert stored["choice"]["batch_size"] == found.choice.batch_size
+    assert stored["status"] == "ok"
+
+
+def test_finalists_are_different_batch_sizes_with_the_choice_first(found: Recommendation) -> None:
+    sizes = [size for size, _ in found.finalists]
+    assert found.choice is not None
+    assert sizes[0] == found.choice.batch_size
+    assert len(set(sizes)) == len(sizes)
+
+
+def test_every_question_is_answered_with_its_basis() -> None:
+    for study in (foreign(0), foreign(3), foreign(50), ours(batch_norm=True)):
+        replies = answers(study)
+        assert len(replies) == 9
+        assert all(reply.answer and reply.basis for reply in replies)
+    by_question = {reply.question: reply for reply in answers(foreign(0))}
+    assert {reply.basis for reply in by_question.values()} == {"not measured"}
+
+
+def test_measured_times_and_memory_answer_the_articles_questions() -> None:
+    replies = {reply.question: reply.answer for reply in answers(ours())}
+    assert "samples per second" in replies["What does it do to time?"]
+    assert "MiB per sample" in replies["What does it do to memory?"]
+    assert "by devices" in replies["What would more GPUs change?"]
+
+
+def test_a_given_bandwidth_stands_in_for_measured_placements() -> None:
+    study = ours()
+    write_info(study, replace(read_info(study), environment={"num_parameters": 1_000_000}))
+    options = {"goal": "fastest", "num_devices": 2, "num_nodes": 2}
+    answer = recommend(study, **options, bandwidth=25e9)  # type: ignore[arg-type]
+    assert answer.choice is not None
+    assert answer.choice.cost is not None
+    assert answer.choice.cost.plan.num_nodes == 2
+    slow = recommend(study, **options, bandwidth=1e7).choice  # type: ignore[arg-type]
+    assert slow is not None
+    assert slow.cost is not None
+    assert slow.cost.seconds.value > answer.choice.cost.seconds.value
+    with pytest.raises(ConfigError, match="number of parameters"):
+        recommend(ours(), bandwidth=1e9)
+
+
+def test_momentum_moves_with_the_batch_size() -> None:
+    study = ours()
+    config = {"task": {"model": {"class_path": "m.M", "init_args": {"momentum": 0.9}}}}
+    write_info(study, replace(read_info(study), config=config))
+    best = recommend(study).choice
+    assert best is not None
+    trained = study.best_trial.params["batch_size"]
+    asked = recommend(study, batch_size=2 * trained).choice
+    assert asked is not None
+    assert asked.companions is not None
+    assert asked.companions["momentum"] == pytest.approx(0.81)
+
+
+def test_the_rule_that_holds_is_named_with_its_interval() -> None:
+    answer = next(a for a in answers(ours()) if a.question == "Which scaling rule holds here?")
+    assert re.search(r"grows as B\^0\.\d+ \(90 %: 0?\.?\S+ to \S+\)", answer.answer)  # 0.8 flattening at 256
+    assert "the square-root rule (0.5)" in answer.answer
+    assert "It rules out" in answer.answer
+    assert "a constant (0)" in answer.answer.split("rules out")[1]
+
+
+def test_a_target_that_nobody_named_is_told() -> None:
+    study = example_study(40)
+    target = fit_laws(read_records(study), read_info(study)).steps.target
+    assert target is not None
+    caveats = recommend(study).caveats
+    assert any(f"Times and costs are to val_loss {target:.4g}" in caveat for caveat in caveats)
+    write_info(study, replace(read_info(study), target=target))
+    assert not any("Times and costs are to" in caveat for caveat in recommend(study).caveats)

@@ -1,0 +1,102 @@
+"""Hosts agree on who runs what, with nothing but the storage's numbers."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from bsopt.storage import ownership, queue
+from bsopt.storage.attributes import OWNER_KEY, read_records
+from bsopt.trial.record import StopReason
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+@pytest.fixture
+def study() -> optuna.Study:
+    return optuna.create_study()
+
+
+def begin(study: optuna.Study, *, worker: str | None = None) -> optuna.Trial:
+    """Ask for a trial and claim it, as the loop does."""
+    trial = study.ask()
+    ownership.claim(trial, worker=worker)
+    return trial
+
+
+def suggest(trial: optuna.Trial) -> None:
+    trial.suggest_int("batch_size", 8, 64, log=True)
+    trial.suggest_float("lr", 1e-3, 1.0, log=True)
+
+
+def test_of_two_hosts_that_take_the_last_place_the_lower_number_keeps_it(study: optuna.Study) -> None:
+    first, second, third = (begin(study) for _ in range(3))
+    assert [queue.excess(study, trial, total=2) for trial in (first, second)] == ["", ""]
+    assert queue.excess(study, third, total=2) == "the study has its 2 trials"
+
+
+def test_a_trial_that_was_handed_back_neither_counts_nor_is_run_again(study: optuna.Study) -> None:
+    trial = begin(study)
+    ownership.hand_back(trial, "the study has its trials")
+    study.tell(trial, state=TrialState.FAIL)
+    assert queue.num_counted(study) == 0
+    assert queue.queue_retries(study) == 0
+    assert read_records(study)[0].message == "not trained: the study has its trials"
+
+
+def test_a_lost_trial_that_was_queued_twice_is_run_once(study: optuna.Study) -> None:
+    lost = begin(study, worker="a")
+    suggest(lost)
+    assert ownership.give_up_of(study, ["a"]) == [0]
+    for _ in range(2):  # two hosts at the same moment
+        study.enqueue_trial(dict(lost.params), user_attrs={"bsopt:retry_of": 0})
+    first, second = begin(study), begin(study)
+    assert (queue.root_of(first), queue.root_of(second)) == (0, 0)
+    assert queue.excess(study, first, total=5) == ""
+    assert queue.excess(study, second, total=5) == "another host runs the same trial"
+
+
+def test_a_queued_retry_keeps_its_place(study: optuna.Study) -> None:
+    lost = begin(study, worker="a")
+    suggest(lost)
+    ownership.give_up_of(study, ["a"])
+    assert queue.num_open(study, total=1) == 1
+    queue.queue_retries(study)
+    study.add_trial(optuna.trial.create_trial(state=TrialState.RUNNING))  # by a host that hadn't seen it
+    other = optuna.Trial(study, study.get_trials(deepcopy=False)[2]._trial_id)
+    assert queue.excess(study, other, total=1) == "the study has its 1 trials"
+
+
+def test_only_the_trials_of_the_workers_named_are_given_up(study: optuna.Study) -> None:
+    for worker in ("a", "b", None):
+        begin(study, worker=worker)
+    assert ownership.give_up_of(study, ["b", "c"]) == [1]
+    assert [r.stop_reason for r in read_records(study)] == [None, StopReason.LOST, None]
+
+
+@pytest.mark.parametrize("changed", [{"host": "other"}, {"boot": "earlier"}, {"space": "a container"}])
+def test_a_process_elsewhere_is_given_up_after_silence_only(study: optuna.Study, changed: dict[str, Any]) -> None:
+    trial = begin(study)
+    trial.set_user_attr(OWNER_KEY, {**ownership.this_process(), **changed, "pid": 1 << 30})
+    assert ownership.running_elsewhere(study)
+    assert ownership.give_up_lost(study) == []
+    assert ownership.give_up_lost(study, now=time.time() + ownership.GRACE_SECONDS + 1) == [0]
+
+
+def test_a_process_of_this_host_that_is_gone_is_given_up_at_once(study: optuna.Study) -> None:
+    trial = begin(study)
+    assert ownership.give_up_lost(study) == []
+    assert ownership.running_elsewhere(study) == []
+    trial.set_user_attr(OWNER_KEY, {**ownership.this_process(), "pid": 1 << 30})
+    assert ownership.give_up_lost(study) == [0]
+
+
+def test_a_leader_stops_only_its_own_run(study: optuna.Study) -> None:
+    assert not ownership.is_asked_to_stop(study, "run")
+    ownership.ask_to_stop(study, "run")
+    assert ownership.is_asked_to_stop(study, "run")
+    assert not ownership.is_asked_to_stop(study, "another")

@@ -1,0 +1,112 @@
+"""One trial: the same update however it is realised, and a record of whatever happens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bsopt.errors import InjectionError, MetricError, TaskError
+from bsopt.training.run_trial import is_out_of_memory
+from bsopt.trial.plan import Plan
+from bsopt.trial.record import StopReason
+from bsopt.trial.spec import Answer, Budget, TrialSpec
+from bsopt.units import Amount
+
+
+def _weights(spec: TrialSpec) -> torch.Tensor:
+    state = torch.load(Path(spec.folder) / "best.ckpt", weights_only=False)["state_dict"]
+    return torch.cat([state[name].flatten() for name in sorted(state)])
+
+
+@pytest.mark.distributed
+@pytest.mark.parametrize("n", [96, 80])
+def test_one_batch_accumulated_and_two_ranks_end_at_the_same_weights(train: Any, spec: TrialSpec, n: int) -> None:
+    ends = []
+    for plan in (Plan(32), Plan(16, 2), Plan(8, 4), Plan(16, 1, 2)):
+        train(plan, data={"n": n, "shuffle": False}, model={"momentum": 0.9}, checkpoints=("best",))
+        ends.append(_weights(spec))
+    for end in ends[1:]:
+        torch.testing.assert_close(end, ends[0], rtol=1e-5, atol=1e-6)
+
+
+def test_short_accumulation_windows_are_rescaled_before_clipping(train: Any, spec: TrialSpec) -> None:
+    ends = []
+    for plan in (Plan(32), Plan(16, 2)):
+        trainer = {**spec.trainer, "gradient_clip_val": 0.5}
+        train(plan, data={"n": 80, "shuffle": False}, checkpoints=("best",), trainer=trainer)
+        ends.append(_weights(spec))
+    torch.testing.assert_close(ends[1], ends[0], rtol=1e-5, atol=1e-6)
+
+
+def test_manual_optimization_trains_and_refuses_accumulation(train: Any) -> None:
+    assert train(Plan(8), model={"trouble": "manual"}).stop_reason is StopReason.COMPLETED
+    with pytest.raises(TaskError, match="optimizes by hand"):
+        train(Plan(4, 2), model={"trouble": "manual"})
+
+
+def test_the_answer_to_a_tick_ends_the_trial(train: Any) -> None:
+    answer = Answer(stop=True, reason=StopReason.CONVERGED, message="flat")
+    record = train(on_tick=lambda tick: answer if tick.index == 2 else Answer())
+    assert (record.stop_reason, record.message, len(record.ticks)) == (StopReason.CONVERGED, "flat", 2)
+
+
+@pytest.mark.parametrize("tick_every", [Amount(1, "epochs"), Amount(8, "samples")])  # the latter ends at a tick
+def test_time_limit_ends_a_trial_as_timeout(train: Any, tick_every: Amount) -> None:
+    record = train(budget=Budget(Amount(100_000, "epochs"), tick_every, seconds=0.2))
+    assert record.stop_reason is StopReason.TIMEOUT
+    assert record.outcome == "complete"
+
+
+def test_target_ends_a_trial(train: Any) -> None:
+    record = train(target=1e9)
+    assert record.stop_reason is StopReason.TARGET_REACHED
+    assert len(record.ticks) == 1
+
+
+def test_out_of_memory_is_a_stop_reason(train: Any) -> None:
+    record = train(model={"trouble": "memory@1"})
+    assert record.stop_reason is StopReason.OUT_OF_MEMORY
+    assert len(record.ticks) == 1
+    assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"))
+    assert not is_out_of_memory(RuntimeError("shape mismatch"))
+
+
+def test_mistakes_of_the_task_are_told(train: Any) -> None:
+    with pytest.raises(InjectionError, match=r"asked for learning rate 0.05, but the optimizer has 0.123"):
+        train(model={"trouble": "deaf"})
+    with pytest.raises(InjectionError, match="asked for batch size 8, but the training loader has 5"):
+        train(data={"deaf": True})
+    with pytest.raises(MetricError, match="val_mae"):
+        train(monitor="loss")
+
+
+def test_trainer_arguments_are_passed_on_and_callbacks_are_built(train: Any, spec: TrialSpec) -> None:
+    stopping = {
+        "class_path": "pytorch_lightning.callbacks.EarlyStopping",
+        "init_args": {"monitor": "val_loss", "patience": 0, "stopping_threshold": 1e9},
+    }
+    record = train(trainer={**spec.trainer, "callbacks": [stopping], "limit_val_batches": 1})
+    assert record.stop_reason is StopReason.COMPLETED
+    assert len(record.ticks) < 3
+    with pytest.raises(TaskError, match="refuses its arguments"):
+        train(trainer={"no_such_argument": 1})
+
+
+def test_callbacks_measure_into_the_record(train: Any) -> None:
+    record = train(measure=("weight_distance", "update_norms"))
+    assert set(record.measurements) == {"WeightDistance", "UpdateNorms"}
+
+
+def test_data_loader_workers_work_inside_trials(spec: TrialSpec) -> None:
+    from dataclasses import replace
+
+    from bsopt.training.processes.launcher import Launcher, Supervision
+
+    source = {**spec.task.source, "data": {"class_path": "toy.ToyData", "init_args": {"num_workers": 2}}}
+    varied = replace(spec, task=replace(spec.task, source=source))
+    record = Launcher().run(varied, Supervision(lambda tick: Answer(), lambda: False))
+    assert record.stop_reason is StopReason.COMPLETED
