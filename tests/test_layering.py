@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "bsopt"
 
 FLOORS = [
-    {"errors", "_lazy", "units"},
+    {"errors", "_lazy", "units", "serialization"},
     {"laws"},
     {"trial", "config"},
     {"storage"},
@@ -40,6 +40,7 @@ LIGHT = {
     "errors",
     "_lazy",
     "units",
+    "serialization",
     "laws",
     "trial",
     "config",

@@ -10,7 +10,7 @@ from statistics import median
 
 from bsopt.errors import ConfigError
 
-__all__ = ["DEFAULT_OVERHEAD", "Cadence"]
+__all__ = ["DEFAULT_OVERHEAD", "OverheadBudget"]
 
 DEFAULT_OVERHEAD = 0.01
 """Share of the training time; leaves room within 3 % for the hooks of every step and for a busy machine."""
@@ -18,7 +18,7 @@ DEFAULT_OVERHEAD = 0.01
 _WARMUP_UPDATES = 3  # lazy initialisation makes the first updates slow
 
 
-class Cadence:
+class OverheadBudget:
     """Counts updates and says which ones to measure.
 
     With `every` given, updates 0, every, 2·every, … are measured. Without it the interval is the measured cost of a

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bsopt.callbacks._base import Callback, announce, is_sharded
 from bsopt.callbacks._batches import ends_update, num_samples
-from bsopt.callbacks._overhead_budget import DEFAULT_OVERHEAD, Cadence
+from bsopt.callbacks._overhead_budget import DEFAULT_OVERHEAD, OverheadBudget
 from bsopt.callbacks._per_sample_gradients import gradient_sq_norms, sq_norm
 from bsopt.errors import ConfigError, TaskError, nearest
 from bsopt.laws.noise_scale import (
@@ -115,7 +115,7 @@ class GradientNoiseScale(Callback):
         self._decay = decay
         self._confidence = confidence
         self._clock = clock
-        self._cadence = Cadence(every, overhead=overhead, clock=clock)
+        self._overhead_budget = OverheadBudget(every, overhead=overhead, clock=clock)
         self._moments = NoiseMoments()
         self._blocks: list[tuple[int, NoiseMoments]] = []
         self._block_size = 1
@@ -166,7 +166,7 @@ class GradientNoiseScale(Callback):
                 f"GradientNoiseScale needs whole gradients on every rank, and {type(trainer.strategy).__name__} shards "
                 "or accumulates them itself. Measure on one device, or with strategy='ddp'."
             )
-        self._cadence = Cadence(self._every, overhead=self._overhead, clock=self._clock)
+        self._overhead_budget = OverheadBudget(self._every, overhead=self._overhead, clock=self._clock)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         offers = {
@@ -190,7 +190,7 @@ class GradientNoiseScale(Callback):
         self._samples_seen += size * trainer.world_size
         if self._starts_update:
             self._window.close()
-            self._window = _Window(is_measured=self._cadence.is_due)
+            self._window = _Window(is_measured=self._overhead_budget.is_due)
             if self._window.is_measured and self._uses_parts(trainer):
                 self._window.open(pl_module, self._clock)
         self._starts_update = ends_update(trainer, batch_idx)
@@ -230,8 +230,8 @@ class GradientNoiseScale(Callback):
                 if math.isfinite(value):
                     pl_module.log(f"bsopt/noise_scale{name}", value, on_step=True, on_epoch=False)
         if window.is_measured:
-            self._cadence.add_cost(window.cost)
-        self._cadence.end_update(interval=self._agreed_interval(trainer) if window.is_measured else None)
+            self._overhead_budget.add_cost(window.cost)
+        self._overhead_budget.end_update(interval=self._agreed_interval(trainer) if window.is_measured else None)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._window.close()
@@ -325,7 +325,7 @@ class GradientNoiseScale(Callback):
         self._blocks[-1] = (self._samples_seen, self._blocks[-1][1].add(measurement))
 
     def _agreed_interval(self, trainer: Trainer) -> int:
-        own = float(self._cadence.interval)
+        own = float(self._overhead_budget.interval)
         return max(1, round(_sum_over_ranks(trainer, [own])[0] / trainer.world_size))
 
 

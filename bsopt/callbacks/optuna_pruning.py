@@ -12,6 +12,8 @@ from bsopt.callbacks._base import Callback, announce
 from bsopt.callbacks._batches import num_samples
 from bsopt.callbacks._metrics import monitored_value
 from bsopt.errors import ConfigError
+from bsopt.trial.record import StopReason
+from bsopt.trial.spec import StopDecision
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule, Trainer
@@ -130,18 +132,18 @@ class OptunaPruning(Callback):
             return
         self._last_step = step
         value = monitored_value(trainer, self._monitor)
-        action, reason = self._ask(self.trial, value, step) if self.trial is not None else ("continue", "")
-        action, reason = trainer.strategy.broadcast((action, reason))
-        if action == "continue":
+        decision = self._ask(self.trial, value, step) if self.trial is not None else StopDecision()
+        decision = trainer.strategy.broadcast(decision)
+        if not decision.is_stop:
             return
-        self._reason = reason
-        if action == "pruned":
-            raise optuna.TrialPruned(reason)
+        self._reason = decision.message
+        if decision.outcome == "pruned":
+            raise optuna.TrialPruned(decision.message)
         trainer.should_stop = True
-        announce(f"OptunaPruning: {reason}")
+        announce(f"OptunaPruning: {decision.message}")
 
-    def _ask(self, trial: Trial, value: float, step: int) -> tuple[str, str]:
-        """Report, keep the best, and return "continue", "converged" or "pruned" with the reason."""
+    def _ask(self, trial: Trial, value: float, step: int) -> StopDecision:
+        """Report, keep the best, and return whether to go on."""
         study = trial.study
         trial.report(value, step)
         sign = 1.0 if study.direction == optuna.study.StudyDirection.MINIMIZE else -1.0
@@ -151,12 +153,13 @@ class OptunaPruning(Callback):
             trial.set_user_attr(BEST_STEP, step)
         decide = getattr(study.pruner, "decide", None)
         if decide is not None:
-            decision = decide(study, study.get_trials(deepcopy=False)[trial.number])
-            return decision.action, decision.reason
+            decision: StopDecision = decide(study, study.get_trials(deepcopy=False)[trial.number])
+            return decision
         if trial.should_prune():
             name = type(study.pruner).__name__
-            return "pruned", f"{name} pruned trial {trial.number} at step {step}, {self._monitor} {value:.4g}"
-        return "continue", ""
+            words = f"{name} pruned trial {trial.number} at step {step}, {self._monitor} {value:.4g}"
+            return StopDecision(StopReason.PRUNED, words)
+        return StopDecision()
 
 
 def _starts_ranks(trainer: Trainer) -> bool:

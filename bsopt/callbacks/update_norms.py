@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from bsopt.callbacks._base import Callback, is_sharded
 from bsopt.callbacks._batches import ends_update
-from bsopt.callbacks._overhead_budget import DEFAULT_OVERHEAD, Cadence
+from bsopt.callbacks._overhead_budget import DEFAULT_OVERHEAD, OverheadBudget
 from bsopt.callbacks._per_sample_gradients import sq_norm
 from bsopt.errors import ConfigError
 
@@ -137,7 +137,7 @@ class UpdateNorms(Callback):
         self._every = every
         self._overhead = overhead
         self._clock = clock
-        self._cadence = Cadence(every, overhead=overhead, clock=clock)
+        self._overhead_budget = OverheadBudget(every, overhead=overhead, clock=clock)
         self._histogram = NormHistogram()
         self._before: list[Tensor] = []
         self._num_updates = 0
@@ -173,12 +173,12 @@ class UpdateNorms(Callback):
                 f"UpdateNorms needs whole weights on every rank, and {type(trainer.strategy).__name__} shards them. "
                 "Use strategy='ddp' or one device, or leave the callback out."
             )
-        self._cadence = Cadence(self._every, overhead=self._overhead, clock=self._clock)
+        self._overhead_budget = OverheadBudget(self._every, overhead=self._overhead, clock=self._clock)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         self._has_stepped = True
         # several optimizers, or LBFGS evaluating again: the first call of a batch has the weights from before
-        if not trainer.is_global_zero or not self._cadence.is_due or self._before:
+        if not trainer.is_global_zero or not self._overhead_budget.is_due or self._before:
             return
         start = self._clock()
         self._before = [p.detach().clone() for p in pl_module.parameters() if p.requires_grad]
@@ -201,8 +201,8 @@ class UpdateNorms(Callback):
             self._before = []
             self._add(norm)
             pl_module.log("bsopt/update_norm", norm, on_step=True, on_epoch=False, rank_zero_only=True)
-            self._cadence.add_cost(self._cost + self._clock() - start)
-        self._cadence.end_update()
+            self._overhead_budget.add_cost(self._cost + self._clock() - start)
+        self._overhead_budget.end_update()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._before = []

@@ -16,7 +16,7 @@ __all__ = ["Placing", "engine_options"]
 
 _OF = {  # option -> engines that it goes with
     "address": ("ray",),
-    "ship": ("ray",),
+    "upload_code": ("ray",),
     "gpus_per_trial": ("ray", "slurm"),
     "cpus_per_trial": ("ray", "slurm"),
     "partition": ("slurm",),
@@ -72,7 +72,11 @@ class Placing:
             from bsopt.engines.ray import RayEngine
 
             return RayEngine(
-                loaded.config, loaded.folder, address=options["address"], ship=options["ship"], **self._resources()
+                loaded.config,
+                loaded.folder,
+                address=options["address"],
+                upload_code=options["upload_code"],
+                **self._resources(),
             )
         from bsopt.engines.slurm import SlurmEngine
 
@@ -106,7 +110,9 @@ def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--address", metavar="ADDRESS", help="Ray: the cluster (auto, host:6379); else one is started here."
             ),
-            click.option("--ship", is_flag=True, help="Ray: send the study's folder along, without a shared disk."),
+            click.option(
+                "--upload-code", is_flag=True, help="Ray: send the study's folder along, without a shared disk."
+            ),
             click.option("--partition", metavar="NAME", help="SLURM: the partition."),
             click.option("--time", type=at_least_one, metavar="MINUTES", help="SLURM: of a job, then it is requeued."),
             click.option("--mem", metavar="SIZE", help="SLURM: memory of a job, e.g. 32G."),

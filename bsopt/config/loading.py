@@ -77,6 +77,10 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **StudyConfig.model_json_schema()}
 
 
+_RENAMED = {"also": "params", "minimize": "cost", "of": "trials", "confirm": "confirm_seeds"}
+"""Keys that people may remember -> their names now."""
+
+
 class _Loader(yaml.SafeLoader):
     """YAML's safe loader that reads 1e-3 as a number (YAML 1.1 wants 1.0e-3) and refuses a key given twice."""
 
@@ -117,7 +121,10 @@ def _explain(error: Any, data: Mapping[str, Any]) -> str:
     place = ".".join(location) or "study"
     if error["type"] == "extra_forbidden":
         allowed = _fields_at(location[:-1])
-        hint = nearest(location[-1], allowed) or (f" Allowed: {', '.join(allowed)}." if allowed else "")
+        renamed = _RENAMED.get(location[-1])
+        hint = nearest(renamed if renamed in allowed else location[-1], allowed) or (
+            f" Allowed: {', '.join(allowed)}." if allowed else ""
+        )
         return f"unknown key {place}.{hint}"
     if error["type"] == "missing":
         return f"{place} is missing."

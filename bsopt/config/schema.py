@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from bsopt.trial.objective import Objective
 from bsopt.units import Amount, Unit, parse_amount, parse_bytes
 
 __all__ = [
@@ -84,7 +85,7 @@ class EntryConfig(_Strict):
     function: str | None = Field(None, description="package.module:function, called without arguments")
     args: list[str] = Field(
         default_factory=list,
-        description="the command-line arguments it sees; {lr}, {batch_size}, {seed} and the paths of search.also, "
+        description="the command-line arguments it sees; {lr}, {batch_size}, {seed} and the paths of search.params, "
         "e.g. {model.weight_decay}, are filled in; files are looked up beside the study file, then in the "
         "working folder",
     )
@@ -199,7 +200,7 @@ class SearchConfig(_Strict):
 
     batch_size: BatchSizeSpace = BatchSizeSpace()
     lr: LrSpace = LrSpace()
-    also: dict[str, RangeSpace] = Field(
+    params: dict[str, RangeSpace] = Field(
         default_factory=dict, description="further parameters by the path they are set at, e.g. model.weight_decay"
     )
     optimizer: str = Field("sgd", description="the optimizer's name, which decides defaults of rule and reference")
@@ -208,7 +209,7 @@ class SearchConfig(_Strict):
         None, description="name of an earlier study in the same storage whose ridge is the prior"
     )
 
-    @field_validator("also")
+    @field_validator("params")
     @classmethod
     def _paths(cls, value: dict[str, RangeSpace]) -> dict[str, RangeSpace]:
         for path in value:
@@ -225,15 +226,20 @@ class ObjectiveConfig(_Strict):
     monitor: str = Field("val_loss", description="name of a metric that the module logs")
     direction: Literal["minimize", "maximize"] = "minimize"
     target: float | None = Field(None, description="end a trial when the metric reaches this value")
-    minimize: Literal["seconds", "samples", "steps", "energy"] | None = Field(
+    cost: Literal["seconds", "samples", "steps", "energy"] | None = Field(
         None, description="with target: what it takes to reach it"
     )
 
     @model_validator(mode="after")
     def _together(self) -> ObjectiveConfig:
-        if (self.target is None) != (self.minimize is None):
-            raise ValueError("target and minimize go together: e.g. target: 0.35, minimize: seconds")
+        if (self.target is None) != (self.cost is None):
+            raise ValueError("target and cost go together: e.g. target: 0.35, cost: seconds")
         return self
+
+    @property
+    def value(self) -> Objective:
+        """The same as the value that everything else reads."""
+        return Objective(self.monitor, self.direction, self.target, self.cost)
 
 
 class BudgetConfig(_Strict):
@@ -286,7 +292,7 @@ class ExperimentConfig(_Strict):
     grid: list[float] = Field(default_factory=list, description="learning rates of the grid; without any there is none")
     seeds: int = Field(5, ge=1, description="runs of each; below 5 no finding can be judged")
     patience: _amount("epochs", "samples") = Amount(100.0, "epochs")  # type: ignore[valid-type]
-    params: dict[str, Any] = Field(default_factory=dict, description="values of the parameters of search.also")
+    params: dict[str, Any] = Field(default_factory=dict, description="values of the parameters of search.params")
 
     @model_validator(mode="after")
     def _sensible(self) -> ExperimentConfig:
@@ -320,7 +326,7 @@ class LimitsConfig(_Strict):
 class CheckpointsConfig(_Strict):
     """Which trials keep weights, and which of them; in Optuna's artifact store."""
 
-    of: Literal["none", "finalists", "best_per_batch_size", "all"] = Field("none", description="which trials")
+    trials: Literal["none", "finalists", "best_per_batch_size", "all"] = Field("none", description="which trials")
     keep: tuple[Literal["initial", "best", "last"], ...] = Field(
         ("best",), min_length=1, description="which weights of a trial"
     )
@@ -328,7 +334,7 @@ class CheckpointsConfig(_Strict):
     @model_validator(mode="before")
     @classmethod
     def _short_form(cls, value: Any) -> Any:
-        return {"of": value or "none"} if value is None or isinstance(value, (str, bool)) else value
+        return {"trials": value or "none"} if value is None or isinstance(value, (str, bool)) else value
 
 
 class StudyConfig(_Strict):
@@ -344,7 +350,7 @@ class StudyConfig(_Strict):
     limits: LimitsConfig = LimitsConfig()
     trainer: dict[str, Any] = Field(default_factory=dict, description="passed on to Lightning's Trainer")
     seed: int = Field(0, ge=0, lt=2**32)
-    confirm: int = Field(0, ge=0, description="re-run the finalists this often over fresh seeds")
+    confirm_seeds: int = Field(0, ge=0, description="re-run the finalists this often over fresh seeds")
     workers: int = Field(1, ge=1, description="trials at a time on this host")
     checkpoints: CheckpointsConfig = CheckpointsConfig()
     experiment: ExperimentConfig | None = None
@@ -396,12 +402,12 @@ class StudyConfig(_Strict):
                 f"the experiment trains at learning rates {wide}, outside search.lr ({search.lr.low:g} to "
                 f"{search.lr.high:g}): widen it"
             )
-        if self.objective.direction != "minimize" or self.objective.minimize is not None:
+        if self.objective.direction != "minimize" or self.objective.cost is not None:
             raise ValueError(
                 "the experiment's findings are about a loss: objective.monitor must be one to minimize, without target"
             )
-        if set(experiment.params) != set(search.also):
-            raise ValueError(f"experiment.params must give a value for each of search.also: {sorted(search.also)}")
+        if set(experiment.params) != set(search.params):
+            raise ValueError(f"experiment.params must give a value for each of search.params: {sorted(search.params)}")
         return self
 
     @property

@@ -119,8 +119,7 @@ def _plan(batch_size: int, info: StudyInfo) -> Plan:
 
 
 def _ticks(trial: FrozenTrial, info: StudyInfo) -> list[Tick]:
-    # In a time-to-target study Optuna minimises the cost, so a metric that rises was reported with its sign turned.
-    sign = -1.0 if info.objective != "quality" and info.direction == "maximize" else 1.0
+    sign = info.objective.report_sign
     batch_size = int(trial.params[BATCH_SIZE])
     return [
         Tick(

@@ -64,7 +64,7 @@ class Engine(Protocol):
         """Whether workers may be on other hosts than this one."""
 
     @property
-    def ships(self) -> bool:
+    def uploads_code(self) -> bool:
         """Whether the study's folder is sent to the workers."""
 
     def advice(self, workers: int) -> str:
@@ -238,7 +238,9 @@ class _Run:
             name = f"{self._id}-{self._placed}"
             self._placed += 1
             config = {**self._config.as_dict(), "workers": 1}
-            place = self._engine.place(Job(config, str(self._folder), os.getcwd(), self._id, name, self._engine.ships))
+            place = self._engine.place(
+                Job(config, str(self._folder), os.getcwd(), self._id, name, self._engine.uploads_code)
+            )
             self._active[name] = place
 
     def _is_over(self) -> bool:
@@ -260,9 +262,9 @@ class _Run:
         return self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
     def _queue_confirmations(self) -> int:
-        if not self._config.confirm:
+        if not self._config.confirm_seeds:
             return 0
-        queued = queue.queue_confirmations(self._study, replicates=self._config.confirm)
+        queued = queue.queue_confirmations(self._study, replicates=self._config.confirm_seeds)
         if queued:
             self._listener.note(f"the search is done; {queued} repeats of the finalists over fresh seeds follow")
         return queued

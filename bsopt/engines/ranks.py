@@ -26,9 +26,9 @@ from bsopt import errors
 from bsopt.config import StudyConfig
 from bsopt.errors import BsoptError, ConfigError, StudyError
 from bsopt.study.signals import first_signal_calls
-from bsopt.training.processes.launcher import Crash, Launcher, Standing, Supervision, free_port, is_echo
+from bsopt.training.processes.launcher import Crash, Launcher, RankInfo, Supervision, free_port, is_echo
 from bsopt.trial.record import StopReason, TrialRecord
-from bsopt.trial.spec import Answer, TrialSpec
+from bsopt.trial.spec import StopDecision, TrialSpec
 
 __all__ = ["Ranks", "standing_of"]
 
@@ -38,7 +38,7 @@ _LAST_SECONDS = 60.0  # for the other ranks to end a trial that has ended on ran
 _TRIAL = "bsopt.training.run_trial:run_trial"
 
 
-def standing_of(environment: Mapping[str, str]) -> Standing | None:
+def standing_of(environment: Mapping[str, str]) -> RankInfo | None:
     """Return where torchrun or srun says that this process stands; None where it is no rank of several.
 
     >>> standing_of({"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "GROUP_RANK": "1",
@@ -46,7 +46,7 @@ def standing_of(environment: Mapping[str, str]) -> Standing | None:
     1
     """
     if "TORCHELASTIC_RUN_ID" in environment and int(environment.get("WORLD_SIZE", "1")) > 1:
-        return Standing(
+        return RankInfo(
             rank=int(environment["RANK"]),
             world_size=int(environment["WORLD_SIZE"]),
             local_rank=int(environment["LOCAL_RANK"]),
@@ -58,7 +58,7 @@ def standing_of(environment: Mapping[str, str]) -> Standing | None:
     is_step = "SLURM_PROCID" in environment and environment.get("SLURM_JOB_NAME") not in ("bash", "interactive")
     if is_step and int(environment.get("SLURM_NTASKS", "1")) > 1:
         world, nodes = int(environment["SLURM_NTASKS"]), int(environment.get("SLURM_NNODES", "1"))
-        return Standing(
+        return RankInfo(
             rank=int(environment["SLURM_PROCID"]),
             world_size=world,
             local_rank=int(environment["SLURM_LOCALID"]),
@@ -74,7 +74,7 @@ class Ranks:
     """The ranks of every trial of a study, as one of them sees it.
 
     Args:
-        standing: Where this process stands.
+        rank_info: Where this process stands.
         config: The study file, whose trials must take all of the ranks.
 
     Raises:
@@ -82,21 +82,21 @@ class Ranks:
         StudyError: The other ranks didn't come.
     """
 
-    def __init__(self, standing: Standing, config: StudyConfig) -> None:
-        _check(standing, config)
-        self._standing = standing
+    def __init__(self, rank_info: RankInfo, config: StudyConfig) -> None:
+        _check(rank_info, config)
+        self._rank_info = rank_info
         self._launcher = Launcher()
         self._launcher.warm_up()
         self._lines: dict[int, Connection] = {}
-        if standing.rank == 0:
-            self._lines = _accept(standing)
+        if rank_info.rank == 0:
+            self._lines = _accept(rank_info)
         else:
-            self._lines = {0: _join(standing)}
+            self._lines = {0: _join(rank_info)}
 
     @property
     def rank(self) -> int:
         """This process's rank; 0 owns the study."""
-        return self._standing.rank
+        return self._rank_info.rank
 
     def launch(self, spec: TrialSpec, supervision: Supervision) -> TrialRecord:
         """Train a trial on all ranks; called on rank 0.
@@ -105,9 +105,9 @@ class Ranks:
             Crash: It failed on a rank, or was cancelled; with `ends_study` when a rank is gone.
             BsoptError: The user's code or settings are wrong.
         """
-        standing = replace(self._standing, port=free_port(""))
+        rank_info = replace(self._rank_info, port=free_port(""))
         trial = _Trial(self._lines)
-        trial.tell(_Order("train", spec, standing.port))
+        trial.tell(_Order("train", spec, rank_info.port))
         failure: BsoptError | Crash | None = None
         record: TrialRecord | None = None
 
@@ -117,7 +117,7 @@ class Ranks:
 
         try:
             watched = replace(supervision, is_cancelled=is_cancelled)
-            record = self._launcher.call(_TRIAL, spec, watched, standing=standing)
+            record = self._launcher.call(_TRIAL, spec, watched, rank_info=rank_info)
         except (BsoptError, Crash) as error:
             failure = error
         finally:
@@ -177,10 +177,10 @@ class Ranks:
                     left_at.append(time.monotonic())
             return is_left or (bool(left_at) and time.monotonic() - left_at[0] > _LAST_SECONDS / 2)
 
-        supervision = Supervision(lambda tick: Answer(), is_cancelled, stall_seconds=float("inf"))
-        standing = replace(self._standing, port=order.port)
+        supervision = Supervision(lambda tick: StopDecision(), is_cancelled, stall_seconds=float("inf"))
+        rank_info = replace(self._rank_info, port=order.port)
         try:
-            self._launcher.call(_TRIAL, order.spec, supervision, standing=standing)
+            self._launcher.call(_TRIAL, order.spec, supervision, rank_info=rank_info)
             report = _Report("done")
         except Crash as crash:
             was_left = is_left or bool(left_at)
@@ -267,13 +267,13 @@ class _Trial:
                 self._reports[open_lines[item]] = said
 
 
-def _check(standing: Standing, config: StudyConfig) -> None:
+def _check(rank_info: RankInfo, config: StudyConfig) -> None:
     trainer = config.trainer
     nodes, devices = int(trainer.get("num_nodes", 1)), trainer.get("devices", 1)
     per_node = len(devices) if isinstance(devices, list) else devices
-    if (nodes, per_node) != (standing.world_size // standing.local_world_size, standing.local_world_size):
+    if (nodes, per_node) != (rank_info.world_size // rank_info.local_world_size, rank_info.local_world_size):
         raise ConfigError(
-            f"{standing.world_size} ranks were started, {standing.local_world_size} on each node, but the study's "
+            f"{rank_info.world_size} ranks were started, {rank_info.local_world_size} on each node, but the study's "
             f"trials take {per_node} device(s) on each of {nodes} node(s): make trainer.devices and trainer.num_nodes "
             "say what was started."
         )
@@ -281,21 +281,21 @@ def _check(standing: Standing, config: StudyConfig) -> None:
         raise ConfigError("with ranks on several nodes trials run one at a time (workers: 1, isolation: process).")
 
 
-def _accept(standing: Standing) -> dict[int, Connection]:
+def _accept(rank_info: RankInfo) -> dict[int, Connection]:
     """Wait on rank 0 for a line from every other rank."""
     key = secrets.token_bytes(32)
-    listener = Listener(("", 0), authkey=key, backlog=standing.world_size)
-    store = _store(standing)
+    listener = Listener(("", 0), authkey=key, backlog=rank_info.world_size)
+    store = _store(rank_info)
     store.set("bsopt/line", pickle.dumps((listener.address[1], key)))
     lines: dict[int, Connection] = {}
     socket_of: Any = listener._listener._socket  # type: ignore[attr-defined]  # the only way to limit the wait
     socket_of.settimeout(_JOIN_SECONDS)
-    while len(lines) < standing.world_size - 1:
+    while len(lines) < rank_info.world_size - 1:
         try:
             line = listener.accept()
         except OSError as error:
             raise StudyError(
-                f"only {len(lines) + 1} of {standing.world_size} ranks came within {_JOIN_SECONDS / 60:g} minutes."
+                f"only {len(lines) + 1} of {rank_info.world_size} ranks came within {_JOIN_SECONDS / 60:g} minutes."
             ) from error
         _keep_alive(line)
         lines[int(line.recv())] = line
@@ -303,23 +303,23 @@ def _accept(standing: Standing) -> dict[int, Connection]:
     return lines
 
 
-def _join(standing: Standing) -> Connection:
+def _join(rank_info: RankInfo) -> Connection:
     """Open this rank's line to rank 0."""
-    port, key = pickle.loads(_store(standing).get("bsopt/line"))
-    line = Client((standing.address, port), authkey=key)
+    port, key = pickle.loads(_store(rank_info).get("bsopt/line"))
+    line = Client((rank_info.address, port), authkey=key)
     _keep_alive(line)
-    line.send(standing.rank)
+    line.send(rank_info.rank)
     return line
 
 
-def _store(standing: Standing) -> Any:
+def _store(rank_info: RankInfo) -> Any:
     """Return torch's key-value store, in which rank 0 says where it listens."""
     dist: Any = importlib.import_module("torch.distributed")
     is_agents = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     store = dist.TCPStore(
-        standing.address,
-        standing.port,
-        is_master=standing.rank == 0 and not is_agents,
+        rank_info.address,
+        rank_info.port,
+        is_master=rank_info.rank == 0 and not is_agents,
         timeout=timedelta(seconds=_JOIN_SECONDS),
         wait_for_workers=False,
     )

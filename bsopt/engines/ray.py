@@ -30,7 +30,7 @@ class RayEngine:
         address: Of a running cluster (`auto`, `host:6379`); None starts one on this machine and ends it afterwards.
         cpus: Cores of each worker; by default one for each rank of a trial.
         gpus: GPUs of each worker; by default one for each rank, where the Trainer uses GPUs.
-        ship: Whether the study's folder is sent to the workers, for clusters without a shared disk.
+        upload_code: Whether the study's folder is sent to the workers, for clusters without a shared disk.
 
     Raises:
         MissingExtraError: Ray isn't installed.
@@ -45,15 +45,15 @@ class RayEngine:
         address: str | None = None,
         cpus: int | None = None,
         gpus: int | None = None,
-        ship: bool = False,
+        upload_code: bool = False,
     ) -> None:
         self._ray = _import_ray()
         self._joined = address
-        self.ships = ship
+        self.uploads_code = upload_code
         _keep_from_printing()
         environment = {name: os.environ[name] for name in _named_in(config.storage) if name in os.environ}
         runtime: dict[str, Any] = {"env_vars": environment} if environment else {}
-        if ship:
+        if upload_code:
             runtime |= {"working_dir": str(folder), "excludes": _LEFT_BEHIND}
         # A cluster of one's own needs neither dashboard nor Ray's lines in the terminal.
         own = {"include_dashboard": False} if address is None else {}

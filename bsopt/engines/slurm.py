@@ -58,7 +58,7 @@ class SlurmEngine:
         ConfigError: There is no SLURM here.
     """
 
-    ships = False
+    uploads_code = False
 
     def __init__(
         self,

@@ -37,7 +37,7 @@ class Job:
         working_folder: Where the command was given; relative paths start here.
         run: The leader's run, which may ask its workers to stop.
         name: The worker's own name, different for each that is placed.
-        is_shipped: Whether the folder's files were sent to the worker and lie in its working folder.
+        is_uploaded: Whether the folder's files were sent to the worker and lie in its working folder.
     """
 
     config: Mapping[str, Any]
@@ -45,7 +45,7 @@ class Job:
     working_folder: str
     run: str
     name: str
-    is_shipped: bool = False
+    is_uploaded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +93,12 @@ def work(job: Job, *, is_stopped: Callable[[], bool] = lambda: False) -> Outcome
 def _enter(job: Job) -> Path:
     """Go where the command was given, if that is here, and return the study's folder."""
     folder = Path(job.folder)
-    if job.is_shipped:
+    if job.is_uploaded:
         return folder  # as the study remembers it; imports are found in the working folder
     if not folder.is_dir():
         raise ConfigError(
             f"the study's folder {folder} isn't there: put it on a disk that every host sees under the same path "
-            "(with Ray, --ship sends it along)."
+            "(with Ray, --upload-code sends it along)."
         )
     os.chdir(job.working_folder if Path(job.working_folder).is_dir() else folder)
     return folder

@@ -24,7 +24,7 @@ from bsopt.experiment.measurements import (
 from bsopt.storage.attributes import read_analyses, write_analysis
 from bsopt.training.processes.launcher import Crash, Supervision
 from bsopt.trial.plan import Plan
-from bsopt.trial.spec import Answer
+from bsopt.trial.spec import StopDecision
 
 if TYPE_CHECKING:
     from bsopt.study.study import Study
@@ -96,7 +96,7 @@ class _Job:
 
 
 def analyze(
-    study: Study, plan: AnalysisPlan | None = None, *, listener: AnalysisListener | None = None, again: bool = False
+    study: Study, plan: AnalysisPlan | None = None, *, listener: AnalysisListener | None = None, recompute: bool = False
 ) -> Experiment:
     """Examine the kept weights of a study's designed runs, and return the experiment with all that is known.
 
@@ -108,7 +108,7 @@ def analyze(
         study: A study with an `experiment` block, some of whose runs have ended.
         plan: What is examined.
         listener: Receives how far it is.
-        again: Compute also what is known.
+        recompute: Compute also what is known.
 
     Raises:
         StudyError: The study has no experiment, or no designed run has ended.
@@ -124,7 +124,7 @@ def analyze(
     if not experiment.runs:
         raise StudyError("no designed run has ended yet: `bsopt study run` trains them.")
     jobs, num_without = _jobs(study, experiment, plan)
-    known = set() if again else {job.key for job in jobs if job.key in _known(study, plan, job)}
+    known = set() if recompute else {job.key for job in jobs if job.key in _known(study, plan, job)}
     new = [job for job in jobs if job.key not in known]
     listener.started(num_new=len(new), num_known=len(known), num_without_weights=num_without)
     _work(study, new, listener)
@@ -210,7 +210,7 @@ def _examine(
     folder = study.config.folder / "analysis" / job.key.replace(":", "-")
     spec = replace(spec, folder=str(folder.absolute()), checkpoints=(), resume_file=None)
     supervision = Supervision(
-        lambda tick: Answer(),
+        lambda tick: StopDecision(),
         stopping.is_set,
         on_progress=lambda done, total: on_progress(job.key, done, total),
         stall_seconds=study.config.limits.stall_timeout.value,

@@ -206,7 +206,7 @@ def _measured(run: ExperimentRun, info: StudyInfo, sharpness: Mapping[str, Analy
     distance = record.measurements.get("WeightDistance") or {}
     updates = record.measurements.get("UpdateNorms") or {}
     best = record.best
-    train = [train_loss(tick, info.monitor) for tick in record.ticks]
+    train = [train_loss(tick, info.objective.monitor) for tick in record.ticks]
     trained = [loss for loss in train if loss is not None]
     from_start, epochs = distance.get("from_start") or [], distance.get("epochs") or []
     at_best = max(1, round(best.epoch)) if best is not None else 0

@@ -22,8 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from bsopt.laws.estimate import Estimate, FitStatus, estimate_from_samples, from_plain, to_plain
+from bsopt.laws.estimate import Estimate, FitStatus, estimate_from_samples
 from bsopt.laws.step_time import StepTimeFit
+from bsopt.serialization import from_plain, to_plain
 
 __all__ = ["CommunicationFit", "PlacementPoint", "fit_communication", "given_communication", "predict_update_seconds"]
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import types
-import typing
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["INTERVAL_MASS", "Estimate", "FitStatus", "estimate_from_samples", "from_plain", "to_plain"]
+__all__ = [
+    "INTERVAL_MASS",
+    "Estimate",
+    "FitStatus",
+    "estimate_from_samples",
+]
 
 INTERVAL_MASS = 0.9
 """Posterior mass of every interval that a fit reports."""
@@ -68,47 +71,3 @@ def weighted_quantiles(
     mass = weights[order]
     ranks = np.cumsum(mass) - 0.5 * mass
     return np.asarray(np.interp(np.asarray(levels) * mass.sum(), ranks, samples[order]), dtype=float)
-
-
-def to_plain(value: object) -> Any:
-    """Return dataclasses, enums and tuples as what JSON and YAML know: dicts, strings and lists."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, enum.Enum):
-        return value.value
-    if isinstance(value, (list, tuple)):
-        return [to_plain(item) for item in value]
-    if isinstance(value, Mapping):
-        return {str(key): to_plain(item) for key, item in value.items()}
-    if isinstance(value, np.generic):
-        return value.item()
-    return value
-
-
-def from_plain(kind: type[_T], plain: Mapping[str, Any]) -> _T:
-    """Build a dataclass from what `to_plain` made of it; keys that it doesn't have are ignored.
-
-    Raises:
-        TypeError: A field without a default is missing.
-    """
-    hints = typing.get_type_hints(kind)
-    known = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    return kind(**{name: _revive(hints[name], item) for name, item in plain.items() if name in known})
-
-
-def _revive(hint: Any, plain: Any) -> Any:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        if plain is None:
-            return None
-        return _revive(next(a for a in arguments if a is not type(None)), plain)
-    if origin is tuple:
-        inner = arguments if arguments[-1] is not Ellipsis else (arguments[0],) * len(plain)
-        return tuple(_revive(a, item) for a, item in zip(inner, plain, strict=True))
-    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        return from_plain(hint, plain)
-    if isinstance(hint, type) and issubclass(hint, enum.Enum):
-        return hint(plain)
-    if hint is float and isinstance(plain, (int, str)):
-        return float(plain)
-    return plain

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bsopt.laws.estimate import Estimate, FitStatus, estimate_from_samples, from_plain, to_plain
+from bsopt.laws.estimate import Estimate, FitStatus, estimate_from_samples
 from bsopt.laws.ridge_model import (
     RidgeData,
     RidgePoint,
@@ -24,6 +24,7 @@ from bsopt.laws.ridge_model import (
     sample_surfaces,
     saturating_law,
 )
+from bsopt.serialization import from_plain, to_plain
 
 __all__ = ["LrPrediction", "LrRidgeFit", "RidgePoint", "RuleVerdict", "fit_lr_ridge"]
 

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from scipy.stats import t as student_t
 
-from bsopt.laws.estimate import INTERVAL_MASS, Estimate, FitStatus, estimate_from_samples, from_plain, to_plain
+from bsopt.laws.estimate import INTERVAL_MASS, Estimate, FitStatus, estimate_from_samples
+from bsopt.serialization import from_plain, to_plain
 
 __all__ = [
     "MemoryFit",

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from scipy.special import log_ndtr
 from scipy.stats import norm
 
-from bsopt.laws.estimate import Estimate, FitStatus, estimate_from_samples, from_plain, to_plain
+from bsopt.laws.estimate import Estimate, FitStatus, estimate_from_samples
+from bsopt.serialization import from_plain, to_plain
 
 __all__ = [
     "Regime",

@@ -6,7 +6,7 @@ import math
 
 from bsopt.laws.communication import predict_update_seconds
 from bsopt.laws.estimate import Estimate
-from bsopt.recommendation.evidence import Desk, counts, has_target, plan_or_none
+from bsopt.recommendation.evidence import Evidence, counts, has_target, plan_or_none
 from bsopt.recommendation.fits import Fits
 from bsopt.recommendation.result import Cost
 from bsopt.trial.plan import Plan
@@ -14,27 +14,27 @@ from bsopt.trial.plan import Plan
 __all__ = ["costs_of", "pareto", "product", "update_seconds"]
 
 
-def costs_of(desk: Desk, size: int) -> list[Cost]:
+def costs_of(evidence: Evidence, size: int) -> list[Cost]:
     """Costs of a size on every placement up to the asked one whose time can be predicted."""
-    if has_target(desk):
-        predicted = desk.fits.steps.predict(size)
+    if has_target(evidence):
+        predicted = evidence.fits.steps.predict(size)
         if predicted is None:
             return []
         samples = predicted.samples
-    elif desk.budget:
-        samples = Estimate(desk.budget, desk.budget, desk.budget)
+    elif evidence.budget:
+        samples = Estimate(evidence.budget, evidence.budget, evidence.budget)
     else:
         return []
-    placements = {(k, 1) for k in (1, 2, 4, 8, 16, 32, 64) if k <= desk.num_devices}
-    placements.add((desk.num_devices, desk.num_nodes))
+    placements = {(k, 1) for k in (1, 2, 4, 8, 16, 32, 64) if k <= evidence.num_devices}
+    placements.add((evidence.num_devices, evidence.num_nodes))
     found = []
     for devices, nodes in sorted(placements):
-        plan = plan_or_none(desk, size, devices, nodes)
-        update = update_seconds(desk.fits, plan) if plan is not None else None
+        plan = plan_or_none(evidence, size, devices, nodes)
+        update = update_seconds(evidence.fits, plan) if plan is not None else None
         if plan is None or update is None or plan.global_batch_size != size:
             continue
         seconds = product(samples.scaled(1.0 / size), update)
-        watts = desk.fits.power.predict(plan.micro_batch_size, step_time=desk.fits.step_time)
+        watts = evidence.fits.power.predict(plan.micro_batch_size, step_time=evidence.fits.step_time)
         energy = product(seconds, watts).scaled(plan.world_size) if watts else None
         found.append(Cost(size, plan, samples, seconds, seconds.scaled(plan.world_size / 3600.0), energy))
     return found
@@ -63,8 +63,8 @@ def product(a: Estimate, b: Estimate) -> Estimate:
     return Estimate(value, value * math.exp(-down), value * math.exp(up))
 
 
-def pareto(desk: Desk) -> tuple[Cost, ...]:
-    costs = [cost for size in desk.sizes for cost in costs_of(desk, size) if counts(desk, size)]
+def pareto(evidence: Evidence) -> tuple[Cost, ...]:
+    costs = [cost for size in evidence.sizes for cost in costs_of(evidence, size) if counts(evidence, size)]
     costs.sort(key=lambda c: (c.seconds.value, c.device_hours.value))
     kept: list[Cost] = []
     for cost in costs:

@@ -12,7 +12,7 @@ import optuna
 from bsopt.errors import ConfigError, PlanError
 from bsopt.laws.communication import CommunicationFit, given_communication
 from bsopt.laws.estimate import FitStatus
-from bsopt.recommendation.fits import Fits, fit_laws, value_direction
+from bsopt.recommendation.fits import Fits, fit_laws
 from bsopt.recommendation.result import TIE_CHANCE
 from bsopt.search.learning_curves import predicted_finals
 from bsopt.storage.attributes import read_info, read_records
@@ -20,11 +20,11 @@ from bsopt.trial.plan import Limits, Plan, nearest_realisable, realise
 from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.units import parse_amount
 
-__all__ = ["Desk", "best_size", "counts", "has_target", "plan_or_none"]
+__all__ = ["Evidence", "best_size", "counts", "has_target", "plan_or_none"]
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class Evidence:
     info: StudyInfo
     records: tuple[TrialRecord, ...]
     fits: Fits
@@ -46,7 +46,7 @@ class Desk:
         budget: float | str | None = None,
         bandwidth: float | None = None,
         fits: Fits | None = None,
-    ) -> Desk:
+    ) -> Evidence:
         info, records = read_info(study), tuple(read_records(study))
         samples = _budget_samples(budget, info)
         shorter = samples is not None and info.budget_samples is not None and samples < 0.99 * info.budget_samples
@@ -56,7 +56,7 @@ class Desk:
             fits = fit_laws(records, info, predictions=predicted_finals(study, study.get_trials(deepcopy=False)))
         if bandwidth is not None:
             fits = replace(fits, communication=_given(info, bandwidth, many_nodes=(nodes or info.num_nodes) > 1))
-        desk = cls(
+        evidence = cls(
             info=info,
             records=records,
             fits=fits,
@@ -68,13 +68,15 @@ class Desk:
             best=_best(records, info),
             ties=(),
         )
-        desk = replace(desk, sizes=desk._candidates())
-        own = {best_size(desk)} if desk.is_fitted else set()
-        return replace(desk, ties=tuple(b for b in desk.sizes if b in own or desk.chance(b) >= desk.tie_chance))
+        evidence = replace(evidence, sizes=evidence._candidates())
+        own = {best_size(evidence)} if evidence.is_fitted else set()
+        return replace(
+            evidence, ties=tuple(b for b in evidence.sizes if b in own or evidence.chance(b) >= evidence.tie_chance)
+        )
 
     @property
     def sign(self) -> float:
-        return -1.0 if value_direction(self.info) == "maximize" else 1.0
+        return self.info.objective.sign
 
     @property
     def is_fitted(self) -> bool:
@@ -134,15 +136,15 @@ def _given(info: StudyInfo, bandwidth: float, *, many_nodes: bool) -> Communicat
     return given_communication(4.0 * parameters, bandwidth_bytes_per_second=bandwidth, many_nodes=many_nodes)
 
 
-def plan_or_none(desk: Desk, size: int, devices: int | None = None, nodes: int | None = None) -> Plan | None:
+def plan_or_none(evidence: Evidence, size: int, devices: int | None = None, nodes: int | None = None) -> Plan | None:
     try:
-        return desk.plan(size, devices, nodes)
+        return evidence.plan(size, devices, nodes)
     except PlanError:
         return None
 
 
 def _best(records: Sequence[TrialRecord], info: StudyInfo) -> TrialRecord | None:
-    sign = -1.0 if value_direction(info) == "maximize" else 1.0
+    sign = info.objective.sign
     ended = [r for r in records if r.batch_size and r.lr and r.value is not None and math.isfinite(r.value)]
     complete = [r for r in ended if r.outcome == "complete"] or [r for r in ended if r.outcome == "pruned"]
     return min(complete, key=lambda r: sign * cast(float, r.value), default=None)
@@ -161,27 +163,27 @@ def _budget_samples(budget: float | str | None, info: StudyInfo) -> float | None
     return amount.value * info.num_train_samples
 
 
-def best_size(desk: Desk) -> int:
+def best_size(evidence: Evidence) -> int:
     """The size with the best predicted value, doubt counted against it; a tie goes to the best trial's."""
-    best_trial = cast(int, cast(TrialRecord, desk.best).batch_size)
+    best_trial = cast(int, cast(TrialRecord, evidence.best).batch_size)
 
     def score(size: int) -> float:
-        found = desk.fits.ridge.predict(size)
+        found = evidence.fits.ridge.predict(size)
         if found is None:
             return math.inf
-        worse = found.value.high if desk.sign > 0 else found.value.low
-        return desk.sign * (found.value.value + 0.5 * (worse - found.value.value))
+        worse = found.value.high if evidence.sign > 0 else found.value.low
+        return evidence.sign * (found.value.value + 0.5 * (worse - found.value.value))
 
-    size = min(desk.sizes, key=score)
-    if best_trial in desk.sizes and score(best_trial) - score(size) <= (desk.fits.noise_sd or 0.0):
+    size = min(evidence.sizes, key=score)
+    if best_trial in evidence.sizes and score(best_trial) - score(size) <= (evidence.fits.noise_sd or 0.0):
         return best_trial
     return size
 
 
-def counts(desk: Desk, size: int) -> bool:
+def counts(evidence: Evidence, size: int) -> bool:
     """To a target every size that reaches it counts; over a budget only those that tie with the best."""
-    return has_target(desk) or size in desk.ties
+    return has_target(evidence) or size in evidence.ties
 
 
-def has_target(desk: Desk) -> bool:
-    return desk.fits.steps.status in (FitStatus.OK, FitStatus.NOT_IDENTIFIED)
+def has_target(evidence: Evidence) -> bool:
+    return evidence.fits.steps.status in (FitStatus.OK, FitStatus.NOT_IDENTIFIED)

@@ -11,13 +11,14 @@ from typing import Any, Protocol, TypeVar, cast
 import numpy as np
 
 from bsopt.laws.communication import CommunicationFit, PlacementPoint, fit_communication
-from bsopt.laws.estimate import Estimate, from_plain, to_plain
+from bsopt.laws.estimate import Estimate
 from bsopt.laws.lr_ridge import LrRidgeFit, RidgePoint, fit_lr_ridge
 from bsopt.laws.step_time import MemoryFit, PowerFit, StepTimeFit, fit_memory, fit_power, fit_step_time
 from bsopt.laws.steps_to_target import StepsToTargetFit, TargetRun, fit_steps_to_target
-from bsopt.trial.record import Direction, StopReason, StudyInfo, TrialRecord
+from bsopt.serialization import from_plain, to_plain
+from bsopt.trial.record import StopReason, StudyInfo, TrialRecord
 
-__all__ = ["Fits", "Prediction", "fit_laws", "value_direction"]
+__all__ = ["Fits", "Prediction", "fit_laws"]
 
 _K = TypeVar("_K", bound=Hashable)
 
@@ -103,7 +104,7 @@ def fit_laws(
         records = [_truncated(record, budget_samples, info) for record in records]
     ridge = fit_lr_ridge(
         _ridge_points(records, predictions or {}),
-        direction=value_direction(info),
+        direction=info.objective.value_direction,
         optimizer=info.optimizer,
         # Over the rates that were tried, not searched: where no trial ran, nothing holds the fit down.
     )
@@ -127,11 +128,6 @@ def fit_laws(
     )
 
 
-def value_direction(info: StudyInfo) -> Direction:
-    """Return which way Optuna's value gets better: the metric's way, or down for a cost to the target."""
-    return info.direction if info.objective == "quality" else "minimize"
-
-
 # --- what the records say --------------------------------------------------------------------------------------
 
 
@@ -148,9 +144,9 @@ def _is_complete(record: TrialRecord) -> bool:
 def _truncated(record: TrialRecord, budget: float, info: StudyInfo) -> TrialRecord:
     ticks = tuple(t for t in record.ticks if t.samples <= 1.001 * budget)
     finite = [t for t in ticks if math.isfinite(t.value)]
-    if not record.ticks or not finite or info.objective != "quality":
+    if not record.ticks or not finite or info.objective.cost is not None:
         return record
-    sign = -1.0 if info.direction == "maximize" else 1.0
+    sign = info.objective.metric_sign
     best = min(finite, key=lambda t: sign * t.value)
     is_whole = record.ticks[-1].samples >= 0.999 * budget and record.outcome == "pruned"
     outcome = "complete" if is_whole and record.stop_reason is not StopReason.DIVERGED else record.outcome
@@ -181,7 +177,7 @@ def _target_runs(
     records: Sequence[TrialRecord], info: StudyInfo, ridge: LrRidgeFit
 ) -> tuple[float | None, tuple[TargetRun, ...]]:
     """Return the target and the quickest run of each half-octave of batch sizes."""
-    sign = -1.0 if info.direction == "maximize" else 1.0
+    sign = info.objective.metric_sign
     groups: dict[int, list[TrialRecord]] = {}
     for record in records:
         if _is_placed(record) and any(math.isfinite(tick.value) for tick in record.ticks):
@@ -189,12 +185,12 @@ def _target_runs(
     tuned = {key: group for key, group in groups.items() if any(_is_tuned(record, ridge) for record in group)}
     groups = dict(sorted((tuned if len(tuned) >= 3 else groups).items()))
     if not groups:
-        return info.target, ()
+        return info.objective.target, ()
     bests = sorted(
         min(sign * t.value for r in group for t in r.ticks if math.isfinite(t.value)) for group in groups.values()
     )
     enough = min(len(bests), max(3, math.ceil(REACHED_SHARE * len(bests))))
-    target = info.target if info.target is not None else sign * bests[enough - 1]
+    target = info.objective.target if info.objective.target is not None else sign * bests[enough - 1]
     return target, tuple(_quickest(group, sign, target) for group in groups.values())
 
 

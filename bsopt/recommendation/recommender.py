@@ -8,7 +8,7 @@ from bsopt.errors import ConfigError, nearest
 from bsopt.laws.estimate import FitStatus
 from bsopt.recommendation.choices import choice_at, choose
 from bsopt.recommendation.costs import pareto
-from bsopt.recommendation.evidence import Desk
+from bsopt.recommendation.evidence import Evidence
 from bsopt.recommendation.fits import Fits
 from bsopt.recommendation.result import GOALS, Recommendation
 from bsopt.recommendation.sentences import caveats, sentence, why_missing
@@ -46,39 +46,39 @@ def recommend(
     """
     if goal not in GOALS:
         raise ConfigError(f"unknown goal {goal!r}; allowed are {', '.join(GOALS)}." + nearest(goal, GOALS))
-    desk = Desk.of(study, devices=num_devices, nodes=num_nodes, budget=budget, bandwidth=bandwidth, fits=fits)
-    best = desk.best
+    evidence = Evidence.of(study, devices=num_devices, nodes=num_nodes, budget=budget, bandwidth=bandwidth, fits=fits)
+    best = evidence.best
     if best is None:
-        count = len(desk.records)
+        count = len(evidence.records)
         return Recommendation(
             FitStatus.TOO_FEW,
             f"None of {count} trials ended with a finite value, so there is no answer yet."
             if count
             else "No trial has run yet, so there is no answer.",
-            desk.info.name,
-            desk.info.monitor,
+            evidence.info.name,
+            evidence.info.objective.monitor,
         )
-    choices = {name: choose(desk, name) for name in GOALS}
+    choices = {name: choose(evidence, name) for name in GOALS}
     asked = next(name for name in GOALS if name == goal)
     choice = (
         choices[asked]
         if batch_size is None
-        else choice_at(desk, batch_size, asked, ("You asked for this batch size.",))
+        else choice_at(evidence, batch_size, asked, ("You asked for this batch size.",))
     )
     missing: tuple[str, ...] = ()
     if choice is None:
-        choice, missing = choices["quality"], (why_missing(desk, asked),)
+        choice, missing = choices["quality"], (why_missing(evidence, asked),)
     assert choice is not None  # quality always has one where a trial succeeded
-    status = FitStatus.OK if desk.is_fitted else desk.fits.ridge.status
+    status = FitStatus.OK if evidence.is_fitted else evidence.fits.ridge.status
     return Recommendation(
         status,
-        sentence(desk, choice),
-        desk.info.name,
-        desk.info.monitor,
+        sentence(evidence, choice),
+        evidence.info.name,
+        evidence.info.objective.monitor,
         choice=choice,
         alternatives=tuple(c for name, c in choices.items() if c is not None and name != choice.goal),
-        ties=desk.ties,
-        caveats=(*missing, *caveats(desk, choice)),
-        pareto=pareto(desk),
-        critical_batch_size=desk.fits.steps.critical_batch_size,
+        ties=evidence.ties,
+        caveats=(*missing, *caveats(evidence, choice)),
+        pareto=pareto(evidence),
+        critical_batch_size=evidence.fits.steps.critical_batch_size,
     )

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bsopt.laws.estimate import Estimate, FitStatus, to_plain
+from bsopt.laws.estimate import Estimate, FitStatus
+from bsopt.serialization import to_plain
 from bsopt.trial.plan import Plan
 
 __all__ = [

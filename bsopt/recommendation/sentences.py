@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from bsopt.laws.estimate import Estimate, FitStatus
-from bsopt.recommendation.evidence import Desk, has_target
+from bsopt.recommendation.evidence import Evidence, has_target
 from bsopt.recommendation.result import BUDGET_EXPONENT, SMALL_BATCH_NORM, Choice, Goal
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import TrialRecord
@@ -23,14 +23,18 @@ __all__ = [
 ]
 
 
-def sentence(desk: Desk, choice: Choice) -> str:
-    monitor = desk.info.monitor if desk.info.objective == "quality" else f"{desk.info.objective} to the target"
+def sentence(evidence: Evidence, choice: Choice) -> str:
+    monitor = (
+        evidence.info.objective.monitor
+        if evidence.info.objective.cost is None
+        else f"{evidence.info.objective} to the target"
+    )
     head = f"Batch size {choice.batch_size} with learning rate {choice.lr.value:.2g}"
-    if not desk.is_fitted:
-        best = cast(TrialRecord, desk.best)
+    if not evidence.is_fitted:
+        best = cast(TrialRecord, evidence.best)
         return (
-            f"{head} is the best of {counted(desk)} ({monitor} {cast(float, best.value):.4g}), which are too few or "
-            "too contradictory to say how sure that is."
+            f"{head} is the best of {counted(evidence)} ({monitor} {cast(float, best.value):.4g}), which are too few "
+            "or too contradictory to say how sure that is."
         )
     where = {
         "quality": "",
@@ -40,39 +44,42 @@ def sentence(desk: Desk, choice: Choice) -> str:
     }
     value = choice.value
     expected = f"{monitor} {value.value:.4g} (90 %: {value.low:.4g} to {value.high:.4g})" if value else ""
-    ties = [b for b in desk.ties if b != choice.batch_size]
+    ties = [b for b in evidence.ties if b != choice.batch_size]
     tie = (
         f"; {_listed(ties)} {'is' if len(ties) == 1 else 'are'} as good within noise"
         if ties and choice.goal == "quality"
         else ""
     )
     rate = f" (90 %: {choice.lr.low:.2g} to {choice.lr.high:.2g})"
-    return f"{head}{rate}{where[choice.goal]}: expect {expected}, from {counted(desk)}{tie}."
+    return f"{head}{rate}{where[choice.goal]}: expect {expected}, from {counted(evidence)}{tie}."
 
 
-def caveats(desk: Desk, choice: Choice) -> tuple[str, ...]:
+def caveats(evidence: Evidence, choice: Choice) -> tuple[str, ...]:
     found = []
-    if desk.fits.ridge.status is not FitStatus.OK:
-        found.append(desk.fits.ridge.message)
-    if desk.info.lr_range and not 1.3 * desk.info.lr_range[0] < choice.lr.value < desk.info.lr_range[1] / 1.3:
-        low, high = desk.info.lr_range
+    if evidence.fits.ridge.status is not FitStatus.OK:
+        found.append(evidence.fits.ridge.message)
+    if (
+        evidence.info.lr_range
+        and not 1.3 * evidence.info.lr_range[0] < choice.lr.value < evidence.info.lr_range[1] / 1.3
+    ):
+        low, high = evidence.info.lr_range
         found.append(f"The learning rate lies at the edge of the searched range ({low:.3g} to {high:.3g}): widen it.")
-    sizes = desk.info.batch_size_range
+    sizes = evidence.info.batch_size_range
     if sizes and choice.goal == "quality" and choice.batch_size in sizes and sizes[0] < sizes[1]:
         found.append(f"The batch size lies at the edge of the searched range ({sizes[0]} to {sizes[1]}): look beyond.")
-    if desk.info.has_batch_norm and choice.plan.micro_batch_size < SMALL_BATCH_NORM:
+    if evidence.info.has_batch_norm and choice.plan.micro_batch_size < SMALL_BATCH_NORM:
         found.append(batch_norm_warning(choice.plan.micro_batch_size))
-    target = desk.fits.steps.target
-    if desk.info.target is None and has_target(desk) and target is not None:
+    target = evidence.fits.steps.target
+    if evidence.info.objective.target is None and has_target(evidence) and target is not None:
         found.append(
-            f"Times and costs are to {desk.info.monitor} {target:.4g}, which three in four batch sizes reached, as the "
-            "study names no target; objective.target sets yours."
+            f"Times and costs are to {evidence.info.objective.monitor} {target:.4g}, which three in four batch sizes "
+            "reached, as the study names no target; objective.target sets yours."
         )
-    if not desk.fits.noise_is_repeated:
+    if not evidence.fits.noise_is_repeated:
         found.append("No setting was repeated often enough to know the noise between seeds: confirm the finalists.")
-    own = desk.info.budget_samples
-    if desk.budget and own and abs(desk.budget / own - 1.0) > 0.01:
-        ratio = desk.budget / own
+    own = evidence.info.budget_samples
+    if evidence.budget and own and abs(evidence.budget / own - 1.0) > 0.01:
+        ratio = evidence.budget / own
         if ratio < 1.0:
             found.append(
                 f"Judged by values within {ratio:.2g} of the study's budget; a schedule that ends there may do better."
@@ -86,15 +93,17 @@ def caveats(desk: Desk, choice: Choice) -> tuple[str, ...]:
     return tuple(found)
 
 
-def why_missing(desk: Desk, goal: Goal) -> str:
+def why_missing(evidence: Evidence, goal: Goal) -> str:
     if goal == "largest":
-        return f"The largest batch size without loss can't be told: {desk.fits.ridge.message}"
-    if desk.fits.step_time.status in (FitStatus.TOO_FEW, FitStatus.CONTRADICTORY):
-        return f"Times can't be predicted, so this is the choice for quality: {desk.fits.step_time.message}"
-    if desk.num_devices * desk.num_nodes > 1 and not desk.fits.communication.covers(desk.num_devices, desk.num_nodes):
-        why = desk.fits.communication.message
+        return f"The largest batch size without loss can't be told: {evidence.fits.ridge.message}"
+    if evidence.fits.step_time.status in (FitStatus.TOO_FEW, FitStatus.CONTRADICTORY):
+        return f"Times can't be predicted, so this is the choice for quality: {evidence.fits.step_time.message}"
+    if evidence.num_devices * evidence.num_nodes > 1 and not evidence.fits.communication.covers(
+        evidence.num_devices, evidence.num_nodes
+    ):
+        why = evidence.fits.communication.message
         return f"Time on this placement can't be predicted, so this is the choice for quality: {why}"
-    return f"The cost to a target can't be told, so this is the choice for quality: {desk.fits.steps.message}"
+    return f"The cost to a target can't be told, so this is the choice for quality: {evidence.fits.steps.message}"
 
 
 def batch_norm_warning(micro: int) -> str:
@@ -104,8 +113,8 @@ def batch_norm_warning(micro: int) -> str:
     )
 
 
-def counted(desk: Desk) -> str:
-    count = desk.fits.num_complete
+def counted(evidence: Evidence) -> str:
+    count = evidence.fits.num_complete
     return f"{count} complete trial{'' if count == 1 else 's'}"
 
 
@@ -119,9 +128,13 @@ def where(plan: Plan) -> str:
     return devices if plan.num_nodes == 1 else f"{plan.num_nodes} nodes of {devices}"
 
 
-def to_what(desk: Desk) -> str:
-    target = desk.fits.steps.target
-    return f"to {desk.info.monitor} {target:.4g}" if has_target(desk) and target is not None else "over the budget"
+def to_what(evidence: Evidence) -> str:
+    target = evidence.fits.steps.target
+    return (
+        f"to {evidence.info.objective.monitor} {target:.4g}"
+        if has_target(evidence) and target is not None
+        else "over the budget"
+    )
 
 
 def duration(seconds: Estimate) -> str:

@@ -106,7 +106,7 @@ def _nothing_yet(data: StudyData) -> str:
 def _sentence(data: StudyData, best: TrialRecord, close: tuple[TrialRecord, ...]) -> str:
     words = (
         f"Batch size {best.batch_size} with learning rate {best.lr:.2g} is the best of "
-        f"{len(data.completed)} completed trials: {data.info.monitor} {best.value:.4g}."
+        f"{len(data.completed)} completed trials: {data.info.objective.monitor} {best.value:.4g}."
     )
     sizes = sorted({cast(int, record.batch_size) for record in close})
     if len(close) < 2:
@@ -160,7 +160,7 @@ def _noise(data: StudyData) -> tuple[float | None, str]:
         noise = float(np.median(ripples)) / 0.6745 / math.sqrt(6.0)
         return noise, (
             f"Noise (one standard deviation, {noise:.2g}) is estimated from the ripple of the best trials' curves; "
-            "another seed may differ by more. `confirm` in the study file repeats the finalists over fresh seeds."
+            "another seed may differ by more. `confirm_seeds` in the study file repeats the finalists over fresh seeds."
         )
     return None, "How much a repeated run would differ is not known: nothing was repeated and curves are short."
 

@@ -286,7 +286,11 @@ def _study_note(data: StudyData, found: Answer) -> str:
     lines = ["## Answer so far", "", _markdown(found.sentence)]
     lines += ["", *(f"- {_markdown(caveat)}" for caveat in found.caveats)]
     if len(found.as_good) > 1:
-        lines += ["", f"| batch size | learning rate | {_markdown(data.info.monitor)} | trial |", "|--:|--:|--:|--:|"]
+        lines += [
+            "",
+            f"| batch size | learning rate | {_markdown(data.info.objective.monitor)} | trial |",
+            "|--:|--:|--:|--:|",
+        ]
         lines += [f"| {r.batch_size} | {r.lr:.3g} | {r.value:.5g} | {r.number} |" for r in found.as_good[:8]]
     if found.yaml:
         settings = [line for line in found.yaml.splitlines() if not line.startswith("#")]  # the sentence above
@@ -325,8 +329,9 @@ def _trial_note(record: TrialRecord, data: StudyData) -> str:
         plan = f"Batch size {record.batch_size} as {record.plan}"
         lines.append(_markdown(plan + (f" ({record.plan.reason})" if record.plan.reason else "")) + ".")
     if record.best is not None:
+        monitor = _markdown(data.info.objective.monitor)
         lines.append(
-            f"Best {_markdown(data.info.monitor)} {record.best.value:.5g} after {record.best.samples:,.0f} samples "
+            f"Best {monitor} {record.best.value:.5g} after {record.best.samples:,.0f} samples "
             f"({record.best.step:,} updates)."
         )
     lines += [f"- {_markdown(warning)}" for warning in record.warnings]

@@ -62,9 +62,8 @@ def _patience(experiment: Experiment) -> str:
     patience = stored.get("patience") if isinstance(stored, Mapping) else None
     if not isinstance(patience, str):
         return ""
-    return (
-        f" Each run trained until its {experiment.info.monitor} had not improved for {patience}, or its budget ended."
-    )
+    monitor = experiment.info.objective.monitor
+    return f" Each run trained until its {monitor} had not improved for {patience}, or its budget ended."
 
 
 def _progress(experiment: Experiment) -> str:

@@ -58,7 +58,7 @@ def comparison_table(sources: Sequence[StudyData], answers: Sequence[Answer]) ->
             *(
                 tag("td", cell)
                 for cell in (
-                    data.info.monitor,
+                    data.info.objective.monitor,
                     str(len(data.records)),
                     str(len(data.completed)),
                     _text(found.batch_size),
@@ -101,7 +101,7 @@ def configuration(data: StudyData) -> Html:
     """Return the study file with its defaults, seeds, versions and hardware, and how to run it again."""
     info = data.info
     facts: dict[str, Any] = {
-        "metric": f"{info.monitor} ({info.direction})",
+        "metric": f"{info.objective.monitor} ({info.objective.direction})",
         "samples in the training set": info.num_train_samples,
         "samples per trial": info.budget_samples,
         "samples between validations": info.tick_samples,
@@ -156,7 +156,7 @@ def _choices(data: StudyData, found: Answer) -> Html | None:
     """Return what to take for each goal, where the data tell more than one."""
     if len(found.choices) < 2:
         return None
-    names = ("batch size", "learning rate", data.info.monitor, _time_name(data))
+    names = ("batch size", "learning rate", data.info.objective.monitor, _time_name(data))
     rows = [
         tag(
             "tr",
@@ -190,7 +190,7 @@ def _time_name(data: StudyData) -> str:
     steps = data.fits.steps
     if steps.target is None or steps.status not in (FitStatus.OK, FitStatus.NOT_IDENTIFIED):
         return "time of a trial [s]"
-    return f"time to {data.info.monitor} {steps.target:.4g} [s]"
+    return f"time to {data.info.objective.monitor} {steps.target:.4g} [s]"
 
 
 def _interval(estimate: Estimate | None, form: str) -> str:
@@ -222,7 +222,7 @@ def _as_good(data: StudyData, found: Answer) -> Html | None:
         )
         for record in shown
     ]
-    names = ("batch size", "learning rate", data.info.monitor, "time [s]", "trial")
+    names = ("batch size", "learning rate", data.info.objective.monitor, "time [s]", "trial")
     head = tag("tr", *(tag("th", name, scope="col", class_="number") for name in names))
     more = (
         f" ({len(found.as_good) - len(shown)} more in the table of trials)" if len(found.as_good) > len(shown) else ""

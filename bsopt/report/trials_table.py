@@ -25,7 +25,7 @@ def trials_table(data: StudyData, *, table_id: str) -> Html:
     """Return every trial as a row, best first; columns that no trial fills are left out."""
     records = sorted(data.records, key=lambda record: _rank(record, data.sign))
     columns = [column for column in _columns(data) if any(column.cell(record) for record in records)]
-    head = tag("tr", *(_head(column, is_sorted=column.title == data.info.monitor) for column in columns))
+    head = tag("tr", *(_head(column, is_sorted=column.title == data.info.objective.monitor) for column in columns))
     best = data.best
     rows = [_row(record, columns, is_best=best is not None and record.number == best.number) for record in records]
     table = tag("table", tag("thead", head), tag("tbody", *rows), id=table_id, class_="trials sortable")
@@ -38,7 +38,7 @@ def _rank(record: TrialRecord, sign: float) -> tuple[bool, float, int]:
 
 
 def _columns(data: StudyData) -> list[_Column]:
-    value_name = data.info.monitor if data.info.objective == "quality" else data.info.objective
+    value_name = data.info.objective.cost or data.info.objective.monitor
     others = sorted({name for record in data.records for name in record.params} - {"batch_size", "lr"})
     return [
         _Column("trial", "", lambda r: str(r.number), lambda r: r.number),

@@ -132,8 +132,8 @@ def explain_proposal(model: Model, trial: FrozenTrial) -> Proposal:
     weights = model.posterior.weights
     chance = float((weights @ ndtr(mean / np.sqrt(variance)))[0])
     expected, sd = (float(v[0]) for v in model.posterior.moments(at))
-    value = float(history.squash.inverse(np.array([expected]))[0])
-    low, high = sorted(history.squash.inverse(np.array([expected - sd, expected + sd])).tolist())
+    value = float(history.transform.inverse(np.array([expected]))[0])
+    low, high = sorted(history.transform.inverse(np.array([expected - sd, expected + sd])).tolist())
     kind = "near the best so far" if chance > 0.4 else "promising" if chance > 0.15 else "to learn more"
     reason = f"{what}: {kind}; {value:.4g} expected ({low:.4g} to {high:.4g}), {chance:.0%} chance to beat the best."
     if model.prior.has_lr and len(history.y) >= LEAST_TRIALS:

@@ -14,7 +14,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.search.space import Space
-from bsopt.search.value_transform import Squash
+from bsopt.search.value_transform import ValueTransform
 
 __all__ = ["MOST_POINTS", "History", "finished_key", "history_of", "joint_space"]
 
@@ -34,7 +34,7 @@ class History:
         is_feasible: (n,) whether the trial may count as the best.
         numbers: Trial numbers, for telling what is what.
         num_finished: Before thinning.
-        squash: From values to y; for several objectives the first one's.
+        transform: From values to y; for several objectives the first one's.
         labelled, labels: Rows and labels for the feasibility model; empty where nothing was ever infeasible.
     """
 
@@ -44,7 +44,7 @@ class History:
     is_feasible: NDArray[np.bool_]
     numbers: tuple[int, ...]
     num_finished: int
-    squash: Squash
+    transform: ValueTransform
     labelled: Array
     labels: Array
 
@@ -103,12 +103,12 @@ def history_of(
     usable = [t for t in trials if names <= t.params.keys()]
     told = [t for t in usable if t.state == TrialState.COMPLETE or t.number in predicted]
     rows = space.encode([t.params for t in told])
-    y, sd, squash = _scaled(told, study.directions, predicted, _rarity(rows, space), weights)
+    y, sd, transform = _scaled(told, study.directions, predicted, _rarity(rows, space), weights)
     is_feasible = np.array([_is_feasible(t) and t.number not in predicted for t in told], dtype=bool)
     labelled, labels = _labelled(usable, space)
     kept = _thinned(rows, y, is_feasible, space)
     return History(
-        rows[kept], y[kept], sd[kept], is_feasible[kept], tuple(told[i].number for i in kept), len(told), squash,
+        rows[kept], y[kept], sd[kept], is_feasible[kept], tuple(told[i].number for i in kept), len(told), transform,
         labelled, labels,
     )  # fmt: skip
 
@@ -119,27 +119,30 @@ def _scaled(
     predicted: Mapping[int, tuple[float, float]],
     rarity: Array,
     weights: Array | None,
-) -> tuple[Array, Array, Squash]:
-    """Return y, its error, and the first objective's squash."""
+) -> tuple[Array, Array, ValueTransform]:
+    """Return y, its error, and the first objective's transform."""
     if not told:
-        return np.zeros(0), np.zeros(0), Squash.of([])
+        return np.zeros(0), np.zeros(0), ValueTransform.of([])
     if len(directions) == 1:
         values = np.array([predicted[t.number][0] if t.number in predicted else _value(t) for t in told])
         errors = np.array([predicted[t.number][1] if t.number in predicted else 0.0 for t in told])
         is_final = np.array([t.number not in predicted for t in told])
-        squash = Squash.of(values, weights=rarity, finals=is_final, maximize=directions[0] == StudyDirection.MAXIMIZE)
-        error = errors * np.minimum(squash.slope(values), 10.0 / np.maximum(errors, 1e-300))
-        return squash(values), error, squash
+        transform = ValueTransform.of(
+            values, weights=rarity, finals=is_final, maximize=directions[0] == StudyDirection.MAXIMIZE
+        )
+        error = errors * np.minimum(transform.slope(values), 10.0 / np.maximum(errors, 1e-300))
+        return transform(values), error, transform
     table = np.array([t.values for t in told], dtype=float)
-    squashes = [
-        Squash.of(table[:, j], weights=rarity, maximize=d == StudyDirection.MAXIMIZE) for j, d in enumerate(directions)
+    transforms = [
+        ValueTransform.of(table[:, j], weights=rarity, maximize=d == StudyDirection.MAXIMIZE)
+        for j, d in enumerate(directions)
     ]
-    each = np.stack([squash(table[:, j]) for j, squash in enumerate(squashes)], axis=1)
+    each = np.stack([transform(table[:, j]) for j, transform in enumerate(transforms)], axis=1)
     each -= each.min(axis=0)
     weights = np.full(len(directions), 1.0 / len(directions)) if weights is None else weights
     total = (weights * each).max(axis=1) + 0.05 * (weights * each).sum(axis=1)
     spread = float(total.std())
-    return (total - total.mean()) / (spread if spread > 1e-12 else 1.0), np.zeros(len(told)), squashes[0]
+    return (total - total.mean()) / (spread if spread > 1e-12 else 1.0), np.zeros(len(told)), transforms[0]
 
 
 def _rarity(rows: Array, space: Space) -> Array:

@@ -334,7 +334,7 @@ def _covariance(left: _Floats, right: _Floats) -> _Floats:
 
 def _is_for_a_target(study: optuna.Study) -> bool:
     """Whether values are what it took to reach a target rather than the metric reported."""
-    return is_ours(study) and read_info(study).objective != "quality"
+    return is_ours(study) and read_info(study).objective.cost is not None
 
 
 def _build(curves: list[_Curve], sign: float, names: tuple[str, str]) -> Curves | None:

@@ -8,21 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Belief"]
+__all__ = ["Prediction"]
 
 
 @dataclass(frozen=True, slots=True)
-class Belief:
+class Prediction:
     """The final value to expect at a point, from finished trials alone.
 
     Attributes:
         mean, sd: In squashed, standardised units; smaller is better whatever the study's direction. The standard
             deviation is of the noiseless value.
         best: The best value told so far, in these units.
-        squash: From the study's values to these units; monotone.
+        transform: From the study's values to these units; monotone.
     """
 
     mean: float
     sd: float
     best: float
-    squash: Callable[[ArrayLike], NDArray[np.float64]]
+    transform: Callable[[ArrayLike], NDArray[np.float64]]

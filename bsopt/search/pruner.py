@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, runtime_checkable
+from dataclasses import replace
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import optuna
@@ -35,37 +35,14 @@ from bsopt.search.learning_curves import Curves, PredictedFinal
 from bsopt.search.stopping_rules import RULES, Reports, chance_of_a_plateau, divergence, flat_for
 from bsopt.storage.attributes import BATCH_SIZE, LR, read_record, write_record
 from bsopt.trial.record import StopReason
+from bsopt.trial.spec import StopDecision
 
-__all__ = ["DECAY_REMAINING", "RULES", "Decision", "PlateauPruner", "conclude"]
+__all__ = ["DECAY_REMAINING", "RULES", "PlateauPruner", "conclude"]
 
 DECAY_REMAINING = "lr_decay_remaining"
 """User attribute of a trial: whether its learning rate is still scheduled to decay."""
 
 _BELIEF_WIDENING = 1.5  # the sampler's belief at a point is this much wider when a curve contradicts it
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What becomes of a trial.
-
-    Attributes:
-        action: "continue"; "converged": end it COMPLETE with its best value; "pruned": end it PRUNED.
-        kind: Why it ends; None while it continues.
-        reason: The same in a sentence for people.
-        probability: Chance that the trial would end better than the study's best (or at its target in
-            time); NaN where nothing is known.
-        best: The trial's best value so far; NaN before the first finite report.
-    """
-
-    action: Literal["continue", "converged", "pruned"]
-    kind: StopReason | None
-    reason: str
-    probability: float = math.nan
-    best: float = math.nan
-
-    @property
-    def is_stop(self) -> bool:
-        return self.action != "continue"
 
 
 class PlateauPruner(BasePruner):
@@ -77,7 +54,7 @@ class PlateauPruner(BasePruner):
     2. With `target`: *target_reached*, or hopeless when it can't be reached before the best time so far.
     3. *plateau*: no progress over the last `patience`. If the chance of ending better than the study's best
        is below `threshold` the trial is pruned, else it has *converged*. While learning-rate decay remains
-       (`annealed`, or the trial's user attribute `lr_decay_remaining`) a plateau says nothing; where it is
+       (`decays_to_end`, or the trial's user attribute `lr_decay_remaining`) a plateau says nothing; where it is
        known that none remains, the chance is also taken from the plateau's own shape.
     4. *hopeless*: still improving, but the chance is below `threshold`.
 
@@ -113,9 +90,9 @@ class PlateauPruner(BasePruner):
         min_reports: Reports of a trial before it is.
         audit_every: One trial in so many runs on; 0 for none.
         target: The value at which a trial ends; None for the best value it can get.
-        annealed: True: the learning rate decays until the last step, so nothing converges earlier. False: it
+        decays_to_end: True: the learning rate decays until the last step, so nothing converges earlier. False: it
             doesn't. None: unknown; a plateau then ends a trial, but only finished curves tell its chance.
-        wrapped: Another pruner, whose verdict counts once a trial no longer improves (as in PatientPruner).
+        wrapped_pruner: Another pruner, whose verdict counts once a trial no longer improves (as in PatientPruner).
         batch_size: Name of the batch size parameter.
         lr: Name of the learning rate parameter.
         unit: What steps are called in reasons.
@@ -137,8 +114,8 @@ class PlateauPruner(BasePruner):
         min_reports: int = 3,
         audit_every: int = 8,
         target: float | None = None,
-        annealed: bool | None = None,
-        wrapped: BasePruner | None = None,
+        decays_to_end: bool | None = None,
+        wrapped_pruner: BasePruner | None = None,
         batch_size: str = BATCH_SIZE,
         lr: str = LR,
         unit: str = "steps",
@@ -155,17 +132,17 @@ class PlateauPruner(BasePruner):
         _require(math.isfinite(unit_size) and unit_size > 0, "unit_size", unit_size, "above 0")
         if rule not in RULES:
             raise ConfigError(f"rule must be one of {', '.join(RULES)}, got {rule!r}." + nearest(str(rule), RULES))
-        if wrapped is not None and not isinstance(wrapped, BasePruner):
-            raise ConfigError(f"wrapped must be an Optuna pruner, got {wrapped!r}.")
+        if wrapped_pruner is not None and not isinstance(wrapped_pruner, BasePruner):
+            raise ConfigError(f"wrapped_pruner must be an Optuna pruner, got {wrapped_pruner!r}.")
         self.patience, self.min_delta, self.rule, self.threshold = patience, min_delta, rule, threshold
         self.margin = margin
         self.min_finished, self.min_reports, self.audit_every = min_finished, min_reports, audit_every
-        self.target, self.annealed, self.wrapped = target, annealed, wrapped
+        self.target, self.decays_to_end, self.wrapped_pruner = target, decays_to_end, wrapped_pruner
         self.batch_size, self.lr, self.unit, self.unit_size = batch_size, lr, unit, unit_size
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Return whether the trial should end as PRUNED; False for a converged one, which `conclude` ends."""
-        return self.decide(study, trial).action == "pruned"
+        return self.decide(study, trial).outcome == "pruned"
 
     def decide(
         self,
@@ -174,24 +151,24 @@ class PlateauPruner(BasePruner):
         *,
         decay_remaining: bool | None = None,
         spent: float | None = None,
-    ) -> Decision:
+    ) -> StopDecision:
         """Return what becomes of a trial, with the reason.
 
         Args:
             study: The study, any storage.
             trial: The trial with its reports so far.
             decay_remaining: Whether its learning rate is still scheduled to decay; None to go by the trial's
-                user attribute `lr_decay_remaining` or else `annealed`.
+                user attribute `lr_decay_remaining` or else `decays_to_end`.
             spent: With `target`, what the trial has cost in the unit of the study's values (seconds, say).
                 None to compare steps.
         """
         reports = Reports.of(study, trial)
         if (reason := divergence(reports)) is not None:
-            return Decision("pruned", StopReason.DIVERGED, reason, 0.0, reports.best)
+            return StopDecision(StopReason.DIVERGED, reason, 0.0, reports.best)
         if len(study.directions) != 1:
-            return Decision("continue", None, "several objectives: no single best to be out of reach of")
+            return StopDecision(None, "several objectives: no single best to be out of reach of")
         if not len(reports.steps):
-            return Decision("continue", None, "no report yet")
+            return StopDecision(None, "no report yet")
         trials = study.get_trials(deepcopy=False)
         complete = [t for t in trials if t.state == TrialState.COMPLETE]
         if self.target is not None:
@@ -201,7 +178,7 @@ class PlateauPruner(BasePruner):
     def _decays(self, trial: FrozenTrial, decay_remaining: bool | None) -> bool | None:
         if decay_remaining is not None:
             return decay_remaining
-        told = trial.user_attrs.get(DECAY_REMAINING, self.annealed)
+        told = trial.user_attrs.get(DECAY_REMAINING, self.decays_to_end)
         return None if told is None else bool(told)
 
     def _towards_best(
@@ -212,7 +189,7 @@ class PlateauPruner(BasePruner):
         trials: Sequence[FrozenTrial],
         complete: Sequence[FrozenTrial],
         decays: bool | None,
-    ) -> Decision:
+    ) -> StopDecision:
         model = Curves.of(study, trials, batch_size=self.batch_size, lr=self.lr)
         stuck_for = flat_for(reports, self._patience(trial, reports, model), rule=self.rule, min_delta=self.min_delta)
         plateaued_for = None if decays else stuck_for
@@ -230,51 +207,49 @@ class PlateauPruner(BasePruner):
         if plateaued_for is not None:
             words = f"plateaued at {_text(reports.best)} for {self._distance(plateaued_for)}"
             if out_of_reach:
-                return Decision("pruned", StopReason.PRUNED_PLATEAU, f"{words}; {verdict}", chance, reports.best)
+                return StopDecision(StopReason.PRUNED_PLATEAU, f"{words}; {verdict}", chance, reports.best)
             if is_behind:  # not in reach, so it hasn't converged either: it shows where such curves end
-                return Decision("continue", None, f"{words}; {verdict}; it runs on as a check", chance, reports.best)
+                return StopDecision(None, f"{words}; {verdict}; it runs on as a check", chance, reports.best)
             if self._wrapped_prunes(study, trial):
-                return Decision(
-                    "pruned", StopReason.PRUNED, f"{words}; {self._wrapped_name} ends it", chance, reports.best
-                )
+                return StopDecision(StopReason.PRUNED, f"{words}; {self._wrapped_name} ends it", chance, reports.best)
             tail = f"; {verdict}" if math.isfinite(best) and best < reports.sign * reports.best else "; the best so far"
-            return Decision("converged", StopReason.CONVERGED, words + tail, chance, reports.best)
+            return StopDecision(StopReason.CONVERGED, words + tail, chance, reports.best)
         if out_of_reach:
             words = f"hopeless at {_text(reports.best)}; {verdict}"
-            return Decision("pruned", StopReason.PRUNED_HOPELESS, words, chance, reports.best)
+            return StopDecision(StopReason.PRUNED_HOPELESS, words, chance, reports.best)
         if stuck_for is not None and self._wrapped_prunes(study, trial):
             words = f"no progress for {self._distance(stuck_for)}; {self._wrapped_name} ends it"
-            return Decision("pruned", StopReason.PRUNED, words, chance, reports.best)
-        return Decision("continue", None, f"at {_text(reports.best)}; {verdict}", chance, reports.best)
+            return StopDecision(StopReason.PRUNED, words, chance, reports.best)
+        return StopDecision(None, f"at {_text(reports.best)}; {verdict}", chance, reports.best)
 
-    def _towards_target(self, reports: Reports, complete: Sequence[FrozenTrial], spent: float | None) -> Decision:
+    def _towards_target(self, reports: Reports, complete: Sequence[FrozenTrial], spent: float | None) -> StopDecision:
         assert self.target is not None
         goal, step = reports.sign * self.target, float(reports.steps[-1])
         words = f"the target {_text(self.target)}"
         if reports.sign * reports.best <= goal:
             first = float(reports.steps[np.argmax(reports.values <= goal)])
-            return Decision(
-                "converged", StopReason.TARGET_REACHED, f"reached {words} at {self._distance(first)}", 1.0, reports.best
+            return StopDecision(
+                StopReason.TARGET_REACHED, f"reached {words} at {self._distance(first)}", 1.0, reports.best
             )
         cost, best = (
             (step, _best_step(complete, reports.sign, goal)) if spent is None else (spent, _best_cost(complete))
         )
         if best is None or len(complete) < self.min_finished:
-            return Decision("continue", None, f"at {_text(reports.best)} on the way to {words}", best=reports.best)
+            return StopDecision(None, f"at {_text(reports.best)} on the way to {words}", best=reports.best)
         what = self._distance(best) if spent is None else _text(best)
         if cost >= best:
             reason = f"{words} was missed: {_text(reports.best)} after the {what} of the best trial"
-            return Decision("pruned", StopReason.PRUNED_HOPELESS, reason, 0.0, reports.best)
+            return StopDecision(StopReason.PRUNED_HOPELESS, reason, 0.0, reports.best)
         end = step * best / cost if cost > 0 else math.inf
         found = plateau.extrapolate(reports.steps, reports.values, end=end) if math.isfinite(end) else None
         if found is None or found.status != "ok":
-            return Decision("continue", None, f"at {_text(reports.best)} on the way to {words}", best=reports.best)
+            return StopDecision(None, f"at {_text(reports.best)} on the way to {words}", best=reports.best)
         chance = found.chance_below(goal)
         verdict = f"chance of {words} within the {what} of the best trial {_percent(chance)}"
         if chance < self.threshold:
             reason = f"hopeless at {_text(reports.best)}; {verdict}"
-            return Decision("pruned", StopReason.PRUNED_HOPELESS, reason, chance, reports.best)
-        return Decision("continue", None, f"at {_text(reports.best)}; {verdict}", chance, reports.best)
+            return StopDecision(StopReason.PRUNED_HOPELESS, reason, chance, reports.best)
+        return StopDecision(None, f"at {_text(reports.best)}; {verdict}", chance, reports.best)
 
     def _patience(self, trial: FrozenTrial, reports: Reports, model: Curves | None) -> float | None:
         if self.patience is not None:
@@ -311,11 +286,11 @@ class PlateauPruner(BasePruner):
         )
 
     def _wrapped_prunes(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        return self.wrapped is not None and self.wrapped.prune(study, trial)
+        return self.wrapped_pruner is not None and self.wrapped_pruner.prune(study, trial)
 
     @property
     def _wrapped_name(self) -> str:
-        return type(self.wrapped).__name__
+        return type(self.wrapped_pruner).__name__
 
     def _distance(self, steps: float) -> str:
         count = steps / self.unit_size
@@ -351,35 +326,39 @@ def conclude(trial: optuna.Trial) -> float | None:
     if not decision.is_stop:
         return None
     record = read_record(study, frozen)
-    write_record(trial, replace(record, stop_reason=decision.kind, message=decision.reason, value=decision.best))
-    if decision.action == "pruned":
-        raise optuna.TrialPruned(decision.reason)
+    write_record(
+        trial, replace(record, stop_reason=decision.stop_reason, message=decision.message, value=decision.best)
+    )
+    if decision.outcome == "pruned":
+        raise optuna.TrialPruned(decision.message)
     return decision.best
 
 
-class _Belief(Protocol):
+class _Prediction(Protocol):
     """What the sampler believes of the value at a point, in its standardised units, lower better."""
 
     @property
     def mean(self) -> float: ...
     @property
     def sd(self) -> float: ...
-    def squash(self, values: ArrayLike) -> NDArray[np.float64]: ...
+    def transform(self, values: ArrayLike) -> NDArray[np.float64]: ...
 
 
 @runtime_checkable
-class _Believer(Protocol):
-    def belief(self, study: optuna.Study, params: dict[str, Any]) -> _Belief | None: ...
+class _Predictor(Protocol):
+    def predict(self, study: optuna.Study, params: dict[str, Any]) -> _Prediction | None: ...
 
 
-def _belief(study: optuna.Study, trial: FrozenTrial) -> _Belief | None:
+def _belief(study: optuna.Study, trial: FrozenTrial) -> _Prediction | None:
     sampler = study.sampler
-    return sampler.belief(study, trial.params) if isinstance(sampler, _Believer) else None
+    return sampler.predict(study, trial.params) if isinstance(sampler, _Predictor) else None
 
 
-def _combined_chance(predicted: PredictedFinal, belief: _Belief, best: float) -> float:
+def _combined_chance(predicted: PredictedFinal, belief: _Prediction, best: float) -> float:
     """Chance of beating the best under the product of the curve's and the sampler's belief, tails from few trials."""
-    low, median, high, goal = belief.squash([predicted.quantile(-1.0), predicted.median, predicted.quantile(1.0), best])
+    low, median, high, goal = belief.transform(
+        [predicted.quantile(-1.0), predicted.median, predicted.quantile(1.0), best]
+    )
     curve_sd = max(0.5 * abs(float(high - low)), 1e-6)
     belief_sd = max(_BELIEF_WIDENING * belief.sd, 1e-6)
     weights = np.array([curve_sd**-2, belief_sd**-2])

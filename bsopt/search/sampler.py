@@ -24,7 +24,7 @@ from bsopt.search.candidates import best_row
 from bsopt.search.explain import Explanation, Proposal, explain_model, explain_proposal, known_before, last_proposed
 from bsopt.search.history import finished_key, joint_space
 from bsopt.search.model import Model, Settings, edges_of
-from bsopt.search.prediction import Belief
+from bsopt.search.prediction import Prediction
 from bsopt.search.prior import RidgePrior, ridge_prior
 from bsopt.search.space import Lattice, Space, check_lattice
 from bsopt.search.surrogate import Posterior
@@ -136,7 +136,7 @@ class ScalingSampler(BaseSampler):
         distributions = {name: trial.distributions[name] for name in known} | {param_name: param_distribution}
         return self._propose(study, trial, distributions, known)[param_name]
 
-    def belief(self, study: Study, params: Mapping[str, Any]) -> Belief | None:
+    def predict(self, study: Study, params: Mapping[str, Any]) -> Prediction | None:
         """Return the final value to expect at a point, or None with fewer than three finished trials.
 
         One fit per set of finished trials is kept, so that asking again costs about a millisecond.
@@ -152,7 +152,7 @@ class ScalingSampler(BaseSampler):
         if len(model.history.y) < LEAST_FOR_BELIEF:
             return None
         mean, sd = model.posterior.moments(model.space.coordinates(model.space.encode([params])))
-        return Belief(float(mean[0]), float(sd[0]), model.history.best, model.history.squash)
+        return Prediction(float(mean[0]), float(sd[0]), model.history.best, model.history.transform)
 
     def explain(self, study: Study) -> Explanation:
         """Return what is believed now: the ridge, the basin, edges, and why the last trial was proposed.
@@ -218,7 +218,7 @@ class ScalingSampler(BaseSampler):
         history, prior = model.history, model.prior
         n = len(history.y)
         posterior = model.posterior.thinned(48 if n <= 24 else 32 if n <= 40 else 20)
-        posterior = posterior.believing(model.space.coordinates(pending))
+        posterior = posterior.with_fantasies(model.space.coordinates(pending))
         quick = posterior.thinned(12)
         feasible = np.concatenate([history.is_feasible, np.ones(len(pending), dtype=bool)])
         weight = PRIOR_WEIGHT / max(history.num_finished, 1)

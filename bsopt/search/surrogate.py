@@ -35,7 +35,7 @@ MISMATCH = 1.0
 """Distance between two choices of a categorical parameter, in length scales."""
 
 HEIGHTS = (1.0, 2.5)
-"""Bounds of the landscape's height: believed in part only, since the squash has a cap."""
+"""Bounds of the landscape's height: believed in part only, since the transform has a cap."""
 
 DRAWS, ADAPTIVE_ROUNDS, KEPT = 192, 2, 48
 MANY = 40
@@ -119,7 +119,7 @@ class Posterior:
             surfaces[s] = mean[s] + rng.standard_normal((num_samples, len(at))) @ root.T
         return surfaces.reshape(-1, len(at)), np.repeat(self.weights / num_samples, num_samples)
 
-    def believing(self, pending: Coordinates) -> Posterior:
+    def with_fantasies(self, pending: Coordinates) -> Posterior:
         """Return the belief as if each pending point had its own predicted mean in every draw."""
         if not len(pending):
             return self

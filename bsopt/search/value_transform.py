@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Squash"]
+__all__ = ["ValueTransform"]
 
 STEEPNESS, CAP = 3.0, 50.0
 
 
 @dataclass(frozen=True, slots=True)
-class Squash:
+class ValueTransform:
     """A monotone map from a study's values to standardised units, smaller is better.
 
     d = (v − best)/(median − best) over the finished trials, capped at 50 above, and log1p(3d), standardised;
@@ -36,7 +36,7 @@ class Squash:
         weights: ArrayLike | None = None,
         finals: ArrayLike | None = None,
         maximize: bool = False,
-    ) -> Squash:
+    ) -> ValueTransform:
         """Return the map that the values of finished trials define; non-finite ones have no say.
 
         Args:

@@ -18,7 +18,9 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.errors import StorageError
-from bsopt.trial.record import FORMAT_VERSION, Direction, Outcome, StudyInfo, Tick, TrialRecord
+from bsopt.serialization import from_plain, to_plain
+from bsopt.trial.objective import Direction, Objective, sign_of
+from bsopt.trial.record import FORMAT_VERSION, Outcome, StudyInfo, Tick, TrialRecord
 
 __all__ = [
     "BATCH_SIZE",
@@ -62,7 +64,7 @@ class _HasUserAttributes(Protocol):
 
 def write_record(trial: optuna.Trial, record: TrialRecord) -> None:
     """Store a trial's record; must come before the trial is told, since a finished one can't be written."""
-    _write_long(trial, RECORD_KEY, {"format": FORMAT_VERSION, **record.as_dict()})
+    _write_long(trial, RECORD_KEY, {"format": FORMAT_VERSION, **to_plain(record)})
 
 
 def read_record(study: optuna.Study, trial: FrozenTrial) -> TrialRecord:
@@ -71,7 +73,7 @@ def read_record(study: optuna.Study, trial: FrozenTrial) -> TrialRecord:
     stored = _read_long(trial.user_attrs, RECORD_KEY)
     value = _value(study, trial)
     if stored is not None:
-        record = TrialRecord.from_dict(stored)
+        record = from_plain(TrialRecord, stored)
         return replace(
             record,
             number=trial.number,
@@ -109,14 +111,14 @@ def read_records(study: optuna.Study) -> list[TrialRecord]:
 
 def write_info(study: optuna.Study, info: StudyInfo) -> None:
     """Store what the study searches and how it trains."""
-    _write_long(study, INFO_KEY, {"format": FORMAT_VERSION, **info.as_dict()})
+    _write_long(study, INFO_KEY, {"format": FORMAT_VERSION, **to_plain(info)})
 
 
 def read_info(study: optuna.Study) -> StudyInfo:
     """Return what the study searches; for a study that isn't ours what its trials tell."""
     stored = _read_long(study.user_attrs, INFO_KEY)
     if stored is not None:
-        return StudyInfo.from_dict(stored)
+        return from_plain(StudyInfo, stored)
     sizes: list[float] = []
     rates: list[float] = []
     for trial in study.get_trials(deepcopy=False):
@@ -125,8 +127,7 @@ def read_info(study: optuna.Study) -> StudyInfo:
     names = study.metric_names or ["value"]
     return StudyInfo(
         name=study.study_name,
-        monitor=names[0],
-        direction=_direction(study),
+        objective=Objective(names[0], _direction(study)),
         batch_size_range=(int(min(sizes)), int(max(sizes))) if sizes else None,
         lr_range=(min(rates), max(rates)) if rates else None,
     )
@@ -204,8 +205,7 @@ def _first(*values: float | None) -> float | None:
 
 def _best_tick(ticks: tuple[Tick, ...], direction: Direction) -> Tick | None:
     finite = [tick for tick in ticks if math.isfinite(tick.value)]
-    sign = 1.0 if direction == "minimize" else -1.0
-    return min(finite, key=lambda tick: sign * tick.value, default=None)
+    return min(finite, key=lambda tick: sign_of(direction) * tick.value, default=None)
 
 
 def _range(distribution: object) -> list[float]:

@@ -66,7 +66,7 @@ def misfits(config: StudyConfig, description: TaskDescription, limits: Limits) -
     if config.resume and config.task.entry is not None:
         found.append("resume: true needs task.model or task.factory; an entry's own script begins anew.")
     reference = config.search.lr.reference
-    if config.objective.minimize and config.pruning.pruner not in ("plateau", "none"):
+    if config.objective.cost and config.pruning.pruner not in ("plateau", "none"):
         found.append("with objective.target only pruning.pruner plateau or none make sense.")
     if reference is not None and n is not None and reference.batch_size > n:
         found.append(f"search.lr.reference.batch_size is {reference.batch_size}, above the training set's {n} samples.")
@@ -123,7 +123,7 @@ def _design_warnings(config: StudyConfig) -> list[str]:
     found = []
     if config.experiment.seeds < 5:
         found.append(f"experiment.seeds is {config.experiment.seeds}: below 5 no finding can be judged.")
-    if config.checkpoints.of != "all" or "best" not in config.checkpoints.keep:
+    if config.checkpoints.trials != "all" or "best" not in config.checkpoints.keep:
         found.append(
             "sharpness, interpolation and landscapes need every run's best weights: set checkpoints: all to have them."
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import optuna
@@ -33,7 +34,7 @@ def find_or_make(config: StudyConfig) -> optuna.Study:
     backend = open_storage(config.storage)
     if config.name in optuna.get_all_study_names(backend):
         check_unchanged(optuna.load_study(study_name=config.name, storage=backend), config)
-    direction = "minimize" if config.objective.minimize else config.objective.direction
+    direction = "minimize" if config.objective.cost else config.objective.direction
     return optuna.create_study(study_name=config.name, storage=backend, direction=direction, load_if_exists=True)
 
 
@@ -75,7 +76,7 @@ def stored_limit(info: StudyInfo, config: StudyConfig, description: TaskDescript
 
 def is_same(before: StudyInfo, now: StudyInfo) -> bool:
     """Whether two descriptions differ in nothing but versions and hardware."""
-    return {**before.as_dict(), "environment": None} == {**now.as_dict(), "environment": None}
+    return replace(before, environment={}) == replace(now, environment={})
 
 
 def environment_of(description: TaskDescription) -> dict[str, Any]:

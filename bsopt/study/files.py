@@ -61,17 +61,17 @@ class StudyFiles:
         log = folder / "log.txt"
         if log.is_file() and log.stat().st_size:
             self.artifacts.keep(log, trial)
-        if self._config.checkpoints.of == "all":
+        if self._config.checkpoints.trials == "all":
             for path in self._weights_in(folder):
                 self.artifacts.keep(path, trial)
                 path.unlink()
 
     def drop(self, records: Sequence[TrialRecord]) -> None:
         """Delete the weights of trials that the `checkpoints` policy doesn't keep (any more)."""
-        policy = self._config.checkpoints.of
+        policy = self._config.checkpoints.trials
         if policy in ("none", "all"):
             return
-        sign = -1.0 if self._study.direction == optuna.study.StudyDirection.MAXIMIZE else 1.0
+        sign = self._config.objective.value.sign
         ended = [r for r in records if r.value is not None and r.stop_reason is not None]
         ranked = sorted(ended, key=lambda r: sign * (r.value or 0.0))
         if policy == "finalists":
@@ -90,7 +90,7 @@ class StudyFiles:
         Raises:
             StorageError: The artifact folder can't be written.
         """
-        if self._config.checkpoints.of in ("none", "all"):
+        if self._config.checkpoints.trials in ("none", "all"):
             return
         for record in records:
             for path in self._weights_in(self.folder_of(record.number)):

@@ -63,10 +63,8 @@ def trial_spec(
         lr=float(params[LR]),
         plan=plan,
         task=_task_spec(config, study_folder),
-        init_args={name: value for name, value in params.items() if name in config.search.also},
-        monitor=config.objective.monitor,
-        direction=config.objective.direction,
-        target=config.objective.target,
+        init_args={name: value for name, value in params.items() if name in config.search.params},
+        objective=config.objective.value,
         budget=Budget(
             length=length,
             tick_every=budget.validate_every,
@@ -76,7 +74,7 @@ def trial_spec(
         trainer=config.trainer,
         seeds=Seeds(weights=weights_seed, data=int(data_seed >> 1)),
         folder=str(trial_folder),
-        checkpoints=tuple(config.checkpoints.keep) if config.checkpoints.of != "none" else (),
+        checkpoints=tuple(config.checkpoints.keep) if config.checkpoints.trials != "none" else (),
         resume_file=str(resume_file) if resume_file is not None else None,
         measure=tuple(dict.fromkeys([*config.measure, *(MEASURES if is_designed else ())])),
         num_threads=_threads(config.workers * plan.num_devices),
@@ -96,7 +94,7 @@ def length_of(config: StudyConfig) -> Amount | None:
 def some_params(config: StudyConfig) -> dict[str, Any]:
     """Return one value of each further parameter, to build the task with."""
     values: dict[str, Any] = {}
-    for name, space in config.search.also.items():
+    for name, space in config.search.params.items():
         value = space.choices[0] if space.choices is not None else space.low
         values[name] = int(value) if space.integer and isinstance(value, float) else value
     return values

@@ -35,7 +35,7 @@ from bsopt.training.processes.launcher import Crash, Supervision
 from bsopt.trial.events import Listener, RunSummary
 from bsopt.trial.plan import Plan, nearest_realisable
 from bsopt.trial.record import StopReason, Tick, TrialRecord
-from bsopt.trial.spec import Answer, TrialSpec
+from bsopt.trial.spec import StopDecision, TrialSpec
 
 if TYPE_CHECKING:
     from bsopt.study.study import Study
@@ -108,7 +108,7 @@ class StudyRun:
 
     def _queue_confirmations(self) -> int:
         """Queue the finalists' repeats once the search has its trials; return how many."""
-        replicates = self._study.config.confirm
+        replicates = self._study.config.confirm_seeds
         if replicates == 0 or ownership.running_elsewhere(self._study.optuna):  # who the finalists are is still open
             return 0
         queued = queue.queue_confirmations(self._study.optuna, replicates=replicates)
@@ -241,7 +241,7 @@ class StudyRun:
 
     def _value(self, record: TrialRecord) -> float:
         """Return what Optuna minimises or maximises."""
-        goal = self._study.config.objective.minimize
+        goal = self._study.config.objective.cost
         assert record.value is not None
         if goal is None:
             return record.value
@@ -250,7 +250,7 @@ class StudyRun:
             raise optuna.TrialPruned(f"{record.message}; it never reached the target")
         if goal == "energy":
             if record.energy_joules is None:
-                raise TaskError("objective.minimize: energy, but the energy can't be measured on this machine.")
+                raise TaskError("objective.cost: energy, but the energy can't be measured on this machine.")
             return record.energy_joules
         return {"seconds": tick.seconds, "samples": tick.samples, "steps": float(tick.step)}[goal]
 
@@ -374,17 +374,16 @@ class _Watcher:
         self._listener = listener
         self._ticks: list[Tick] = []
         self._last_sign = time.monotonic()
-        objective = study.config.objective
-        # In a time-to-target study Optuna minimises the cost, so reports of the metric must fall too.
-        self._sign = -1.0 if objective.minimize and objective.direction == "maximize" else 1.0
+        objective = study.config.objective.value
+        self._sign = objective.report_sign
         self._patience = study.designed_patience if queue.is_designed(trial) else None
 
-    def on_tick(self, tick: Tick) -> Answer:
+    def on_tick(self, tick: Tick) -> StopDecision:
         self._ticks.append(tick)
         self._trial.report(self._sign * tick.value, round(tick.samples))
         self._listener.ticked(self._trial.number, tick)
         if not np.isfinite(tick.value):
-            return Answer()  # the trial itself ends as diverged
+            return StopDecision()  # the trial itself ends as diverged
         return self._decide(tick)
 
     def on_idle(self) -> None:
@@ -394,8 +393,8 @@ class _Watcher:
 
     def record(self, spec: TrialSpec, reason: StopReason, message: str) -> TrialRecord:
         """Return the record of a trial that couldn't make its own."""
-        objective = self._study.config.objective
-        sign = 1.0 if objective.direction == "minimize" else -1.0
+        objective = self._study.config.objective.value
+        sign = objective.metric_sign
         finite = [tick for tick in self._ticks if np.isfinite(tick.value)]
         best = min(finite, key=lambda tick: sign * tick.value, default=None)
         return TrialRecord(
@@ -413,34 +412,33 @@ class _Watcher:
             seed=spec.seeds.data,
         )
 
-    def _decide(self, tick: Tick) -> Answer:
+    def _decide(self, tick: Tick) -> StopDecision:
         study, info = self._study.optuna, self._study.config
         pruner = study.pruner
         last = tick.samples >= (read_info(study).budget_samples or float("inf"))
         if last or CONFIRM_KEY in self._trial.user_attrs:
-            return Answer()  # it is over anyway, or repeats a finalist to its end
+            return StopDecision()  # it is over anyway, or repeats a finalist to its end
         if self._patience is not None:
             return self._until_patient(tick)
         if isinstance(pruner, PlateauPruner):
             frozen = study.get_trials(deepcopy=False)[self._trial.number]
-            goal = info.objective.minimize
+            goal = info.objective.cost
             spent = {"seconds": tick.seconds, "samples": tick.samples, "steps": float(tick.step)}.get(goal or "")
-            decision = pruner.decide(study, frozen, decay_remaining=tick.is_decaying, spent=spent)
-            return Answer(stop=decision.is_stop, reason=decision.kind, message=decision.reason)
+            return pruner.decide(study, frozen, decay_remaining=tick.is_decaying, spent=spent)
         if self._trial.should_prune():
             name = type(pruner).__name__
-            return Answer(stop=True, reason=StopReason.PRUNED, message=f"pruned by {name} at {tick.value:.5g}")
-        return Answer()
+            return StopDecision(StopReason.PRUNED, message=f"pruned by {name} at {tick.value:.5g}")
+        return StopDecision()
 
-    def _until_patient(self, tick: Tick) -> Answer:
+    def _until_patient(self, tick: Tick) -> StopDecision:
         """A designed run is never pruned: it trains until its metric hasn't improved for the design's patience."""
         assert self._patience is not None
-        sign = 1.0 if self._study.config.objective.direction == "minimize" else -1.0
+        sign = self._study.config.objective.value.metric_sign
         best = min((t for t in self._ticks if np.isfinite(t.value)), key=lambda t: sign * t.value)
         if tick.samples - best.samples < self._patience:
-            return Answer()
+            return StopDecision()
         message = f"no better {self._study.config.objective.monitor} than {best.value:.5g} since epoch {best.epoch:.3g}"
-        return Answer(stop=True, reason=StopReason.CONVERGED, message=message)
+        return StopDecision(StopReason.CONVERGED, message=message)
 
 
 def _on_lattice(size: int, config: StudyConfig) -> int:

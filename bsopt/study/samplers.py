@@ -58,7 +58,7 @@ def make_pruner(config: StudyConfig, info: StudyInfo) -> BasePruner:
         if name == "plateau":
             per_epoch = info.num_train_samples
             target = config.objective.target
-            sign = -1.0 if config.objective.direction == "maximize" else 1.0
+            sign = config.objective.value.metric_sign
             defaults: dict[str, Any] = {
                 "rule": "keras",  # what people mean by patience: no better value for so long
                 "patience": _samples(config, info),
@@ -90,7 +90,7 @@ def suggest(trial: optuna.Trial, search: SearchConfig) -> dict[str, Any]:
         BATCH_SIZE: trial.suggest_int(BATCH_SIZE, search.batch_size.low, search.batch_size.high, log=True),
         LR: trial.suggest_float(LR, search.lr.low, search.lr.high, log=True),
     }
-    for name, space in search.also.items():
+    for name, space in search.params.items():
         params[name] = _suggest_one(trial, name, space)
     return params
 

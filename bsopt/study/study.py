@@ -29,7 +29,7 @@ from bsopt.training.processes.launcher import Crash, Launcher, Supervision, has_
 from bsopt.trial.events import Listener, RunSummary, TrialStart
 from bsopt.trial.plan import Limits, Plan, nearest_realisable
 from bsopt.trial.record import StudyInfo, Tick, TrialRecord
-from bsopt.trial.spec import Answer, TaskDescription, TrialSpec
+from bsopt.trial.spec import StopDecision, TaskDescription, TrialSpec
 from bsopt.units import in_samples
 
 Callback: TypeAlias = Callable[[optuna.Study, FrozenTrial], None]
@@ -158,13 +158,13 @@ class Study:
             folder=str(folder),
             checkpoints=("best",),
             resume_file=None,
-            target=None,
+            objective=replace(self.config.objective.value, target=None, cost=None),
         )
         watch.trial_started(self._start(spec))
 
-        def on_tick(tick: Tick) -> Answer:
+        def on_tick(tick: Tick) -> StopDecision:
             watch.ticked(frozen.number, tick)
-            return Answer()
+            return StopDecision()
 
         try:
             result = self.launch(spec, Supervision(on_tick, lambda: False, stall_seconds=self._stall_seconds))
@@ -223,7 +223,7 @@ class Study:
             return probe(
                 spec,
                 self.launcher,
-                Supervision(lambda tick: Answer(), lambda: False, stall_seconds=self._stall_seconds),
+                Supervision(lambda tick: StopDecision(), lambda: False, stall_seconds=self._stall_seconds),
                 smallest=max(1, sizes[0] // world),
                 largest=max(1, most // world),
                 powers_of_two=config.search.batch_size.lattice == "pow2",
@@ -357,7 +357,7 @@ class Study:
 
     def _ask_task(self) -> TaskDescription:
         spec = self._any_spec(Plan(self.config.search.batch_size.sizes()[0]), "task")
-        supervision = Supervision(lambda tick: Answer(), lambda: False, stall_seconds=self._stall_seconds)
+        supervision = Supervision(lambda tick: StopDecision(), lambda: False, stall_seconds=self._stall_seconds)
         try:
             description = self.call("bsopt.training.task.describe:describe_task", spec, supervision)
         except Crash as crash:
@@ -378,8 +378,7 @@ class Study:
         lattice = config.search.batch_size
         info = StudyInfo(
             name=config.name,
-            monitor=config.objective.monitor,
-            direction=config.objective.direction,
+            objective=config.objective.value,
             batch_size_range=(lattice.low, lattice.high),
             lr_range=(config.search.lr.low, config.search.lr.high),
             batch_sizes=() if lattice.lattice == "any" else lattice.sizes(),
@@ -389,8 +388,6 @@ class Study:
             num_train_samples=n,
             budget_samples=samples,
             tick_samples=every,
-            target=config.objective.target,
-            objective=config.objective.minimize or "quality",
             num_devices=description.num_devices,
             num_nodes=int(config.trainer.get("num_nodes", 1)),
             seed=config.seed,
@@ -463,8 +460,8 @@ class _Silent:
     def __init__(self, supervision: Supervision) -> None:
         self._supervision = supervision
 
-    def tick(self, tick: Tick) -> Answer:
-        return Answer()
+    def tick(self, tick: Tick) -> StopDecision:
+        return StopDecision()
 
     def is_cancelled(self) -> bool:
         return self._supervision.is_cancelled()

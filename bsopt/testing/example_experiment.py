@@ -20,6 +20,7 @@ from bsopt.experiment.design import Design, DesignedRun
 from bsopt.experiment.measurements import landscape_key, line_key, sharpness_key
 from bsopt.storage.attributes import write_analysis, write_info, write_record
 from bsopt.storage.queue import queue_design
+from bsopt.trial.objective import Objective
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import StopReason, StudyInfo, Tick, TrialRecord
 
@@ -85,7 +86,7 @@ def example_experiment(
 def _info(name: str, design: Design, config: dict[str, object], epochs: int) -> StudyInfo:
     return StudyInfo(
         name=name,
-        monitor="val_loss",
+        objective=Objective("val_loss"),
         batch_size_range=(design.batch_sizes[0], design.batch_sizes[-1]),
         lr_range=(1e-4, 1.0),
         optimizer="sgd",

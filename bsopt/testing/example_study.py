@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 
 from bsopt.laws.scaling import Reference, scaled_learning_rate
 from bsopt.storage.attributes import write_info, write_record
+from bsopt.trial.objective import Objective
 from bsopt.trial.plan import Limits, Plan, realise
 from bsopt.trial.record import StopReason, StudyInfo, Tick, TrialRecord
 from bsopt.visualization.study_data import StudyData
@@ -92,7 +93,7 @@ def example_data(
 def _info(name: str, num_trials: int, sizes: Sequence[int], ticks: int, seed: int) -> StudyInfo:
     return StudyInfo(
         name=name,
-        monitor="val_loss",
+        objective=Objective("val_loss"),
         batch_size_range=(min(sizes), max(sizes)),
         lr_range=(1e-4, 1.0),
         batch_sizes=tuple(sizes),

@@ -19,12 +19,12 @@ from bsopt.callbacks._base import Callback
 from bsopt.callbacks.throughput_monitor import ThroughputMonitor
 from bsopt.errors import TaskError
 from bsopt.training.checkpoints import KeptWeights
-from bsopt.training.safeguards import Guard
+from bsopt.training.safeguards import Safeguards
 from bsopt.training.task.build import Task, build_task, instantiate, look_up_first
 from bsopt.training.task.entry_point import TakenOver, is_entry, run_entry
 from bsopt.training.tick_clock import NEVER, Schedule, TickClock, missing_metric
 from bsopt.trial.record import StopReason, Tick, TrialRecord
-from bsopt.trial.spec import Answer, Channel, TrialSpec
+from bsopt.trial.spec import Channel, StopDecision, TrialSpec
 
 __all__ = [
     "device_name",
@@ -71,7 +71,7 @@ def run_trial(spec: TrialSpec, channel: Channel, *, clock: Callable[[], float] =
             raise
         run = run or _Run(spec, channel, clock)
         message = f"out of memory with {spec.plan.micro_batch_size} samples a pass: {_first_line(error)}"
-        run.answer = Answer(stop=True, reason=StopReason.OUT_OF_MEMORY, message=message)
+        run.answer = StopDecision(StopReason.OUT_OF_MEMORY, message=message)
     return _record(spec, run, trainer, started=started, base_memory=base_memory)
 
 
@@ -157,20 +157,20 @@ class _Run:
 
     def __init__(self, spec: TrialSpec, channel: Channel, clock: Callable[[], float]) -> None:
         self.spec = spec
-        self.answer = Answer()
+        self.answer = StopDecision()
         self.ticks: list[Tick] = []
         self.best: Tick | None = None
-        self.guard = Guard(spec)
+        self.safeguards = Safeguards(spec)
         self.throughput = ThroughputMonitor()
         self.measures = _measures(spec.measure)
         self.memory = _Memory(self) if spec.resume_file else None
         self.weights = KeptWeights(spec.checkpoints, spec.folder)
         self._channel = channel
-        self._sign = 1.0 if spec.direction == "minimize" else -1.0
+        self._sign = spec.objective.metric_sign
         self.clock = TickClock(
             self._schedule,
             plan=spec.plan,
-            monitor=spec.monitor,
+            monitor=spec.objective.monitor,
             on_tick=self._on_tick,
             on_epoch=self._on_epoch,
             is_over=self._is_over,
@@ -179,7 +179,7 @@ class _Run:
 
     def callbacks(self) -> list[Any]:
         memory = [self.memory] if self.memory is not None else []
-        return [self.guard, self.throughput, *self.measures.values(), self.weights, self.clock, *memory]
+        return [self.safeguards, self.throughput, *self.measures.values(), self.weights, self.clock, *memory]
 
     def recall(self, ticks: list[Tick]) -> None:
         """Take over the ticks of the interrupted trial that this one goes on from, and tell them again."""
@@ -212,13 +212,15 @@ class _Run:
         if is_better:
             self.weights.found_best(trainer)
         # Rank 0 asks the study; every rank does what it was told.
-        answer = self._ask(tick) if trainer.is_global_zero else Answer()
+        answer = self._ask(tick) if trainer.is_global_zero else StopDecision()
         answer = trainer.strategy.broadcast(answer) if self.spec.plan.world_size > 1 else answer
-        if answer.stop or not self.answer.stop:  # a time limit may have run out at the step before this validation
+        if (
+            answer.is_stop or not self.answer.is_stop
+        ):  # a time limit may have run out at the step before this validation
             self.answer = answer
-        if self.spec.resume_file and not self.answer.stop:
+        if self.spec.resume_file and not self.answer.is_stop:
             _save_whole(trainer, self.spec.resume_file)
-        return self.answer.stop
+        return self.answer.is_stop
 
     def _on_epoch(self, metrics: Mapping[str, float]) -> None:
         """Give the tick at an epoch's end what the module logs for that epoch, which comes after its validation."""
@@ -227,29 +229,30 @@ class _Run:
             self.best = tick
         self.ticks[-1] = tick
 
-    def _ask(self, tick: Tick) -> Answer:
+    def _ask(self, tick: Tick) -> StopDecision:
         told = self._channel.tick(tick)
         if not math.isfinite(tick.value):
-            message = f"{self.spec.monitor} became {tick.value} after {tick.epoch:.3g} epochs"
-            return Answer(stop=True, reason=StopReason.DIVERGED, message=message)
-        target = self.spec.target
-        if target is not None and self._sign * tick.value <= self._sign * target:
-            message = f"{self.spec.monitor} reached {tick.value:.5g} (target {target:g}) after {tick.epoch:.3g} epochs"
-            return Answer(stop=True, reason=StopReason.TARGET_REACHED, message=message)
+            message = f"{self.spec.objective.monitor} became {tick.value} after {tick.epoch:.3g} epochs"
+            return StopDecision(StopReason.DIVERGED, message=message)
+        objective = self.spec.objective
+        if objective.reaches(tick.value):
+            words = f"{objective.monitor} reached {tick.value:.5g} (target {objective.target:g})"
+            message = f"{words} after {tick.epoch:.3g} epochs"
+            return StopDecision(StopReason.TARGET_REACHED, message=message)
         return told
 
     def _is_over(self, trainer: Any) -> bool:
         answer = self.answer
         limit = self.spec.budget.seconds
-        if not answer.stop and trainer.is_global_zero:
+        if not answer.is_stop and trainer.is_global_zero:
             if self._channel.is_cancelled():
-                answer = Answer(stop=True, reason=StopReason.INTERRUPTED, message="interrupted")
+                answer = StopDecision(StopReason.INTERRUPTED, message="interrupted")
             elif limit is not None and self.clock.seconds_since_start() >= limit:
-                answer = Answer(stop=True, reason=StopReason.TIMEOUT, message=f"its {limit:g} s were over")
+                answer = StopDecision(StopReason.TIMEOUT, message=f"its {limit:g} s were over")
         if self.spec.plan.world_size > 1 and (limit is not None):
             answer = trainer.strategy.broadcast(answer)
         self.answer = answer
-        return answer.stop
+        return answer.is_stop
 
 
 class _Memory(Callback):
@@ -341,26 +344,26 @@ def trainer_arguments(spec: TrialSpec, *, for_training: bool = True) -> dict[str
 
 
 def _record(spec: TrialSpec, run: _Run, trainer: Any, *, started: float, base_memory: int) -> TrialRecord:
-    clock, guard, best = run.clock, run.guard, run.best
+    clock, safeguards, best = run.clock, run.safeguards, run.best
     answer = run.answer
-    if answer.reason is None and not run.ticks:
+    if not answer.is_stop and not run.ticks:
         logged = dict.fromkeys(getattr(trainer, "callback_metrics", {}), 0.0)
         raise TaskError(
-            f"the trial ended without a single validation, so {spec.monitor!r} was never measured. "
-            + (missing_metric(spec.monitor, logged) if not logged else "Is there a val_dataloader?")
+            f"the trial ended without a single validation, so {spec.objective.monitor!r} was never measured. "
+            + (missing_metric(spec.objective.monitor, logged) if not logged else "Is there a val_dataloader?")
         )
-    if answer.reason is None:
+    if not answer.is_stop:
         epochs = run.ticks[-1].epoch
-        answer = Answer(stop=True, reason=StopReason.COMPLETED, message=f"trained for all of its {epochs:g} epochs")
+        answer = StopDecision(StopReason.COMPLETED, message=f"trained for all of its {epochs:g} epochs")
     speed = run.throughput.summary
-    exact = _exact_samples(spec, clock, trainer, guard.num_batches)
+    exact = _exact_samples(spec, clock, trainer, safeguards.num_batches)
     return TrialRecord(
         number=spec.number,
-        outcome=(answer.reason or StopReason.COMPLETED).outcome,
+        outcome=(answer.stop_reason or StopReason.COMPLETED).outcome,
         batch_size=spec.batch_size,
         lr=spec.lr,
         params=dict(spec.params),
-        stop_reason=answer.reason,
+        stop_reason=answer.stop_reason,
         message=answer.message,
         value=best.value if best is not None else None,
         best_tick=best.index if best is not None else None,

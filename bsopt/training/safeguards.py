@@ -9,10 +9,10 @@ from bsopt.callbacks._base import Callback
 from bsopt.training.task import injection
 from bsopt.trial.spec import TrialSpec
 
-__all__ = ["Guard"]
+__all__ = ["Safeguards"]
 
 
-class Guard(Callback):
+class Safeguards(Callback):
     """Checks injection at train start, rescales short accumulation windows, and counts batches."""
 
     def __init__(self, spec: TrialSpec) -> None:

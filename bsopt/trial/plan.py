@@ -8,8 +8,7 @@ throughput, and with the fewest micro-batches that fit.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from bsopt.errors import PlanError
 
@@ -77,10 +76,6 @@ class Plan:
         if self.world_size > 1:
             parts.append(f"{self.num_devices} devices" + (f" × {self.num_nodes} nodes" if self.num_nodes > 1 else ""))
         return " × ".join(parts) + (f" = {self.global_batch_size}" if len(parts) > 1 else "")
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain data for storage."""
-        return asdict(self)
 
 
 def realise(global_batch_size: int, limits: Limits) -> Plan:

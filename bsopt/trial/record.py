@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from bsopt.laws.scaling import Reference
+from bsopt.trial.objective import Objective
 from bsopt.trial.plan import Plan
 
-__all__ = ["FORMAT_VERSION", "Direction", "Outcome", "StopReason", "StudyInfo", "Tick", "TrialRecord"]
+__all__ = ["FORMAT_VERSION", "Outcome", "StopReason", "StudyInfo", "Tick", "TrialRecord"]
 
 FORMAT_VERSION = 1
 
-Direction = Literal["minimize", "maximize"]
 Outcome = Literal["running", "complete", "pruned", "fail"]
-_T = TypeVar("_T")
 
 
 class StopReason(str, Enum):
@@ -161,25 +160,6 @@ class TrialRecord:
         """The tick with the best value."""
         return next((tick for tick in self.ticks if tick.index == self.best_tick), None)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain data; `from_dict` reads it back."""
-        data = asdict(self)
-        data["stop_reason"] = self.stop_reason.value if self.stop_reason else None
-        data["ticks"] = [asdict(tick) for tick in self.ticks]
-        return data
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> TrialRecord:
-        """Read `as_dict`'s result; keys of a newer format are ignored."""
-        known = _known(cls, data)
-        if known.get("stop_reason") is not None:
-            known["stop_reason"] = StopReason(known["stop_reason"])
-        if known.get("plan") is not None:
-            known["plan"] = Plan(**_known(Plan, known["plan"]))
-        known["ticks"] = tuple(Tick(**_known(Tick, tick)) for tick in known.get("ticks") or ())
-        known["warnings"] = tuple(known.get("warnings") or ())
-        return cls(**known)
-
 
 @dataclass(frozen=True, slots=True)
 class StudyInfo:
@@ -187,8 +167,7 @@ class StudyInfo:
 
     Attributes:
         name: Optuna's study name.
-        monitor: Name of the metric.
-        direction: Which way it gets better.
+        objective: What its values are and which way they get better.
         batch_size_range: Smallest and largest global batch size of the space, in samples.
         lr_range: Smallest and largest learning rate of the space.
         batch_sizes: The lattice of batch sizes; empty when any integer may be proposed.
@@ -198,8 +177,6 @@ class StudyInfo:
         num_train_samples: N; None where it isn't known.
         budget_samples: Nominal samples of a full trial; None where a trial is limited by time or the user's own code.
         tick_samples: Nominal samples between ticks.
-        target: Value of the metric at which a trial ends, in a time-to-target study.
-        objective: What Optuna's value is: the metric ("quality"), or what is minimised until the target.
         num_devices: Devices per node of each trial.
         num_nodes: Nodes of each trial.
         seed: The study's seed.
@@ -211,8 +188,7 @@ class StudyInfo:
     """
 
     name: str
-    monitor: str = "value"
-    direction: Direction = "minimize"
+    objective: Objective = field(default_factory=Objective)
     batch_size_range: tuple[int, int] | None = None
     lr_range: tuple[float, float] | None = None
     batch_sizes: tuple[int, ...] = ()
@@ -222,8 +198,6 @@ class StudyInfo:
     num_train_samples: int | None = None
     budget_samples: float | None = None
     tick_samples: float | None = None
-    target: float | None = None
-    objective: Literal["quality", "seconds", "samples", "steps", "energy"] = "quality"
     num_devices: int = 1
     num_nodes: int = 1
     seed: int | None = None
@@ -242,24 +216,3 @@ class StudyInfo:
     def artifact_folder(self) -> Path:
         """Where Optuna's artifact store keeps its files."""
         return Path(self.config.get("artifacts") or self.folder.parent / "artifacts")
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain data; `from_dict` reads it back."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> StudyInfo:
-        """Read `as_dict`'s result; keys of a newer format are ignored."""
-        known = _known(cls, data)
-        if known.get("reference") is not None:
-            known["reference"] = Reference(**known["reference"])
-        for key in ("batch_size_range", "lr_range"):
-            if known.get(key) is not None:
-                known[key] = tuple(known[key])
-        known["batch_sizes"] = tuple(known.get("batch_sizes") or ())
-        return cls(**known)
-
-
-def _known(cls: type[_T], data: Mapping[str, Any]) -> dict[str, Any]:
-    names = {f.name for f in fields(cls)}  # type: ignore[arg-type]
-    return {key: value for key, value in data.items() if key in names}

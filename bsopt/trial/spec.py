@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from bsopt.trial.objective import Objective
 from bsopt.trial.plan import Plan
-from bsopt.trial.record import Direction, StopReason, Tick
+from bsopt.trial.record import Outcome, StopReason, Tick
 from bsopt.units import Amount
 
-__all__ = ["Answer", "Budget", "Channel", "Seeds", "TaskDescription", "TaskSpec", "TrialSpec"]
+__all__ = ["Budget", "Channel", "Seeds", "StopDecision", "TaskDescription", "TaskSpec", "TrialSpec"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +112,7 @@ class TrialSpec:
         plan: How the batch size is realised.
         task: Where module and data come from.
         init_args: Further parameters by path (`model.weight_decay`).
-        monitor: The metric.
-        direction: Which way it gets better.
-        target: Value at which the trial ends; None for none.
+        objective: What counts, and at which value the trial ends.
         budget: How long it trains.
         max_steps: Optimizer updates of a full trial as far as they can be told before training, so that
             schedulers can plan; None where they can't.
@@ -132,9 +132,7 @@ class TrialSpec:
     plan: Plan
     task: TaskSpec
     init_args: Mapping[str, Any]
-    monitor: str
-    direction: Direction
-    target: float | None
+    objective: Objective
     budget: Budget
     max_steps: int | None
     trainer: Mapping[str, Any]
@@ -147,18 +145,37 @@ class TrialSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What the study says to a tick: go on, or stop for a reason."""
+class StopDecision:
+    """Whether a trial goes on or ends, and why.
 
-    stop: bool = False
-    reason: StopReason | None = None
+    Attributes:
+        stop_reason: Why it ends; None to go on.
+        message: The same in a sentence for people.
+        probability: Chance that the trial would end better than the study's best, or at its target in time; NaN
+            where nobody asked or nothing is known.
+        best: The trial's best value so far; NaN before the first finite report.
+    """
+
+    stop_reason: StopReason | None = None
     message: str = ""
+    probability: float = math.nan
+    best: float = math.nan
+
+    @property
+    def is_stop(self) -> bool:
+        """Whether the trial ends."""
+        return self.stop_reason is not None
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """Optuna's state of a trial that ends so, in lower case; None to go on."""
+        return self.stop_reason.outcome if self.stop_reason is not None else None
 
 
 class Channel(Protocol):
     """The line between a trial's rank 0 and the study."""
 
-    def tick(self, tick: Tick) -> Answer:
+    def tick(self, tick: Tick) -> StopDecision:
         """Tell a tick and wait for the answer."""
 
     def is_cancelled(self) -> bool:

@@ -168,10 +168,11 @@ def number(value: float | None, digits: int = 4) -> str:
 
 def value_label(info: StudyInfo) -> str:
     """Return what a study's value is called on an axis, with its unit and direction, escaped."""
-    if info.objective != "quality":
-        unit = {"seconds": "s", "samples": "samples", "steps": "updates", "energy": "J"}[info.objective]
-        return f"{info.objective} to {escape(info.monitor)} = {number(info.target)} [{unit}]"
-    return f"{escape(info.monitor)} ({'lower' if info.direction == 'minimize' else 'higher'} is better)"
+    objective = info.objective
+    if objective.cost is not None:
+        unit = {"seconds": "s", "samples": "samples", "steps": "updates", "energy": "J"}[objective.cost]
+        return f"{objective.cost} to {escape(objective.monitor)} = {number(objective.target)} [{unit}]"
+    return f"{escape(objective.monitor)} ({'lower' if objective.direction == 'minimize' else 'higher'} is better)"
 
 
 def batch_size_axis(sizes: Sequence[float]) -> dict[str, Any]:
@@ -351,7 +352,7 @@ def describe(record: TrialRecord, info: StudyInfo) -> str:
     lines = [
         f"<b>trial {record.number}</b>",
         f"batch size {number(record.batch_size)}, lr {number(record.lr, 3)}",
-        f"{escape(info.monitor if info.objective == 'quality' else info.objective)} {number(record.value)}",
+        f"{escape(info.objective.cost or info.objective.monitor)} {number(record.value)}",
     ]
     if record.plan is not None and record.plan.accumulate_grad_batches * record.plan.world_size > 1:
         lines.append(escape(str(record.plan)))

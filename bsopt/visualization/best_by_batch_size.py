@@ -8,7 +8,6 @@ from typing import cast
 
 import plotly.graph_objects as go
 
-from bsopt.recommendation.fits import value_direction
 from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.visualization import _theme
 from bsopt.visualization.study_data import Source, StudyData, load_all
@@ -68,7 +67,7 @@ def _value_range(infos: Sequence[BestByBatchSizeInfo]) -> tuple[float, float]:
     """The best values fill the axis; of the worse trials those that fit beside them are seen."""
     bests = [cast(float, row.best.value) for info in infos for row in info.rows]
     others = [cast(float, r.value) for info in infos for row in info.rows for r in row.others]
-    sign = -1.0 if value_direction(infos[0].info) == "maximize" else 1.0
+    sign = infos[0].info.objective.sign
     best, worst = min(sign * v for v in bests), max(sign * v for v in bests)
     limit = worst + 1.0 * (worst - best)
     top = max([worst, *(sign * v for v in others if sign * v <= limit)])

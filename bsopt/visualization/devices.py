@@ -82,7 +82,9 @@ def plot_devices(study: Source | Sequence[Source]) -> go.Figure:
     if shown is None:
         return _theme.empty_figure(TITLE, infos[0].message)
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06)
-    title = TITLE if shown.target is None else f"{TITLE}, {shown.info.monitor} = {_theme.number(shown.target)}"
+    title = (
+        TITLE if shown.target is None else f"{TITLE}, {shown.info.objective.monitor} = {_theme.number(shown.target)}"
+    )
     _theme.style(figure, title, height=640)
     for index, info in enumerate(info for info in infos if info.placements):
         for place, (devices, row) in enumerate(info.placements.items()):

@@ -12,7 +12,6 @@ from plotly.subplots import make_subplots
 
 from bsopt.laws.lr_ridge import LrPrediction
 from bsopt.laws.scaling import Reference, scaled_learning_rate
-from bsopt.recommendation.fits import value_direction
 from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.visualization import _theme
 from bsopt.visualization.study_data import Source, Status, StudyData, is_placed, load_all, status_of
@@ -206,7 +205,7 @@ def _contour(info: InteractionInfo, surface: Surface, colour_range: tuple[float,
         y=surface.lrs,
         z=np.clip(surface.values, low, high).round(6).tolist(),
         colorscale=_theme.VALUE_SCALE,
-        reversescale=value_direction(info.info) == "minimize",
+        reversescale=info.info.objective.value_direction == "minimize",
         zmin=low,
         zmax=high,
         contours={"start": low, "end": high, "size": step, "coloring": "fill", "showlines": False},
@@ -257,7 +256,7 @@ def _trials(
             "color": [record.value for record in records],
             "colorscale": _theme.VALUE_SCALE,
             # Yellow is the good end, whichever way the value gets better.
-            "reversescale": value_direction(info.info) == "minimize",
+            "reversescale": info.info.objective.value_direction == "minimize",
             "cmin": low,
             "cmax": high if high > low else low + 1e-12,
             "showscale": status is Status.COMPLETE or Status.COMPLETE not in info.trials,

@@ -164,8 +164,8 @@ def _draw(info: LearningCurvesInfo, axis: Axis, *, several: bool) -> go.Figure:
             named.add(trace.legendgroup)
     if info.num_left_out:
         _theme.add_sentence(figure, f"{info.num_left_out:,} more trials are not drawn")
-    label = _theme.escape(info.info.monitor)
-    better = "lower" if info.info.direction == "minimize" else "higher"
+    label = _theme.escape(info.info.objective.monitor)
+    better = "lower" if info.info.objective.direction == "minimize" else "higher"
     figure.update_yaxes(
         title={"text": f"{label} ({better} is better)"}, **_theme.value_axis(info.value_range, is_log=info.is_log)
     )

@@ -9,7 +9,6 @@ from typing import cast
 
 import plotly.graph_objects as go
 
-from bsopt.recommendation.fits import value_direction
 from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.visualization import _theme
 from bsopt.visualization.study_data import Source, Status, StudyData, is_placed, load_all, status_of
@@ -144,7 +143,7 @@ def _points(info: LrSliceInfo, item: LrSlice, place: int, name: str, *, is_prune
 
 def _crosses(info: LrSliceInfo, item: LrSlice, place: int, name: str, *, showlegend: bool) -> go.Scatter:
     assert info.value_range is not None
-    edge = info.value_range[1] if value_direction(info.info) == "minimize" else info.value_range[0]
+    edge = info.value_range[1] if info.info.objective.value_direction == "minimize" else info.value_range[0]
     return go.Scatter(
         x=[record.lr for record in item.diverged],
         y=[edge] * len(item.diverged),

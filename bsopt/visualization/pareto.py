@@ -11,7 +11,6 @@ import plotly.graph_objects as go
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from bsopt.recommendation.fits import value_direction
 from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.visualization import _theme
 from bsopt.visualization.study_data import Source, StudyData, load_all
@@ -130,7 +129,7 @@ def _price(record: TrialRecord, cost: Cost) -> float | None:
 
 
 def _value_range(infos: Sequence[ParetoInfo]) -> tuple[float, float] | None:
-    sign = -1.0 if value_direction(infos[0].info) == "maximize" else 1.0
+    sign = infos[0].info.objective.sign
     values = sorted(sign * point.value for info in infos for point in info.points)
     best, typical, worst = values[0], values[int(0.8 * (len(values) - 1))], values[-1]
     top = min(worst, typical + (typical - best)) if typical > best else worst

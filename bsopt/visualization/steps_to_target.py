@@ -106,7 +106,7 @@ def _title(infos: Sequence[StepsToTargetInfo]) -> str:
     first = infos[0]
     if first.target is None or len(infos) > 1:
         return TITLE
-    return f"Updates and samples to {first.info.monitor} = {_theme.number(first.target)}"
+    return f"Updates and samples to {first.info.objective.monitor} = {_theme.number(first.target)}"
 
 
 def _draw(figure: go.Figure, info: StepsToTargetInfo, place: int, *, several: bool) -> None:

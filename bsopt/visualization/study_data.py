@@ -12,7 +12,7 @@ from typing import TypeAlias, cast
 import optuna
 
 from bsopt.experiment.measurements import Experiment, experiment_of
-from bsopt.recommendation.fits import Fits, fit_laws, value_direction
+from bsopt.recommendation.fits import Fits, fit_laws
 from bsopt.search.learning_curves import predicted_finals
 from bsopt.storage.attributes import read_info, read_records
 from bsopt.trial.record import Outcome, StopReason, StudyInfo, TrialRecord
@@ -78,12 +78,12 @@ class StudyData:
     @property
     def sign(self) -> float:
         """1 where a smaller value is better, −1 where a larger one is: sign × value is always to be minimised."""
-        return -1.0 if value_direction(self.info) == "maximize" else 1.0
+        return self.info.objective.sign
 
     @property
     def metric_sign(self) -> float:
         """The same for the metric, which in a time-to-target study is not the value."""
-        return -1.0 if self.info.direction == "maximize" else 1.0
+        return self.info.objective.metric_sign
 
     @property
     def valued(self) -> list[TrialRecord]:

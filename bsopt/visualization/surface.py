@@ -12,9 +12,8 @@ import optuna
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from bsopt.recommendation.fits import value_direction
 from bsopt.search.sampler import ScalingSampler
-from bsopt.search.value_transform import Squash
+from bsopt.search.value_transform import ValueTransform
 from bsopt.trial.record import TrialRecord
 from bsopt.visualization.study_data import Status, StudyData, is_placed, status_of
 
@@ -57,11 +56,11 @@ def believed_surface(data: StudyData) -> Surface | None:
     for rate in rates:
         row = []
         for size in sizes:
-            belief = sampler.belief(study, {"batch_size": size, "lr": rate})
+            belief = sampler.predict(study, {"batch_size": size, "lr": rate})
             if belief is None:
                 return None
-            assert isinstance(belief.squash, Squash)
-            row.append(float(belief.squash.inverse(np.array([belief.mean]))[0]))
+            assert isinstance(belief.transform, ValueTransform)
+            row.append(float(belief.transform.inverse(np.array([belief.mean]))[0]))
         values.append(tuple(row))
     return Surface(tuple(sizes), tuple(rates), tuple(values))
 
@@ -70,7 +69,9 @@ def _scratch_study(data: StudyData, trials: Sequence[FrozenTrial]) -> optuna.Stu
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        study = optuna.create_study(direction=value_direction(data.info), sampler=optuna.samplers.RandomSampler(0))
+        study = optuna.create_study(
+            direction=data.info.objective.value_direction, sampler=optuna.samplers.RandomSampler(0)
+        )
     finally:
         optuna.logging.set_verbosity(verbosity)
     study.add_trials(trials)
@@ -89,7 +90,7 @@ def _trials(data: StudyData) -> list[FrozenTrial]:
     diverged = [r for r in data.records if is_placed(r) and status_of(r) is Status.DIVERGED]
     good = sorted(data.completed, key=lambda r: data.sign * cast(float, r.value))
     kept = good[: MAX_TRIALS // 2] + _spread(good[MAX_TRIALS // 2 :] + diverged, MAX_TRIALS // 2)
-    lost = -math.inf if value_direction(data.info) == "maximize" else math.inf
+    lost = -math.inf if data.info.objective.value_direction == "maximize" else math.inf
     return [
         create_trial(
             params={"batch_size": int(cast(int, record.batch_size)), "lr": float(cast(float, record.lr))},

@@ -22,7 +22,7 @@ from linear_regression import (
 from torch import Tensor
 
 from bsopt.callbacks import GradientNoiseScale
-from bsopt.callbacks._overhead_budget import Cadence
+from bsopt.callbacks._overhead_budget import OverheadBudget
 from bsopt.errors import ConfigError, TaskError
 
 
@@ -254,7 +254,7 @@ def test_wrong_arguments_are_refused(arguments: dict[str, Any]) -> None:
 
 def test_cadence_holds_the_overhead() -> None:
     now = 0.0
-    cadence = Cadence(None, overhead=0.02, clock=lambda: now)
+    cadence = OverheadBudget(None, overhead=0.02, clock=lambda: now)
     measured = 0
     for _ in range(2000):
         now += 0.020

@@ -16,6 +16,7 @@ from bsopt.cli.main import main
 from bsopt.laws.scaling import Reference
 from bsopt.storage.attributes import write_info, write_record
 from bsopt.storage.databases import open_storage
+from bsopt.trial.objective import Objective
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import StopReason, StudyInfo, Tick, TrialRecord
 
@@ -47,7 +48,7 @@ def _template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     study = optuna.create_study(study_name="done", storage=open_storage(f"sqlite:///{path}"))
     info = StudyInfo(
         name="done",
-        monitor="val_loss",
+        objective=Objective("val_loss"),
         batch_size_range=(8, 256),
         lr_range=(1e-3, 1.0),
         batch_sizes=(8, 16, 32, 64, 128, 256),

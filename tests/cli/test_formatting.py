@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bsopt.cli.terminal import formatting
-from bsopt.cli.terminal.formatting import format_duration, plain, sparkline
+from bsopt.cli.terminal.formatting import format_duration, sparkline
+from bsopt.serialization import to_json
 from bsopt.trial.record import StopReason
 
 
@@ -76,7 +77,7 @@ def test_plain_values_are_valid_json_whatever_they_hold() -> None:
         "tuple": (1, None, True),
         3: {"x"},
     }
-    text = json.dumps(plain(value), allow_nan=False)
+    text = json.dumps(to_json(value), allow_nan=False)
     assert json.loads(text) == {
         "value": {"loss": None, "reason": "diverged", "path": "a/b"},
         "array": [1.0, None],

@@ -14,12 +14,13 @@ from rich.console import Console
 from bsopt.cli.terminal.progress_json import JsonLines
 from bsopt.cli.terminal.progress_lines import PlainLines
 from bsopt.cli.terminal.progress_live import LiveProgress
-from bsopt.cli.terminal.run_progress import Tally
+from bsopt.cli.terminal.run_progress import RunProgress
 from bsopt.trial.events import Listener, RunSummary, TrialStart
+from bsopt.trial.objective import Objective
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import StopReason, StudyInfo, Tick, TrialRecord
 
-INFO = StudyInfo(name="digits", monitor="val_loss", num_trials=10)
+INFO = StudyInfo(name="digits", objective=Objective("val_loss"), num_trials=10)
 
 
 class Clock:
@@ -78,59 +79,59 @@ def play(listener: Listener, clock: Clock) -> None:
 
 def test_tally_counts_and_knows_the_best() -> None:
     clock = Clock()
-    tally = Tally(clock=clock)
-    tally.begin(INFO, total=10)
-    assert tally.seconds_left() is None
+    progress = RunProgress(clock=clock)
+    progress.begin(INFO, total=10)
+    assert progress.seconds_left() is None
     clock.now += 10
-    assert tally.end(ended(0, 0.5))
-    assert not tally.end(ended(1, 0.7))
-    assert not tally.end(ended(2, 0.1, StopReason.PRUNED_HOPELESS)), "a pruned trial is never the best"
-    assert not tally.end(ended(3, None, StopReason.INTERRUPTED))
-    assert tally.counts == {"complete": 2, "pruned": 1, "fail": 0}
-    assert tally.best is not None
-    assert tally.best.number == 0
-    assert tally.seconds_left() == pytest.approx(10 / 3 * 7)
+    assert progress.end(ended(0, 0.5))
+    assert not progress.end(ended(1, 0.7))
+    assert not progress.end(ended(2, 0.1, StopReason.PRUNED_HOPELESS)), "a pruned trial is never the best"
+    assert not progress.end(ended(3, None, StopReason.INTERRUPTED))
+    assert progress.counts == {"complete": 2, "pruned": 1, "fail": 0}
+    assert progress.best is not None
+    assert progress.best.number == 0
+    assert progress.seconds_left() == pytest.approx(10 / 3 * 7)
 
 
 def test_tally_continues_earlier_runs_without_counting_their_time() -> None:
     clock = Clock()
-    tally = Tally([ended(0, 0.5), ended(1, 0.4)], clock=clock)
-    tally.begin(INFO, total=4)
+    progress = RunProgress([ended(0, 0.5), ended(1, 0.4)], clock=clock)
+    progress.begin(INFO, total=4)
     clock.now += 6
-    assert not tally.end(ended(2, 0.45))
-    assert tally.num_done == 3
-    assert tally.seconds_left() == pytest.approx(6.0)
+    assert not progress.end(ended(2, 0.45))
+    assert progress.num_done == 3
+    assert progress.seconds_left() == pytest.approx(6.0)
 
 
 def test_tally_of_a_maximized_metric() -> None:
-    tally = Tally()
-    tally.begin(replace(INFO, direction="maximize"), total=4)
-    assert tally.end(ended(0, 0.5))
-    assert not tally.end(ended(1, 0.4))
+    progress = RunProgress()
+    progress.begin(replace(INFO, objective=Objective("val_acc", "maximize")), total=4)
+    assert progress.end(ended(0, 0.5))
+    assert not progress.end(ended(1, 0.4))
 
 
 def test_tally_of_a_time_to_target_study_minimizes_whatever_the_metric_does() -> None:
-    tally = Tally()
-    tally.begin(replace(INFO, direction="maximize", objective="seconds", target=0.9, monitor="val_acc"), total=4)
-    assert tally.value_name == "seconds to val_acc 0.9"
-    assert tally.end(ended(0, 50.0))
-    assert tally.end(ended(1, 40.0))
+    progress = RunProgress()
+    progress.begin(replace(INFO, objective=Objective("val_acc", "maximize", 0.9, "seconds")), total=4)
+    assert progress.info.objective.value_name == "seconds to val_acc 0.9"
+    assert progress.end(ended(0, 50.0))
+    assert progress.end(ended(1, 40.0))
 
 
 def test_trials_under_way_shorten_the_time_left() -> None:
     clock = Clock()
-    tally = Tally(clock=clock)
-    lines = PlainLines(lambda line: None, tally)
+    progress = RunProgress(clock=clock)
+    lines = PlainLines(lambda line: None, progress)
     lines.study_started(INFO, done=0, total=2)
     lines.trial_started(start(0))
     clock.now += 10
     lines.ticked(0, tick(2, 1.0))
-    assert tally.seconds_left() == pytest.approx(30.0)
+    assert progress.seconds_left() == pytest.approx(30.0)
 
 
 def test_plain_lines_tell_starts_ends_and_failures() -> None:
     clock, lines = Clock(), list[str]()
-    play(PlainLines(lines.append, Tally(clock=clock)), clock)
+    play(PlainLines(lines.append, RunProgress(clock=clock)), clock)
     assert lines[0] == "study digits: minimize val_loss, 0 of 10 trials done"
     assert "trial 0: batch size 64 (32 × 2 accumulated = 64), lr 0.02" in lines
     assert "trial 1: converged after 3.0 s, val_loss 0.3 (the best) [2/10, about 1 min 20 s left]" in lines
@@ -140,7 +141,7 @@ def test_plain_lines_tell_starts_ends_and_failures() -> None:
 
 def test_plain_lines_mention_a_long_trial_now_and_then() -> None:
     clock, lines = Clock(), list[str]()
-    listener = PlainLines(lines.append, Tally(clock=clock))
+    listener = PlainLines(lines.append, RunProgress(clock=clock))
     listener.study_started(INFO, done=0, total=1)
     listener.trial_started(start(0))
     for index in range(1, 121):
@@ -169,7 +170,7 @@ def test_json_lines_are_one_valid_object_each() -> None:
 def terminal() -> Iterator[tuple[Console, LiveProgress, Clock]]:
     clock = Clock()
     console = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None, legacy_windows=False)
-    live = LiveProgress(console, Tally(clock=clock))
+    live = LiveProgress(console, RunProgress(clock=clock))
     yield console, live, clock
     live.close()
 

@@ -25,7 +25,7 @@ from script import Script
 class Here:
     """An engine that runs each worker to its end where it is placed."""
 
-    ships = False
+    uploads_code = False
 
     def __init__(self, run: Callable[[Job], Outcome] = work, *, spans_hosts: bool = False) -> None:
         self.run = run
@@ -74,12 +74,12 @@ def test_sqlite_is_refused_where_workers_are_on_other_hosts(project: Path) -> No
 
 
 def test_every_event_of_the_workers_is_told_as_if_they_ran_here(project: Path) -> None:
-    leader = load(project, "budget.trials=2", "confirm=1")
+    leader = load(project, "budget.trials=2", "confirm_seeds=1")
     script = Script()
     summary = leader.run(script)
     assert (summary.ended, summary.num_complete, summary.num_new) == ("finished", 4, 4)  # two and their repeats
     assert script.info is not None
-    assert script.info.monitor == "val_loss"
+    assert script.info.objective.monitor == "val_loss"
     assert [start.number for start in script.started] == [0, 1, 2, 3]
     assert [(n, t.index) for n, t in script.ticks] == [(n, i) for n in range(4) for i in (1, 2, 3)]
     records = read_records(leader.optuna)

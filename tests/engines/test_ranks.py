@@ -20,7 +20,7 @@ from bsopt.config import load_config
 from bsopt.engines.ranks import Ranks, standing_of
 from bsopt.errors import ConfigError
 from bsopt.study.study import load_study
-from bsopt.training.processes.launcher import Standing, free_port
+from bsopt.training.processes.launcher import RankInfo, free_port
 from bsopt.trial.record import StopReason
 
 STUDY = ["study", "run", "study.yaml", "--json", "--set", "trainer.num_nodes=2"]
@@ -31,24 +31,24 @@ SRUN |= {"SLURM_NODELIST": "gpu[07,09]", "SLURM_JOB_ID": "123456", "SLURM_JOB_NA
 
 
 @pytest.mark.parametrize(
-    ("environment", "standing"),
+    ("environment", "rank_info"),
     [
-        (TORCHRUN, Standing(1, 4, 1, 2, node=0, address="node0", port=29500)),
-        (SRUN, Standing(3, 4, 1, 2, node=1, address="gpu07", port=15000 + 3456)),
+        (TORCHRUN, RankInfo(1, 4, 1, 2, node=0, address="node0", port=29500)),
+        (SRUN, RankInfo(3, 4, 1, 2, node=1, address="gpu07", port=15000 + 3456)),
         ({**TORCHRUN, "WORLD_SIZE": "1"}, None),
         ({**SRUN, "SLURM_JOB_NAME": "interactive"}, None),
         ({**SRUN, "SLURM_NTASKS": "1"}, None),
         ({}, None),
     ],
 )
-def test_a_rank_learns_its_place_from_its_launcher(environment: dict[str, str], standing: Standing | None) -> None:
-    assert standing_of(environment) == standing
+def test_a_rank_learns_its_place_from_its_launcher(environment: dict[str, str], rank_info: RankInfo | None) -> None:
+    assert standing_of(environment) == rank_info
 
 
 def test_ranks_that_do_not_fit_the_trials_are_refused(project: Path) -> None:
     config = load_config(project / "study.yaml", ["trainer.num_nodes=2"]).config
     with pytest.raises(ConfigError, match=r"4 ranks were started, 2 on each node, but .* 1 device\(s\) on each of 2"):
-        Ranks(Standing(0, 4, 0, 2), config)
+        Ranks(RankInfo(0, 4, 0, 2), config)
 
 
 def test_several_nodes_without_their_ranks_are_refused(project: Path) -> None:

@@ -55,7 +55,7 @@ def test_a_lost_node_and_a_lost_worker_cost_no_trial_and_ctrl_c_ends_the_last(
     from bsopt.engines.ray import RayEngine
 
     loaded = held("workers=2", "budget.trials=2", f"storage=journal://{project}/journal.log")
-    engine = RayEngine(loaded.config, loaded.folder, address=cluster.address, ship=True)
+    engine = RayEngine(loaded.config, loaded.folder, address=cluster.address, upload_code=True)
     assert engine.spans_hosts
     leader = Leader.create(loaded, engine)
     for name in ("toy.py", "held.py"):

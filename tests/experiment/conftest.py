@@ -15,7 +15,7 @@ DESIGN = (
     "search={batch_size: {low: 8, high: 32}, lr: {low: 0.001, high: 1.0}}",
     "budget={trials: 0, epochs: 4}",
     "experiment={batch_sizes: [8, 16, 32], reference_lr: 0.01, grid: [0.01, 0.02], seeds: 2, patience: 2 epochs}",
-    "checkpoints={of: all, keep: [best]}",
+    "checkpoints={trials: all, keep: [best]}",
     "isolation=none",
 )
 

@@ -81,7 +81,7 @@ def test_what_is_known_is_not_computed_again(study: Study) -> None:
     assert two.analyses == one.analyses
     analyze(study, AnalysisPlan(kinds=("landscape",), num_samples=48, num_points=5), listener=third)
     assert third.new == 3  # other settings
-    analyze(study, AnalysisPlan(kinds=("line",), num_samples=48), listener=fourth, again=True)
+    analyze(study, AnalysisPlan(kinds=("line",), num_samples=48), listener=fourth, recompute=True)
     assert fourth.new == 4
 
 

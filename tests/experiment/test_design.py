@@ -50,7 +50,7 @@ def test_arms_that_are_left_out_have_no_runs() -> None:
         ("experiment.batch_sizes=[8]", "batch_sizes"),
         ("experiment.batch_sizes=[8, 12]", r"\[12\] aren't among those of search.batch_size"),
         ("experiment.reference_lr=0.5", "outside search.lr"),
-        ("experiment.params={model.width: 3}", "each of search.also"),
+        ("experiment.params={model.width: 3}", "each of search.params"),
         ("experiment.arms=[fixed]", "experiment.arms"),
         ("experiment=null", "nothing would be run"),
         ("objective.direction=maximize", "about a loss"),
@@ -76,7 +76,7 @@ def test_every_designed_run_is_trained_once_and_continued_where_it_stopped(load:
 
 
 def test_runs_of_one_seed_start_from_the_same_weights(load: Load) -> None:
-    study = Study.create(load("checkpoints={of: all, keep: [initial]}", "experiment.arms=[fixed_lr]"))
+    study = Study.create(load("checkpoints={trials: all, keep: [initial]}", "experiment.arms=[fixed_lr]"))
     study.run()
     import torch
 
@@ -116,7 +116,7 @@ def test_a_search_goes_on_beside_the_design(load: Load) -> None:
 
 
 def test_further_parameters_are_the_design_s(load: Load) -> None:
-    also = "search.also={model.momentum: {low: 0.0, high: 0.9}}"
+    also = "search.params={model.momentum: {low: 0.0, high: 0.9}}"
     study = Study.create(load(also, "experiment.params={model.momentum: 0.25}", "experiment.arms=[fixed_lr]"))
     study.run()
     assert {record.params["model.momentum"] for record in study.records} == {0.25}

@@ -20,6 +20,7 @@ from bsopt.recommendation import Recommendation, answers, recommend
 from bsopt.recommendation.fits import fit_laws
 from bsopt.storage.attributes import read_info, read_records, write_info, write_record
 from bsopt.testing.example_study import example_study
+from bsopt.trial.objective import Objective
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import StudyInfo, TrialRecord
 
@@ -50,7 +51,7 @@ def ours(*, max_micro: int | None = None, batch_norm: bool = False, num_devices:
     study = optuna.create_study()
     info = StudyInfo(
         "ours",
-        monitor="val_loss",
+        objective=Objective("val_loss"),
         batch_size_range=(8, 1024),
         lr_range=(1e-4, 1.0),
         batch_sizes=(8, 16, 32, 64, 128, 256, 512, 1024),
@@ -277,5 +278,5 @@ def test_a_target_that_nobody_named_is_told() -> None:
     assert target is not None
     caveats = recommend(study).caveats
     assert any(f"Times and costs are to val_loss {target:.4g}" in caveat for caveat in caveats)
-    write_info(study, replace(read_info(study), target=target))
+    write_info(study, replace(read_info(study), objective=Objective("val_loss", target=target)))
     assert not any("Times and costs are to" in caveat for caveat in recommend(study).caveats)

@@ -9,6 +9,7 @@ import pytest
 from bsopt.recommendation import recommend
 from bsopt.report.answer import answer
 from bsopt.testing.example_study import example_study
+from bsopt.trial.objective import Direction, Objective
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import StopReason, StudyInfo, Tick, TrialRecord
 from bsopt.visualization.study_data import StudyData, load
@@ -19,8 +20,8 @@ def _trial(number: int, size: int, lr: float, value: float, **more: Any) -> Tria
     return TrialRecord(number, reason.outcome, batch_size=size, lr=lr, value=value, stop_reason=reason, **more)
 
 
-def _data(*records: TrialRecord, **info: Any) -> StudyData:
-    return StudyData(StudyInfo("made", monitor="loss", **info), records)
+def _data(*records: TrialRecord, direction: Direction = "minimize", **info: Any) -> StudyData:
+    return StudyData(StudyInfo("made", objective=Objective("loss", direction), **info), records)
 
 
 def test_without_a_trial_there_is_no_answer() -> None:

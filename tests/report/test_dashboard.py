@@ -16,6 +16,7 @@ from bsopt.errors import ConfigError, MissingExtraError
 from bsopt.report.dashboard import MAX_TRIALS, Publisher, publish, serve
 from bsopt.storage.attributes import write_info, write_record
 from bsopt.testing.example_study import example_study
+from bsopt.trial.objective import Objective
 from bsopt.trial.record import StopReason, StudyInfo, TrialRecord
 from bsopt.visualization import FIGURES
 
@@ -113,7 +114,7 @@ def test_a_trial_note_that_people_wrote_is_kept(study: optuna.Study) -> None:
 
 def test_foreign_text_is_no_markdown() -> None:
     study = optuna.create_study(study_name="nasty")
-    write_info(study, StudyInfo("nasty", monitor="*loss*"))
+    write_info(study, StudyInfo("nasty", objective=Objective("*loss*")))
     trial = study.ask()
     write_record(
         trial, TrialRecord(0, "fail", stop_reason=StopReason.FAILED, message="[click](javascript:x) <img src=x>\n# big")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from browsing import Open, requests_of, wait
 
 from bsopt.report import write_report
 from bsopt.testing.example_study import example_data
-from bsopt.trial.record import StudyInfo
+from bsopt.trial.objective import Objective
 from bsopt.visualization import FIGURES, plot_interaction, save_figure
 from bsopt.visualization.study_data import StudyData
 
@@ -144,7 +145,7 @@ def test_without_javascript_the_answer_and_the_tables_are_there(browser: Open, p
 def test_a_script_in_a_study_name_stays_text(browser: Open, tmp_path: Path) -> None:
     nasty = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
     data = example_data(12)
-    info = StudyInfo.from_dict(data.info.as_dict() | {"name": nasty, "monitor": nasty})
+    info = replace(data.info, name=nasty, objective=Objective(nasty))
     found = StudyData(info, data.records)
     path = write_report([found, found], tmp_path / "report.html")
     chrome = _open_report(browser(), path)

@@ -6,6 +6,7 @@ import html
 import json
 import re
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from bsopt.recommendation import recommend
 from bsopt.report import write_report
 from bsopt.report.figures import COMPARED, READING
 from bsopt.testing.example_study import example_data, example_study
-from bsopt.trial.record import StudyInfo, TrialRecord
+from bsopt.trial.objective import Objective
 from bsopt.visualization import FIGURES
 from bsopt.visualization.catalogue import SENTENCE
 from bsopt.visualization.study_data import StudyData, load
@@ -89,15 +90,11 @@ def test_nothing_is_loaded_from_anywhere(page: str) -> None:
 def test_foreign_text_stays_text_everywhere(tmp_path: Path) -> None:
     data = example_data(12)
     records = tuple(
-        TrialRecord.from_dict(
-            record.as_dict()
-            | {"message": NASTY, "warnings": (NASTY,), "device": NASTY, "params": {NASTY: NASTY, "batch_size": 8}}
-        )
+        replace(record, message=NASTY, warnings=(NASTY,), device=NASTY, params={NASTY: NASTY, "batch_size": 8})
         for record in data.records
     )
-    info = StudyInfo.from_dict(
-        data.info.as_dict()
-        | {"name": NASTY, "monitor": NASTY, "config": {NASTY: [NASTY]}, "environment": {NASTY: NASTY}}
+    info = replace(
+        data.info, name=NASTY, objective=Objective(NASTY), config={NASTY: [NASTY]}, environment={NASTY: NASTY}
     )
     found = StudyData(info, records)
     for studies in ([found], [found, found]):

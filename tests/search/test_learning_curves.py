@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.search.learning_curves import Curves, predicted_finals, running_best
 from bsopt.storage.attributes import write_info
+from bsopt.trial.objective import Objective
 from bsopt.trial.record import StudyInfo
 
 EPOCHS = np.arange(1, 21)
@@ -131,7 +132,7 @@ def test_a_study_for_the_time_to_a_target_predicts_nothing_even_where_times_look
     study = study_of(*(trial_of(*point) for point in FINISHED), trial_of(32, 0.02, reports=5, state=TrialState.PRUNED))
     assert set(finals(study)) == {5}
     again = study_of(*study.trials)
-    write_info(again, StudyInfo(name="s", monitor="val_loss", direction="minimize", objective="seconds"))
+    write_info(again, StudyInfo(name="s", objective=Objective("val_loss", target=0.1, cost="seconds")))
     assert finals(again) == {}
 
 

@@ -76,8 +76,8 @@ def pruner(**kwargs) -> PlateauPruner:
 
 def test_without_decay_a_plateau_is_judged_by_its_own_shape() -> None:
     stuck = running([1.0, 0.6, 0.45, 0.412, 0.412, 0.412, 0.412])
-    without_decay = pruner(patience=3, annealed=False).decide(three_finished(), stuck)
-    assert (without_decay.action, without_decay.kind) == ("pruned", StopReason.PRUNED_PLATEAU)
+    without_decay = pruner(patience=3, decays_to_end=False).decide(three_finished(), stuck)
+    assert without_decay.stop_reason is StopReason.PRUNED_PLATEAU
     unknown = pruner(patience=3).decide(three_finished(), stuck)
     assert unknown.probability > without_decay.probability  # an annealed curve may be flat for a while
 
@@ -88,8 +88,8 @@ def test_the_reason_names_value_patience_best_and_chance() -> None:
         study_of(*(trial_of(curve(f), steps=[1000 * s for s in STEPS]) for f in (0.351, 0.4, 0.5))),
         running([3.0, 2.0, 1.5, 1.412, 1.412, 1.412, 1.412], steps=[1000 * s for s in STEPS]),
     )
-    assert decision.kind == StopReason.PRUNED_PLATEAU
-    assert decision.reason == "plateaued at 1.412 for 3 epochs; the best is 0.351; chance of catching up below 1 %"
+    assert decision.stop_reason == StopReason.PRUNED_PLATEAU
+    assert decision.message == "plateaued at 1.412 for 3 epochs; the best is 0.351; chance of catching up below 1 %"
     assert decision.best == 1.412
     assert pruner(patience=3).prune(three_finished(), stuck)
 
@@ -99,36 +99,36 @@ def test_an_audit_at_a_plateau_out_of_reach_runs_on_instead_of_having_converged(
     found = {}
     for number in range(1000, 1040):
         decision = pruner(patience=3, audit_every=8).decide(three_finished(), running(stuck, number=number))
-        found.setdefault(decision.action, []).append(decision)
-    assert set(found) == {"continue", "pruned"}
-    assert all("runs on as a check" in decision.reason for decision in found["continue"])
+        found.setdefault(decision.outcome, []).append(decision)
+    assert set(found) == {None, "pruned"}
+    assert all("runs on as a check" in decision.message for decision in found[None])
 
 
 def test_a_plateau_in_reach_has_converged_and_is_not_pruned() -> None:
     flat = running([1.0, 0.5, 0.34, 0.33, 0.33, 0.33, 0.33])
     decision = pruner(patience=3).decide(three_finished(), flat)
-    assert (decision.action, decision.kind) == ("converged", StopReason.CONVERGED)
+    assert decision.stop_reason is StopReason.CONVERGED
     assert decision.best == 0.33
-    assert "the best so far" in decision.reason
+    assert "the best so far" in decision.message
     assert not pruner(patience=3).prune(three_finished(), flat)
 
 
 def test_nothing_converges_while_learning_rate_decay_remains() -> None:
     values = [1.0, 0.5, 0.34, 0.33, 0.33, 0.33, 0.33]
     study = three_finished()
-    assert pruner(patience=3).decide(study, running(values)).action == "converged"
-    assert pruner(patience=3).decide(study, running(values), decay_remaining=True).action == "continue"
-    assert pruner(patience=3, annealed=True).decide(study, running(values)).action == "continue"
+    assert pruner(patience=3).decide(study, running(values)).outcome == "complete"
+    assert pruner(patience=3).decide(study, running(values), decay_remaining=True).outcome is None
+    assert pruner(patience=3, decays_to_end=True).decide(study, running(values)).outcome is None
     attributed = running(values, **{DECAY_REMAINING: True})
-    assert pruner(patience=3).decide(study, attributed).action == "continue"
-    assert pruner(patience=3, annealed=True).decide(study, attributed, decay_remaining=False).action == "converged"
+    assert pruner(patience=3).decide(study, attributed).outcome is None
+    assert pruner(patience=3, decays_to_end=True).decide(study, attributed, decay_remaining=False).outcome == "complete"
 
 
 def test_a_hopeless_trial_is_pruned_while_it_still_improves() -> None:
     decision = pruner().decide(three_finished(), running(curve(2.0)[:5]))
-    assert (decision.action, decision.kind) == ("pruned", StopReason.PRUNED_HOPELESS)
+    assert decision.stop_reason is StopReason.PRUNED_HOPELESS
     assert decision.probability < 0.05
-    assert "chance of catching up" in decision.reason
+    assert "chance of catching up" in decision.message
 
 
 def test_a_trial_that_is_behind_now_but_falls_faster_goes_on() -> None:
@@ -136,7 +136,7 @@ def test_a_trial_that_is_behind_now_but_falls_faster_goes_on() -> None:
     study = study_of(*crossing, trial_of(curve(0.36, exponent=0.9), lr=0.1))
     behind = running(curve(0.30, exponent=0.9)[:8], lr=0.1)
     assert behind.intermediate_values[8] > curve(0.35, exponent=0.1)[7]
-    assert pruner().decide(study, behind).action == "continue"
+    assert pruner().decide(study, behind).outcome is None
 
 
 def test_maximising_mirrors_minimising() -> None:
@@ -144,7 +144,7 @@ def test_maximising_mirrors_minimising() -> None:
         down = pruner(patience=3).decide(three_finished(), running(values))
         up_study = study_of(*(trial_of([10 - v for v in curve(f)]) for f in (0.35, 0.4, 0.5)), direction="maximize")
         up = pruner(patience=3).decide(up_study, running([10 - v for v in values]))
-        assert up.action == down.action
+        assert up.outcome == down.outcome
 
 
 # Divergence
@@ -153,19 +153,19 @@ def test_maximising_mirrors_minimising() -> None:
 @pytest.mark.parametrize("tail", [[NAN, NAN], [INF, NAN], [INF, INF], [60.0, 900.0]])
 def test_divergence_is_told_apart_even_in_the_first_trial(tail: list[float]) -> None:
     decision = pruner().decide(study_of(), running([2.3, 2.0, 1.9, *tail]))
-    assert (decision.action, decision.kind) == ("pruned", StopReason.DIVERGED)
-    assert "diverged" in decision.reason
+    assert decision.stop_reason is StopReason.DIVERGED
+    assert "diverged" in decision.message
     assert decision.best == 1.9
 
 
 @pytest.mark.parametrize("values", [[NAN], [2.3, NAN], [2.3, INF], [2.3, NAN, 2.0], [2.3, 2.0, 1.9, 2.6, 2.7]])
 def test_one_bad_report_or_a_small_rise_is_no_divergence(values: list[float]) -> None:
-    assert pruner().decide(study_of(), running(values)).action == "continue"
+    assert pruner().decide(study_of(), running(values)).outcome is None
 
 
 def test_a_trial_without_reports_goes_on() -> None:
     assert not pruner().prune(three_finished(), running([]))
-    assert pruner().decide(three_finished(), running([])).action == "continue"
+    assert pruner().decide(three_finished(), running([])).outcome is None
 
 
 def test_missing_reports_are_tolerated() -> None:
@@ -217,7 +217,7 @@ def test_the_best_trial_is_never_pruned_for_its_chance() -> None:
 def first_stop(rule_pruner: PlateauPruner, values: Sequence[float]) -> int | None:
     study = study_of()
     for count in range(1, len(values) + 1):
-        if rule_pruner.decide(study, running(values[:count])).action == "converged":
+        if rule_pruner.decide(study, running(values[:count])).outcome == "complete":
             return count
     return None
 
@@ -249,8 +249,8 @@ def test_by_default_a_noisy_flat_curve_is_a_plateau_and_a_slow_steady_one_is_not
     flat = 0.3 + 0.02 * rng.standard_normal(40)
     slow = 0.6 - 0.008 * np.arange(40) + 0.02 * rng.standard_normal(40)
     steps = range(1, 41)
-    assert pruner(patience=10).decide(study_of(), running(list(flat), steps=steps)).action == "converged"
-    assert pruner(patience=10).decide(study_of(), running(list(slow), steps=steps)).action == "continue"
+    assert pruner(patience=10).decide(study_of(), running(list(flat), steps=steps)).outcome == "complete"
+    assert pruner(patience=10).decide(study_of(), running(list(slow), steps=steps)).outcome is None
 
 
 def test_without_patience_a_tenth_of_a_finished_run_is_taken_but_at_least_three_reports() -> None:
@@ -266,26 +266,26 @@ def test_without_patience_a_tenth_of_a_finished_run_is_taken_but_at_least_three_
 
 def test_a_trial_ends_at_its_target() -> None:
     decision = pruner(target=0.4).decide(study_of(), running([1.0, 0.6, 0.39]))
-    assert (decision.action, decision.kind) == ("converged", StopReason.TARGET_REACHED)
-    assert "at 3 steps" in decision.reason
+    assert decision.stop_reason is StopReason.TARGET_REACHED
+    assert "at 3 steps" in decision.message
     up = pruner(target=0.9).decide(study_of(direction="maximize"), running([0.5, 0.91]))
-    assert up.kind == StopReason.TARGET_REACHED
+    assert up.stop_reason == StopReason.TARGET_REACHED
 
 
 def test_a_trial_that_cannot_reach_the_target_in_time_is_pruned() -> None:
     study = three_finished()  # the best of them is at 0.6 after 4 steps
     missed = pruner(target=0.6).decide(study, running([1.0, 0.9, 0.8, 0.7]))
-    assert (missed.action, missed.kind) == ("pruned", StopReason.PRUNED_HOPELESS)
+    assert missed.stop_reason is StopReason.PRUNED_HOPELESS
     late = study_of(*(trial_of([2.0 - 0.05 * s for s in STEPS]) for _ in range(3)))  # 1.2 at 16
-    assert pruner(target=1.2).decide(late, running([2.0, 1.995, 1.99, 1.985, 1.98, 1.975])).action == "pruned"
-    assert pruner(target=1.2).decide(late, running([2.0, 1.9, 1.8, 1.7, 1.6])).action == "continue"
+    assert pruner(target=1.2).decide(late, running([2.0, 1.995, 1.99, 1.985, 1.98, 1.975])).outcome == "pruned"
+    assert pruner(target=1.2).decide(late, running([2.0, 1.9, 1.8, 1.7, 1.6])).outcome is None
 
 
 def test_the_time_to_a_target_is_compared_in_the_values_own_unit() -> None:
     seconds = study_of(*(trial_of([1.0, 0.7, 0.5], value=v) for v in (30.0, 40.0, 50.0)))
     slow = running([1.0, 0.9])
-    assert pruner(target=0.5).decide(seconds, slow, spent=31.0).action == "pruned"
-    assert pruner(target=0.5).decide(seconds, slow, spent=5.0).action == "continue"
+    assert pruner(target=0.5).decide(seconds, slow, spent=31.0).outcome == "pruned"
+    assert pruner(target=0.5).decide(seconds, slow, spent=5.0).outcome is None
 
 
 # Other studies, other pruners, other samplers
@@ -294,9 +294,9 @@ def test_the_time_to_a_target_is_compared_in_the_values_own_unit() -> None:
 def test_several_objectives_have_no_best_to_be_out_of_reach_of() -> None:
     study = optuna.create_study(directions=["minimize", "maximize"])
     decision = pruner().decide(study, running(curve(9.0)[:9]))
-    assert decision.action == "continue"
-    assert "several objectives" in decision.reason
-    assert pruner().decide(study, running([1.0, NAN, NAN])).kind == StopReason.DIVERGED
+    assert decision.outcome is None
+    assert "several objectives" in decision.message
+    assert pruner().decide(study, running([1.0, NAN, NAN])).stop_reason == StopReason.DIVERGED
 
 
 class AlwaysPrunes(optuna.pruners.BasePruner):
@@ -305,14 +305,14 @@ class AlwaysPrunes(optuna.pruners.BasePruner):
 
 
 def test_a_wrapped_pruner_counts_once_a_trial_no_longer_improves() -> None:
-    wrapping = pruner(patience=3, wrapped=AlwaysPrunes())
+    wrapping = pruner(patience=3, wrapped_pruner=AlwaysPrunes())
     improving = running([1.0, 0.9, 0.8, 0.7, 0.6, 0.5])
     stuck = running([1.0, 0.5, 0.34, 0.33, 0.33, 0.33, 0.33])
     assert not wrapping.prune(study_of(), improving)
     decision = wrapping.decide(study_of(), stuck)
-    assert (decision.action, decision.kind) == ("pruned", StopReason.PRUNED)
-    assert "AlwaysPrunes" in decision.reason
-    assert wrapping.decide(study_of(), stuck, decay_remaining=True).action == "pruned"
+    assert decision.stop_reason is StopReason.PRUNED
+    assert "AlwaysPrunes" in decision.message
+    assert wrapping.decide(study_of(), stuck, decay_remaining=True).outcome == "pruned"
 
 
 @dataclass
@@ -320,7 +320,7 @@ class Certain:
     mean: float
     sd: float
 
-    def squash(self, values: ArrayLike) -> NDArray[np.float64]:
+    def transform(self, values: ArrayLike) -> NDArray[np.float64]:
         return np.asarray(values, dtype=float)
 
 
@@ -329,7 +329,7 @@ class CertainSampler(optuna.samplers.RandomSampler):
         super().__init__(seed=0)
         self._mean = mean
 
-    def belief(self, study: optuna.Study, params: dict) -> Certain:
+    def predict(self, study: optuna.Study, params: dict) -> Certain:
         return Certain(self._mean, 0.01)
 
 
@@ -467,7 +467,7 @@ def test_a_trial_without_batch_size_or_learning_rate_is_judged_by_its_curve() ->
         ({"target": INF}, "target must be a finite number"),
         ({"unit_size": 0}, "unit_size must be above 0"),
         ({"rule": "kers"}, "Did you mean 'keras'"),
-        ({"wrapped": 3}, "wrapped must be an Optuna pruner, got 3"),
+        ({"wrapped_pruner": 3}, "wrapped_pruner must be an Optuna pruner, got 3"),
     ],
 )
 def test_mistakes_are_named(arguments: dict, message: str) -> None:

@@ -281,9 +281,9 @@ def test_pruned_trials_count_by_where_they_would_have_ended() -> None:
     study.add_trial(told(512, 2.0**-3, None, state=TrialState.PRUNED, intermediate_values=reports))
     sampler = study.sampler
     assert isinstance(sampler, ScalingSampler)
-    there = sampler.belief(study, {"batch_size": 512, "lr": 2.0**-3})
+    there = sampler.predict(study, {"batch_size": 512, "lr": 2.0**-3})
     assert there is not None
-    assert there.mean > there.squash(2.0)
+    assert there.mean > there.transform(2.0)
 
 
 def test_belief_needs_three_finished_trials_and_then_ranks_points() -> None:
@@ -291,13 +291,13 @@ def test_belief_needs_three_finished_trials_and_then_ranks_points() -> None:
     sampler = study.sampler
     assert isinstance(sampler, ScalingSampler)
     study.optimize(objective, n_trials=2)
-    assert sampler.belief(study, {"batch_size": 128, "lr": 0.03}) is None
+    assert sampler.predict(study, {"batch_size": 128, "lr": 0.03}) is None
     study.optimize(objective, n_trials=10)
-    good, bad = (sampler.belief(study, {"batch_size": 128, "lr": lr}) for lr in (0.03, 1e-5))
+    good, bad = (sampler.predict(study, {"batch_size": 128, "lr": lr}) for lr in (0.03, 1e-5))
     assert good is not None
     assert bad is not None
     assert good.mean + good.sd < bad.mean - bad.sd
-    assert good.best == pytest.approx(float(good.squash(study.best_value)))
+    assert good.best == pytest.approx(float(good.transform(study.best_value)))
 
 
 def test_explanation_names_basin_ridge_and_reason() -> None:

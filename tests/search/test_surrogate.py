@@ -14,7 +14,7 @@ from bsopt.search.feasibility import Feasibility
 from bsopt.search.prior import Prior, ridge_prior
 from bsopt.search.space import Coordinates, Space
 from bsopt.search.surrogate import Observations, Posterior, fit
-from bsopt.search.value_transform import Squash
+from bsopt.search.value_transform import ValueTransform
 
 SPACE = Space.of(
     {"batch_size": IntDistribution(8, 1024, log=True), "lr": FloatDistribution(1e-5, 1.0, log=True)},
@@ -44,8 +44,8 @@ def fitted(n: int, *, noise: float = 0.0) -> Posterior:
 @given(values=st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20), maximize=st.booleans())
 @settings(deadline=None)
 def test_squash_is_monotone_and_follows_the_direction(values: list[float], maximize: bool) -> None:
-    squash = Squash.of(values, maximize=maximize)
-    ordered = squash(np.sort(values))
+    transform = ValueTransform.of(values, maximize=maximize)
+    ordered = transform(np.sort(values))
     steps = np.diff(ordered)
     assert np.isfinite(ordered).all()
     assert (steps <= 1e-9).all() if maximize else (steps >= -1e-9).all()
@@ -55,25 +55,25 @@ def test_squash_is_monotone_and_follows_the_direction(values: list[float], maxim
 @settings(deadline=None)
 def test_squash_does_not_depend_on_the_unit(values: list[float], scale: float, shift: float) -> None:
     v = np.round(np.array(values), 3)
-    plain, other = Squash.of(v), Squash.of(scale * (v + shift))
+    plain, other = ValueTransform.of(v), ValueTransform.of(scale * (v + shift))
     assert other(scale * (v + shift)) == pytest.approx(plain(v), abs=1e-5)
 
 
 def test_diverged_and_missing_values_count_as_the_cap() -> None:
-    squash = Squash.of([1.0, 2.0, 3.0, np.inf, np.nan])
-    assert squash(np.inf) == squash(np.nan) == squash(1e30) > squash(3.0)
-    assert squash(-np.inf) == squash(1.0)
+    transform = ValueTransform.of([1.0, 2.0, 3.0, np.inf, np.nan])
+    assert transform(np.inf) == transform(np.nan) == transform(1e30) > transform(3.0)
+    assert transform(-np.inf) == transform(1.0)
 
 
 def test_squash_inverts_below_its_cap() -> None:
-    squash = Squash.of([0.3, 0.4, 0.9, 5.0], maximize=True)
-    assert squash.inverse(squash([5.5, 5.0, 0.4])) == pytest.approx([5.5, 5.0, 0.4])
+    transform = ValueTransform.of([0.3, 0.4, 0.9, 5.0], maximize=True)
+    assert transform.inverse(transform([5.5, 5.0, 0.4])) == pytest.approx([5.5, 5.0, 0.4])
 
 
 def test_slope_is_the_derivative_of_the_squash() -> None:
-    squash = Squash.of([1.0, 1.5, 2.0, 4.0])
+    transform = ValueTransform.of([1.0, 1.5, 2.0, 4.0])
     step = 1e-6
-    assert squash.slope(2.5) == pytest.approx((squash(2.5 + step) - squash(2.5 - step)) / (2 * step), rel=1e-4)
+    assert transform.slope(2.5) == pytest.approx((transform(2.5 + step) - transform(2.5 - step)) / (2 * step), rel=1e-4)
 
 
 def test_ridge_prior_passes_through_the_reference_and_saturates() -> None:
@@ -141,9 +141,9 @@ def test_no_improvement_is_expected_at_the_best_point_itself() -> None:
 def test_pending_points_lower_the_uncertainty_around_them_and_leave_the_mean() -> None:
     posterior = fitted(6)
     where = points([8.0], [-9.0])
-    before, after = posterior.moments(where), posterior.believing(where).moments(where)
+    before, after = posterior.moments(where), posterior.with_fantasies(where).moments(where)
     assert after[0] == pytest.approx(before[0], abs=1e-3)
-    within = posterior.believing(where).predict(where)[1].mean(), posterior.predict(where)[1].mean()
+    within = posterior.with_fantasies(where).predict(where)[1].mean(), posterior.predict(where)[1].mean()
     assert within[0] < 0.1 * within[1]
 
 

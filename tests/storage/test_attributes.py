@@ -112,7 +112,7 @@ def test_foreign_study_tells_what_optuna_keeps() -> None:
 
     study.optimize(objective, n_trials=1)
     info, (record,) = read_info(study), read_records(study)
-    assert (info.monitor, info.direction) == ("accuracy", "maximize")
+    assert (info.objective.monitor, info.objective.direction) == ("accuracy", "maximize")
     assert info.batch_size_range == (16, 256)
     assert info.lr_range == (1e-3, 1e-1)
     assert [tick.samples for tick in record.ticks] == [100.0, 200.0, 300.0]

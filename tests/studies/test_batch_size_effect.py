@@ -181,7 +181,7 @@ def test_every_study_file_is_an_experiment(file: str) -> None:
     config = load_config(STUDY / file).config
     assert config.experiment is not None
     assert config.experiment.seeds == 5
-    assert config.checkpoints.of == "all"
+    assert config.checkpoints.trials == "all"
 
 
 def test_the_article_s_own_settings_are_those_of_photos() -> None:

@@ -34,7 +34,7 @@ def test_the_guide_covers_every_way() -> None:
     told = " ".join(COMMANDS)
     for way in ("BSOPT_STORAGE", "grpc://", "journal://", "--engine ray", "--engine slurm", "torchrun", "srun"):
         assert way in TEXT
-    assert {"--dry-run", "--local", "--ship"} <= set(told.split())
+    assert {"--dry-run", "--local", "--upload-code"} <= set(told.split())
 
 
 def test_links_within_the_guide_lead_to_its_sections() -> None:

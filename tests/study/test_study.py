@@ -129,7 +129,7 @@ def test_in_process_isolation_trains_the_same(load: Load) -> None:
 
 
 def test_further_parameters_reach_the_module(load: Load) -> None:
-    study = Study.create(load("search.also={model.momentum: {low: 0.1, high: 0.9}}", "budget.trials=2"))
+    study = Study.create(load("search.params={model.momentum: {low: 0.1, high: 0.9}}", "budget.trials=2"))
     study.run()
     assert all(0.1 <= r.params["model.momentum"] <= 0.9 for r in study.records)
     assert study.records[0].value != study.records[1].value
@@ -193,7 +193,7 @@ def test_out_of_memory_is_tried_with_smaller_micro_batches(load: Load, trouble: 
 
 
 def test_target_ends_trials_and_counts_what_it_took(load: Load) -> None:
-    study = Study.create(load("objective={target: 1.0, minimize: samples}", "budget={trials: 3, epochs: 30}"))
+    study = Study.create(load("objective={target: 1.0, cost: samples}", "budget={trials: 3, epochs: 30}"))
     study.optuna.enqueue_trial({"batch_size": 4, "lr": 0.1})
     study.run()
     first = study.records[0]
@@ -465,7 +465,7 @@ def test_a_lost_rank_fails_the_trial_and_leaves_nothing(load: Load, project: Pat
 
 
 def test_finalists_are_confirmed_over_fresh_seeds_and_never_twice(load: Load) -> None:
-    study = Study.create(load("confirm=2", "budget.trials=4"))
+    study = Study.create(load("confirm_seeds=2", "budget.trials=4"))
     summary = study.run()
     repeats = [r for r in study.records if r.confirms is not None]
     assert summary.num_new == 4 + 3 * 2
@@ -477,7 +477,7 @@ def test_finalists_are_confirmed_over_fresh_seeds_and_never_twice(load: Load) ->
         assert repeat.confirms is not None
         assert repeat.params == originals[repeat.confirms].params
         assert repeat.ticks[0].value != originals[repeat.confirms].ticks[0].value  # other initial weights
-    assert Study.create(load("confirm=2", "budget.trials=4")).run().ended == "nothing_to_do"
+    assert Study.create(load("confirm_seeds=2", "budget.trials=4")).run().ended == "nothing_to_do"
 
 
 @pytest.mark.parametrize(("policy", "kept"), [("none", 0), ("finalists", 3), ("all", 4)])
@@ -492,7 +492,7 @@ def test_checkpoints_are_kept_by_policy(load: Load, policy: str, kept: int) -> N
 
 
 def test_initial_best_and_last_weights_are_kept(load: Load) -> None:
-    study = Study.create(load("checkpoints={of: all, keep: [initial, best, last]}", "budget.trials=1"))
+    study = Study.create(load("checkpoints={trials: all, keep: [initial, best, last]}", "budget.trials=1"))
     study.run()
     weights = {}
     for kind in ("initial", "best", "last"):

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from bsopt.training.processes.launcher import Launcher, Supervision, run_here
+from bsopt.trial.objective import Objective
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import Tick, TrialRecord
-from bsopt.trial.spec import Answer, Budget, Seeds, TaskSpec, TrialSpec
+from bsopt.trial.spec import Budget, Seeds, StopDecision, TaskSpec, TrialSpec
 from bsopt.units import Amount
 
 Train = Callable[..., TrialRecord]
@@ -31,9 +32,7 @@ def spec(project: Path) -> TrialSpec:
         plan=Plan(8),
         task=TaskSpec(source, (str(project),)),
         init_args={},
-        monitor="val_loss",
-        direction="minimize",
-        target=None,
+        objective=Objective("val_loss"),
         budget=Budget(Amount(3, "epochs"), Amount(1, "epochs")),
         max_steps=None,
         trainer={"accelerator": "cpu"},
@@ -52,7 +51,7 @@ def train(spec: TrialSpec) -> Train:
         *,
         model: dict[str, Any] | None = None,
         data: dict[str, Any] | None = None,
-        on_tick: Callable[[Tick], Answer] = lambda tick: Answer(),
+        on_tick: Callable[[Tick], StopDecision] = lambda tick: StopDecision(),
         **changes: Any,
     ) -> TrialRecord:
         chosen = plan or spec.plan

@@ -10,9 +10,10 @@ import torch
 
 from bsopt.errors import InjectionError, MetricError, TaskError
 from bsopt.training.run_trial import is_out_of_memory
+from bsopt.trial.objective import Objective
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import StopReason
-from bsopt.trial.spec import Answer, Budget, TrialSpec
+from bsopt.trial.spec import Budget, StopDecision, TrialSpec
 from bsopt.units import Amount
 
 
@@ -48,8 +49,8 @@ def test_manual_optimization_trains_and_refuses_accumulation(train: Any) -> None
 
 
 def test_the_answer_to_a_tick_ends_the_trial(train: Any) -> None:
-    answer = Answer(stop=True, reason=StopReason.CONVERGED, message="flat")
-    record = train(on_tick=lambda tick: answer if tick.index == 2 else Answer())
+    answer = StopDecision(StopReason.CONVERGED, message="flat")
+    record = train(on_tick=lambda tick: answer if tick.index == 2 else StopDecision())
     assert (record.stop_reason, record.message, len(record.ticks)) == (StopReason.CONVERGED, "flat", 2)
 
 
@@ -61,7 +62,7 @@ def test_time_limit_ends_a_trial_as_timeout(train: Any, tick_every: Amount) -> N
 
 
 def test_target_ends_a_trial(train: Any) -> None:
-    record = train(target=1e9)
+    record = train(objective=Objective("val_loss", target=1e9))
     assert record.stop_reason is StopReason.TARGET_REACHED
     assert len(record.ticks) == 1
 
@@ -81,7 +82,7 @@ def test_mistakes_of_the_task_are_told(train: Any) -> None:
     with pytest.raises(InjectionError, match="asked for batch size 8, but the training loader has 5"):
         train(data={"deaf": True})
     with pytest.raises(MetricError, match="val_mae"):
-        train(monitor="loss")
+        train(objective=Objective("loss"))
 
 
 def test_trainer_arguments_are_passed_on_and_callbacks_are_built(train: Any, spec: TrialSpec) -> None:
@@ -108,5 +109,5 @@ def test_data_loader_workers_work_inside_trials(spec: TrialSpec) -> None:
 
     source = {**spec.task.source, "data": {"class_path": "toy.ToyData", "init_args": {"num_workers": 2}}}
     varied = replace(spec, task=replace(spec.task, source=source))
-    record = Launcher().run(varied, Supervision(lambda tick: Answer(), lambda: False))
+    record = Launcher().run(varied, Supervision(lambda tick: StopDecision(), lambda: False))
     assert record.stop_reason is StopReason.COMPLETED

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from bsopt.laws.scaling import Reference
+from bsopt.serialization import from_plain, to_plain
+from bsopt.trial.objective import Objective
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import StopReason, StudyInfo, Tick, TrialRecord
 
@@ -37,28 +39,28 @@ def record(**changes: Any) -> TrialRecord:
 
 
 def test_record_reads_back_the_same_from_json() -> None:
-    assert TrialRecord.from_dict(json.loads(json.dumps(record().as_dict()))) == record()
+    assert from_plain(TrialRecord, json.loads(json.dumps(to_plain(record())))) == record()
 
 
 def test_smallest_record_reads_back_the_same() -> None:
     smallest = TrialRecord(number=0, outcome="running")
-    assert TrialRecord.from_dict(smallest.as_dict()) == smallest
+    assert from_plain(TrialRecord, to_plain(smallest)) == smallest
     assert smallest.best is None
 
 
 def test_diverged_values_read_back() -> None:
     tick = Tick(index=1, samples=1.0, step=1, epoch=1.0, seconds=1.0, value=math.nan)
-    read = TrialRecord.from_dict(json.loads(json.dumps(record(ticks=(tick,), value=math.inf).as_dict())))
+    read = from_plain(TrialRecord, json.loads(json.dumps(to_plain(record(ticks=(tick,), value=math.inf)))))
     assert math.isnan(read.ticks[0].value)
     assert read.value == math.inf
 
 
 def test_keys_of_a_newer_format_are_ignored() -> None:
-    data = record().as_dict()
+    data = to_plain(record())
     data["colour"] = "green"
     data["ticks"][0]["mood"] = 1
     data["plan"]["shards"] = 2
-    assert TrialRecord.from_dict(data) == record()
+    assert from_plain(TrialRecord, data) == record()
 
 
 def test_best_is_the_tick_that_best_tick_names() -> None:
@@ -81,7 +83,7 @@ def test_stop_reasons_that_keep_the_best_value_are_complete() -> None:
 def test_study_info_reads_back_the_same_from_json() -> None:
     info = StudyInfo(
         name="digits",
-        monitor="val_loss",
+        objective=Objective("val_loss"),
         batch_size_range=(8, 1024),
         lr_range=(1e-4, 1.0),
         batch_sizes=(8, 16, 32),
@@ -90,12 +92,12 @@ def test_study_info_reads_back_the_same_from_json() -> None:
         num_train_samples=1437,
         config={"name": "digits"},
     )
-    assert StudyInfo.from_dict(json.loads(json.dumps(info.as_dict()))) == info
+    assert from_plain(StudyInfo, json.loads(json.dumps(to_plain(info)))) == info
 
 
 def test_study_info_of_a_newer_format_is_read() -> None:
-    data = StudyInfo(name="digits").as_dict() | {"colour": "green"}
-    assert StudyInfo.from_dict(data) == StudyInfo(name="digits")
+    data = to_plain(StudyInfo(name="digits")) | {"colour": "green"}
+    assert from_plain(StudyInfo, data) == StudyInfo(name="digits")
 
 
 @pytest.mark.parametrize("kind", [TrialRecord, StudyInfo, Tick])

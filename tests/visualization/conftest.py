@@ -9,6 +9,7 @@ import optuna
 import pytest
 
 from bsopt.testing.example_study import example_data, example_study
+from bsopt.trial.objective import Objective
 from bsopt.trial.record import StopReason, StudyInfo, Tick, TrialRecord
 from bsopt.visualization.study_data import StudyData
 
@@ -68,6 +69,6 @@ def data_of() -> Callable[..., StudyData]:
             )
             for number, (size, lr, value, reason) in enumerate(rows)
         )
-        return StudyData(StudyInfo("made", monitor="loss", direction=direction), records)  # type: ignore[arg-type]
+        return StudyData(StudyInfo("made", objective=Objective("loss", direction)), records)  # type: ignore[arg-type]
 
     return make

@@ -8,6 +8,7 @@ import optuna
 import pytest
 
 from bsopt.testing.example_study import example_study
+from bsopt.trial.objective import Objective
 from bsopt.trial.record import StudyInfo, Tick, TrialRecord
 from bsopt.visualization.best_by_batch_size import best_by_batch_size_info, plot_best_by_batch_size
 from bsopt.visualization.convergence_cost import convergence_cost_info
@@ -30,7 +31,7 @@ def _trial(number: int, size: int, value: float, seconds: float, **more: object)
 
 
 def _data(*records: TrialRecord, direction: str = "minimize") -> StudyData:
-    return StudyData(StudyInfo("made", direction=direction), records)  # type: ignore[arg-type]
+    return StudyData(StudyInfo("made", objective=Objective(direction=direction)), records)  # type: ignore[arg-type]
 
 
 def test_each_batch_size_has_its_best_completed_trial(study: optuna.Study) -> None:

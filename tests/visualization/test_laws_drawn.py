@@ -9,6 +9,7 @@ import optuna
 import pytest
 
 from bsopt.testing.example_study import CRITICAL_BATCH_SIZE, example_data
+from bsopt.trial.objective import Objective
 from bsopt.trial.record import StudyInfo, Tick, TrialRecord
 from bsopt.visualization.devices import devices_info, plot_devices
 from bsopt.visualization.interaction import interaction_info, plot_interaction
@@ -42,7 +43,7 @@ def test_the_believed_surface_is_best_near_the_fitted_ridge(data: StudyData) -> 
 
 def test_the_surface_turns_round_when_maximising(data: StudyData) -> None:
     turned = StudyData(
-        replace(data.info, direction="maximize"),
+        replace(data.info, objective=Objective("val_loss", "maximize")),
         tuple(replace(r, value=-r.value if r.value is not None else None) for r in data.records),
     )
     up, down = believed_surface(turned), believed_surface(data)

@@ -30,7 +30,7 @@ SIGNS = {"supported": "✓", "contradicted": "✗", "can't tell": "?"}
 
 @click.command(cls=Command, short_help="Judge a batch-size experiment and draw its figures.")
 @study_argument
-@click.option("--only", "kinds", type=click.Choice(KINDS), multiple=True, help="Examine this alone; may be repeated.")
+@click.option("--kind", "kinds", type=click.Choice(KINDS), multiple=True, help="Examine this alone; may be repeated.")
 @click.option(
     "--arm",
     "arms",
@@ -41,7 +41,7 @@ SIGNS = {"supported": "✓", "contradicted": "✗", "can't tell": "?"}
 @click.option("--samples", type=click.IntRange(min=1), default=2000, show_default=True, help="Of every evaluation.")
 @click.option("--starts", type=click.IntRange(min=1), default=2, show_default=True, help="Of each sharpness.")
 @click.option("--points", type=click.IntRange(min=3), default=25, show_default=True, help="Per axis of a landscape.")
-@click.option("--again", is_flag=True, help="Compute also what is known.")
+@click.option("--recompute", is_flag=True, help="Compute also what is known.")
 @click.option(
     "-o",
     "--output",
@@ -69,7 +69,7 @@ def analyze(
     samples: int,
     starts: int,
     points: int,
-    again: bool,
+    recompute: bool,
     output: str | None,
     suffix: str,
     workers: int | None,
@@ -83,9 +83,9 @@ def analyze(
     before isn't computed again; what was computed is kept if it is interrupted.
     """
     from bsopt.cli.opening import open_study
-    from bsopt.cli.terminal.formatting import plain
     from bsopt.experiment.analyzing import AnalysisPlan
     from bsopt.experiment.analyzing import analyze as analyze_study
+    from bsopt.serialization import to_json
     from bsopt.study.study import load_study
 
     known = open_study(study, storage=storage, study_name=study_name)
@@ -95,9 +95,9 @@ def analyze(
     plan = AnalysisPlan(num_samples=samples, num_starts=starts, num_points=points)
     plan = replace(plan, kinds=kinds or plan.kinds, arms=arms or plan.arms)
     with _watching(is_shown=not as_json) as listener:
-        experiment = analyze_study(opened, plan, listener=listener, again=again)
+        experiment = analyze_study(opened, plan, listener=listener, recompute=recompute)
     if as_json:
-        click.echo(json.dumps(plain(experiment.as_dict()), ensure_ascii=False))
+        click.echo(json.dumps(to_json(experiment.as_dict()), ensure_ascii=False))
         return
     click.echo(_said(experiment))
     folder = Path(output) if output else known.folder / "figures"

@@ -40,8 +40,8 @@ def check(
     the study can't be run.
     """
     from bsopt.cli.opening import quiet_hosts
-    from bsopt.cli.terminal.formatting import plain
     from bsopt.config import load_config
+    from bsopt.serialization import to_json
 
     if workers is not None:
         overrides = (*overrides, f"workers={workers}")
@@ -51,7 +51,7 @@ def check(
 
     report = Study.check(loaded, storage=storage, study_name=study_name)
     if as_json:
-        click.echo(json.dumps(plain(report), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(to_json(report), indent=2, ensure_ascii=False))
     else:
         width = max((len(label) for label, _ in report.rows), default=0)
         for label, text in report.rows:

@@ -46,16 +46,16 @@ def export(
     STUDY is its name or its study file; it may be left out where the storage holds one study.
     """
     from bsopt.cli.opening import open_study
-    from bsopt.cli.terminal.formatting import plain
     from bsopt.cli.terminal.trial_tables import curve_rows, trial_rows, write_csv
     from bsopt.errors import ConfigError
+    from bsopt.serialization import to_json
     from bsopt.storage.attributes import read_records
 
     opened = open_study(study, storage=storage, study_name=study_name)
     records = read_records(opened.optuna)
     rows = curve_rows(records) if curves else trial_rows(records)
     is_json = form == "json" or (form is None and Path(output or "").suffix == ".json")
-    text = json.dumps(plain(rows), indent=2, ensure_ascii=False) + "\n" if is_json else write_csv(rows)
+    text = json.dumps(to_json(rows), indent=2, ensure_ascii=False) + "\n" if is_json else write_csv(rows)
     if output is None:
         click.echo(text, nl=False)
         return

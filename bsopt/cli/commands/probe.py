@@ -27,8 +27,8 @@ def probe(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
     and leaves no study. With --json one object a line: each measurement, then the result.
     """
     from bsopt.cli.opening import quiet_hosts
-    from bsopt.cli.terminal.formatting import plain
     from bsopt.config import load_config
+    from bsopt.serialization import to_json
 
     loaded = load_config(file, overrides)
     quiet_hosts()
@@ -38,8 +38,8 @@ def probe(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
 
     study = Study(optuna.create_study(), loaded.config, loaded.folder)
     if as_json:
-        result = study.probe(lambda row: click.echo(json.dumps({"event": "measured", **plain(row)})))
-        click.echo(json.dumps({"event": "result", **plain(result.as_dict())}))
+        result = study.probe(lambda row: click.echo(json.dumps({"event": "measured", **to_json(row)})))
+        click.echo(json.dumps({"event": "result", **to_json(result.as_dict())}))
     else:
         click.echo(f"{'samples in a pass':>17}  {'step':>9}  {'samples/s':>10}  {'memory':>10}")
         result = study.probe(lambda row: click.echo(_line(row)))

@@ -100,9 +100,9 @@ def _ranks(loaded: LoadedConfig) -> Ranks | None:
     from bsopt.engines.ranks import Ranks, standing_of
     from bsopt.errors import ConfigError
 
-    standing = standing_of(os.environ)
-    if standing is not None:
-        return Ranks(standing, loaded.config)
+    rank_info = standing_of(os.environ)
+    if rank_info is not None:
+        return Ranks(rank_info, loaded.config)
     if nodes > 1:
         raise ConfigError(
             f"trainer.num_nodes: {nodes} needs every rank to be started: by srun, or on each node by\n"
@@ -158,7 +158,7 @@ def follow(study: Study | Leader, *, as_json: bool, callbacks: Sequence[Callback
     """Run a study and show its progress: live in a terminal, in lines elsewhere, as JSON for programs."""
     from rich.console import Console
 
-    from bsopt.cli.terminal.run_progress import Tally
+    from bsopt.cli.terminal.run_progress import RunProgress
     from bsopt.storage.attributes import read_records
 
     if as_json:
@@ -166,16 +166,16 @@ def follow(study: Study | Leader, *, as_json: bool, callbacks: Sequence[Callback
 
         return study.run(JsonLines(_write_line), callbacks=callbacks)
     console = Console(highlight=False)
-    tally = Tally(read_records(study.optuna))
+    progress = RunProgress(read_records(study.optuna))
     if console.is_terminal:
         from bsopt.cli.terminal.progress_live import LiveProgress
 
-        live = LiveProgress(console, tally)
+        live = LiveProgress(console, progress)
         with contextlib.closing(live):
             return study.run(live, callbacks=callbacks)
     from bsopt.cli.terminal.progress_lines import PlainLines
 
-    return study.run(PlainLines(_write_line, tally), callbacks=callbacks)
+    return study.run(PlainLines(_write_line, progress), callbacks=callbacks)
 
 
 def _waiting(what: str, *, is_shown: bool) -> contextlib.AbstractContextManager[object]:
@@ -216,7 +216,7 @@ def _tell(study: Study | Leader, summary: RunSummary, *, storage: str) -> None:
             f"`bsopt study show {where}` lists why."
         )
         return
-    name = info.monitor if info.objective == "quality" else f"{info.objective} to {info.monitor} {info.target:g}"
+    name = info.objective.value_name
     click.echo(
         f"Best: batch size {best.batch_size} with lr {format_number(best.lr)}, {name} "
         f"{format_number(best.value)} (trial {best.number})."

@@ -29,7 +29,7 @@ def show(study: str | None, top: int | None, storage: str | None, study_name: st
     STUDY is its name or its study file; it may be left out where the storage holds one study.
     """
     from bsopt.cli.opening import open_study
-    from bsopt.cli.terminal.formatting import plain
+    from bsopt.serialization import to_json
     from bsopt.storage.attributes import read_records
 
     opened = open_study(study, storage=storage, study_name=study_name)
@@ -38,8 +38,8 @@ def show(study: str | None, top: int | None, storage: str | None, study_name: st
     shown = records if top is None else ranked[:top]
     if as_json:
         best = ranked[0].number if ranked else None
-        document = {"study": opened.info, "best_trial": best, "trials": [record.as_dict() for record in shown]}
-        click.echo(json.dumps(plain(document), indent=2, ensure_ascii=False))
+        document = {"study": opened.info, "best_trial": best, "trials": shown}
+        click.echo(json.dumps(to_json(document), indent=2, ensure_ascii=False))
         return
     _show_study(opened.info, records)
     _show_best(opened.info, ranked)
@@ -50,8 +50,7 @@ def show(study: str | None, top: int | None, storage: str | None, study_name: st
 
 def _ranked(records: Sequence[TrialRecord], info: StudyInfo) -> list[TrialRecord]:
     complete = [record for record in records if record.outcome == "complete" and record.value is not None]
-    is_maximized = info.objective == "quality" and info.direction == "maximize"
-    return sorted(complete, key=lambda record: record.value or 0.0, reverse=is_maximized)
+    return sorted(complete, key=lambda record: info.objective.sign * (record.value or 0.0))
 
 
 def _show_study(info: StudyInfo, records: Sequence[TrialRecord]) -> None:
@@ -64,8 +63,7 @@ def _show_study(info: StudyInfo, records: Sequence[TrialRecord]) -> None:
     parts += [f"{counts['fail']} failed"] if counts["fail"] else []
     parts += [f"{running} running"] if running else []
     click.echo(click.style(info.name, bold=True) + "  " + ", ".join(parts))
-    what = info.monitor if info.objective == "quality" else f"{info.objective} to {info.monitor} {info.target:g}"
-    click.echo(f"{info.direction if info.objective == 'quality' else 'minimize'} {what}")
+    click.echo(f"{info.objective.value_direction} {info.objective.value_name}")
     if info.batch_size_range and info.lr_range:
         low, high = info.lr_range
         click.echo(
@@ -99,7 +97,13 @@ def _show_trials(info: StudyInfo, records: Sequence[TrialRecord], *, best: int |
 
     further = sorted({name for record in records for name in record.params} - {"batch_size", "lr"})
     is_planned = any(r.plan and r.plan.accumulate_grad_batches * r.plan.world_size > 1 for r in records)
-    header = ["trial", "batch size", "lr", *further, info.monitor if info.objective == "quality" else info.objective]
+    header = [
+        "trial",
+        "batch size",
+        "lr",
+        *further,
+        info.objective.cost or info.objective.monitor,
+    ]
     header += ["time", "curve", "ended"] + (["realised as"] if is_planned else [])
     rows = []
     for record in records:

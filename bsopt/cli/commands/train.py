@@ -41,7 +41,8 @@ def train(
     STUDY is its study file or its name. --set needs the study file.
     """
     from bsopt.cli.opening import is_study_file, open_study, quiet_hosts
-    from bsopt.cli.terminal.formatting import ending, format_duration, format_number, plain
+    from bsopt.cli.terminal.formatting import ending, format_duration, format_number
+    from bsopt.serialization import to_json
 
     if study is not None and is_study_file(study):
         from bsopt.config import load_config
@@ -58,13 +59,13 @@ def train(
 
         known = open_study(study, storage=storage, study_name=study_name)
         opened = load_study(known.optuna.study_name, known.storage)
-    with _watching(opened.info.monitor, is_shown=not as_json) as listener:
+    with _watching(opened.info.objective.monitor, is_shown=not as_json) as listener:
         record = opened.train(trial, listener=listener)
     checkpoint = record.measurements.get("checkpoint")
     if as_json:
-        click.echo(json.dumps(plain(record.as_dict()), ensure_ascii=False))
+        click.echo(json.dumps(to_json(record), ensure_ascii=False))
     else:
-        value = f"{opened.info.monitor} {format_number(record.value)}"
+        value = f"{opened.info.objective.monitor} {format_number(record.value)}"
         click.echo(
             f"batch size {record.batch_size} with lr {format_number(record.lr)}: {value}, {ending(record)} after "
             f"{format_duration(record.seconds)}."

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, is_dataclass
-from enum import Enum
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 from bsopt.trial.record import TrialRecord
 
-__all__ = ["ending", "format_duration", "format_number", "plain", "sparkline"]
+__all__ = ["ending", "format_duration", "format_number", "sparkline"]
 
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -79,24 +75,3 @@ def ending(record: TrialRecord) -> str:
     'out of memory'
     """
     return record.stop_reason.value.replace("_", " ") if record.stop_reason else record.outcome
-
-
-def plain(value: Any) -> Any:
-    """Return a value as JSON can hold it: dataclasses as mappings, numbers that aren't finite as null."""
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, (str, int, bool)):
-        return value
-    if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    return str(value)

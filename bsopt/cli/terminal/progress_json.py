@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from bsopt.cli.terminal.formatting import plain
+from bsopt.serialization import to_json
 from bsopt.trial.events import Listener, RunSummary, TrialStart
 from bsopt.trial.record import StudyInfo, Tick, TrialRecord
 
@@ -29,13 +29,13 @@ class JsonLines(Listener):
         self._event("study_started", study=info, done=done, total=total)
 
     def trial_started(self, start: TrialStart) -> None:
-        self._event("trial_started", **plain(start))
+        self._event("trial_started", **to_json(start))
 
     def ticked(self, number: int, tick: Tick) -> None:
-        self._event("tick", number=number, **plain(tick))
+        self._event("tick", number=number, **to_json(tick))
 
     def trial_ended(self, record: TrialRecord) -> None:
-        fields = plain(record.as_dict())
+        fields = to_json(record)
         del fields["ticks"]  # they were told one by one
         self._event("trial_ended", **fields)
 
@@ -43,9 +43,9 @@ class JsonLines(Listener):
         self._event("note", message=message)
 
     def study_ended(self, summary: RunSummary) -> None:
-        self._event("study_ended", **plain(summary))
+        self._event("study_ended", **to_json(summary))
 
     def _event(self, event: str, **fields: Any) -> None:
-        line = json.dumps({"event": event, **plain(fields)}, ensure_ascii=False)
+        line = json.dumps({"event": event, **to_json(fields)}, ensure_ascii=False)
         with self._lock:
             self._write(line)

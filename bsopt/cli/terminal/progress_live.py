@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bsopt.cli.terminal.formatting import ending, format_duration, format_number, sparkline
-from bsopt.cli.terminal.run_progress import Running, Tally
+from bsopt.cli.terminal.run_progress import Running, RunProgress
 from bsopt.trial.events import Listener, RunSummary, TrialStart
 from bsopt.trial.record import StopReason, StudyInfo, Tick, TrialRecord
 
@@ -30,12 +30,12 @@ class LiveProgress(Listener):
 
     Args:
         console: Where to.
-        tally: Counts the study's trials.
+        progress: Counts the study's trials.
     """
 
-    def __init__(self, console: Console, tally: Tally) -> None:
+    def __init__(self, console: Console, progress: RunProgress) -> None:
         self._console = console
-        self._tally = tally
+        self._progress = progress
         self._lock = threading.RLock()
         self._live = Live(console=console, get_renderable=self._picture, refresh_per_second=8, transient=True)
 
@@ -45,21 +45,21 @@ class LiveProgress(Listener):
 
     def study_started(self, info: StudyInfo, *, done: int, total: int) -> None:
         with self._lock:
-            self._tally.begin(info, total=total)
+            self._progress.begin(info, total=total)
         self._live.start()
 
     def trial_started(self, start: TrialStart) -> None:
         with self._lock:
-            self._tally.running[start.number] = Running(start)
+            self._progress.running[start.number] = Running(start)
 
     def ticked(self, number: int, tick: Tick) -> None:
         with self._lock:
-            if number in self._tally.running:
-                self._tally.running[number].ticks.append(tick)
+            if number in self._progress.running:
+                self._progress.running[number].ticks.append(tick)
 
     def trial_ended(self, record: TrialRecord) -> None:
         with self._lock:
-            is_best = self._tally.end(record)
+            is_best = self._progress.end(record)
             line = self._ended(record, is_best=is_best)
         self._console.print(line)
 
@@ -90,7 +90,7 @@ class LiveProgress(Listener):
 
     def _picture(self) -> RenderableType:
         with self._lock:
-            under_way = [self._under_way(trial) for trial in self._tally.running.values()]
+            under_way = [self._under_way(trial) for trial in self._progress.running.values()]
             return Group(Text(), *(under_way or [_CHOOSING]), self._totals(), self._best())
 
     def _under_way(self, trial: Running) -> RenderableType:
@@ -111,30 +111,30 @@ class LiveProgress(Listener):
         return Group(row, Text(f"   as {start.plan}{why}", style="dim", no_wrap=True, overflow="ellipsis"))
 
     def _totals(self) -> RenderableType:
-        tally = self._tally
+        progress = self._progress
         row = Table.grid(padding=(0, 2, 0, 0))
         row.add_column(width=12 if self._console.width < 100 else 24)
         row.add_column(no_wrap=True, overflow="ellipsis")
         counts = {
-            "complete": tally.counts["complete"],
-            "pruned": tally.counts["pruned"],
-            "failed": tally.counts["fail"],
+            "complete": progress.counts["complete"],
+            "pruned": progress.counts["pruned"],
+            "failed": progress.counts["fail"],
         }
-        parts = [f"{tally.num_done} of {tally.total} trials", *(f"{n} {name}" for name, n in counts.items() if n)]
-        done = tally.num_done + sum(trial.fraction for trial in tally.running.values())
+        parts = [f"{progress.num_done} of {progress.total} trials", *(f"{n} {name}" for name, n in counts.items() if n)]
+        done = progress.num_done + sum(trial.fraction for trial in progress.running.values())
         row.add_row(
-            ProgressBar(total=tally.total, completed=done), " · ".join([*parts, _time_left(tally.seconds_left())])
+            ProgressBar(total=progress.total, completed=done), " · ".join([*parts, _time_left(progress.seconds_left())])
         )
         return row
 
     def _best(self) -> RenderableType:
-        best = self._tally.best
+        best = self._progress.best
         if best is None:
             return Text("no trial is complete yet", style="dim")
         return Text.assemble(
             ("best  ", "dim"),
             (f"batch size {best.batch_size}, lr {format_number(best.lr, digits=3)}", "bold green"),
-            (f"  {self._tally.value_name} {format_number(best.value)} (trial {best.number})", ""),
+            (f"  {self._progress.info.objective.value_name} {format_number(best.value)} (trial {best.number})", ""),
             no_wrap=True,
             overflow="ellipsis",
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from bsopt.trial.events import TrialStart
 from bsopt.trial.record import StudyInfo, Tick, TrialRecord
 
-__all__ = ["Running", "Tally"]
+__all__ = ["RunProgress", "Running"]
 
 
 @dataclass(slots=True)
@@ -27,7 +27,7 @@ class Running:
         return min(1.0, self.ticks[-1].index / self.start.num_ticks)
 
 
-class Tally:
+class RunProgress:
     """Counts trials as they end. Trials that are run again, since they were interrupted or lost, don't count.
 
     Args:
@@ -55,13 +55,6 @@ class Tally:
     def elapsed(self) -> float:
         """Seconds since the run began."""
         return self._clock() - self._began
-
-    @property
-    def value_name(self) -> str:
-        """What a trial's value is."""
-        if self.info.objective == "quality":
-            return self.info.monitor
-        return f"{self.info.objective} to {self.info.monitor} {self.info.target:g}"
 
     def begin(self, info: StudyInfo, *, total: int) -> None:
         """Start counting, the trials of earlier runs first."""
@@ -100,5 +93,4 @@ class Tally:
     def _beats_best(self, value: float) -> bool:
         if self.best is None or self.best.value is None:
             return True
-        is_maximized = self.info.objective == "quality" and self.info.direction == "maximize"
-        return value > self.best.value if is_maximized else value < self.best.value
+        return self.info.objective.is_better(value, self.best.value)

@@ -54,13 +54,12 @@ def summarise(storage: str) -> list[StudySummary]:
     for study in list_studies(storage):
         info, records = read_info(study), read_records(study)
         complete = [r for r in records if r.outcome == "complete" and r.value is not None]
-        sign = -1.0 if info.objective == "quality" and info.direction == "maximize" else 1.0
-        best = min(complete, key=lambda r: sign * (r.value or 0.0), default=None)
+        best = min(complete, key=lambda r: info.objective.sign * (r.value or 0.0), default=None)
         summaries.append(
             StudySummary(
                 name=study.study_name,
-                value_name=info.monitor if info.objective == "quality" else f"{info.objective} to {info.monitor}",
-                direction=info.direction if info.objective == "quality" else "minimize",
+                value_name=info.objective.value_name,
+                direction=info.objective.value_direction,
                 num_trials=len(records),
                 num_complete=len([r for r in records if r.outcome == "complete"]),
                 num_pruned=len([r for r in records if r.outcome == "pruned"]),

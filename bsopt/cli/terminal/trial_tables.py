@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bsopt.errors import ConfigError, nearest
+from bsopt.serialization import to_plain
 from bsopt.trial.record import TrialRecord
 
 __all__ = ["Columns", "PastTrial", "PastTrials", "curve_rows", "read_past_trials", "trial_rows", "write_csv"]
@@ -92,7 +93,7 @@ def trial_rows(records: Iterable[TrialRecord]) -> list[dict[str, Any]]:
             if name not in ("batch_size", "lr"):
                 row[f"params.{name}"] = value
         if record.plan is not None:
-            row.update({f"plan.{name}": value for name, value in record.plan.as_dict().items()})
+            row.update({f"plan.{name}": value for name, value in to_plain(record.plan).items()})
         if record.best is not None:
             row.update({f"best.{name}": getattr(record.best, name) for name in ("index", "epoch", "samples", "step")})
         rows.append(row)

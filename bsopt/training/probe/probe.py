@@ -17,8 +17,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from bsopt.laws.estimate import FitStatus, from_plain, to_plain
+from bsopt.laws.estimate import FitStatus
 from bsopt.laws.step_time import MEMORY_MARGIN, MemoryFit, StepTimeFit, fit_memory, fit_step_time
+from bsopt.serialization import from_plain, to_plain
 from bsopt.training.processes.launcher import Crash, Launcher, Supervision
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import StopReason

@@ -30,9 +30,9 @@ from bsopt import errors
 from bsopt.errors import BsoptError
 from bsopt.training.processes.rank import Message, describe_error, rank_main
 from bsopt.trial.record import StopReason, Tick, TrialRecord
-from bsopt.trial.spec import Answer, TrialSpec
+from bsopt.trial.spec import StopDecision, TrialSpec
 
-__all__ = ["Crash", "Launcher", "Standing", "Supervision", "free_port", "has_processes", "is_echo", "run_here"]
+__all__ = ["Crash", "Launcher", "RankInfo", "Supervision", "free_port", "has_processes", "is_echo", "run_here"]
 
 _PRELOAD = ["bsopt.training.processes.preload"]
 _POLL_SECONDS = 0.5
@@ -80,7 +80,7 @@ class Supervision:
         stall_seconds: Longest time without a sign of life from rank 0.
     """
 
-    on_tick: Callable[[Tick], Answer]
+    on_tick: Callable[[Tick], StopDecision]
     is_cancelled: Callable[[], bool]
     on_idle: Callable[[], None] = lambda: None
     on_progress: Callable[[int, int], None] = lambda done, total: None
@@ -88,7 +88,7 @@ class Supervision:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RankInfo:
     """Where a rank stands among those of a trial.
 
     Attributes:
@@ -138,7 +138,7 @@ def run_here(spec: TrialSpec, supervision: Supervision) -> TrialRecord:
     from bsopt.training.run_trial import run_trial
 
     class _Direct:
-        def tick(self, tick: Tick) -> Answer:
+        def tick(self, tick: Tick) -> StopDecision:
             return supervision.on_tick(tick)
 
         def is_cancelled(self) -> bool:
@@ -197,7 +197,7 @@ class Launcher:
         supervision: Supervision,
         *arguments: Any,
         devices: Sequence[int] | None = None,
-        standing: Standing | None = None,
+        rank_info: RankInfo | None = None,
     ) -> Any:
         """Call `module:function(spec, channel, *arguments)` on every rank of this host and return the first's result.
 
@@ -207,7 +207,7 @@ class Launcher:
             supervision: How it is watched.
             arguments: Of the function.
             devices: Indices of the GPUs it may use; None for all.
-            standing: Start only this rank; others start the rest. None starts all of the plan's devices here.
+            rank_info: Start only this rank; others start the rest. None starts all of the plan's devices here.
 
         Raises:
             Crash: A rank failed, died or was cancelled.
@@ -215,7 +215,7 @@ class Launcher:
         """
         Path(spec.folder).mkdir(parents=True, exist_ok=True)
         log = Path(spec.folder) / "log.txt"
-        environments = _environments(spec, devices, standing)
+        environments = _environments(spec, devices, rank_info)
         job = (function, spec, *arguments)
         ranks = [self._start(job, rank, env, str(log)) for rank, env in enumerate(environments)]
         try:
@@ -385,7 +385,7 @@ def _hidden_main() -> Iterator[None]:
 
 
 def _environments(
-    spec: TrialSpec, devices: Sequence[int] | None, standing: Standing | None = None
+    spec: TrialSpec, devices: Sequence[int] | None, rank_info: RankInfo | None = None
 ) -> list[dict[str, str]]:
     """One whole environment for each rank that is started here."""
     # Of torchrun or srun this process may be a rank; the trial's processes are none of theirs.
@@ -394,13 +394,13 @@ def _environments(
     if devices is not None:
         base["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, devices))
     run = f"bsopt-{os.getpid()}-{spec.number}"
-    if standing is not None:
-        return [{**base, **standing.variables(run)}]
+    if rank_info is not None:
+        return [{**base, **rank_info.variables(run)}]
     world = spec.plan.num_devices
     if world == 1:
         return [base]
     port = free_port()
-    return [{**base, **Standing(rank, world, rank, world, port=port).variables(run)} for rank in range(world)]
+    return [{**base, **RankInfo(rank, world, rank, world, port=port).variables(run)} for rank in range(world)]
 
 
 def free_port(host: str = "127.0.0.1") -> int:

@@ -18,7 +18,7 @@ from typing import Any
 
 from bsopt.errors import BsoptError
 from bsopt.trial.record import Tick
-from bsopt.trial.spec import Answer, Channel
+from bsopt.trial.spec import Channel, StopDecision
 
 __all__ = ["Message", "describe_error", "rank_main"]
 
@@ -109,9 +109,9 @@ class _Line:
     def __init__(self, line: Connection) -> None:
         self._line = line
 
-    def tick(self, tick: Tick) -> Answer:
+    def tick(self, tick: Tick) -> StopDecision:
         self._line.send(Message("tick", tick))
-        answer: Answer = self._line.recv()
+        answer: StopDecision = self._line.recv()
         return answer
 
     def is_cancelled(self) -> bool:

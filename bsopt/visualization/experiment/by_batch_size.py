@@ -130,7 +130,7 @@ def plot_experiment_by_batch_size(
     for row, (name, groups) in enumerate(found.panels.items(), start=1):
         for arm in arms:
             _draw(figure, [group for group in groups if group.arm == arm], found, row=row, of=len(arms))
-        label = _LABELS[name].format(monitor=_theme.escape(found.info.monitor))
+        label = _LABELS[name].format(monitor=_theme.escape(found.info.objective.monitor))
         values = [value for group in groups for value in group.values.values()]
         means = [group.mean for group in groups]
         axis = _drawing.value_axis(means, values, is_log=name in found.logs, from_zero=name not in _LOSSES)

@@ -97,7 +97,7 @@ def experiment_curves_info(study: Source, *, arm: str = "fixed_lr") -> CurvesInf
         return CurvesInfo(experiment, (), frozenset(), message)
     runs = experiment.arm(arm)
     sizes = sorted({run.batch_size for run in runs})
-    monitor = experiment.info.monitor
+    monitor = experiment.info.objective.monitor
     kept = [run for run in runs if not _drawing.is_diverged(run)]
     logs = frozenset(
         name for name in _LOSSES if _drawing.is_wide([v for run in kept for v in _curve(run, name, monitor)])
@@ -134,7 +134,7 @@ def plot_experiment_curves(study: Source, *, arm: str = "fixed_lr", axis: Axis =
         canvas = _Canvas(figure, found.experiment, name, axis, row, top=max(values, default=math.inf))
         for curve in found.sizes:
             positions += _draw(canvas, curve, has_lr=arm == "scaled_lr")
-        label = "training loss" if name == "train" else _theme.escape(found.experiment.info.monitor)
+        label = "training loss" if name == "train" else _theme.escape(found.experiment.info.objective.monitor)
         figure.update_yaxes(
             title={"text": label}, **_drawing.range_axis(values, is_log=name in found.logs), row=row, col=1
         )
@@ -182,7 +182,7 @@ def _values(sizes: Sequence[SizeCurve], name: str, experiment: Experiment) -> li
         if name in size.losses:
             found += [mean.value for mean in size.losses[name].means]
             for seed, places in size.losses[name].tails.items():
-                curve = _curve(size.runs[seed], name, experiment.info.monitor)
+                curve = _curve(size.runs[seed], name, experiment.info.objective.monitor)
                 found += [curve[place] for place in places if math.isfinite(curve[place])]
     return found
 
@@ -230,7 +230,7 @@ def _thin(
     canvas: _Canvas, run: ExperimentRun, places: Sequence[int], place: int, group: str, *, name: str | None = None
 ) -> _Positions:
     """Draw a part of a single run as a thin line; where it diverged, with a cross at its end, inside the plot."""
-    values = _curve(run, canvas.name, canvas.experiment.info.monitor)
+    values = _curve(run, canvas.name, canvas.experiment.info.objective.monitor)
     kept = [i for i in places if math.isfinite(values[i])]
     at = _positions([[run.record.ticks[i]] for i in kept])
     is_lost = _drawing.is_diverged(run)

@@ -79,7 +79,7 @@ def plot_experiment_lr(study: Source) -> go.Figure:
     found = experiment_lr_info(study)
     if found.experiment is None or not found.sizes:
         return _theme.empty_figure(TITLE, found.message)
-    sign = -1.0 if found.experiment.info.direction == "maximize" else 1.0
+    sign = found.experiment.info.objective.metric_sign
     figure = _theme.new_figure(TITLE, height=480)
     rates = [point.lr for points in found.sizes.values() for point in points]
     octaves = max(1.0, math.log2(max(rates) / min(rates)))
@@ -91,7 +91,7 @@ def plot_experiment_lr(study: Source) -> go.Figure:
         )
     figure.update_xaxes(**_theme.lr_axis(rates))
     means = [point.mean for points in found.sizes.values() for point in points]
-    monitor = _theme.escape(found.experiment.info.monitor)
+    monitor = _theme.escape(found.experiment.info.objective.monitor)
     axis = _drawing.value_axis(means, [mean.value for mean in means], is_log=found.is_log, from_zero=False)
     figure.update_yaxes(title={"text": f"best {monitor}"}, **axis)
     counts = [point.mean.num_seeds for points in found.sizes.values() for point in points]

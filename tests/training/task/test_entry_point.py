@@ -15,9 +15,10 @@ from bsopt.errors import InjectionError, MetricError, TaskError
 from bsopt.training.processes.launcher import Launcher, Supervision, has_processes
 from bsopt.training.run_trial import run_trial
 from bsopt.training.task.describe import describe_task
+from bsopt.trial.objective import Objective
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import StopReason, Tick, TrialRecord
-from bsopt.trial.spec import Answer, Budget, Seeds, TaskSpec, TrialSpec
+from bsopt.trial.spec import Budget, Seeds, StopDecision, TaskSpec, TrialSpec
 from bsopt.units import Amount
 
 PACKAGES = ("pytorch_lightning", "lightning.pytorch")
@@ -109,9 +110,9 @@ class Listener:
     def __init__(self) -> None:
         self.ticks: list[Tick] = []
 
-    def tick(self, tick: Tick) -> Answer:
+    def tick(self, tick: Tick) -> StopDecision:
         self.ticks.append(tick)
-        return Answer()
+        return StopDecision()
 
     def is_cancelled(self) -> bool:
         return False
@@ -141,9 +142,7 @@ def trial(
         plan=plan,
         task=TaskSpec(source={"entry": entry}, folders=(str(folder),), **task),
         init_args=init_args or {},
-        monitor="val_loss",
-        direction="minimize",
-        target=None,
+        objective=Objective("val_loss"),
         budget=Budget(length=Amount(2, "epochs"), tick_every=Amount(0.5, "epochs")),
         max_steps=None,
         trainer={"accelerator": "cpu"},
@@ -375,7 +374,7 @@ def test_script_that_never_fits_is_told_why(tmp_path: Path, body: str, message: 
 
 def test_error_within_fit_reaches_the_study_though_the_script_catches_it(project: Path) -> None:
     with pytest.raises(MetricError, match="'loss_of_mine' was never logged"):
-        run(replace(trial(project, ARGS), monitor="loss_of_mine"))
+        run(replace(trial(project, ARGS), objective=Objective("loss_of_mine")))
 
 
 def test_loader_whose_batch_size_is_fixed_is_refused_with_the_way_out(project: Path) -> None:
@@ -435,9 +434,9 @@ def test_two_ranks_of_a_script_train_like_one(tmp_path: Path) -> None:
         write(folder, {"net.py": NET, "train.py": SCRIPT.replace("shuffle=True", "shuffle=False")})
         ticks: list[Tick] = []
 
-        def on_tick(tick: Tick, ticks: list[Tick] = ticks) -> Answer:
+        def on_tick(tick: Tick, ticks: list[Tick] = ticks) -> StopDecision:
             ticks.append(tick)
-            return Answer()
+            return StopDecision()
 
         record = Launcher().run(trial(folder, ARGS, plan=plan), Supervision(on_tick, lambda: False))
         assert record.num_steps == 12
