@@ -1,7 +1,8 @@
-"""Numbers with units, as people write them: "3 epochs", "20000 samples", "30 min", "2 GiB"."""
+"""Amounts as people write them ("3 epochs", "30 min", "2 GiB"), and every number as people read it."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +10,19 @@ from typing import Literal
 
 from bsopt.errors import ConfigError, nearest
 
-__all__ = ["Amount", "Unit", "in_samples", "parse_amount", "parse_bytes"]
+__all__ = [
+    "Amount",
+    "Unit",
+    "count_of",
+    "format_bytes",
+    "format_chance",
+    "format_duration",
+    "format_number",
+    "in_samples",
+    "in_words",
+    "parse_amount",
+    "parse_bytes",
+]
 
 Unit = Literal["epochs", "samples", "steps", "seconds"]
 
@@ -108,3 +121,88 @@ def in_samples(amount: Amount, num_train_samples: int | None, what: str) -> floa
     if num_train_samples is None:
         raise ConfigError(f"{what} is in epochs but the training data have no known length: give it in samples.")
     return amount.value * num_train_samples
+
+
+def format_number(value: float | None, *, digits: int = 4, thousands: bool = False) -> str:
+    """Return a number with that many significant digits; a dash for None.
+
+    Args:
+        value: The number.
+        digits: Significant digits of what isn't whole.
+        thousands: Whether digits are grouped, and whole numbers written out.
+
+    >>> format_number(0.012346), format_number(1024), format_number(None)
+    ('0.01235', '1024', '–')
+    >>> format_number(12800, thousands=True), format_number(float("inf"), thousands=True)
+    ('12,800', '∞')
+    """
+    if value is None:
+        return "–"
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else ("∞" if value > 0 else "−∞")
+    if not thousands:
+        return f"{value:.{digits}g}"
+    if value == int(value) and abs(value) < 1e9:
+        return f"{int(value):,}"
+    if abs(value) >= 10 ** (digits - 1):
+        return f"{value:,.0f}" if abs(value) < 1e9 else f"{value:.{digits - 1}g}"
+    return f"{value:.{digits}g}"
+
+
+def format_duration(seconds: float | None) -> str:
+    """Return a time span in the two units that matter.
+
+    >>> format_duration(0.42), format_duration(80), format_duration(7500)
+    ('0.4 s', '1 min 20 s', '2 h 05 min')
+    """
+    if seconds is None or not math.isfinite(seconds):
+        return "–"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s" if minutes < 10 else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min"
+
+
+def format_bytes(count: float) -> str:
+    """Return an amount of memory.
+
+    >>> format_bytes(3 * 2**30), format_bytes(300 * 2**20)
+    ('3.00 GiB', '300 MiB')
+    """
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:,.0f} MiB"
+
+
+def format_chance(chance: float) -> str:
+    """Return a probability in percent; "unknown" for NaN.
+
+    >>> format_chance(0.423), format_chance(0.002)
+    ('42 %', 'below 1 %')
+    """
+    if math.isnan(chance):
+        return "unknown"
+    return f"{100 * chance:.0f} %" if chance >= 0.01 else "below 1 %"
+
+
+def count_of(count: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    >>> count_of(1, "trial"), count_of(1200, "trial")
+    ('1 trial', '1,200 trials')
+    """
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def in_words(items: Iterable[object], *, last: str = "and") -> str:
+    """Return things as a sentence lists them.
+
+    >>> in_words([8, 16, 32]), in_words(["a"])
+    ('8, 16 and 32', 'a')
+    """
+    words = [str(item) for item in items]
+    return f" {last} ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)

@@ -18,9 +18,9 @@ __all__ = ["list_"]
 def list_(storage: str | None, as_json: bool) -> None:
     """List the studies of a storage."""
     from bsopt.cli.opening import existing_storage, quiet_hosts
-    from bsopt.cli.terminal.formatting import format_number
     from bsopt.cli.terminal.summaries import summarise
     from bsopt.cli.terminal.tables import show_table
+    from bsopt.units import format_number
 
     quiet_hosts()
     studies = summarise(existing_storage(storage or DEFAULT_STORAGE))

@@ -200,8 +200,8 @@ def _exit_code(summary: RunSummary) -> int:
 
 def _tell(study: Study | Leader, summary: RunSummary, *, storage: str) -> None:
     from bsopt.cli.options import DEFAULT_STORAGE
-    from bsopt.cli.terminal.formatting import format_duration, format_number
     from bsopt.storage.databases import redacted
+    from bsopt.units import format_duration, format_number
 
     took = f" ({summary.num_new} in this run, {format_duration(summary.seconds)})" if summary.num_new else ""
     click.echo(f"{summary.message}{took}")

@@ -54,7 +54,7 @@ def _ranked(records: Sequence[TrialRecord], info: StudyInfo) -> list[TrialRecord
 
 
 def _show_study(info: StudyInfo, records: Sequence[TrialRecord]) -> None:
-    from bsopt.cli.terminal.formatting import format_number
+    from bsopt.units import format_number
 
     counts = {state: sum(record.outcome == state for record in records) for state in ("complete", "pruned", "fail")}
     running = sum(record.outcome == "running" for record in records)
@@ -75,7 +75,7 @@ def _show_study(info: StudyInfo, records: Sequence[TrialRecord]) -> None:
 
 
 def _show_best(info: StudyInfo, ranked: Sequence[TrialRecord]) -> None:
-    from bsopt.cli.terminal.formatting import format_number
+    from bsopt.units import format_number
 
     if not ranked:
         click.echo("No trial is complete yet.")
@@ -92,8 +92,9 @@ def _show_best(info: StudyInfo, ranked: Sequence[TrialRecord]) -> None:
 def _show_trials(info: StudyInfo, records: Sequence[TrialRecord], *, best: int | None) -> None:
     from rich.text import Text
 
-    from bsopt.cli.terminal.formatting import ending, format_duration, format_number, sparkline
+    from bsopt.cli.terminal.formatting import ending, sparkline
     from bsopt.cli.terminal.tables import show_table
+    from bsopt.units import format_duration, format_number
 
     further = sorted({name for record in records for name in record.params} - {"batch_size", "lr"})
     is_planned = any(r.plan and r.plan.accumulate_grad_batches * r.plan.world_size > 1 for r in records)
@@ -124,7 +125,7 @@ def _show_trials(info: StudyInfo, records: Sequence[TrialRecord], *, best: int |
 
 
 def _cell(value: object) -> str:
-    from bsopt.cli.terminal.formatting import format_number
+    from bsopt.units import format_number
 
     if value is None:
         return "–"

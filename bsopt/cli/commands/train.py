@@ -41,8 +41,9 @@ def train(
     STUDY is its study file or its name. --set needs the study file.
     """
     from bsopt.cli.opening import is_study_file, open_study, quiet_hosts
-    from bsopt.cli.terminal.formatting import ending, format_duration, format_number
+    from bsopt.cli.terminal.formatting import ending
     from bsopt.serialization import to_json
+    from bsopt.units import format_duration, format_number
 
     if study is not None and is_study_file(study):
         from bsopt.config import load_config
@@ -96,9 +97,10 @@ def _watching(monitor: str, *, is_shown: bool) -> Iterator[Listener]:
 
 
 def _listener(monitor: str, *, tell: Callable[[str], object], seconds_between: float) -> Listener:
-    from bsopt.cli.terminal.formatting import format_number, sparkline
+    from bsopt.cli.terminal.formatting import sparkline
     from bsopt.trial.events import Listener, TrialStart
     from bsopt.trial.record import Tick
+    from bsopt.units import format_number
 
     class Watcher(Listener):
         def __init__(self) -> None:

@@ -7,40 +7,9 @@ from collections.abc import Sequence
 
 from bsopt.trial.record import TrialRecord
 
-__all__ = ["ending", "format_duration", "format_number", "sparkline"]
+__all__ = ["ending", "sparkline"]
 
 _BARS = "▁▂▃▄▅▆▇█"
-
-
-def format_number(value: float | None, *, digits: int = 4) -> str:
-    """Return a number with that many significant digits; a dash for None.
-
-    >>> format_number(0.012346), format_number(1024), format_number(None)
-    ('0.01235', '1024', '–')
-    """
-    if value is None:
-        return "–"
-    return f"{value:.{digits}g}"
-
-
-def format_duration(seconds: float | None) -> str:
-    """Return a time span in the two units that matter.
-
-    >>> format_duration(0.42), format_duration(80), format_duration(7500)
-    ('0.4 s', '1 min 20 s', '2 h 05 min')
-    """
-    if seconds is None or not math.isfinite(seconds):
-        return "–"
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s" if minutes < 10 else f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min"
 
 
 def sparkline(values: Sequence[float], *, width: int = 20) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from bsopt.cli.terminal.formatting import ending, format_duration, format_number
+from bsopt.cli.terminal.formatting import ending
 from bsopt.cli.terminal.run_progress import Running, RunProgress
 from bsopt.trial.events import Listener, RunSummary, TrialStart
 from bsopt.trial.record import StopReason, StudyInfo, Tick, TrialRecord
+from bsopt.units import format_duration, format_number
 
 __all__ = ["PlainLines"]
 

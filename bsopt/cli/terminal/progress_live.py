@@ -11,10 +11,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from bsopt.cli.terminal.formatting import ending, format_duration, format_number, sparkline
+from bsopt.cli.terminal.formatting import ending, sparkline
 from bsopt.cli.terminal.run_progress import Running, RunProgress
 from bsopt.trial.events import Listener, RunSummary, TrialStart
 from bsopt.trial.record import StopReason, StudyInfo, Tick, TrialRecord
+from bsopt.units import format_duration, format_number
 
 __all__ = ["LiveProgress"]
 
