@@ -323,8 +323,7 @@ def _note_trials(dashboard: ModuleType, study: optuna.Study, data: StudyData, fi
 
 
 def _trial_note(record: TrialRecord, data: StudyData) -> str:
-    reason = record.stop_reason.value.replace("_", " ") if record.stop_reason else record.outcome
-    lines = [f"**{reason}**" + (f": {_markdown(record.message)}" if record.message else "")]
+    lines = [f"**{record.ending}**" + (f": {_markdown(record.message)}" if record.message else "")]
     if record.plan is not None:
         plan = f"Batch size {record.batch_size} as {record.plan}"
         lines.append(_markdown(plan + (f" ({record.plan.reason})" if record.plan.reason else "")) + ".")

@@ -42,7 +42,7 @@ def _columns(data: StudyData) -> list[_Column]:
     others = sorted({name for record in data.records for name in record.params} - {"batch_size", "lr"})
     return [
         _Column("trial", "", lambda r: str(r.number), lambda r: r.number),
-        _Column("ended", "", lambda r: r.stop_reason.value.replace("_", " ") if r.stop_reason else r.outcome),
+        _Column("ended", "", lambda r: r.ending),
         _Column("batch size", "samples", lambda r: _whole(r.batch_size), lambda r: r.batch_size),
         _Column("realised as", "", _plan),
         _Column("learning rate", "", lambda r: _short(r.lr), lambda r: r.lr),

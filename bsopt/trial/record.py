@@ -41,6 +41,15 @@ class StopReason(str, Enum):
         return _OUTCOMES[self]
 
     @property
+    def words(self) -> str:
+        """The reason in a word or three, as people read it.
+
+        >>> StopReason.OUT_OF_MEMORY.words
+        'out of memory'
+        """
+        return self.value.replace("_", " ")
+
+    @property
     def is_retried(self) -> bool:
         """Whether the trial is run again with the same parameters and doesn't count towards the total."""
         return self in (StopReason.INTERRUPTED, StopReason.LOST)
@@ -159,6 +168,11 @@ class TrialRecord:
     def best(self) -> Tick | None:
         """The tick with the best value."""
         return next((tick for tick in self.ticks if tick.index == self.best_tick), None)
+
+    @property
+    def ending(self) -> str:
+        """Why it ended in a word or three; the outcome where no reason is known."""
+        return self.stop_reason.words if self.stop_reason else self.outcome
 
 
 @dataclass(frozen=True, slots=True)

@@ -357,7 +357,7 @@ def describe(record: TrialRecord, info: StudyInfo) -> str:
     if record.plan is not None and record.plan.accumulate_grad_batches * record.plan.world_size > 1:
         lines.append(escape(str(record.plan)))
     if record.stop_reason is not None:
-        lines.append(escape(record.stop_reason.value.replace("_", " ")))
+        lines.append(escape(record.stop_reason.words))
     elif record.outcome != "complete":
         lines.append(record.outcome)
     return "<br>".join(lines)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import math
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -56,6 +58,12 @@ def ended(number: int, value: float | None, reason: StopReason = StopReason.COMP
     )
 
 
+def end(progress: RunProgress, record: TrialRecord) -> bool:
+    """End a trial and tell whether it is the best so far."""
+    progress.trial_ended(record)
+    return progress.best is record
+
+
 def play(listener: Listener, clock: Clock) -> None:
     """A run of four trials, one of them left under way."""
     listener.study_started(INFO, done=0, total=10)
@@ -77,61 +85,61 @@ def play(listener: Listener, clock: Clock) -> None:
     listener.ticked(4, tick(2, 1.0))
 
 
-def test_tally_counts_and_knows_the_best() -> None:
+def test_progress_counts_and_knows_the_best() -> None:
     clock = Clock()
     progress = RunProgress(clock=clock)
-    progress.begin(INFO, total=10)
-    assert progress.seconds_left() is None
+    progress.study_started(INFO, done=0, total=10)
+    assert progress.seconds_left is None
     clock.now += 10
-    assert progress.end(ended(0, 0.5))
-    assert not progress.end(ended(1, 0.7))
-    assert not progress.end(ended(2, 0.1, StopReason.PRUNED_HOPELESS)), "a pruned trial is never the best"
-    assert not progress.end(ended(3, None, StopReason.INTERRUPTED))
+    assert end(progress, ended(0, 0.5))
+    assert not end(progress, ended(1, 0.7))
+    assert not end(progress, ended(2, 0.1, StopReason.PRUNED_HOPELESS)), "a pruned trial is never the best"
+    assert not end(progress, ended(3, None, StopReason.INTERRUPTED))
     assert progress.counts == {"complete": 2, "pruned": 1, "fail": 0}
     assert progress.best is not None
     assert progress.best.number == 0
-    assert progress.seconds_left() == pytest.approx(10 / 3 * 7)
+    assert progress.seconds_left == pytest.approx(10 / 3 * 7)
 
 
-def test_tally_continues_earlier_runs_without_counting_their_time() -> None:
+def test_progress_continues_earlier_runs_without_counting_their_time() -> None:
     clock = Clock()
     progress = RunProgress([ended(0, 0.5), ended(1, 0.4)], clock=clock)
-    progress.begin(INFO, total=4)
+    progress.study_started(INFO, done=0, total=4)
     clock.now += 6
-    assert not progress.end(ended(2, 0.45))
+    assert not end(progress, ended(2, 0.45))
     assert progress.num_done == 3
-    assert progress.seconds_left() == pytest.approx(6.0)
+    assert progress.seconds_left == pytest.approx(6.0)
 
 
-def test_tally_of_a_maximized_metric() -> None:
+def test_progress_of_a_maximized_metric() -> None:
     progress = RunProgress()
-    progress.begin(replace(INFO, objective=Objective("val_acc", "maximize")), total=4)
-    assert progress.end(ended(0, 0.5))
-    assert not progress.end(ended(1, 0.4))
+    progress.study_started(replace(INFO, objective=Objective("val_acc", "maximize")), done=0, total=4)
+    assert end(progress, ended(0, 0.5))
+    assert not end(progress, ended(1, 0.4))
 
 
-def test_tally_of_a_time_to_target_study_minimizes_whatever_the_metric_does() -> None:
+def test_progress_of_a_time_to_target_study_minimizes_whatever_the_metric_does() -> None:
     progress = RunProgress()
-    progress.begin(replace(INFO, objective=Objective("val_acc", "maximize", 0.9, "seconds")), total=4)
+    progress.study_started(replace(INFO, objective=Objective("val_acc", "maximize", 0.9, "seconds")), done=0, total=4)
     assert progress.info.objective.value_name == "seconds to val_acc 0.9"
-    assert progress.end(ended(0, 50.0))
-    assert progress.end(ended(1, 40.0))
+    assert end(progress, ended(0, 50.0))
+    assert end(progress, ended(1, 40.0))
 
 
 def test_trials_under_way_shorten_the_time_left() -> None:
     clock = Clock()
     progress = RunProgress(clock=clock)
-    lines = PlainLines(lambda line: None, progress)
-    lines.study_started(INFO, done=0, total=2)
-    lines.trial_started(start(0))
+    progress.study_started(INFO, done=0, total=2)
+    progress.trial_started(start(0))
     clock.now += 10
-    lines.ticked(0, tick(2, 1.0))
-    assert progress.seconds_left() == pytest.approx(30.0)
+    progress.ticked(0, tick(2, 1.0))
+    assert progress.seconds_left == pytest.approx(30.0)
 
 
 def test_plain_lines_tell_starts_ends_and_failures() -> None:
     clock, lines = Clock(), list[str]()
-    play(PlainLines(lines.append, RunProgress(clock=clock)), clock)
+    progress = RunProgress(clock=clock)
+    play(progress.shown_by(PlainLines(lines.append, progress)), clock)
     assert lines[0] == "study digits: minimize val_loss, 0 of 10 trials done"
     assert "trial 0: batch size 64 (32 × 2 accumulated = 64), lr 0.02" in lines
     assert "trial 1: converged after 3.0 s, val_loss 0.3 (the best) [2/10, about 1 min 20 s left]" in lines
@@ -141,7 +149,8 @@ def test_plain_lines_tell_starts_ends_and_failures() -> None:
 
 def test_plain_lines_mention_a_long_trial_now_and_then() -> None:
     clock, lines = Clock(), list[str]()
-    listener = PlainLines(lines.append, RunProgress(clock=clock))
+    progress = RunProgress(clock=clock)
+    listener = progress.shown_by(PlainLines(lines.append, progress))
     listener.study_started(INFO, done=0, total=1)
     listener.trial_started(start(0))
     for index in range(1, 121):
@@ -152,7 +161,7 @@ def test_plain_lines_mention_a_long_trial_now_and_then() -> None:
 
 def test_json_lines_are_one_valid_object_each() -> None:
     clock, lines = Clock(), list[str]()
-    listener = JsonLines(lines.append)
+    listener = RunProgress(clock=clock).shown_by(JsonLines(lines.append))
     play(listener, clock)
     listener.study_ended(RunSummary(2, 1, 1, 4, 10, "interrupted", "stopped", best=ended(1, 0.3)))
     events = [json.loads(line, parse_constant=pytest.fail) for line in lines]
@@ -166,28 +175,36 @@ def test_json_lines_are_one_valid_object_each() -> None:
     assert next(event for event in events if event["event"] == "trial_ended")["stop_reason"] == "completed"
 
 
+class Terminal:
+    """A terminal of 120 columns with a run's live picture in it."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.output = io.StringIO()
+        self.console = Console(
+            file=self.output, force_terminal=True, width=120, color_system=None, legacy_windows=False
+        )
+        self.progress = RunProgress(clock=self.clock)
+        self.live = LiveProgress(self.console, self.progress)
+        self.progress.shown_by(self.live)
+
+    def picture(self) -> str:
+        """The picture as it is now."""
+        with self.console.capture() as capture:
+            self.console.print(self.live.picture())
+        return capture.get()
+
+
 @pytest.fixture
-def terminal() -> Iterator[tuple[Console, LiveProgress, Clock]]:
-    clock = Clock()
-    console = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None, legacy_windows=False)
-    live = LiveProgress(console, RunProgress(clock=clock))
-    yield console, live, clock
-    live.close()
+def terminal() -> Iterator[Terminal]:
+    terminal = Terminal()
+    yield terminal
+    terminal.live.close()
 
 
-def screen(console: Console, live: LiveProgress) -> str:
-    """The picture as it is now."""
-    with console.capture() as capture:
-        console.print(live._picture())
-    return capture.get()
-
-
-def test_live_picture_shows_the_trial_under_way_the_counts_and_the_best(
-    terminal: tuple[Console, LiveProgress, Clock],
-) -> None:
-    console, live, clock = terminal
-    play(live, clock)
-    picture = screen(console, live)
+def test_live_picture_shows_the_trial_under_way_the_counts_and_the_best(terminal: Terminal) -> None:
+    play(terminal.progress, terminal.clock)
+    picture = terminal.picture()
     assert "batch 128" in picture
     assert "as 64 × 2 accumulated = 128: memory" in picture
     assert "lr 0.02" in picture
@@ -197,29 +214,46 @@ def test_live_picture_shows_the_trial_under_way_the_counts_and_the_best(
     assert "batch size 64, lr 0.02  val_loss 0.3 (trial 1)" in picture
 
 
-def test_live_picture_keeps_a_line_for_each_ended_trial(terminal: tuple[Console, LiveProgress, Clock]) -> None:
-    console, live, clock = terminal
-    play(live, clock)
-    live.close()
-    assert isinstance(console.file, io.StringIO)
-    output = console.file.getvalue()
+def test_live_picture_keeps_a_line_for_each_ended_trial(terminal: Terminal) -> None:
+    play(terminal.progress, terminal.clock)
+    terminal.live.close()
+    output = terminal.output.getvalue()
     assert "pruned hopeless, 3.0 s" in output
     assert "out of luck" in output
     assert "converged, 3.0 s, best so far" in output
     assert "something to know" in output
 
 
-def test_live_picture_fits_a_narrow_terminal(terminal: tuple[Console, LiveProgress, Clock]) -> None:
-    console, live, clock = terminal
-    console.width = 60
-    play(live, clock)
-    assert all(len(line) <= 60 for line in screen(console, live).splitlines())
+def test_live_picture_fits_a_narrow_terminal(terminal: Terminal) -> None:
+    terminal.console.width = 60
+    play(terminal.progress, terminal.clock)
+    assert all(len(line) <= 60 for line in terminal.picture().splitlines())
 
 
-def test_live_picture_before_the_first_trial(terminal: tuple[Console, LiveProgress, Clock]) -> None:
-    console, live, _ = terminal
-    live.study_started(INFO, done=0, total=10)
-    picture = screen(console, live)
+def test_live_picture_before_the_first_trial(terminal: Terminal) -> None:
+    terminal.progress.study_started(INFO, done=0, total=10)
+    picture = terminal.picture()
     assert "choosing the next trial" in picture
     assert "estimating the time left" in picture
     assert "no trial is complete yet" in picture
+
+
+def test_events_from_two_threads_are_shown_one_at_a_time_but_read_at_once() -> None:
+    lines, threads, has_entered = list[str](), list[threading.Thread](), threading.Event()
+    progress = RunProgress()
+
+    def write(line: str) -> None:
+        lines.append(line)
+        if "first" in line:
+            other = threading.Thread(target=progress.note, args=("second",))
+            other.start()
+            assert not has_entered.wait(0.05), "two events were shown at once"
+            with ThreadPoolExecutor(1) as pool:
+                assert pool.submit(lambda: progress.num_done).result(timeout=10) == 0
+            threads.append(other)
+        else:
+            has_entered.set()
+
+    progress.shown_by(JsonLines(write)).note("first")
+    threads[0].join()
+    assert [json.loads(line)["message"] for line in lines] == ["first", "second"]

@@ -158,24 +158,20 @@ def follow(study: Study | Leader, *, as_json: bool, callbacks: Sequence[Callback
     """Run a study and show its progress: live in a terminal, in lines elsewhere, as JSON for programs."""
     from rich.console import Console
 
+    from bsopt.cli.terminal.progress_json import JsonLines
+    from bsopt.cli.terminal.progress_lines import PlainLines
+    from bsopt.cli.terminal.progress_live import LiveProgress
     from bsopt.cli.terminal.run_progress import RunProgress
     from bsopt.storage.attributes import read_records
 
-    if as_json:
-        from bsopt.cli.terminal.progress_json import JsonLines
-
-        return study.run(JsonLines(_write_line), callbacks=callbacks)
     console = Console(highlight=False)
     progress = RunProgress(read_records(study.optuna))
-    if console.is_terminal:
-        from bsopt.cli.terminal.progress_live import LiveProgress
-
-        live = LiveProgress(console, progress)
-        with contextlib.closing(live):
-            return study.run(live, callbacks=callbacks)
-    from bsopt.cli.terminal.progress_lines import PlainLines
-
-    return study.run(PlainLines(_write_line, progress), callbacks=callbacks)
+    if as_json:
+        return study.run(progress.shown_by(JsonLines(_write_line)), callbacks=callbacks)
+    if not console.is_terminal:
+        return study.run(progress.shown_by(PlainLines(_write_line, progress)), callbacks=callbacks)
+    with contextlib.closing(LiveProgress(console, progress)) as live:
+        return study.run(progress.shown_by(live), callbacks=callbacks)
 
 
 def _waiting(what: str, *, is_shown: bool) -> contextlib.AbstractContextManager[object]:

@@ -92,7 +92,7 @@ def _show_best(info: StudyInfo, ranked: Sequence[TrialRecord]) -> None:
 def _show_trials(info: StudyInfo, records: Sequence[TrialRecord], *, best: int | None) -> None:
     from rich.text import Text
 
-    from bsopt.cli.terminal.formatting import ending, sparkline
+    from bsopt.cli.terminal.formatting import sparkline
     from bsopt.cli.terminal.tables import show_table
     from bsopt.units import format_duration, format_number
 
@@ -117,7 +117,7 @@ def _show_trials(info: StudyInfo, records: Sequence[TrialRecord], *, best: int |
             Text(format_number(record.value), style=style),
             Text(format_duration(record.seconds), style="dim"),
             Text(sparkline([tick.value for tick in record.ticks], width=16), style="cyan"),
-            Text(ending(record), style={"pruned": "yellow", "fail": "red"}.get(record.outcome, "")),
+            Text(record.ending, style={"pruned": "yellow", "fail": "red"}.get(record.outcome, "")),
         ]
         rows.append([*row, Text(str(record.plan) if record.plan else "–")] if is_planned else row)
     left = {len(header) - 2 - is_planned, len(header) - 1 - is_planned, len(header) - 1}

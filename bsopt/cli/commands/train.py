@@ -41,7 +41,6 @@ def train(
     STUDY is its study file or its name. --set needs the study file.
     """
     from bsopt.cli.opening import is_study_file, open_study, quiet_hosts
-    from bsopt.cli.terminal.formatting import ending
     from bsopt.serialization import to_json
     from bsopt.units import format_duration, format_number
 
@@ -68,7 +67,7 @@ def train(
     else:
         value = f"{opened.info.objective.monitor} {format_number(record.value)}"
         click.echo(
-            f"batch size {record.batch_size} with lr {format_number(record.lr)}: {value}, {ending(record)} after "
+            f"batch size {record.batch_size} with lr {format_number(record.lr)}: {value}, {record.ending} after "
             f"{format_duration(record.seconds)}."
         )
         if checkpoint:

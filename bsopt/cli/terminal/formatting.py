@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bsopt.trial.record import TrialRecord
-
-__all__ = ["ending", "sparkline"]
+__all__ = ["sparkline"]
 
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -34,13 +32,3 @@ def sparkline(values: Sequence[float], *, width: int = 20) -> str:
         "×" if not math.isfinite(v) else _BARS[round((v - bottom) / (top - bottom) * steps) if top > bottom else 0]
         for v in scaled
     )
-
-
-def ending(record: TrialRecord) -> str:
-    """Return in two or three words why a trial ended.
-
-    >>> from bsopt.trial.record import StopReason
-    >>> ending(TrialRecord(number=0, outcome="pruned", stop_reason=StopReason.OUT_OF_MEMORY))
-    'out of memory'
-    """
-    return record.stop_reason.value.replace("_", " ") if record.stop_reason else record.outcome

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -23,10 +22,9 @@ class JsonLines(Listener):
 
     def __init__(self, write: Callable[[str], object]) -> None:
         self._write = write
-        self._lock = threading.RLock()  # a signal may call `note` in the middle of another event
 
     def study_started(self, info: StudyInfo, *, done: int, total: int) -> None:
-        self._event("study_started", study=info, done=done, total=total)
+        self._event("study_started", study=to_json(info), done=done, total=total)
 
     def trial_started(self, start: TrialStart) -> None:
         self._event("trial_started", **to_json(start))
@@ -46,6 +44,4 @@ class JsonLines(Listener):
         self._event("study_ended", **to_json(summary))
 
     def _event(self, event: str, **fields: Any) -> None:
-        line = json.dumps({"event": event, **to_json(fields)}, ensure_ascii=False)
-        with self._lock:
-            self._write(line)
+        self._write(json.dumps({"event": event, **fields}, ensure_ascii=False))

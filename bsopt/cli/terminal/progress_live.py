@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 
 from rich.console import Console, Group, RenderableType
@@ -11,17 +10,16 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from bsopt.cli.terminal.formatting import ending, sparkline
+from bsopt.cli.terminal.formatting import sparkline
 from bsopt.cli.terminal.run_progress import Running, RunProgress
-from bsopt.trial.events import Listener, RunSummary, TrialStart
+from bsopt.trial.events import Listener, RunSummary
 from bsopt.trial.record import StopReason, StudyInfo, Tick, TrialRecord
 from bsopt.units import format_duration, format_number
 
 __all__ = ["LiveProgress"]
 
 _SIGNS = {"complete": ("✓", "green"), "pruned": ("–", "yellow"), "fail": ("✗", "red")}
-
-
+_COUNTED = {"complete": "complete", "pruned": "pruned", "fail": "failed"}
 _CURVE_WIDTH = 12
 _CHOOSING = Text("●  choosing the next trial", style="dim")
 
@@ -31,38 +29,23 @@ class LiveProgress(Listener):
 
     Args:
         console: Where to.
-        progress: Counts the study's trials.
+        progress: The run, which passes its events on to this; rich's thread reads it for every picture.
     """
 
     def __init__(self, console: Console, progress: RunProgress) -> None:
         self._console = console
         self._progress = progress
-        self._lock = threading.RLock()
-        self._live = Live(console=console, get_renderable=self._picture, refresh_per_second=8, transient=True)
+        self._live = Live(console=console, get_renderable=self.picture, refresh_per_second=8, transient=True)
 
     def close(self) -> None:
         """Take the picture down, also when the run raised."""
         self._live.stop()
 
     def study_started(self, info: StudyInfo, *, done: int, total: int) -> None:
-        with self._lock:
-            self._progress.begin(info, total=total)
         self._live.start()
 
-    def trial_started(self, start: TrialStart) -> None:
-        with self._lock:
-            self._progress.running[start.number] = Running(start)
-
-    def ticked(self, number: int, tick: Tick) -> None:
-        with self._lock:
-            if number in self._progress.running:
-                self._progress.running[number].ticks.append(tick)
-
     def trial_ended(self, record: TrialRecord) -> None:
-        with self._lock:
-            is_best = self._progress.end(record)
-            line = self._ended(record, is_best=is_best)
-        self._console.print(line)
+        self._console.print(self._ended(record))
 
     def note(self, message: str) -> None:
         self._console.print(Text(message, style="yellow"))
@@ -71,7 +54,13 @@ class LiveProgress(Listener):
         """The command prints the summary."""
         self.close()
 
-    def _ended(self, record: TrialRecord, *, is_best: bool) -> RenderableType:
+    def picture(self) -> RenderableType:
+        """Return the trials under way, the totals and the best, as they are now."""
+        under_way = [self._under_way(trial) for trial in self._progress.running]
+        return Group(Text(), *(under_way or [_CHOOSING]), self._totals(), self._best())
+
+    def _ended(self, record: TrialRecord) -> RenderableType:
+        is_best = self._progress.best is record
         sign, colour = _SIGNS[record.outcome]
         best = ", best so far" if is_best else ""
         took = f", {format_duration(record.seconds)}" if record.seconds is not None else ""
@@ -83,16 +72,11 @@ class LiveProgress(Listener):
             f"lr {format_number(record.lr, digits=3)}",
             Text(format_number(record.value), style="bold green" if is_best else ""),
             _curve(record.ticks),
-            Text(f"{ending(record)}{took}{best}", style="dim"),
+            Text(f"{record.ending}{took}{best}", style="dim"),
         )
         if record.stop_reason is StopReason.FAILED and record.message:
             return Group(row, Text(f"   {record.message}", style="red"))
         return row
-
-    def _picture(self) -> RenderableType:
-        with self._lock:
-            under_way = [self._under_way(trial) for trial in self._progress.running.values()]
-            return Group(Text(), *(under_way or [_CHOOSING]), self._totals(), self._best())
 
     def _under_way(self, trial: Running) -> RenderableType:
         start = trial.start
@@ -116,15 +100,11 @@ class LiveProgress(Listener):
         row = Table.grid(padding=(0, 2, 0, 0))
         row.add_column(width=12 if self._console.width < 100 else 24)
         row.add_column(no_wrap=True, overflow="ellipsis")
-        counts = {
-            "complete": progress.counts["complete"],
-            "pruned": progress.counts["pruned"],
-            "failed": progress.counts["fail"],
-        }
+        counts = {name: progress.counts[outcome] for outcome, name in _COUNTED.items()}
         parts = [f"{progress.num_done} of {progress.total} trials", *(f"{n} {name}" for name, n in counts.items() if n)]
-        done = progress.num_done + sum(trial.fraction for trial in progress.running.values())
         row.add_row(
-            ProgressBar(total=progress.total, completed=done), " · ".join([*parts, _time_left(progress.seconds_left())])
+            ProgressBar(total=progress.total, completed=progress.num_done_in_part),
+            " · ".join([*parts, _time_left(progress.seconds_left)]),
         )
         return row
 
@@ -162,7 +142,6 @@ def _time_left(seconds: float | None) -> str:
 def _how_far(trial: Running) -> str:
     if not trial.ticks:
         return "starting"
-    last = trial.ticks[-1]
-    if trial.start.num_ticks:
-        return f"epoch {last.epoch:.3g}, {last.index}/{trial.start.num_ticks}"
-    return f"epoch {last.epoch:.3g}, {format_duration(last.seconds)}"
+    last, num_ticks = trial.ticks[-1], trial.start.num_ticks
+    so_far = f"{last.index}/{num_ticks}" if num_ticks else format_duration(last.seconds)
+    return f"epoch {format_number(last.epoch, digits=3)}, {so_far}"

@@ -1,12 +1,13 @@
-"""What a running study amounts to so far: counted, the best, and how long it will take."""
+"""What a running study amounts to so far: counted, the best, the trials under way, and how long it will take."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from bsopt.trial.events import TrialStart
+from bsopt.trial.events import Listener, RunSummary, TrialStart
 from bsopt.trial.record import StudyInfo, Tick, TrialRecord
 
 __all__ = ["RunProgress", "Running"]
@@ -27,8 +28,12 @@ class Running:
         return min(1.0, self.ticks[-1].index / self.start.num_ticks)
 
 
-class RunProgress:
-    """Counts trials as they end. Trials that are run again, since they were interrupted or lost, don't count.
+class RunProgress(Listener):
+    """The one state of a run; takes in each event, then passes it on to the view that shows it.
+
+    Events are taken in and shown one at a time, whichever thread they come from. Reading waits for nothing, so that
+    a view may also read from a thread of its own. Trials that are run again, since they were interrupted or lost,
+    don't count.
 
     Args:
         earlier: Records of the trials that ended before this run.
@@ -41,10 +46,22 @@ class RunProgress:
         self.counts = {"complete": 0, "pruned": 0, "fail": 0}
         self.num_new = 0
         self.best: TrialRecord | None = None
-        self.running: dict[int, Running] = {}
+        self._running: dict[int, Running] = {}
         self._earlier = tuple(earlier)
+        self._view = Listener()
+        self._lock = threading.RLock()  # a signal may call `note` in the middle of another event
         self._clock = clock
         self._began = clock()
+
+    def shown_by(self, view: Listener) -> RunProgress:
+        """Pass every event on to a view and return this."""
+        self._view = view
+        return self
+
+    @property
+    def running(self) -> tuple[Running, ...]:
+        """The trials under way, in the order of their starts."""
+        return tuple(self._running.values())
 
     @property
     def num_done(self) -> int:
@@ -52,45 +69,67 @@ class RunProgress:
         return sum(self.counts.values())
 
     @property
+    def num_done_in_part(self) -> float:
+        """The same with what those under way have done of theirs."""
+        return self.num_done + sum(trial.fraction for trial in self.running)
+
+    @property
     def elapsed(self) -> float:
         """Seconds since the run began."""
         return self._clock() - self._began
 
-    def begin(self, info: StudyInfo, *, total: int) -> None:
-        """Start counting, the trials of earlier runs first."""
-        self.info, self.total = info, total
-        self._began = self._clock()
-        for record in self._earlier:
-            self._count(record)
-
-    def end(self, record: TrialRecord) -> bool:
-        """Count a trial that ended and return whether it is the best so far."""
-        self.running.pop(record.number, None)
-        if self._counts(record):
-            self.num_new += 1
-        return self._count(record)
-
+    @property
     def seconds_left(self) -> float | None:
-        """Return the seconds that the remaining trials take at this run's pace; None until there is one."""
-        done = self.num_new + sum(trial.fraction for trial in self.running.values())
-        if done <= 0:
-            return None
-        return self.elapsed / done * max(0.0, self.total - self.num_done - (done - self.num_new))
+        """Seconds that the remaining trials take at this run's pace; None until there is one."""
+        done = self.num_done_in_part
+        done_now = done - self.num_done + self.num_new
+        return self.elapsed / done_now * max(0.0, self.total - done) if done_now > 0 else None
+
+    def curve(self, number: int) -> tuple[float, ...]:
+        """Return the values so far of a trial under way; none for another."""
+        trial = self._running.get(number)
+        return tuple(tick.value for tick in trial.ticks) if trial else ()
+
+    def study_started(self, info: StudyInfo, *, done: int, total: int) -> None:
+        with self._lock:
+            self.info, self.total = info, total
+            self._began = self._clock()
+            for record in self._earlier:
+                self._count(record)
+            self._view.study_started(info, done=done, total=total)
+
+    def trial_started(self, start: TrialStart) -> None:
+        with self._lock:
+            self._running[start.number] = Running(start)
+            self._view.trial_started(start)
+
+    def ticked(self, number: int, tick: Tick) -> None:
+        with self._lock:
+            if number in self._running:
+                self._running[number].ticks.append(tick)
+            self._view.ticked(number, tick)
+
+    def trial_ended(self, record: TrialRecord) -> None:
+        with self._lock:
+            self._running.pop(record.number, None)
+            self.num_new += self._count(record)
+            self._view.trial_ended(record)
+
+    def note(self, message: str) -> None:
+        with self._lock:
+            self._view.note(message)
+
+    def study_ended(self, summary: RunSummary) -> None:
+        with self._lock:
+            self._view.study_ended(summary)
 
     def _count(self, record: TrialRecord) -> bool:
-        if not self._counts(record):
+        """Count a trial that ended and return whether it counts; `best` is it if it is the best so far."""
+        if record.outcome == "running" or (record.stop_reason and record.stop_reason.is_retried):
             return False
         self.counts[record.outcome] += 1
-        is_best = record.outcome == "complete" and record.value is not None and self._beats_best(record.value)
-        if is_best:
-            self.best = record
-        return is_best
-
-    @staticmethod
-    def _counts(record: TrialRecord) -> bool:
-        return record.outcome != "running" and not (record.stop_reason and record.stop_reason.is_retried)
-
-    def _beats_best(self, value: float) -> bool:
-        if self.best is None or self.best.value is None:
-            return True
-        return self.info.objective.is_better(value, self.best.value)
+        if record.outcome == "complete" and record.value is not None:
+            best = self.best.value if self.best else None
+            if best is None or self.info.objective.is_better(record.value, best):
+                self.best = record
+        return True
