@@ -20,6 +20,7 @@ __all__ = [
     "StudyError",
     "TaskError",
     "nearest",
+    "nearest_or_all",
 ]
 
 
@@ -74,6 +75,12 @@ def nearest(wrong: str, allowed: Iterable[str]) -> str:
     """Return ` Did you mean 'x'?` for the closest allowed name, or an empty string when none is close."""
     close = difflib.get_close_matches(wrong, list(allowed), n=1, cutoff=0.6)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def nearest_or_all(wrong: str, allowed: Iterable[str]) -> str:
+    """Return ` Did you mean 'x'?`, or ` There are: a, b.` when none is close."""
+    names = list(allowed)
+    return nearest(wrong, names) or f" There are: {', '.join(names)}."
 
 
 def _rebuild_plan_error(message: str, sizes: tuple[int, ...]) -> PlanError:

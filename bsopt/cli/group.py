@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 
-from bsopt.errors import BsoptError, nearest
+from bsopt.errors import BsoptError, ConfigError, nearest_or_all
 
-__all__ = ["Command", "LazyGroup", "UserError"]
+__all__ = ["Command", "LazyGroup", "UserError", "writing"]
 
 _TRACEBACK = "bsopt.cli.traceback"
+_RENAMED = {"--ship": "--upload-code", "--again": "--recompute", "--only": "--kind"}
+"""Options that people may remember -> their names now."""
 
 
 class UserError(click.ClickException):
@@ -36,6 +40,15 @@ class Command(click.Command):
                 help="Show where an error came from.",
             )
         )
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            renamed = _RENAMED.get(error.option_name, "")
+            if not any(renamed in parameter.opts for parameter in self.params):
+                raise
+            raise click.NoSuchOption(error.option_name, possibilities=[renamed], ctx=error.ctx) from error
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -79,9 +92,21 @@ class LazyGroup(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         name = args[0]
         if name not in self.homes and not name.startswith("-"):
-            hint = nearest(name, self.homes) or f" There are: {', '.join(self.homes)}."
-            raise click.UsageError(f"no command {name!r}.{hint}", ctx)
+            raise click.UsageError(f"no command {name!r}.{nearest_or_all(name, self.homes)}", ctx)
         return super().resolve_command(ctx, args)
+
+
+@contextlib.contextmanager
+def writing(path: Path | str) -> Iterator[None]:
+    """Tell in one message that a file or folder can't be written.
+
+    Raises:
+        ConfigError: The system refused.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"can't write {path}: {error.strerror or error}.") from error
 
 
 def _remember_traceback(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:

@@ -3,35 +3,93 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from bsopt.cli.options import DEFAULT_STORAGE
 from bsopt.errors import StorageError, StudyError, nearest
 
 if TYPE_CHECKING:
     import optuna
 
+    from bsopt.config import LoadedConfig
     from bsopt.trial.record import StudyInfo
 
-__all__ = ["Address", "Opened", "address_of", "existing_storage", "is_study_file", "open_study", "quiet_hosts"]
+__all__ = [
+    "DEFAULT_STORAGE",
+    "NamedStudy",
+    "Opened",
+    "as_typed",
+    "existing_storage",
+    "load_study_file",
+    "quiet_hosts",
+]
+
+DEFAULT_STORAGE = "sqlite:///bsopt.db"
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """Where a study is.
+class NamedStudy:
+    """A study as it was named on the command line.
 
     Attributes:
-        name: Its name; None where the storage must tell.
-        storage: The storage's URL.
+        study: Its name or its study file; None where `study_name` or the storage tells.
+        storage: The storage's URL; the study file's or the default where it is None.
+        study_name: Its name, if it isn't the study file's.
     """
 
-    name: str | None
-    storage: str
+    study: str | None = None
+    storage: str | None = None
+    study_name: str | None = None
+
+    @property
+    def is_file(self) -> bool:
+        """Whether a study file was given and not a study's name."""
+        return self.study is not None and Path(self.study).suffix in (".yaml", ".yml")
+
+    def resolved(self) -> NamedStudy:
+        """Return the same by name and storage, read from the study file if one was given.
+
+        Raises:
+            click.UsageError: It has two names.
+            ConfigError: The study file is wrong.
+        """
+        if self.study is not None and self.is_file:
+            config = load_study_file(self.study, storage=self.storage, study_name=self.study_name).config
+            return NamedStudy(config.name, config.storage)
+        if self.study is not None and self.study_name is not None and self.study != self.study_name:
+            raise click.UsageError(f"two names: {self.study!r} and --study-name {self.study_name!r}; give one.")
+        return NamedStudy(self.study or self.study_name, self.storage or DEFAULT_STORAGE)
+
+    def open(self) -> Opened:
+        """Return the study, ours or anyone's.
+
+        Raises:
+            StudyError: There is no such study, or several and none is named.
+            StorageError: The storage can't be opened.
+            ConfigError: The study file is wrong.
+        """
+        quiet_hosts()
+        import optuna
+
+        from bsopt.storage.attributes import read_info
+        from bsopt.storage.databases import open_storage, redacted
+
+        resolved = self.resolved()
+        url = resolved.storage or DEFAULT_STORAGE
+        backend = open_storage(existing_storage(url))
+        names = sorted(optuna.get_all_study_names(backend))
+        name = resolved.study or _the_only(names)
+        if name not in names:
+            known = nearest(name, names) or (f" There are: {', '.join(names)}." if names else " It holds no study yet.")
+            raise StudyError(f"there is no study {name!r} in {redacted(url)}.{known}")
+        found = optuna.load_study(study_name=name, storage=backend)
+        return Opened(found, read_info(found), url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,61 +100,46 @@ class Opened:
         optuna: The Optuna study.
         info: What it searches.
         storage: The storage's URL.
-        folder: Where its report and figures go.
     """
 
     optuna: optuna.Study
     info: StudyInfo
     storage: str
-    folder: Path
+
+    @property
+    def folder(self) -> Path:
+        """Where its report and figures go."""
+        return self.info.folder
 
 
-def open_study(study: str | None, *, storage: str | None, study_name: str | None) -> Opened:
-    """Return a study that exists, ours or anyone's.
-
-    Args:
-        study: Its name or its study file; None where `study_name` or the storage tells.
-        storage: The storage's URL; the study file's or the default where it is None.
-        study_name: Its name, if it isn't the study file's.
+def load_study_file(
+    file: str,
+    overrides: Sequence[str] = (),
+    *,
+    storage: str | None = None,
+    study_name: str | None = None,
+    workers: int | None = None,
+) -> LoadedConfig:
+    """Read a study file, with what was typed in place of what it says.
 
     Raises:
-        StudyError: There is no such study, or several and none is named.
-        StorageError: The storage can't be opened.
-        ConfigError: The study file is wrong.
+        ConfigError: It can't be read or says something wrong.
     """
-    quiet_hosts()
-    import optuna
+    from bsopt.config import load_config
 
-    from bsopt.storage.attributes import read_info
-    from bsopt.storage.databases import open_storage, redacted
-
-    address = address_of(study, storage=storage, study_name=study_name)
-    backend = open_storage(existing_storage(address.storage))
-    names = sorted(optuna.get_all_study_names(backend))
-    name = address.name or _the_only(names)
-    if name not in names:
-        known = nearest(name, names) or (f" There are: {', '.join(names)}." if names else " It holds no study yet.")
-        raise StudyError(f"there is no study {name!r} in {redacted(address.storage)}.{known}")
-    found = optuna.load_study(study_name=name, storage=backend)
-    info = read_info(found)
-    return Opened(found, info, address.storage, info.folder)
+    typed = (*overrides, f"workers={workers}") if workers is not None else overrides
+    loaded = load_config(file, typed)
+    config = loaded.config
+    names = {"storage": storage or config.storage, "name": study_name or config.name}
+    return replace(loaded, config=config.model_copy(update=names))
 
 
-def address_of(study: str | None, *, storage: str | None, study_name: str | None) -> Address:
-    """Return where the study is that a name or a study file means."""
-    if study is not None and is_study_file(study):
-        from bsopt.config import load_config
+def as_typed(name: str, storage: str) -> str:
+    """Return how a study is named in the next command; without the password, if its storage has one."""
+    from bsopt.storage.databases import redacted
 
-        config = load_config(study).config
-        return Address(study_name or config.name, storage or config.storage)
-    if study is not None and study_name is not None and study != study_name:
-        raise click.UsageError(f"two names: {study!r} and --study-name {study_name!r}; give one.")
-    return Address(study or study_name, storage or DEFAULT_STORAGE)
-
-
-def is_study_file(text: str) -> bool:
-    """Whether an argument means a study file and not a study's name."""
-    return Path(text).suffix in (".yaml", ".yml")
+    named = shlex.quote(name)
+    return named if storage == DEFAULT_STORAGE else f"{named} --storage '{redacted(storage)}'"
 
 
 def existing_storage(url: str) -> str:

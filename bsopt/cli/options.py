@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
 import click
 
+from bsopt.cli.opening import DEFAULT_STORAGE, NamedStudy
+
 __all__ = [
-    "DEFAULT_STORAGE",
     "json_option",
+    "named_study",
+    "open_option",
+    "output_option",
     "set_option",
     "storage_option",
-    "study_argument",
+    "studies_argument",
     "study_file_argument",
     "study_name_option",
     "workers_option",
 ]
 
-DEFAULT_STORAGE = "sqlite:///bsopt.db"
-
 study_file_argument = click.argument("file", metavar="FILE", type=click.Path())
 
-study_argument = click.argument("study", metavar="[STUDY]", required=False)
+studies_argument = click.argument("studies", metavar="[STUDY]...", nargs=-1)
 
 storage_option = click.option(
     "--storage",
@@ -42,3 +48,23 @@ set_option = click.option(
 workers_option = click.option("--workers", type=click.IntRange(min=1), help="Trials at a time on this host.")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="For programs: JSON on standard output.")
+
+open_option = click.option("--open", "is_opened", is_flag=True, help="Open it in the browser.")
+
+
+def output_option(help_text: str, *, metavar: str = "FILE") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return the option that says where to write; the command gets it as `output`."""
+    is_file = metavar == "FILE"
+    kind = click.Path(dir_okay=False) if is_file else click.Path()
+    return click.option("-o", "--output", "--out", "output", metavar=metavar, type=kind, help=help_text)
+
+
+def named_study(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the argument STUDY with --storage and --study-name; the command gets them as one, `named`."""
+
+    @functools.wraps(command)
+    def with_one(*, study: str | None, storage: str | None, study_name: str | None, **others: Any) -> Any:
+        return command(named=NamedStudy(study, storage, study_name), **others)
+
+    argument = click.argument("study", metavar="[STUDY]", required=False)
+    return argument(storage_option(study_name_option(with_one)))

@@ -96,19 +96,24 @@ class _Job:
 
 
 def analyze(
-    study: Study, plan: AnalysisPlan | None = None, *, listener: AnalysisListener | None = None, recompute: bool = False
+    study: Study,
+    plan: AnalysisPlan | None = None,
+    *,
+    listener: AnalysisListener | None = None,
+    recompute: bool = False,
+    num_workers: int | None = None,
 ) -> Experiment:
     """Examine the kept weights of a study's designed runs, and return the experiment with all that is known.
 
     Results are stored in the study as they come, and all together as its artifact `analysis.json`; what was
-    computed before with the same settings isn't computed again. Each examination has a process of its own,
-    `workers` of them at a time.
+    computed before with the same settings isn't computed again. Each examination has a process of its own.
 
     Args:
         study: A study with an `experiment` block, some of whose runs have ended.
         plan: What is examined.
         listener: Receives how far it is.
         recompute: Compute also what is known.
+        num_workers: Examinations at a time; the study's `workers` where it is None.
 
     Raises:
         StudyError: The study has no experiment, or no designed run has ended.
@@ -127,7 +132,7 @@ def analyze(
     known = set() if recompute else {job.key for job in jobs if job.key in _known(study, plan, job)}
     new = [job for job in jobs if job.key not in known]
     listener.started(num_new=len(new), num_known=len(known), num_without_weights=num_without)
-    _work(study, new, listener)
+    _work(study, new, listener, num_workers or study.config.workers)
     found = experiment_of(study.optuna)
     assert found is not None
     if new or study.files.artifacts.find(ARTIFACT) is None:
@@ -178,10 +183,10 @@ def _known(study: Study, plan: AnalysisPlan, job: _Job) -> Mapping[str, Any]:
     return read_analyses(study.optuna, settings=plan.settings(job.examination.kind))
 
 
-def _work(study: Study, jobs: Sequence[_Job], listener: AnalysisListener) -> None:
+def _work(study: Study, jobs: Sequence[_Job], listener: AnalysisListener, num_workers: int) -> None:
     """Make the examinations, some at a time, and store each as it ends."""
     stopping = threading.Event()
-    with ThreadPoolExecutor(max_workers=study.config.workers) as pool:
+    with ThreadPoolExecutor(max_workers=num_workers) as pool:
         futures = {pool.submit(_examine, study, job, listener.progressed, stopping): job for job in jobs}
         try:
             for future in _as_ended(futures):

@@ -192,7 +192,7 @@ def test_probe_measures_and_leaves_no_study(bsopt: Bsopt) -> None:
         (ProbeRow(64, "ok", 9, 0.004, 2**27, None), ["64", "4 ms", "16,000", "128 MiB"]),
         (
             ProbeRow(256, "over", 9, 0.01, 2**31, 2**30),
-            ["256", "10 ms", "25,600", "2,048 MiB", "above what it may use"],
+            ["256", "10 ms", "25,600", "2.00 GiB", "above what it may use"],
         ),
         (ProbeRow(1024, "out_of_memory"), ["1024", "–", "–", "–", "out of memory"]),
     ],

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from bsopt.cli.group import Command
+from bsopt.cli.opening import load_study_file, quiet_hosts
 from bsopt.cli.options import (
     json_option,
     set_option,
@@ -39,19 +38,15 @@ def check(
     Imports, arguments, search space, storage, devices, and how each batch size is realised. Ends with 2 when
     the study can't be run.
     """
-    from bsopt.cli.opening import quiet_hosts
-    from bsopt.config import load_config
-    from bsopt.serialization import to_json
+    from bsopt.cli.terminal.formatting import json_text
 
-    if workers is not None:
-        overrides = (*overrides, f"workers={workers}")
-    loaded = load_config(file, overrides)
+    loaded = load_study_file(file, overrides, storage=storage, study_name=study_name, workers=workers)
     quiet_hosts()
     from bsopt.study.study import Study
 
-    report = Study.check(loaded, storage=storage, study_name=study_name)
+    report = Study.check(loaded)
     if as_json:
-        click.echo(json.dumps(to_json(report), indent=2, ensure_ascii=False))
+        click.echo(json_text(report))
     else:
         width = max((len(label) for label, _ in report.rows), default=0)
         for label, text in report.rows:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from bsopt.cli.group import Command
-from bsopt.cli.options import DEFAULT_STORAGE, storage_option
+from bsopt.cli.opening import DEFAULT_STORAGE, NamedStudy
+from bsopt.cli.options import open_option, storage_option, studies_argument
 
 if TYPE_CHECKING:
     import optuna
@@ -20,7 +21,7 @@ __all__ = ["dashboard"]
 
 
 @click.command(cls=Command, short_help="Open the studies in optuna-dashboard.")
-@click.argument("studies", metavar="[STUDY]...", nargs=-1)
+@studies_argument
 @storage_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="It asks for no password: mind who can reach it.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes a free one.")
@@ -30,7 +31,7 @@ __all__ = ["dashboard"]
     type=click.Path(file_okay=False),
     help="Folder of the artifacts, reports among them; by default the studies' own.",
 )
-@click.option("--open", "is_opened", is_flag=True, help="Open it in the browser.")
+@open_option
 @click.option("--publish-only", is_flag=True, help="Write the figures and notes into the storage and end.")
 def dashboard(
     studies: tuple[str, ...],
@@ -45,15 +46,15 @@ def dashboard(
 
     STUDY is a name or a study file; all studies of the storage where none is given.
     """
-    from bsopt.cli.opening import address_of, existing_storage, open_study, quiet_hosts
+    from bsopt.cli.opening import existing_storage, quiet_hosts
 
     quiet_hosts()
     from bsopt.report.dashboard import publish, serve
     from bsopt.study.study import list_studies
 
-    url = storage or (address_of(studies[0], storage=None, study_name=None).storage if studies else DEFAULT_STORAGE)
+    url = storage or (NamedStudy(studies[0]).resolved().storage if studies else None) or DEFAULT_STORAGE
     existing_storage(url)
-    chosen = [open_study(study, storage=url, study_name=None).optuna for study in studies] or list_studies(url)
+    chosen = [NamedStudy(study, url).open().optuna for study in studies] or list_studies(url)
     folder = Path(artifact_dir) if artifact_dir else _artifact_folder(chosen)
     for study in chosen:
         click.echo(f"publishing {study.study_name}")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
 import click
 
 from bsopt.cli.group import Command
-from bsopt.cli.options import DEFAULT_STORAGE, json_option, storage_option
+from bsopt.cli.opening import DEFAULT_STORAGE
+from bsopt.cli.options import json_option, storage_option
 
 __all__ = ["doctor"]
 
@@ -49,9 +49,11 @@ class Finding:
 @json_option
 def doctor(storage: str | None, as_json: bool) -> None:
     """Show versions, devices, the storage and optional packages. Ends with 2 when something needed is broken."""
+    from bsopt.cli.terminal.formatting import json_text
+
     findings = [*_versions(), *_devices(), _storage(storage), *_extras()]
     if as_json:
-        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2, ensure_ascii=False))
+        click.echo(json_text(findings))
     else:
         colours = {"ok": "green", "missing": "yellow", "problem": "red"}
         signs = {"ok": "✓", "missing": "–", "problem": "✗"}
@@ -84,11 +86,13 @@ def _devices() -> list[Finding]:
         import torch
     except (ImportError, OSError) as error:
         return [Finding("devices", f"torch can't be imported: {error}", "problem")]
+    from bsopt.units import format_bytes
+
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     findings = [Finding("cpu", f"{available} cores for this process, {torch.get_num_threads()} threads by default")]
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
-        findings.append(Finding(f"cuda:{index}", f"{properties.name}, {properties.total_memory / 2**30:.1f} GiB"))
+        findings.append(Finding(f"cuda:{index}", f"{properties.name}, {format_bytes(properties.total_memory)}"))
     if torch.backends.mps.is_available():
         findings.append(Finding("mps", "Apple's GPU"))
     return findings
@@ -98,6 +102,7 @@ def _storage(url: str | None) -> Finding:
     from bsopt.cli.opening import existing_storage, quiet_hosts
     from bsopt.errors import BsoptError
     from bsopt.storage.databases import redacted
+    from bsopt.units import count_of
 
     quiet_hosts()
     address = url or DEFAULT_STORAGE
@@ -111,7 +116,7 @@ def _storage(url: str | None) -> Finding:
         if url is None:  # nobody asked for it: it is made by the first run
             return Finding("storage", f"none at {DEFAULT_STORAGE} yet; the first run makes it", "missing")
         return Finding("storage", str(error), "problem")
-    return Finding("storage", f"{redacted(address)}: {count} {'study' if count == 1 else 'studies'}")
+    return Finding("storage", f"{redacted(address)}: {count_of(count, 'study', plural='studies')}")
 
 
 def _extras() -> list[Finding]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from bsopt.cli.group import Command
-from bsopt.cli.options import DEFAULT_STORAGE, storage_option
+from bsopt.cli.opening import DEFAULT_STORAGE
+from bsopt.cli.options import storage_option
 
 if TYPE_CHECKING:
     import optuna

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from bsopt.cli.group import Command
+from bsopt.cli.group import Command, writing
 
 __all__ = ["init"]
 
@@ -35,13 +35,11 @@ def init(folder: str, study: str) -> None:
     taken = [str(target / file) for file in files if (target / file).exists()]
     if taken:
         raise ConfigError(f"{', '.join(taken)} exist{'s' if len(taken) == 1 else ''} already; choose another folder.")
-    try:
-        for file in files:
+    for file in files:
+        with writing(target / file):
             (target / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(home / study / file, target / file)
-            click.echo(f"wrote {target / file}")
-    except OSError as error:
-        raise ConfigError(f"can't write to {target}: {error.strerror or error}.") from error
+        click.echo(f"wrote {target / file}")
     where = shlex.quote(str(target / "study.yaml"))
     hint = _missing(home / study)
     if hint:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from bsopt.cli.group import Command
-from bsopt.cli.options import DEFAULT_STORAGE, json_option, storage_option
+from bsopt.cli.opening import DEFAULT_STORAGE
+from bsopt.cli.options import json_option, storage_option
 
 __all__ = ["list_"]
 
@@ -18,6 +17,7 @@ __all__ = ["list_"]
 def list_(storage: str | None, as_json: bool) -> None:
     """List the studies of a storage."""
     from bsopt.cli.opening import existing_storage, quiet_hosts
+    from bsopt.cli.terminal.formatting import json_text
     from bsopt.cli.terminal.summaries import summarise
     from bsopt.cli.terminal.tables import show_table
     from bsopt.units import format_number
@@ -25,7 +25,7 @@ def list_(storage: str | None, as_json: bool) -> None:
     quiet_hosts()
     studies = summarise(existing_storage(storage or DEFAULT_STORAGE))
     if as_json:
-        click.echo(json.dumps([study.as_dict() for study in studies], indent=2, ensure_ascii=False))
+        click.echo(json_text(studies))
     elif not studies:
         click.echo("There are no studies in this storage yet.")
     else:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bsopt.cli.group import Command
-from bsopt.cli.options import storage_option, study_argument, study_name_option
+from bsopt.cli.group import Command, writing
+from bsopt.cli.opening import NamedStudy
+from bsopt.cli.options import named_study, output_option
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -18,34 +19,20 @@ __all__ = ["plot"]
 
 
 @click.command(cls=Command)
-@study_argument
 @click.option("-f", "--figure", metavar="NAME", multiple=True, help="Which figure; all where none is named.")
-@click.option(
-    "-o",
-    "--output",
-    "--out",
-    "output",
+@output_option(
+    "A file (.html, .png, .svg, .pdf), or a folder for several; by default the study's folder, as .html.",
     metavar="PATH",
-    help="A file (.html, .png, .svg, .pdf), or a folder for several; by default the study's folder, as .html.",
 )
 @click.option("--list", "is_listed", is_flag=True, help="List the figures.")
-@storage_option
-@study_name_option
-def plot(
-    study: str | None,
-    figure: tuple[str, ...],
-    output: str | None,
-    is_listed: bool,
-    storage: str | None,
-    study_name: str | None,
-) -> None:
+@named_study
+def plot(named: NamedStudy, figure: tuple[str, ...], output: str | None, is_listed: bool) -> None:
     """Write figures of a study.
 
     STUDY is its name or its study file; it may be left out where the storage holds one study. Figures named
     experiment_… belong to a study with a designed experiment and are written for no other.
     """
-    from bsopt.cli.opening import open_study
-    from bsopt.errors import ConfigError, nearest
+    from bsopt.errors import ConfigError, nearest_or_all
     from bsopt.visualization.catalogue import FIGURES
     from bsopt.visualization.experiment.catalogue import EXPERIMENT_FIGURES
     from bsopt.visualization.saving import save_figure
@@ -62,9 +49,8 @@ def plot(
     figures: dict[str, Callable[..., go.Figure]] = {**FIGURES, **EXPERIMENT_FIGURES}
     for name in figure:
         if name not in figures:
-            hint = nearest(name, figures) or f" There are: {', '.join(figures)}."
-            raise ConfigError(f"there is no figure {name!r}.{hint}")
-    opened = open_study(study, storage=storage, study_name=study_name)
+            raise ConfigError(f"there is no figure {name!r}.{nearest_or_all(name, figures)}")
+    opened = named.open()
     data = load(opened.optuna)
     names = figure or (*FIGURES, *(EXPERIMENT_FIGURES if data.experiment is not None else ()))
     target = Path(output) if output else opened.folder
@@ -72,7 +58,5 @@ def plot(
         raise ConfigError(f"{len(names)} figures don't fit in the file {target}: name one with --figure, or a folder.")
     for name in names:
         path = target if target.suffix else target / f"{name}.html"
-        try:
+        with writing(path):
             click.echo(f"{name}: {save_figure(figures[name](data), path)}")
-        except OSError as error:
-            raise ConfigError(f"can't write {path}: {error.strerror or error}.") from error

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
 
 from bsopt.cli.group import Command
+from bsopt.cli.opening import load_study_file, quiet_hosts
 from bsopt.cli.options import json_option, set_option, study_file_argument
 
 if TYPE_CHECKING:
@@ -26,20 +26,23 @@ def probe(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
     Runs a few steps at each micro-batch (samples per device and pass), in processes of their own; trains no trial
     and leaves no study. With --json one object a line: each measurement, then the result.
     """
-    from bsopt.cli.opening import quiet_hosts
-    from bsopt.config import load_config
-    from bsopt.serialization import to_json
+    from bsopt.cli.terminal.formatting import json_text
+    from bsopt.serialization import to_plain
 
-    loaded = load_config(file, overrides)
+    loaded = load_study_file(file, overrides)
     quiet_hosts()
     import optuna
 
     from bsopt.study.study import Study
 
     study = Study(optuna.create_study(), loaded.config, loaded.folder)
+
+    def tell(event: str, value: object) -> None:
+        click.echo(json_text({"event": event, **to_plain(value)}, indent=None))
+
     if as_json:
-        result = study.probe(lambda row: click.echo(json.dumps({"event": "measured", **to_json(row)})))
-        click.echo(json.dumps({"event": "result", **to_json(result.as_dict())}))
+        result = study.probe(lambda row: tell("measured", row))
+        tell("result", result)
     else:
         click.echo(f"{'samples in a pass':>17}  {'step':>9}  {'samples/s':>10}  {'memory':>10}")
         result = study.probe(lambda row: click.echo(_line(row)))
@@ -49,8 +52,9 @@ def probe(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
 
 
 def _line(row: ProbeRow) -> str:
-    step = "–" if row.seconds_per_step is None else f"{row.seconds_per_step * 1e3:.3g} ms"
-    speed = "–" if row.samples_per_second is None else f"{row.samples_per_second:,.0f}"
-    memory = "–" if row.peak_memory_bytes is None else f"{row.peak_memory_bytes / 2**20:,.0f} MiB"
+    from bsopt.units import format_bytes, format_number
+
+    step = "–" if row.seconds_per_step is None else f"{format_number(row.seconds_per_step * 1e3, digits=3)} ms"
+    speed, memory = format_number(row.samples_per_second, thousands=True), format_bytes(row.peak_memory_bytes)
     verdict = {"ok": "", "over": "  above what it may use", "out_of_memory": "  out of memory"}[row.status]
     return f"{row.micro_batch_size:>17}  {step:>9}  {speed:>10}  {memory:>10}{verdict}"

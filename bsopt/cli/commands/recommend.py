@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
 
 from bsopt.cli.group import Command
-from bsopt.cli.options import json_option, storage_option, study_argument, study_name_option
+from bsopt.cli.opening import NamedStudy
+from bsopt.cli.options import json_option, named_study
 
 if TYPE_CHECKING:
     from bsopt.recommendation.result import Choice, Recommendation
@@ -26,7 +26,6 @@ _TITLES = {
 
 
 @click.command(cls=Command, short_help="Say which batch size and learning rate to use.")
-@study_argument
 @click.option("--goal", type=click.Choice(_GOALS), default="quality", show_default=True, help="What counts.")
 @click.option("--devices", type=click.IntRange(min=1), metavar="N", help="Devices per node to plan for.")
 @click.option("--nodes", type=click.IntRange(min=1), metavar="N", help="Nodes to plan for.")
@@ -38,11 +37,10 @@ _TITLES = {
 @click.option("--questions", is_flag=True, help="Also answer what people ask about batch sizes, from this study.")
 @click.option("--yaml", "as_yaml", is_flag=True, help="Print the choice as a LightningCLI configuration.")
 @click.option("--python", "as_python", is_flag=True, help="Print the choice as Python to paste.")
-@storage_option
-@study_name_option
+@named_study
 @json_option
 def recommend(
-    study: str | None,
+    named: NamedStudy,
     goal: str,
     devices: int | None,
     nodes: int | None,
@@ -52,20 +50,18 @@ def recommend(
     questions: bool,
     as_yaml: bool,
     as_python: bool,
-    storage: str | None,
-    study_name: str | None,
     as_json: bool,
 ) -> None:
     """Say which batch size and learning rate to use, for any number of devices, and how sure that is.
 
     STUDY is its name or its study file; it may be left out where the storage holds one study. No training.
     """
-    from bsopt.cli.opening import open_study
+    from bsopt.cli.terminal.formatting import json_text
     from bsopt.recommendation.questions import answers
     from bsopt.recommendation.recommender import recommend as recommend_
     from bsopt.units import parse_bytes
 
-    opened = open_study(study, storage=storage, study_name=study_name).optuna
+    opened = named.open().optuna
     found = recommend_(
         opened,
         goal=goal,
@@ -81,7 +77,7 @@ def recommend(
             document["answers"] = [
                 {"question": a.question, "answer": a.answer, "basis": a.basis} for a in answers(opened)
             ]
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        click.echo(json_text(document))
     elif as_yaml:
         click.echo(found.to_yaml(), nl=False)
     elif as_python:
@@ -97,6 +93,8 @@ def recommend(
 
 
 def _show(found: Recommendation) -> None:
+    from bsopt.units import format_number
+
     click.secho(found.sentence, bold=True)
     if found.choice is None:
         return
@@ -105,7 +103,9 @@ def _show(found: Recommendation) -> None:
         for reason in choice.reasons:
             click.echo(f"  {reason}")
         if choice.companions:
-            moved = ", ".join(f"{_COMPANIONS.get(name, name)} {value:.4g}" for name, value in choice.companions.items())
+            moved = ", ".join(
+                f"{_COMPANIONS.get(name, name)} {format_number(value)}" for name, value in choice.companions.items()
+            )
             click.echo(f"  Published rules would also set {moved}. Not tried here: search the lr again then.")
     if found.caveats:
         click.echo("\nTo know:")
@@ -116,4 +116,6 @@ def _show(found: Recommendation) -> None:
 
 
 def _line(choice: Choice) -> str:
-    return f"batch size {choice.batch_size}, lr {choice.lr.value:.4g}, as {choice.plan}"
+    from bsopt.units import format_number
+
+    return f"batch size {choice.batch_size}, lr {format_number(choice.lr.value)}, as {choice.plan}"

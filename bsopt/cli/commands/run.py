@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bsopt.cli.group import Command
+from bsopt.cli.opening import as_typed, load_study_file, quiet_hosts
 from bsopt.cli.options import (
     json_option,
     set_option,
@@ -59,13 +59,8 @@ def run(
     far; the same command goes on from there. Exit codes: 0 done, 1 no trial succeeded, 2 something is wrong with
     the study, 130 interrupted.
     """
-    from bsopt.cli.opening import quiet_hosts
-    from bsopt.config import load_config
-
     placing = Placing.of(engine, placing_options)
-    if workers is not None:
-        overrides = (*overrides, f"workers={workers}")
-    loaded = _renamed(load_config(file, overrides), storage, study_name)
+    loaded = load_study_file(file, overrides, storage=storage, study_name=study_name, workers=workers)
     if (script := placing.script(loaded)) is not None:
         click.echo(script)
         return
@@ -82,12 +77,6 @@ def run(
                 ranks.dismiss(code)
     if code:
         click.get_current_context().exit(code)
-
-
-def _renamed(loaded: LoadedConfig, storage: str | None, study_name: str | None) -> LoadedConfig:
-    config = loaded.config
-    names = {"storage": storage or config.storage, "name": study_name or config.name}
-    return replace(loaded, config=config.model_copy(update=names))
 
 
 def _ranks(loaded: LoadedConfig) -> Ranks | None:
@@ -195,14 +184,12 @@ def _exit_code(summary: RunSummary) -> int:
 
 
 def _tell(study: Study | Leader, summary: RunSummary, *, storage: str) -> None:
-    from bsopt.cli.options import DEFAULT_STORAGE
-    from bsopt.storage.databases import redacted
     from bsopt.units import format_duration, format_number
 
     took = f" ({summary.num_new} in this run, {format_duration(summary.seconds)})" if summary.num_new else ""
     click.echo(f"{summary.message}{took}")
     best, info = summary.best, study.info
-    where = info.name if storage == DEFAULT_STORAGE else f"{info.name} --storage '{redacted(storage)}'"
+    where = as_typed(info.name, storage)
     if best is None and summary.ended == "interrupted":
         click.echo("No trial is complete yet.")
         return

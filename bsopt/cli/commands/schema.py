@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from bsopt.cli.group import Command
@@ -20,6 +18,7 @@ def schema() -> None:
     and as the first line of study.yaml:
     # yaml-language-server: $schema=study.schema.json
     """
+    from bsopt.cli.terminal.formatting import json_text
     from bsopt.config import json_schema
 
-    click.echo(json.dumps(json_schema(), indent=2))
+    click.echo(json_text(json_schema()))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from bsopt.cli.group import Command
-from bsopt.cli.options import json_option, storage_option, study_argument, study_name_option
+from bsopt.cli.opening import NamedStudy
+from bsopt.cli.options import json_option, named_study
 
 if TYPE_CHECKING:
     from bsopt.trial.record import StudyInfo, TrialRecord
@@ -18,28 +18,24 @@ __all__ = ["show"]
 
 
 @click.command(cls=Command, short_help="Show the best trial and all others.")
-@study_argument
 @click.option("--top", type=click.IntRange(min=1), metavar="N", help="Only the N best complete trials, best first.")
-@storage_option
-@study_name_option
+@named_study
 @json_option
-def show(study: str | None, top: int | None, storage: str | None, study_name: str | None, as_json: bool) -> None:
+def show(named: NamedStudy, top: int | None, as_json: bool) -> None:
     """Show a study: what was searched, the best trial, and every trial.
 
     STUDY is its name or its study file; it may be left out where the storage holds one study.
     """
-    from bsopt.cli.opening import open_study
-    from bsopt.serialization import to_json
+    from bsopt.cli.terminal.formatting import json_text
     from bsopt.storage.attributes import read_records
 
-    opened = open_study(study, storage=storage, study_name=study_name)
+    opened = named.open()
     records = read_records(opened.optuna)
     ranked = _ranked(records, opened.info)
     shown = records if top is None else ranked[:top]
     if as_json:
         best = ranked[0].number if ranked else None
-        document = {"study": opened.info, "best_trial": best, "trials": shown}
-        click.echo(json.dumps(to_json(document), indent=2, ensure_ascii=False))
+        click.echo(json_text({"study": opened.info, "best_trial": best, "trials": shown}))
         return
     _show_study(opened.info, records)
     _show_best(opened.info, ranked)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 
-__all__ = ["sparkline"]
+from bsopt.serialization import to_json
+
+__all__ = ["json_text", "sparkline"]
 
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -32,3 +35,13 @@ def sparkline(values: Sequence[float], *, width: int = 20) -> str:
         "×" if not math.isfinite(v) else _BARS[round((v - bottom) / (top - bottom) * steps) if top > bottom else 0]
         for v in scaled
     )
+
+
+def json_text(value: object, *, indent: int | None = 2) -> str:
+    """Return a value as strict JSON; numbers that aren't finite are null.
+
+    >>> json_text({"lr": float("nan"), "sizes": (8, 16)}, indent=None)
+    '{"lr": null, "sizes": [8, 16]}'
+    """
+    text: str = json.dumps(to_json(value), indent=indent, ensure_ascii=False)
+    return text

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
-from bsopt.serialization import to_json
+from bsopt.cli.terminal.formatting import json_text
+from bsopt.serialization import to_plain
 from bsopt.trial.events import Listener, RunSummary, TrialStart
 from bsopt.trial.record import StudyInfo, Tick, TrialRecord
 
@@ -24,16 +24,16 @@ class JsonLines(Listener):
         self._write = write
 
     def study_started(self, info: StudyInfo, *, done: int, total: int) -> None:
-        self._event("study_started", study=to_json(info), done=done, total=total)
+        self._event("study_started", study=info, done=done, total=total)
 
     def trial_started(self, start: TrialStart) -> None:
-        self._event("trial_started", **to_json(start))
+        self._event("trial_started", **to_plain(start))
 
     def ticked(self, number: int, tick: Tick) -> None:
-        self._event("tick", number=number, **to_json(tick))
+        self._event("tick", number=number, **to_plain(tick))
 
     def trial_ended(self, record: TrialRecord) -> None:
-        fields = to_json(record)
+        fields = to_plain(record)
         del fields["ticks"]  # they were told one by one
         self._event("trial_ended", **fields)
 
@@ -41,7 +41,7 @@ class JsonLines(Listener):
         self._event("note", message=message)
 
     def study_ended(self, summary: RunSummary) -> None:
-        self._event("study_ended", **to_json(summary))
+        self._event("study_ended", **to_plain(summary))
 
     def _event(self, event: str, **fields: Any) -> None:
-        self._write(json.dumps({"event": event, **fields}, ensure_ascii=False))
+        self._write(json_text({"event": event, **fields}, indent=None))
