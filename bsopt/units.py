@@ -92,7 +92,7 @@ def parse_amount(text: object, *, default: Unit | None = None, allowed: Iterable
         raise ConfigError(f"{text!r} must be positive.")
     units = tuple(allowed)
     if units and amount.unit not in units:
-        raise ConfigError(f"{text!r} is in {amount.unit}; here it must be in {' or '.join(units)}.")
+        raise ConfigError(f"{text!r} is in {amount.unit}; here it must be in {in_words(units, last='or')}.")
     return amount
 
 
@@ -169,12 +169,14 @@ def format_duration(seconds: float | None) -> str:
     return f"{hours} h {minutes:02d} min"
 
 
-def format_bytes(count: float) -> str:
-    """Return an amount of memory.
+def format_bytes(count: float | None) -> str:
+    """Return an amount of memory; a dash for None.
 
     >>> format_bytes(3 * 2**30), format_bytes(300 * 2**20)
     ('3.00 GiB', '300 MiB')
     """
+    if count is None:
+        return "–"
     return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:,.0f} MiB"
 
 
@@ -189,13 +191,18 @@ def format_chance(chance: float) -> str:
     return f"{100 * chance:.0f} %" if chance >= 0.01 else "below 1 %"
 
 
-def count_of(count: int, noun: str) -> str:
+def count_of(count: int, noun: str, *, plural: str | None = None) -> str:
     """Return a number with its noun.
 
-    >>> count_of(1, "trial"), count_of(1200, "trial")
-    ('1 trial', '1,200 trials')
+    Args:
+        count: The number.
+        noun: The noun of one.
+        plural: The noun of several, where it isn't `noun` with an s.
+
+    >>> count_of(1, "trial"), count_of(1200, "trial"), count_of(2, "study", plural="studies")
+    ('1 trial', '1,200 trials', '2 studies')
     """
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def in_words(items: Iterable[object], *, last: str = "and") -> str:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bsopt.units import in_words
+
 if TYPE_CHECKING:
     from bsopt.config import LoadedConfig
     from bsopt.engines.leader import Engine
@@ -49,7 +51,7 @@ class Placing:
         """
         for name, value in options.items():
             if value not in (None, False, ()) and engine not in _OF[name]:
-                engines = " or ".join(f"--engine {e}" for e in _OF[name])
+                engines = in_words((f"--engine {e}" for e in _OF[name]), last="or")
                 raise click.UsageError(f"--{name.replace('_', '-')} goes with {engines}.")
         return cls(engine, options)
 

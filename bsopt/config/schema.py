@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from bsopt.trial.objective import Objective
-from bsopt.units import Amount, Unit, parse_amount, parse_bytes
+from bsopt.units import Amount, Unit, in_words, parse_amount, parse_bytes
 
 __all__ = [
     "ExperimentConfig",
@@ -257,7 +257,7 @@ class BudgetConfig(_Strict):
     def _one(self) -> BudgetConfig:
         given = [name for name in ("epochs", "samples", "steps") if getattr(self, name) is not None]
         if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} both say how long a trial is; give one")
+            raise ValueError(f"{in_words(given)} both say how long a trial is; give one")
         if not given and self.time_per_trial is None:
             raise ValueError("say how long a trial is: epochs, samples, steps or time_per_trial")
         return self

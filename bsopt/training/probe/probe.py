@@ -24,6 +24,7 @@ from bsopt.training.processes.launcher import Crash, Launcher, Supervision
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import StopReason
 from bsopt.trial.spec import TrialSpec
+from bsopt.units import count_of, format_bytes, format_number
 
 __all__ = ["ProbeResult", "ProbeRow", "probe"]
 
@@ -261,24 +262,21 @@ def _sentence(
     *,
     is_limited: bool,
 ) -> str:
-    limit = "" if capacity is None else f" of {_bytes(capacity)}"
+    limit = "" if capacity is None else f" of {format_bytes(capacity)}"
     if good == 0:
         peak = rows[0].peak_memory_bytes
-        needs = "ran out of memory" if peak is None else f"needs {_bytes(peak)}{limit}"
+        needs = "ran out of memory" if peak is None else f"needs {format_bytes(peak)}{limit}"
         count = rows[0].micro_batch_size
-        return f"Not even {count} sample{'s' if count > 1 else ''} in one pass fit: that {needs}."
+        return f"Not even {count_of(count, 'sample')} in one pass fit: that {needs}."
     peak = next(row.peak_memory_bytes for row in rows if row.micro_batch_size == good)
     if is_limited:
-        text = f"At most {good} samples fit in one pass ({_bytes(peak or 0)}{limit}, which was run)."
+        text = f"At most {good} samples fit in one pass ({format_bytes(peak)}{limit}, which was run)."
     else:
-        text = f"All sizes fit: the largest, {good} samples in one pass, takes {_bytes(peak or 0)}{limit}."
+        text = f"All sizes fit: the largest, {good} samples in one pass, takes {format_bytes(peak)}{limit}."
     if memory.status is FitStatus.OK:
         text += f" Memory: {memory.message}"
     if saturates_at is not None and len(rows) > 1:
         place = "is still growing at" if saturates_at == good else "saturates at"
-        text += f" Throughput {place} {saturates_at} samples a pass (at best {best:,.0f} samples per second)."
+        speed = f"at best {format_number(best, thousands=True)} samples per second"
+        text += f" Throughput {place} {saturates_at} samples a pass ({speed})."
     return text
-
-
-def _bytes(count: float) -> str:
-    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
