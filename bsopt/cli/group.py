@@ -48,7 +48,8 @@ class Command(click.Command):
             renamed = _RENAMED.get(error.option_name, "")
             if not any(renamed in parameter.opts for parameter in self.params):
                 raise
-            raise click.NoSuchOption(error.option_name, possibilities=[renamed], ctx=error.ctx) from error
+            message = f"No such option {error.option_name!r}. Did you mean {renamed!r}?"
+            raise click.NoSuchOption(error.option_name, message, ctx=error.ctx) from error
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from bsopt.config.schema import StudyConfig
 from bsopt.errors import ConfigError, nearest
@@ -68,7 +67,7 @@ def validate_config(data: Mapping[str, Any], *, source: str = "the study") -> St
     try:
         return StudyConfig.model_validate(dict(data))
     except ValidationError as error:
-        lines = [_explain(item, data) for item in error.errors()]
+        lines = [_explain(item) for item in error.errors()]
         raise ConfigError(f"{source}: " + ("\n  ".join(["", *lines]) if len(lines) > 1 else lines[0])) from error
 
 
@@ -78,7 +77,7 @@ def json_schema() -> dict[str, Any]:
 
 
 _RENAMED = {"also": "params", "minimize": "cost", "of": "trials", "confirm": "confirm_seeds"}
-"""Keys that people may remember -> their names now."""
+"""Keys that people may remember -> their names now, in the same block."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -106,7 +105,7 @@ def _set(data: dict[str, Any], override: str) -> None:
     place: Any = data
     for key in parents:
         if isinstance(place.get(key), str) and key in ("model", "data"):
-            place[key] = {"class_path": place[key]}
+            place[key] = {"class_path": place[key]}  # the short form of a class
         place = place.setdefault(key, {})
         if place is None or not isinstance(place, dict):
             raise ConfigError(f"--set {override}: {key} is no mapping.")
@@ -116,56 +115,41 @@ def _set(data: dict[str, Any], override: str) -> None:
         raise ConfigError(f"--set {override}: the value is no valid YAML.") from error
 
 
-def _explain(error: Any, data: Mapping[str, Any]) -> str:
+def _explain(error: Any) -> str:
+    """Return one of pydantic's errors as a sentence that begins with its place."""
     location = tuple(str(part) for part in error["loc"] if not str(part).startswith(("function-", "is-instance")))
     place = ".".join(location) or "study"
     if error["type"] == "extra_forbidden":
-        allowed = _fields_at(location[:-1])
-        renamed = _RENAMED.get(location[-1])
-        hint = nearest(renamed if renamed in allowed else location[-1], allowed) or (
-            f" Allowed: {', '.join(allowed)}." if allowed else ""
-        )
-        return f"unknown key {place}.{hint}"
+        return f"unknown key {place}.{_right_key(location)}"
     if error["type"] == "missing":
         return f"{place} is missing."
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] in ("value_error", "assertion_error"):
-        return f"{place}: {message}{'' if message.endswith('.') else '.'}"
-    got = error.get("input")
-    shown = repr(got) if not isinstance(got, dict) else "a mapping"
-    hint = ""
-    expected = (error.get("ctx") or {}).get("expected")
-    if expected and isinstance(got, str):
-        names = re.findall(r"'([^']+)'", str(expected))
-        close = difflib.get_close_matches(got, names, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        return f"{place}: {message.removesuffix('.')}."
+    got, expected = error.get("input"), str(error.get("ctx", {}).get("expected", ""))
+    shown = "a mapping" if isinstance(got, dict) else repr(got)
+    hint = nearest(got, re.findall(r"'([^']+)'", expected)) if isinstance(got, str) else ""
     return f"{place}: {message[0].lower() + message[1:]}, got {shown}.{hint}"
 
 
-def _fields_at(location: tuple[str, ...]) -> list[str]:
-    schema = StudyConfig.model_json_schema()
-    node: dict[str, Any] = schema
-    for part in location:
-        options = [node, *node.get("anyOf", []), *node.get("allOf", [])]
-        options = [_resolve(option, schema) for option in options]
-        following = next(
-            (option["properties"][part] for option in options if part in option.get("properties", {})), None
-        )
-        if following is None:
-            extra = next(
-                (o["additionalProperties"] for o in options if isinstance(o.get("additionalProperties"), dict)), None
-            )
-            if extra is None:
-                return []
-            following = extra
-        node = _resolve(following, schema)
-    options = [_resolve(option, schema) for option in [node, *node.get("anyOf", [])]]
-    return [name for option in options for name in option.get("properties", {})]
+def _right_key(location: tuple[str, ...]) -> str:
+    """Return what an unknown key should have been: its name now, the nearest, or all that are allowed."""
+    *block, key = location
+    allowed = _keys_of(block)
+    renamed = _RENAMED.get(key)
+    return nearest(renamed if renamed in allowed else key, allowed) or f" Allowed: {', '.join(allowed)}."
 
 
-def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    reference = node.get("$ref")
-    if not reference:
-        return node
-    resolved: dict[str, Any] = schema["$defs"][reference.rsplit("/", 1)[1]]
-    return resolved
+def _keys_of(block: Sequence[str]) -> list[str]:
+    """Return the keys that a block of the study file may have."""
+    model: type[BaseModel] = StudyConfig
+    for part in block:
+        if part in model.model_fields:  # any other is a name that the user chose, as in search.params
+            model = _models_in(model.model_fields[part].annotation)[0]
+    return list(model.model_fields)
+
+
+def _models_in(hint: Any) -> list[type[BaseModel]]:
+    if isinstance(hint, type) and issubclass(hint, BaseModel):
+        return [hint]
+    return [model for argument in get_args(hint) for model in _models_in(argument)]

@@ -55,6 +55,16 @@ Bytes = Annotated[
 ]
 
 
+def _check_range(low: float, high: float) -> None:
+    if low > high:
+        raise ValueError(f"the range is empty: low {low} is above high {high}")
+
+
+def _in_a_word(value: Any, key: str) -> Any:
+    """Return the block that one word stands for; null, false and none switch it off."""
+    return {key: value or "none"} if value is None or isinstance(value, (str, bool)) else value
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
@@ -126,8 +136,7 @@ class BatchSizeSpace(_Strict):
 
     @model_validator(mode="after")
     def _ordered(self) -> BatchSizeSpace:
-        if self.low > self.high:
-            raise ValueError(f"the range is empty: low {self.low} is above high {self.high}")
+        _check_range(self.low, self.high)
         if not self.sizes():
             raise ValueError(f"no batch size between {self.low} and {self.high} is on the lattice {self.lattice!r}")
         return self
@@ -140,6 +149,10 @@ class BatchSizeSpace(_Strict):
             step = self.lattice["multiple_of"]
             return tuple(range(-(-self.low // step) * step, self.high + 1, step))
         return (self.low,) if self.low == self.high else (self.low, self.high)
+
+    def __contains__(self, size: int) -> bool:
+        """Whether a batch size may be trained."""
+        return self.low <= size <= self.high if self.lattice == "any" else size in self.sizes()
 
 
 class ReferenceConfig(_Strict):
@@ -161,8 +174,7 @@ class LrSpace(_Strict):
 
     @model_validator(mode="after")
     def _ordered(self) -> LrSpace:
-        if self.low > self.high:
-            raise ValueError(f"the range is empty: low {self.low} is above high {self.high}")
+        _check_range(self.low, self.high)
         return self
 
 
@@ -186,8 +198,7 @@ class RangeSpace(_Strict):
             return self
         if self.low is None or self.high is None:
             raise ValueError("give low and high, or choices")
-        if self.low > self.high:
-            raise ValueError(f"the range is empty: low {self.low} is above high {self.high}")
+        _check_range(self.low, self.high)
         if self.log and self.low <= 0:
             raise ValueError("a log range must be positive")
         if self.log and self.step is not None:
@@ -274,7 +285,7 @@ class PruningConfig(_Strict):
     @model_validator(mode="before")
     @classmethod
     def _short_form(cls, value: Any) -> Any:
-        return {"pruner": value or "none"} if value is None or isinstance(value, (str, bool)) else value
+        return _in_a_word(value, "pruner")
 
 
 class ExperimentConfig(_Strict):
@@ -301,6 +312,16 @@ class ExperimentConfig(_Strict):
         if any(not rate > 0 for rate in self.grid):
             raise ValueError(f"grid holds learning rates, which are positive, got {self.grid}")
         return self
+
+    @property
+    def higher_rate(self) -> float:
+        """The learning rate of the arm `higher_lr`."""
+        return self.higher_lr if self.higher_lr is not None else 8 * self.reference_lr
+
+    @property
+    def highest_scaled_rate(self) -> float:
+        """The learning rate of the arm `scaled_lr` at the largest batch size."""
+        return self.reference_lr * max(self.batch_sizes) / min(self.batch_sizes)
 
 
 class InjectConfig(_Strict):
@@ -334,7 +355,7 @@ class CheckpointsConfig(_Strict):
     @model_validator(mode="before")
     @classmethod
     def _short_form(cls, value: Any) -> Any:
-        return {"trials": value or "none"} if value is None or isinstance(value, (str, bool)) else value
+        return _in_a_word(value, "trials")
 
 
 class StudyConfig(_Strict):
@@ -378,25 +399,23 @@ class StudyConfig(_Strict):
         return value
 
     @model_validator(mode="after")
+    def _something_to_run(self) -> StudyConfig:
+        if self.experiment is None and self.budget.trials == 0:
+            raise ValueError("budget.trials is 0 and there is no experiment: nothing would be run")
+        return self
+
+    @model_validator(mode="after")
     def _experiment_fits(self) -> StudyConfig:
         experiment, search = self.experiment, self.search
         if experiment is None:
-            if self.budget.trials == 0:
-                raise ValueError("budget.trials is 0 and there is no experiment: nothing would be run")
             return self
-        sizes, rates = experiment.batch_sizes, experiment.grid
-        low, high, lattice = search.batch_size.low, search.batch_size.high, search.batch_size.lattice
-        outside = [
-            B for B in sizes if not low <= B <= high or (lattice != "any" and B not in search.batch_size.sizes())
-        ]
+        outside = [B for B in experiment.batch_sizes if B not in search.batch_size]
         if outside:
             raise ValueError(f"experiment.batch_sizes {outside} aren't among those of search.batch_size: widen it")
-        largest = experiment.reference_lr * max(sizes) / min(sizes)
-        higher = experiment.higher_lr or 8 * experiment.reference_lr
-        asked = [experiment.reference_lr, *rates]
-        asked += [largest] if "scaled_lr" in experiment.arms else []
-        asked += [higher] if "higher_lr" in experiment.arms else []
-        wide = [rate for rate in asked if not search.lr.low <= rate <= search.lr.high]
+        rates = [experiment.reference_lr, *experiment.grid]
+        rates += [experiment.highest_scaled_rate] if "scaled_lr" in experiment.arms else []
+        rates += [experiment.higher_rate] if "higher_lr" in experiment.arms else []
+        wide = [rate for rate in rates if not search.lr.low <= rate <= search.lr.high]
         if wide:
             raise ValueError(
                 f"the experiment trains at learning rates {wide}, outside search.lr ({search.lr.low:g} to "

@@ -63,7 +63,7 @@ class Design:
         return cls(
             batch_sizes=tuple(sorted(set(config.batch_sizes))),
             reference_lr=config.reference_lr,
-            higher_lr=config.higher_lr if config.higher_lr is not None else 8 * config.reference_lr,
+            higher_lr=config.higher_rate,
             arms=arms,
             grid=tuple(sorted(set(config.grid))) if "grid" in arms else (),
             num_seeds=config.seeds,

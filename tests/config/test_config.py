@@ -101,6 +101,34 @@ def test_mistake_is_told_with_its_place(changes: dict[str, Any], message: str) -
     assert "pydantic" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("changes", "old", "new"),
+    [
+        ({"search": {"also": {}}}, "search.also", "params"),
+        ({"objective": {"target": 0.3, "minimize": "seconds"}}, "objective.minimize", "cost"),
+        ({"checkpoints": {"of": "all"}}, "checkpoints.of", "trials"),
+        ({"confirm": 2}, "confirm", "confirm_seeds"),
+    ],
+)
+def test_old_key_names_the_new_one(changes: dict[str, Any], old: str, new: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        validate_config(study(**changes))
+    assert f"unknown key {old}. Did you mean {new!r}?" in str(caught.value)
+
+
+def test_experiment_outside_the_search_is_refused() -> None:
+    design = {"batch_sizes": [8, 64], "reference_lr": 0.01}
+    validate_config(study(experiment=design))
+    for block in (
+        {"batch_size": {"high": 32}},
+        {"batch_size": {"lattice": {"multiple_of": 16}}},
+        {"lr": {"high": 0.07}},
+    ):
+        with pytest.raises(ConfigError, match="widen it"):
+            validate_config(study(experiment=design, search=block))
+    validate_config(study(experiment=design, search={"batch_size": {"low": 5, "lattice": "any"}}))
+
+
 def test_every_mistake_is_listed_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         validate_config({"task": {"factory": "a:b"}, "budget": {"epochs": 1}, "sead": 1})
