@@ -11,6 +11,7 @@ import click
 from bsopt.cli.group import Command, writing
 from bsopt.cli.opening import NamedStudy, as_typed
 from bsopt.cli.options import json_option, named_study, output_option, workers_option
+from bsopt.cli.terminal.formatting import json_text
 
 if TYPE_CHECKING:
     import optuna
@@ -67,7 +68,6 @@ def analyze(
     STUDY is its name or its study file; it may be left out where the storage holds one study. What was computed
     before isn't computed again; what was computed is kept if it is interrupted.
     """
-    from bsopt.cli.terminal.formatting import json_text
     from bsopt.cli.terminal.progress_analysis import showing_analysis
     from bsopt.experiment.analyzing import AnalysisPlan
     from bsopt.experiment.analyzing import analyze as analyze_study
@@ -85,7 +85,7 @@ def analyze(
     click.echo(_said(experiment))
     folder = Path(output) if output else known.folder / "figures"
     click.echo(f"\n{_draw(known.optuna, folder, suffix)} figures are in {folder}")
-    click.echo(f"Next: bsopt study report {as_typed(known.info.name, known.storage)}")
+    click.echo(f"Next: bsopt study report {as_typed(known.optuna.study_name, known.storage)}")
 
 
 def _said(experiment: Experiment) -> str:

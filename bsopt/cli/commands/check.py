@@ -14,6 +14,7 @@ from bsopt.cli.options import (
     study_name_option,
     workers_option,
 )
+from bsopt.cli.terminal.formatting import json_text
 
 __all__ = ["check"]
 
@@ -38,7 +39,6 @@ def check(
     Imports, arguments, search space, storage, devices, and how each batch size is realised. Ends with 2 when
     the study can't be run.
     """
-    from bsopt.cli.terminal.formatting import json_text
 
     loaded = load_study_file(file, overrides, storage=storage, study_name=study_name, workers=workers)
     quiet_hosts()

@@ -14,6 +14,8 @@ import click
 from bsopt.cli.group import Command
 from bsopt.cli.opening import DEFAULT_STORAGE
 from bsopt.cli.options import json_option, storage_option
+from bsopt.cli.terminal.formatting import json_text
+from bsopt.units import count_of, format_bytes
 
 __all__ = ["doctor"]
 
@@ -49,7 +51,6 @@ class Finding:
 @json_option
 def doctor(storage: str | None, as_json: bool) -> None:
     """Show versions, devices, the storage and optional packages. Ends with 2 when something needed is broken."""
-    from bsopt.cli.terminal.formatting import json_text
 
     findings = [*_versions(), *_devices(), _storage(storage), *_extras()]
     if as_json:
@@ -86,7 +87,6 @@ def _devices() -> list[Finding]:
         import torch
     except (ImportError, OSError) as error:
         return [Finding("devices", f"torch can't be imported: {error}", "problem")]
-    from bsopt.units import format_bytes
 
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     findings = [Finding("cpu", f"{available} cores for this process, {torch.get_num_threads()} threads by default")]
@@ -102,7 +102,6 @@ def _storage(url: str | None) -> Finding:
     from bsopt.cli.opening import existing_storage, quiet_hosts
     from bsopt.errors import BsoptError
     from bsopt.storage.databases import redacted
-    from bsopt.units import count_of
 
     quiet_hosts()
     address = url or DEFAULT_STORAGE

@@ -9,6 +9,7 @@ import click
 from bsopt.cli.group import Command, writing
 from bsopt.cli.opening import NamedStudy
 from bsopt.cli.options import named_study, output_option
+from bsopt.cli.terminal.formatting import json_text
 
 __all__ = ["export"]
 
@@ -28,7 +29,6 @@ def export(named: NamedStudy, form: str | None, output: str | None, curves: bool
 
     STUDY is its name or its study file; it may be left out where the storage holds one study.
     """
-    from bsopt.cli.terminal.formatting import json_text
     from bsopt.cli.terminal.trial_tables import curve_rows, trial_rows, write_csv
     from bsopt.storage.attributes import read_records
 

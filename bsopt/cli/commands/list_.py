@@ -7,6 +7,8 @@ import click
 from bsopt.cli.group import Command
 from bsopt.cli.opening import DEFAULT_STORAGE
 from bsopt.cli.options import json_option, storage_option
+from bsopt.cli.terminal.formatting import json_text
+from bsopt.units import format_number
 
 __all__ = ["list_"]
 
@@ -17,10 +19,8 @@ __all__ = ["list_"]
 def list_(storage: str | None, as_json: bool) -> None:
     """List the studies of a storage."""
     from bsopt.cli.opening import existing_storage, quiet_hosts
-    from bsopt.cli.terminal.formatting import json_text
     from bsopt.cli.terminal.summaries import summarise
     from bsopt.cli.terminal.tables import show_table
-    from bsopt.units import format_number
 
     quiet_hosts()
     studies = summarise(existing_storage(storage or DEFAULT_STORAGE))

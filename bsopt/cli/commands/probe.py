@@ -9,6 +9,8 @@ import click
 from bsopt.cli.group import Command
 from bsopt.cli.opening import load_study_file, quiet_hosts
 from bsopt.cli.options import json_option, set_option, study_file_argument
+from bsopt.cli.terminal.formatting import json_text
+from bsopt.units import format_bytes, format_number
 
 if TYPE_CHECKING:
     from bsopt.training.probe.probe import ProbeRow
@@ -26,7 +28,6 @@ def probe(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
     Runs a few steps at each micro-batch (samples per device and pass), in processes of their own; trains no trial
     and leaves no study. With --json one object a line: each measurement, then the result.
     """
-    from bsopt.cli.terminal.formatting import json_text
     from bsopt.serialization import to_plain
 
     loaded = load_study_file(file, overrides)
@@ -52,8 +53,6 @@ def probe(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
 
 
 def _line(row: ProbeRow) -> str:
-    from bsopt.units import format_bytes, format_number
-
     step = "–" if row.seconds_per_step is None else f"{format_number(row.seconds_per_step * 1e3, digits=3)} ms"
     speed, memory = format_number(row.samples_per_second, thousands=True), format_bytes(row.peak_memory_bytes)
     verdict = {"ok": "", "over": "  above what it may use", "out_of_memory": "  out of memory"}[row.status]

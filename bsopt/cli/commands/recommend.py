@@ -9,6 +9,8 @@ import click
 from bsopt.cli.group import Command
 from bsopt.cli.opening import NamedStudy
 from bsopt.cli.options import json_option, named_study
+from bsopt.cli.terminal.formatting import json_text
+from bsopt.units import format_number, parse_bytes
 
 if TYPE_CHECKING:
     from bsopt.recommendation.result import Choice, Recommendation
@@ -56,10 +58,8 @@ def recommend(
 
     STUDY is its name or its study file; it may be left out where the storage holds one study. No training.
     """
-    from bsopt.cli.terminal.formatting import json_text
     from bsopt.recommendation.questions import answers
     from bsopt.recommendation.recommender import recommend as recommend_
-    from bsopt.units import parse_bytes
 
     opened = named.open().optuna
     found = recommend_(
@@ -93,8 +93,6 @@ def recommend(
 
 
 def _show(found: Recommendation) -> None:
-    from bsopt.units import format_number
-
     click.secho(found.sentence, bold=True)
     if found.choice is None:
         return
@@ -116,6 +114,4 @@ def _show(found: Recommendation) -> None:
 
 
 def _line(choice: Choice) -> str:
-    from bsopt.units import format_number
-
     return f"batch size {choice.batch_size}, lr {format_number(choice.lr.value)}, as {choice.plan}"

@@ -19,6 +19,7 @@ from bsopt.cli.options import (
     workers_option,
 )
 from bsopt.cli.placing import Placing, engine_options
+from bsopt.units import format_duration, format_number
 
 if TYPE_CHECKING:
     from bsopt.config import LoadedConfig
@@ -184,8 +185,6 @@ def _exit_code(summary: RunSummary) -> int:
 
 
 def _tell(study: Study | Leader, summary: RunSummary, *, storage: str) -> None:
-    from bsopt.units import format_duration, format_number
-
     took = f" ({summary.num_new} in this run, {format_duration(summary.seconds)})" if summary.num_new else ""
     click.echo(f"{summary.message}{took}")
     best, info = summary.best, study.info

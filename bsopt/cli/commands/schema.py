@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from bsopt.cli.group import Command
+from bsopt.cli.terminal.formatting import json_text
 
 __all__ = ["schema"]
 
@@ -18,7 +19,6 @@ def schema() -> None:
     and as the first line of study.yaml:
     # yaml-language-server: $schema=study.schema.json
     """
-    from bsopt.cli.terminal.formatting import json_text
     from bsopt.config import json_schema
 
     click.echo(json_text(json_schema()))

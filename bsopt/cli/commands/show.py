@@ -10,6 +10,8 @@ import click
 from bsopt.cli.group import Command
 from bsopt.cli.opening import NamedStudy
 from bsopt.cli.options import json_option, named_study
+from bsopt.cli.terminal.formatting import json_text, sparkline
+from bsopt.units import format_duration, format_number
 
 if TYPE_CHECKING:
     from bsopt.trial.record import StudyInfo, TrialRecord
@@ -26,37 +28,32 @@ def show(named: NamedStudy, top: int | None, as_json: bool) -> None:
 
     STUDY is its name or its study file; it may be left out where the storage holds one study.
     """
-    from bsopt.cli.terminal.formatting import json_text
+    from bsopt.cli.terminal.summaries import ranked
     from bsopt.storage.attributes import read_records
 
     opened = named.open()
     records = read_records(opened.optuna)
-    ranked = _ranked(records, opened.info)
-    shown = records if top is None else ranked[:top]
+    best_first = ranked(records, opened.info.objective)
+    shown = records if top is None else best_first[:top]
+    best = best_first[0].number if best_first else None
     if as_json:
-        best = ranked[0].number if ranked else None
         click.echo(json_text({"study": opened.info, "best_trial": best, "trials": shown}))
         return
     _show_study(opened.info, records)
-    _show_best(opened.info, ranked)
+    _show_best(best_first)
     if shown:
         click.echo()
-        _show_trials(opened.info, shown, best=ranked[0].number if ranked else None)
-
-
-def _ranked(records: Sequence[TrialRecord], info: StudyInfo) -> list[TrialRecord]:
-    complete = [record for record in records if record.outcome == "complete" and record.value is not None]
-    return sorted(complete, key=lambda record: info.objective.sign * (record.value or 0.0))
+        _show_trials(opened.info, shown, best=best)
 
 
 def _show_study(info: StudyInfo, records: Sequence[TrialRecord]) -> None:
-    from bsopt.units import format_number
+    from bsopt.cli.terminal.summaries import summary_of
 
-    counts = {state: sum(record.outcome == state for record in records) for state in ("complete", "pruned", "fail")}
+    summary = summary_of(info, records)
     running = sum(record.outcome == "running" for record in records)
     asked = f" of {info.num_trials}" if info.num_trials else ""
-    parts = [f"{len(records)}{asked} trials", f"{counts['complete']} complete", f"{counts['pruned']} pruned"]
-    parts += [f"{counts['fail']} failed"] if counts["fail"] else []
+    parts = [f"{summary.num_trials}{asked} trials", f"{summary.num_complete} complete", f"{summary.num_pruned} pruned"]
+    parts += [f"{summary.num_failed} failed"] if summary.num_failed else []
     parts += [f"{running} running"] if running else []
     click.echo(click.style(info.name, bold=True) + "  " + ", ".join(parts))
     click.echo(f"{info.objective.value_direction} {info.objective.value_name}")
@@ -70,13 +67,11 @@ def _show_study(info: StudyInfo, records: Sequence[TrialRecord]) -> None:
         click.echo(f"reference: batch size {info.reference.batch_size}, lr {format_number(info.reference.lr)}")
 
 
-def _show_best(info: StudyInfo, ranked: Sequence[TrialRecord]) -> None:
-    from bsopt.units import format_number
-
-    if not ranked:
+def _show_best(best_first: Sequence[TrialRecord]) -> None:
+    if not best_first:
         click.echo("No trial is complete yet.")
         return
-    best = ranked[0]
+    best = best_first[0]
     others = ", ".join(f"{k} {_cell(v)}" for k, v in best.params.items() if k not in ("batch_size", "lr"))
     text = f"batch size {best.batch_size}, lr {format_number(best.lr)}" + (f", {others}" if others else "")
     click.echo("best: " + click.style(text, fg="green", bold=True) + f" with {format_number(best.value)}", nl=False)
@@ -88,9 +83,7 @@ def _show_best(info: StudyInfo, ranked: Sequence[TrialRecord]) -> None:
 def _show_trials(info: StudyInfo, records: Sequence[TrialRecord], *, best: int | None) -> None:
     from rich.text import Text
 
-    from bsopt.cli.terminal.formatting import sparkline
     from bsopt.cli.terminal.tables import show_table
-    from bsopt.units import format_duration, format_number
 
     further = sorted({name for record in records for name in record.params} - {"batch_size", "lr"})
     is_planned = any(r.plan and r.plan.accumulate_grad_batches * r.plan.world_size > 1 for r in records)
@@ -121,8 +114,6 @@ def _show_trials(info: StudyInfo, records: Sequence[TrialRecord], *, best: int |
 
 
 def _cell(value: object) -> str:
-    from bsopt.units import format_number
-
     if value is None:
         return "–"
     return format_number(value) if isinstance(value, float) else str(value)

@@ -10,6 +10,8 @@ import click
 from bsopt.cli.group import Command
 from bsopt.cli.opening import NamedStudy, load_study_file, quiet_hosts
 from bsopt.cli.options import json_option, named_study, set_option
+from bsopt.cli.terminal.formatting import json_text
+from bsopt.units import format_duration, format_number
 
 if TYPE_CHECKING:
     from bsopt.study.study import Study
@@ -27,9 +29,7 @@ def train(named: NamedStudy, trial: int | None, overrides: tuple[str, ...], as_j
 
     STUDY is its study file or its name. --set needs the study file.
     """
-    from bsopt.cli.terminal.formatting import json_text
     from bsopt.cli.terminal.progress_training import showing_training
-    from bsopt.units import format_duration, format_number
 
     opened = _opened(named, overrides)
     with showing_training(opened.info.objective.monitor, is_shown=not as_json) as listener:

@@ -1,10 +1,15 @@
-"""Each study of a storage in one line."""
+"""A study in short: its counts and its best trials."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
-__all__ = ["StudySummary", "summarise"]
+from bsopt.trial.objective import Objective
+from bsopt.trial.record import StudyInfo, TrialRecord
+
+__all__ = ["StudySummary", "ranked", "summarise", "summary_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,31 @@ class StudySummary:
     best_lr: float | None = None
 
 
+def ranked(records: Iterable[TrialRecord], objective: Objective) -> list[TrialRecord]:
+    """Return the complete trials that have a value, best first."""
+    complete = [(record.value, record) for record in records if record.outcome == "complete"]
+    with_value = [(objective.sign * value, record) for value, record in complete if value is not None]
+    return [record for _, record in sorted(with_value, key=lambda item: item[0])]
+
+
+def summary_of(info: StudyInfo, records: Sequence[TrialRecord]) -> StudySummary:
+    """Return a study in short."""
+    best = next(iter(ranked(records, info.objective)), None)
+    counts = Counter(record.outcome for record in records)
+    return StudySummary(
+        name=info.name,
+        value_name=info.objective.value_name,
+        direction=info.objective.value_direction,
+        num_trials=len(records),
+        num_complete=counts["complete"],
+        num_pruned=counts["pruned"],
+        num_failed=counts["fail"],
+        best_value=best.value if best else None,
+        best_batch_size=best.batch_size if best else None,
+        best_lr=best.lr if best else None,
+    )
+
+
 def summarise(storage: str) -> list[StudySummary]:
     """Return what a storage holds, by name.
 
@@ -45,23 +75,7 @@ def summarise(storage: str) -> list[StudySummary]:
     from bsopt.storage.attributes import read_info, read_records
     from bsopt.study.study import list_studies
 
-    summaries = []
-    for study in list_studies(storage):
-        info, records = read_info(study), read_records(study)
-        complete = [r for r in records if r.outcome == "complete" and r.value is not None]
-        best = min(complete, key=lambda r: info.objective.sign * (r.value or 0.0), default=None)
-        summaries.append(
-            StudySummary(
-                name=study.study_name,
-                value_name=info.objective.value_name,
-                direction=info.objective.value_direction,
-                num_trials=len(records),
-                num_complete=len([r for r in records if r.outcome == "complete"]),
-                num_pruned=len([r for r in records if r.outcome == "pruned"]),
-                num_failed=len([r for r in records if r.outcome == "fail"]),
-                best_value=best.value if best else None,
-                best_batch_size=best.batch_size if best else None,
-                best_lr=best.lr if best else None,
-            )
-        )
-    return summaries
+    return [
+        replace(summary_of(read_info(study), read_records(study)), name=study.study_name)  # a copy may have another
+        for study in list_studies(storage)
+    ]
