@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,15 +34,15 @@ def test_rows_become_complete_trials(invoke: Invoke, tmp_path: Path) -> None:
     params = ("--param", "optimizer", "--param", "depth=model.depth")
     result = invoke("study", "import", "runs.csv", "--study-name", "past", *MAPPED, *params)
     assert result.exit_code == 0, result.output
-    assert "3 trials in the study past." in result.output
-    assert "left out: line 4: no finite final_loss" in result.output
+    assert re.findall(r"line (\d+)", result.output) == ["4", "5"]
     study = load(tmp_path)
+    assert len(study.trials) == 3
     assert study.best_trial.params == {"batch_size": 64, "lr": 0.02, "optimizer": "adam", "model.depth": 4}
     assert study.best_value == 0.4
-    shown = invoke("study", "show", "past")
-    assert "best: batch size 64, lr 0.02, " in shown.output
-    assert "model.depth 4" in shown.output
-    assert "optimizer adam" in shown.output
+    assert json.loads(invoke("study", "show", "past", "--json").output)["best_trial"] == study.best_trial.number
+    shown = invoke("study", "show", "past").output
+    assert "model.depth 4" in shown
+    assert "optimizer adam" in shown
 
 
 def test_all_trials_share_their_ranges_so_that_samplers_see_one_space(invoke: Invoke, tmp_path: Path) -> None:
@@ -52,8 +54,8 @@ def test_all_trials_share_their_ranges_so_that_samplers_see_one_space(invoke: In
 
 def test_export_imports_again(invoke: Invoke, finished: str, tmp_path: Path) -> None:
     invoke("study", "export", "done", "-o", "done.csv")
-    result = invoke("study", "import", "done.csv", "--study-name", "again")
-    assert "3 trials in the study again." in result.output
+    assert invoke("study", "import", "done.csv", "--study-name", "again").exit_code == 0
+    assert len(load(tmp_path, "again").trials) == 3  # the complete ones
     assert load(tmp_path, "again").best_params == load(tmp_path, "done").best_params
 
 
@@ -62,7 +64,7 @@ def test_existing_study_is_only_added_to_when_asked(invoke: Invoke, tmp_path: Pa
     assert invoke("study", "import", "runs.csv", "--study-name", "past").exit_code == 0
     again = invoke("study", "import", "runs.csv", "--study-name", "past")
     assert again.exit_code == 2
-    assert "--append adds to it" in again.stderr
+    assert "--append" in again.stderr
     (tmp_path / "more.csv").write_text("batch_size,lr,value\n32,0.15,0.3\n")
     assert invoke("study", "import", "more.csv", "--study-name", "past", "--append").exit_code == 0
     study = load(tmp_path)
@@ -81,13 +83,13 @@ def test_direction_is_kept(invoke: Invoke, tmp_path: Path) -> None:
     [
         (
             "batchsize,lr,value\n1,1,1\n",
-            "no column 'batch_size'; it has batchsize, lr, value. Did you mean 'batchsize'?",
+            "'batch_size'; it has batchsize, lr, value. Did you mean 'batchsize'?",
         ),
-        ("batch_size,lr,value\n1.5,1,1\n", "line 2: batch_size must be a whole number"),
-        ("batch_size,lr,value\n0,1,1\n", "line 2: batch_size must be a whole number of at least 1"),
-        ("batch_size,lr,value\n8,-1,1\n", "line 2: lr must be positive"),
-        ("batch_size,lr,value\n8,fast,1\n", "line 2: lr must be a number, got 'fast'"),
-        ("batch_size,lr,value\n8,1,\n", "has no row to import"),
+        ("batch_size,lr,value\n1.5,1,1\n", "line 2: batch_size"),
+        ("batch_size,lr,value\n0,1,1\n", "line 2: batch_size"),
+        ("batch_size,lr,value\n8,-1,1\n", "line 2: lr"),
+        ("batch_size,lr,value\n8,fast,1\n", "'fast'"),
+        ("batch_size,lr,value\n8,1,\n", "line 2: no finite value"),
         ("", "it has none"),
     ],
 )
@@ -102,4 +104,4 @@ def test_table_that_can_not_be_read_is_refused(invoke: Invoke, tmp_path: Path, t
 def test_missing_table_is_named(invoke: Invoke) -> None:
     result = invoke("study", "import", "nowhere.csv", "--study-name", "past")
     assert result.exit_code == 2
-    assert "can't read the table nowhere.csv" in result.stderr
+    assert "nowhere.csv" in result.stderr

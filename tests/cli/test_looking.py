@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,9 +25,10 @@ pytestmark = pytest.mark.usefixtures("finished")
 
 def test_show_tells_the_best_and_every_trial(invoke: Invoke) -> None:
     output = invoke("study", "show", "done").output
-    assert "best: batch size 256, lr 0.32 with 0.25 (trial 5)" in output
-    assert "realised as 64 × 4 accumulated = 256: memory allows 64" in output
-    assert "6 of 6 trials, 3 complete, 1 pruned, 2 failed" in output
+    first, _, _, _, best, plan, *_ = output.splitlines()
+    assert re.findall(r"[\d.]+", first) == ["6", "6", "3", "1", "2"]  # of 6, complete, pruned, failed
+    assert re.findall(r"[\d.]+", best) == ["256", "0.32", "0.25", "5"]
+    assert re.findall(r"[\d.]+", plan) == ["64", "4", "256", "64"]
     for ending in ("completed", "converged", "pruned hopeless", "failed", "interrupted"):
         assert ending in output
 
@@ -40,13 +42,14 @@ def test_several_studies_need_a_name(invoke: Invoke, finished: str) -> None:
     optuna.create_study(study_name="other", storage=open_storage(finished))
     result = invoke("study", "show")
     assert result.exit_code == 2
-    assert "which study? There are: done, other" in result.stderr
+    assert "done, other" in result.stderr
 
 
 def test_unknown_study_suggests_the_nearest(invoke: Invoke) -> None:
     result = invoke("study", "show", "dome")
     assert result.exit_code == 2
-    assert "there is no study 'dome' in sqlite:///bsopt.db. Did you mean 'done'?" in result.stderr
+    assert "'dome'" in result.stderr
+    assert "Did you mean 'done'?" in result.stderr
 
 
 def test_show_as_json_is_valid_and_complete(invoke: Invoke) -> None:
@@ -64,9 +67,8 @@ def test_top_shows_the_best_complete_trials_first(invoke: Invoke) -> None:
 
 def test_study_without_trials_is_shown(invoke: Invoke, finished: str) -> None:
     optuna.create_study(study_name="empty", storage=open_storage(finished))
-    result = invoke("study", "show", "empty")
-    assert result.exit_code == 0
-    assert "No trial is complete yet." in result.output
+    assert invoke("study", "show", "empty").exit_code == 0
+    assert json.loads(invoke("study", "show", "empty", "--json").output)["best_trial"] is None
 
 
 def test_foreign_study_is_shown(invoke: Invoke, finished: str) -> None:
@@ -112,27 +114,27 @@ def test_export_of_curves_has_a_row_for_each_validation(invoke: Invoke) -> None:
 
 
 def test_export_chooses_the_format_by_the_file(invoke: Invoke, tmp_path: Path) -> None:
-    assert "6 rows in t.json" in invoke("study", "export", "-o", "t.json").output
+    assert invoke("study", "export", "-o", "t.json").exit_code == 0
     assert len(json.loads((tmp_path / "t.json").read_text())) == 6
     result = invoke("study", "export", "-o", "no/such/folder/t.csv")
     assert result.exit_code == 2
-    assert "can't write no/such/folder/t.csv" in result.stderr
+    assert "no/such/folder/t.csv" in result.stderr
 
 
 def test_delete_asks_and_obeys(invoke: Invoke, finished: str) -> None:
     def names() -> list[str]:
         return optuna.get_all_study_names(open_storage(finished))
 
-    assert "Nothing was deleted." in invoke("study", "delete", "done", stdin="n\n").output
-    unanswered = invoke("study", "delete", "done", stdin="")
-    assert unanswered.exit_code == 130
+    assert invoke("study", "delete", "done", stdin="n\n").exit_code == 0
+    assert invoke("study", "delete", "done", stdin="").exit_code == 130
     assert names() == ["done"]
-    assert "Deleted the study done (6 trials)." in invoke("study", "delete", "done", stdin="y\n").output
+    assert invoke("study", "delete", "done", stdin="y\n").exit_code == 0
     assert names() == []
 
 
-def test_delete_with_yes_does_not_ask(invoke: Invoke) -> None:
-    assert invoke("study", "delete", "done", "--yes").output == "Deleted the study done (6 trials).\n"
+def test_delete_with_yes_does_not_ask(invoke: Invoke, finished: str) -> None:
+    assert invoke("study", "delete", "done", "--yes", stdin="").exit_code == 0
+    assert optuna.get_all_study_names(open_storage(finished)) == []
 
 
 def test_storage_may_come_from_the_environment(
@@ -164,8 +166,8 @@ def test_plot_writes_the_named_figure(invoke: Invoke, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["-f", "learning_curve"], "Did you mean 'learning_curves'?"),
-        (["-o", "all.html"], "don't fit in the file all.html"),
-        (["-f", "learning_curves", "-o", "x.gif"], "the file must end in"),
+        (["-o", "all.html"], "all.html"),
+        (["-f", "learning_curves", "-o", "x.gif"], ".html, .png, .svg, .pdf"),
     ],
 )
 def test_wrong_plot_is_refused(invoke: Invoke, arguments: list[str], message: str) -> None:
@@ -184,7 +186,7 @@ def test_dashboard_publishes_without_serving(invoke: Invoke, finished: str) -> N
 
 def test_dashboard_needs_a_storage(invoke: Invoke) -> None:
     assert invoke("dashboard", "--storage", "sqlite:///nowhere.db").exit_code == 2
-    assert "there is no study 'x'" in invoke("dashboard", "x").stderr
+    assert invoke("dashboard", "x").exit_code == 2
 
 
 def test_output_that_knows_no_unicode_is_no_error(finished: str, tmp_path: Path) -> None:

@@ -65,7 +65,6 @@ def test_probe_tells_each_size_and_the_finding_and_makes_no_study(probe: Probe, 
     result = probe()
     assert result.exit_code == 0, result.stderr
     assert [line.split()[0] for line in result.stdout.splitlines()[1:4]] == ["4", "16", "32"]
-    assert "All sizes fit: the largest, 32 samples in one pass" in result.stdout
     assert not (tmp_path / "bsopt.db").exists()
 
 
@@ -80,10 +79,11 @@ def test_probe_tells_programs_every_measurement_and_the_result(probe: Probe) -> 
 
 
 def test_probe_ends_with_1_where_nothing_fits(probe: Probe) -> None:
-    result = probe("--set", "limits.memory=1 kB", "--set", "search.batch_size.low=32")
+    result = probe("--json", "--set", "limits.memory=1 kB", "--set", "search.batch_size.low=32")
     assert result.exit_code == 1
-    assert "Not even 1 sample in one pass fit" in result.stdout
-    assert "above what it may use" in result.stdout
+    *measured, found = [json.loads(line) for line in result.stdout.splitlines()]
+    assert {row["status"] for row in measured} == {"over"}
+    assert found["max_micro_batch_size"] == 0
 
 
 def test_probe_of_a_broken_task_ends_with_2_and_one_message(probe: Probe, tmp_path: Path) -> None:
