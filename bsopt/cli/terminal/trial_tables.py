@@ -7,7 +7,7 @@ import io
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from bsopt.errors import ConfigError, nearest
@@ -16,28 +16,8 @@ from bsopt.trial.record import TrialRecord
 
 __all__ = ["Columns", "PastTrial", "PastTrials", "curve_rows", "read_past_trials", "trial_rows", "write_csv"]
 
-_PLAIN_FIELDS = (
-    "number",
-    "outcome",
-    "stop_reason",
-    "batch_size",
-    "lr",
-    "value",
-    "num_steps",
-    "samples_exact",
-    "num_train_samples",
-    "seconds",
-    "seconds_per_epoch",
-    "seconds_per_step",
-    "samples_per_second",
-    "peak_memory_bytes",
-    "energy_joules",
-    "device",
-    "precision",
-    "seed",
-    "started",
-    "message",
-)
+_NOT_IN_ROWS = {"params", "ticks", "best_tick", "plan", "warnings", "measurements"}
+"""Fields of a record that aren't one value, or stand in columns of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +67,7 @@ def trial_rows(records: Iterable[TrialRecord]) -> list[dict[str, Any]]:
     """Return one flat row per trial: the record's fields, `params.*`, `plan.*`, and `best.*` for its best tick."""
     rows = []
     for record in records:
-        row: dict[str, Any] = {name: getattr(record, name) for name in _PLAIN_FIELDS}
-        row["stop_reason"] = record.stop_reason.value if record.stop_reason else None
+        row = {f.name: to_plain(getattr(record, f.name)) for f in fields(record) if f.name not in _NOT_IN_ROWS}
         for name, value in record.params.items():
             if name not in ("batch_size", "lr"):
                 row[f"params.{name}"] = value
