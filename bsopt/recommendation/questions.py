@@ -33,6 +33,8 @@ def answers(evidence: Evidence) -> list[Answer]:
 
 
 def _not_yet(question: str, evidence: Evidence) -> Answer:
+    if evidence.num_objectives > 1:
+        return Answer(question, "It can't be told in a study of several objectives.", _NOT_MEASURED)
     return Answer(question, f"It can't be told yet: {evidence.fits.ridge.message}", _NOT_MEASURED)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import optuna
 
 from bsopt.errors import ConfigError, nearest
@@ -101,4 +99,4 @@ def recommend_from(evidence: Evidence, *, goal: str = "quality", batch_size: int
 def _check_goal(goal: str) -> Goal:
     if goal not in GOALS:
         raise ConfigError(f"unknown goal {goal!r}; allowed are {', '.join(GOALS)}." + nearest(goal, GOALS))
-    return cast(Goal, goal)
+    return goal
