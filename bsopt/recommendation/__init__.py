@@ -6,11 +6,13 @@ _HOMES = {
     "Answer": ".result",
     "Choice": ".result",
     "Cost": ".result",
+    "Evidence": ".evidence",
     "GOALS": ".result",
     "Goal": ".result",
     "Recommendation": ".result",
     "answers": ".questions",
     "recommend": ".recommender",
+    "recommend_from": ".recommender",
 }
 
 __all__ = sorted(_HOMES)

@@ -6,42 +6,36 @@ import math
 
 from bsopt.laws.communication import predict_update_seconds
 from bsopt.laws.estimate import Estimate
-from bsopt.recommendation.evidence import Evidence, counts, has_target, plan_or_none
+from bsopt.recommendation.evidence import Evidence
 from bsopt.recommendation.fits import Fits
 from bsopt.recommendation.result import Cost
 from bsopt.trial.plan import Plan
 
-__all__ = ["costs_of", "pareto", "product", "update_seconds"]
+__all__ = ["costs_at", "costs_that_count", "pareto", "product", "update_seconds"]
+
+DEVICES = (1, 2, 4, 8, 16, 32, 64)
+"""Devices of one node on which costs are told, as far as that many are asked about."""
 
 
-def costs_of(evidence: Evidence, size: int) -> list[Cost]:
-    """Costs of a size on every placement up to the asked one whose time can be predicted."""
-    if has_target(evidence):
-        predicted = evidence.fits.steps.predict(size)
-        if predicted is None:
-            return []
-        samples = predicted.samples
-    elif evidence.budget:
-        samples = Estimate(evidence.budget, evidence.budget, evidence.budget)
-    else:
+def costs_that_count(evidence: Evidence) -> list[Cost]:
+    """Return the costs of every size that counts, on every placement up to the one asked about."""
+    return [cost for size in evidence.sizes if evidence.counts(size) for cost in costs_at(evidence, size)]
+
+
+def costs_at(evidence: Evidence, size: int) -> list[Cost]:
+    """Return the costs of a size on every placement, up to the one asked about, whose time can be predicted."""
+    samples = _samples(evidence, size)
+    if samples is None:
         return []
-    placements = {(k, 1) for k in (1, 2, 4, 8, 16, 32, 64) if k <= evidence.num_devices}
+    placements = {(devices, 1) for devices in DEVICES if devices <= evidence.num_devices}
     placements.add((evidence.num_devices, evidence.num_nodes))
-    found = []
-    for devices, nodes in sorted(placements):
-        plan = plan_or_none(evidence, size, devices, nodes)
-        update = update_seconds(evidence.fits, plan) if plan is not None else None
-        if plan is None or update is None or plan.global_batch_size != size:
-            continue
-        seconds = product(samples.scaled(1.0 / size), update)
-        watts = evidence.fits.power.predict(plan.micro_batch_size, step_time=evidence.fits.step_time)
-        energy = product(seconds, watts).scaled(plan.world_size) if watts else None
-        found.append(Cost(size, plan, samples, seconds, seconds.scaled(plan.world_size / 3600.0), energy))
-    return found
+    plans = (evidence.plan_or_none(size, *placement) for placement in sorted(placements))
+    costs = (_cost(evidence.fits, plan, samples) for plan in plans if plan and plan.global_batch_size == size)
+    return [cost for cost in costs if cost is not None]
 
 
 def update_seconds(fits: Fits, plan: Plan) -> Estimate | None:
-    """Return the time of an optimizer update on a placement; None where it can't be told."""
+    """Return the seconds of an optimizer update on a placement; None where they can't be told."""
     if fits.step_time_world > 1:  # only this placement was ever measured
         step = fits.step_time.predict(plan.micro_batch_size)
         return step.scaled(plan.accumulate_grad_batches) if step and plan.world_size == fits.step_time_world else None
@@ -64,10 +58,30 @@ def product(a: Estimate, b: Estimate) -> Estimate:
 
 
 def pareto(evidence: Evidence) -> tuple[Cost, ...]:
-    costs = [cost for size in evidence.sizes for cost in costs_of(evidence, size) if counts(evidence, size)]
-    costs.sort(key=lambda c: (c.seconds.value, c.device_hours.value))
+    """Return the costs that no other beats in both time and device-hours, quickest first."""
+    costs = sorted(costs_that_count(evidence), key=lambda cost: (cost.seconds.value, cost.device_hours.value))
     kept: list[Cost] = []
     for cost in costs:
         if not kept or cost.device_hours.value < kept[-1].device_hours.value:
             kept.append(cost)
     return tuple(kept)
+
+
+def _samples(evidence: Evidence, size: int) -> Estimate | None:
+    """Return the samples to the target, or without one the budget."""
+    if evidence.target is not None:
+        predicted = evidence.fits.steps.predict(size)
+        return predicted.samples if predicted is not None else None
+    budget = evidence.budget_samples
+    return Estimate(budget, budget, budget) if budget else None
+
+
+def _cost(fits: Fits, plan: Plan, samples: Estimate) -> Cost | None:
+    update = update_seconds(fits, plan)
+    if update is None:
+        return None
+    size = plan.global_batch_size
+    seconds = product(samples.scaled(1.0 / size), update)
+    watts = fits.power.predict(plan.micro_batch_size, step_time=fits.step_time)
+    energy = product(seconds, watts).scaled(plan.world_size) if watts else None
+    return Cost(size, plan, samples, seconds, seconds.scaled(plan.world_size / 3600.0), energy)

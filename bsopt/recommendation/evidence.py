@@ -1,10 +1,11 @@
-"""All that a choice is made from, laid out once."""
+"""All that a choice is made from: what was measured, the laws fitted to it, and what is asked about."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import cast
 
 import optuna
@@ -13,94 +14,144 @@ from bsopt.errors import ConfigError, PlanError
 from bsopt.laws.communication import CommunicationFit, given_communication
 from bsopt.laws.estimate import FitStatus
 from bsopt.recommendation.fits import Fits, fit_laws
-from bsopt.recommendation.result import TIE_CHANCE
-from bsopt.search.learning_curves import predicted_finals
-from bsopt.storage.attributes import read_info, read_records
 from bsopt.trial.plan import Limits, Plan, nearest_realisable, realise
-from bsopt.trial.record import StudyInfo, TrialRecord
+from bsopt.trial.record import StopReason, StudyInfo, TrialRecord
 from bsopt.units import parse_amount
 
-__all__ = ["Evidence", "best_size", "counts", "has_target", "plan_or_none"]
+__all__ = ["Evidence"]
+
+TIE_CHANCE = 0.5
+"""Chance of being within two noise deviations of the best from which a batch size ties with it."""
+SHORTER = 0.99
+"""Share of the study's budget below which another budget needs a fit of its own."""
+
+_NO_RESULT = (StopReason.DIVERGED, StopReason.OUT_OF_MEMORY)
+"""Reasons after which a trial's settings can't be recommended, whatever its curve had reached."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: what follows from the fields is worked out on first use and kept
 class Evidence:
+    """What is known of a study, for the devices and the budget that are asked about.
+
+    Attributes:
+        info: What the study searches.
+        records: Every trial.
+        fits: The laws fitted to them.
+        num_devices: Devices per node to plan for.
+        num_nodes: Nodes to plan for.
+        budget_samples: Nominal samples of a full training; None where nothing says.
+        num_objectives: Values per trial; records and fits hold the first.
+    """
+
     info: StudyInfo
     records: tuple[TrialRecord, ...]
     fits: Fits
     num_devices: int
     num_nodes: int
-    budget: float | None  # samples
-    max_micro: int | None
-    sizes: tuple[int, ...]
-    best: TrialRecord | None
-    ties: tuple[int, ...]
+    budget_samples: float | None
+    num_objectives: int = 1
 
     @classmethod
     def of(
         cls,
-        study: optuna.Study,
+        info: StudyInfo,
+        records: Sequence[TrialRecord],
         *,
-        devices: int | None = None,
-        nodes: int | None = None,
+        study: optuna.Study | None = None,
+        fits: Fits | None = None,
+        num_devices: int | None = None,
+        num_nodes: int | None = None,
         budget: float | str | None = None,
         bandwidth: float | None = None,
-        fits: Fits | None = None,
     ) -> Evidence:
-        info, records = read_info(study), tuple(read_records(study))
-        samples = _budget_samples(budget, info)
-        shorter = samples is not None and info.budget_samples is not None and samples < 0.99 * info.budget_samples
-        if shorter:
-            fits = fit_laws(records, info, predictions={}, budget_samples=samples)
-        elif fits is None:
-            fits = fit_laws(records, info, predictions=predicted_finals(study, study.get_trials(deepcopy=False)))
-        if bandwidth is not None:
-            fits = replace(fits, communication=_given(info, bandwidth, many_nodes=(nodes or info.num_nodes) > 1))
-        evidence = cls(
-            info=info,
-            records=records,
-            fits=fits,
-            num_devices=devices or info.num_devices,
-            num_nodes=nodes or info.num_nodes,
-            budget=samples or info.budget_samples,
-            max_micro=info.max_micro_batch_size,
-            sizes=(),
-            best=_best(records, info),
-            ties=(),
-        )
-        evidence = replace(evidence, sizes=evidence._candidates())
-        own = {best_size(evidence)} if evidence.is_fitted else set()
-        return replace(
-            evidence, ties=tuple(b for b in evidence.sizes if b in own or evidence.chance(b) >= evidence.tie_chance)
-        )
+        """Return the evidence of a study or of records alone.
 
-    @property
-    def sign(self) -> float:
-        return self.info.objective.sign
+        Args:
+            info: What the study searches.
+            records: Its trials.
+            study: The study itself, where it is at hand; `fit_laws` says what for.
+            fits: The laws fitted to these records, where they are at hand.
+            num_devices: Devices per node to plan for; the study's by default.
+            num_nodes: Nodes to plan for; the study's by default.
+            budget: Another training budget than the study's: samples, or text such as "40 epochs".
+            bandwidth: Of the slowest link between the devices, in bytes per second, where no trial measured it.
+
+        Raises:
+            ConfigError: A budget that can't be read, or a bandwidth for a model of unknown size.
+        """
+        asked, own = _asked_samples(budget, info), info.budget_samples
+        if asked is not None and own is not None and asked < SHORTER * own:
+            fits = fit_laws(records, info, budget_samples=asked)
+        elif fits is None:
+            fits = fit_laws(records, info, study=study)
+        if bandwidth is not None:
+            has_many_nodes = (num_nodes or info.num_nodes) > 1
+            fits = replace(fits, communication=_given_link(info, bandwidth, has_many_nodes=has_many_nodes))
+        return cls(
+            info=info,
+            records=tuple(records),
+            fits=fits,
+            num_devices=num_devices or info.num_devices,
+            num_nodes=num_nodes or info.num_nodes,
+            budget_samples=asked or own,
+            num_objectives=len(study.directions) if study is not None else 1,
+        )
 
     @property
     def is_fitted(self) -> bool:
-        return self.fits.ridge.status is FitStatus.OK
+        """Whether the ridge says where the best value is; no law is fitted to several objectives."""
+        return self.num_objectives == 1 and self.fits.ridge.status is FitStatus.OK
 
     @property
+    def target(self) -> float | None:
+        """The metric's value that times and costs are to; None where they are over the budget."""
+        steps = self.fits.steps
+        return steps.target if steps.status in (FitStatus.OK, FitStatus.NOT_IDENTIFIED) else None
+
+    @cached_property
+    def best(self) -> TrialRecord | None:
+        """The complete trial with the best finite value, or without one the best pruned trial."""
+        ended = [record for record in self.records if _has_result(record)]
+        complete = [record for record in ended if record.outcome == "complete"]
+        return min(complete or ended, key=lambda r: self.info.objective.sign * cast(float, r.value), default=None)
+
+    @cached_property
     def tried(self) -> tuple[float, float]:
-        tried = [r.batch_size for r in self.records if r.batch_size and r.value is not None]
+        """The smallest and the largest batch size with a value; (1, 1) without any."""
+        tried = [record.batch_size for record in self.records if record.batch_size and record.value is not None]
         return (float(min(tried)), float(max(tried))) if tried else (1.0, 1.0)
 
-    def plan(self, size: int, devices: int | None = None, nodes: int | None = None) -> Plan:
-        limits = Limits(
-            num_devices=devices or self.num_devices,
-            num_nodes=nodes or self.num_nodes,
-            max_micro_batch_size=self.max_micro,
-            max_global_batch_size=self.info.num_train_samples,
-        )
-        try:
-            return realise(size, limits)
-        except PlanError:
-            return nearest_realisable(size, limits)
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Realisable sizes within the tried range: the study's lattice, else powers of two; and the best trial's."""
+        low, high = self.tried
+        sizes = {size for size in self.info.batch_sizes if low <= size <= high}
+        sizes = sizes or {2**k for k in range(31) if low <= 2**k <= high}
+        if self.best is not None and self.best.batch_size:
+            sizes.add(self.best.batch_size)
+        plans = (self.plan_or_none(size) for size in sizes)
+        return tuple(sorted({plan.global_batch_size for plan in plans if plan is not None}))
+
+    @cached_property
+    def ties(self) -> tuple[int, ...]:
+        """The sizes that are as good as the best within noise, the best among them; smallest first."""
+        chances = {size: self.chance(size) for size in self.sizes}
+        enough = min(TIE_CHANCE, max(chances.values(), default=1.0))
+        best = self.best_size if self.is_fitted else None
+        return tuple(size for size, chance in chances.items() if size == best or chance >= enough)
+
+    @cached_property
+    def best_size(self) -> int:
+        """The size with the best predicted value, doubt counted against it; a tie goes to the best trial's."""
+        size = min(self.sizes, key=self._doubtful_value)
+        own = cast(int, cast(TrialRecord, self.best).batch_size)
+        noise = self.fits.noise_sd or 0.0
+        if own in self.sizes and self._doubtful_value(own) - self._doubtful_value(size) <= noise:
+            return own
+        return size
 
     def chance(self, size: int) -> float:
-        """The chance that a batch size is within two noise deviations of the best, interpolated in log B."""
+        """Return the chance that a size is within two noise deviations of the best, interpolated in log B."""
         ridge = self.fits.ridge
         if not self.is_fitted or not ridge.table:
             return 1.0 if self.best is not None and size == self.best.batch_size else 0.0
@@ -110,47 +161,51 @@ class Evidence:
         share = (x - at[i - 1]) / (at[i] - at[i - 1])
         return (1.0 - share) * ridge.quality[i - 1] + share * ridge.quality[i]
 
-    @property
-    def tie_chance(self) -> float:
-        return min(TIE_CHANCE, max((self.chance(b) for b in self.sizes), default=1.0))
+    def counts(self, size: int) -> bool:
+        """Return whether a size's cost counts: any that reaches the target, over a budget only those that tie."""
+        return self.target is not None or size in self.ties
 
-    def _candidates(self) -> tuple[int, ...]:
-        """Realisable sizes within the tried range: the study's lattice, else powers of two and the best trial's."""
-        low, high = self.tried
-        sizes = {b for b in self.info.batch_sizes if low <= b <= high}
-        if not sizes:
-            sizes = {2**k for k in range(31) if low <= 2**k <= high}
-        if self.best is not None and self.best.batch_size:
-            sizes.add(self.best.batch_size)
-        plans = (plan_or_none(self, size) for size in sizes)
-        return tuple(sorted({plan.global_batch_size for plan in plans if plan is not None}))
+    def plan(self, size: int, num_devices: int | None = None, num_nodes: int | None = None) -> Plan:
+        """Return how a size is realised on the devices asked about or on others, or the nearest size that can be.
 
+        Raises:
+            PlanError: None can.
+        """
+        limits = Limits(
+            num_devices=num_devices or self.num_devices,
+            num_nodes=num_nodes or self.num_nodes,
+            max_micro_batch_size=self.info.max_micro_batch_size,
+            max_global_batch_size=self.info.num_train_samples,
+        )
+        try:
+            return realise(size, limits)
+        except PlanError:
+            return nearest_realisable(size, limits)
 
-def _given(info: StudyInfo, bandwidth: float, *, many_nodes: bool) -> CommunicationFit:
-    """The all-reduce of this model's gradients, 4 bytes each, over a link of a given bandwidth."""
-    parameters = info.environment.get("num_parameters")
-    if not parameters:
-        raise ConfigError("a bandwidth needs the model's number of parameters, which this study doesn't know.")
-    if bandwidth <= 0:
-        raise ConfigError(f"bandwidth must be positive, got {bandwidth:g} bytes per second.")
-    return given_communication(4.0 * parameters, bandwidth_bytes_per_second=bandwidth, many_nodes=many_nodes)
+    def plan_or_none(self, size: int, num_devices: int | None = None, num_nodes: int | None = None) -> Plan | None:
+        """Return `plan`, or None where no size can be realised."""
+        try:
+            return self.plan(size, num_devices, num_nodes)
+        except PlanError:
+            return None
 
-
-def plan_or_none(evidence: Evidence, size: int, devices: int | None = None, nodes: int | None = None) -> Plan | None:
-    try:
-        return evidence.plan(size, devices, nodes)
-    except PlanError:
-        return None
-
-
-def _best(records: Sequence[TrialRecord], info: StudyInfo) -> TrialRecord | None:
-    sign = info.objective.sign
-    ended = [r for r in records if r.batch_size and r.lr and r.value is not None and math.isfinite(r.value)]
-    complete = [r for r in ended if r.outcome == "complete"] or [r for r in ended if r.outcome == "pruned"]
-    return min(complete, key=lambda r: sign * cast(float, r.value), default=None)
+    def _doubtful_value(self, size: int) -> float:
+        """Return the predicted value, to be minimised, moved halfway to the worse end of its interval."""
+        found = self.fits.ridge.predict(size)
+        if found is None:
+            return math.inf
+        sign, value = self.info.objective.sign, found.value
+        worse = value.high if sign > 0 else value.low
+        return sign * (value.value + 0.5 * (worse - value.value))
 
 
-def _budget_samples(budget: float | str | None, info: StudyInfo) -> float | None:
+def _has_result(record: TrialRecord) -> bool:
+    if record.outcome not in ("complete", "pruned") or record.stop_reason in _NO_RESULT:
+        return False
+    return bool(record.batch_size and record.lr and record.value is not None and math.isfinite(record.value))
+
+
+def _asked_samples(budget: float | str | None, info: StudyInfo) -> float | None:
     if budget is None:
         return None
     amount = parse_amount(budget, default="samples", allowed=("samples", "epochs"))
@@ -163,27 +218,11 @@ def _budget_samples(budget: float | str | None, info: StudyInfo) -> float | None
     return amount.value * info.num_train_samples
 
 
-def best_size(evidence: Evidence) -> int:
-    """The size with the best predicted value, doubt counted against it; a tie goes to the best trial's."""
-    best_trial = cast(int, cast(TrialRecord, evidence.best).batch_size)
-
-    def score(size: int) -> float:
-        found = evidence.fits.ridge.predict(size)
-        if found is None:
-            return math.inf
-        worse = found.value.high if evidence.sign > 0 else found.value.low
-        return evidence.sign * (found.value.value + 0.5 * (worse - found.value.value))
-
-    size = min(evidence.sizes, key=score)
-    if best_trial in evidence.sizes and score(best_trial) - score(size) <= (evidence.fits.noise_sd or 0.0):
-        return best_trial
-    return size
-
-
-def counts(evidence: Evidence, size: int) -> bool:
-    """To a target every size that reaches it counts; over a budget only those that tie with the best."""
-    return has_target(evidence) or size in evidence.ties
-
-
-def has_target(evidence: Evidence) -> bool:
-    return evidence.fits.steps.status in (FitStatus.OK, FitStatus.NOT_IDENTIFIED)
+def _given_link(info: StudyInfo, bandwidth: float, *, has_many_nodes: bool) -> CommunicationFit:
+    """Return the all-reduce of this model's gradients, 4 bytes each, over a link of a given bandwidth."""
+    parameters = info.environment.get("num_parameters")
+    if not parameters:
+        raise ConfigError("a bandwidth needs the model's number of parameters, which this study doesn't know.")
+    if bandwidth <= 0:
+        raise ConfigError(f"bandwidth must be positive, got {bandwidth:g} bytes per second.")
+    return given_communication(4.0 * parameters, bandwidth_bytes_per_second=bandwidth, many_nodes=has_many_nodes)

@@ -6,19 +6,20 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
-from typing import Any, Protocol, TypeVar, cast
+from typing import TypeVar, cast
 
 import numpy as np
+import optuna
 
 from bsopt.laws.communication import CommunicationFit, PlacementPoint, fit_communication
 from bsopt.laws.estimate import Estimate
 from bsopt.laws.lr_ridge import LrRidgeFit, RidgePoint, fit_lr_ridge
 from bsopt.laws.step_time import MemoryFit, PowerFit, StepTimeFit, fit_memory, fit_power, fit_step_time
 from bsopt.laws.steps_to_target import StepsToTargetFit, TargetRun, fit_steps_to_target
-from bsopt.serialization import from_plain, to_plain
+from bsopt.search.learning_curves import PredictedFinal, predicted_finals
 from bsopt.trial.record import StopReason, StudyInfo, TrialRecord
 
-__all__ = ["Fits", "Prediction", "fit_laws"]
+__all__ = ["Fits", "fit_laws"]
 
 _K = TypeVar("_K", bound=Hashable)
 
@@ -28,19 +29,8 @@ REACHED_SHARE = 0.75
 """Without a target of the study's own, it is the best value that this share of the tuned batch sizes reached."""
 TUNED_OCTAVES = 1.5
 """A batch size counts as tuned where a trial ran this near its fitted best learning rate."""
-
-
 NOISE_METRIC = "bsopt/noise_scale"
 """What the callback GradientNoiseScale logs."""
-
-
-class Prediction(Protocol):
-    """Where an unfinished trial would have ended; `bsopt.search.learning_curves.PredictedFinal` is one."""
-
-    @property
-    def mean(self) -> float: ...
-    @property
-    def sd(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +64,12 @@ class Fits:
     noise_scale: Estimate | None = None
     num_complete: int = 0
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain data for storage; `from_dict` is the inverse."""
-        plain: dict[str, Any] = to_plain(self)
-        return plain
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> Fits:
-        """Rebuild fits from `as_dict`."""
-        return from_plain(cls, plain)
-
 
 def fit_laws(
     records: Sequence[TrialRecord],
     info: StudyInfo,
     *,
-    predictions: Mapping[int, Prediction] | None = None,
+    study: optuna.Study | None = None,
     budget_samples: float | None = None,
 ) -> Fits:
     """Fit every law to the records; with too few, each fit says so.
@@ -97,16 +77,18 @@ def fit_laws(
     Args:
         records: The trials, in any order.
         info: What the study searches.
-        predictions: Final values predicted for pruned trials, by trial number.
-        budget_samples: Judge each trial by its best value within this many samples, as if it had ended there.
+        study: The study that they belong to, where it is at hand: then a pruned trial counts with the final value
+            predicted for it, else with the best that it reached.
+        budget_samples: Judge each trial by its best value within this many samples, as if it had ended there;
+            predictions, which are for the study's own budget, don't count then.
     """
+    predicted: Mapping[int, PredictedFinal] = {}
     if budget_samples is not None:
         records = [_truncated(record, budget_samples, info) for record in records]
-    ridge = fit_lr_ridge(
-        _ridge_points(records, predictions or {}),
-        direction=info.objective.value_direction,
-        optimizer=info.optimizer,
-        # Over the rates that were tried, not searched: where no trial ran, nothing holds the fit down.
+    elif study is not None:
+        predicted = predicted_finals(study, study.get_trials(deepcopy=False))
+    ridge = fit_lr_ridge(  # over the rates that were tried, not searched: nothing holds the fit down elsewhere
+        _ridge_points(records, predicted), direction=info.objective.value_direction, optimizer=info.optimizer
     )
     target, runs = _target_runs(records, info, ridge)
     world = _common_world(records)
@@ -153,7 +135,7 @@ def _truncated(record: TrialRecord, budget: float, info: StudyInfo) -> TrialReco
     return replace(record, ticks=ticks, value=best.value, best_tick=best.index, outcome=outcome)
 
 
-def _ridge_points(records: Sequence[TrialRecord], predictions: Mapping[int, Prediction]) -> list[RidgePoint]:
+def _ridge_points(records: Sequence[TrialRecord], predictions: Mapping[int, PredictedFinal]) -> list[RidgePoint]:
     points = []
     for record in records:
         if not _is_placed(record):

@@ -9,11 +9,11 @@ from bsopt.laws.estimate import FitStatus
 from bsopt.recommendation.choices import choice_at, choose
 from bsopt.recommendation.costs import pareto
 from bsopt.recommendation.evidence import Evidence
-from bsopt.recommendation.fits import Fits
-from bsopt.recommendation.result import GOALS, Recommendation
-from bsopt.recommendation.sentences import caveats, sentence, why_missing
+from bsopt.recommendation.result import GOALS, Goal, Recommendation
+from bsopt.recommendation.sentences import caveats, no_answer, sentence, why_missing
+from bsopt.storage.attributes import read_info, read_records
 
-__all__ = ["recommend"]
+__all__ = ["recommend", "recommend_from"]
 
 
 def recommend(
@@ -25,60 +25,78 @@ def recommend(
     batch_size: int | None = None,
     budget: float | str | None = None,
     bandwidth: float | None = None,
-    fits: Fits | None = None,
 ) -> Recommendation:
     """Return which batch size and learning rate to train with.
 
     Args:
-        study: Any single-objective study with parameters `batch_size` and `lr`, ours or anyone's.
+        study: Any study with parameters `batch_size` and `lr`, ours or anyone's. One of several objectives is answered
+            by its best trial of the first.
         goal: `quality` (best value at the budget), `largest` (largest batch size that costs nothing in quality beyond
             noise), `fastest` (least time to the target, or over the budget) or `cheapest` (least energy, or
             device-hours).
         num_devices: Devices per node to plan for; the study's by default.
         num_nodes: Nodes; the study's by default.
-        batch_size: Answer for this global batch size instead.
+        batch_size: Answer for this global batch size, in samples, instead.
         budget: Another training budget than the study's: samples, or text such as "40 epochs".
         bandwidth: Of the slowest link between the devices, in bytes per second, where no trial measured it.
-        fits: The study's fitted laws, where they are at hand.
 
     Raises:
         ConfigError: An unknown goal, a budget that can't be read, or a bandwidth for a model of unknown size.
     """
-    if goal not in GOALS:
-        raise ConfigError(f"unknown goal {goal!r}; allowed are {', '.join(GOALS)}." + nearest(goal, GOALS))
-    evidence = Evidence.of(study, devices=num_devices, nodes=num_nodes, budget=budget, bandwidth=bandwidth, fits=fits)
-    best = evidence.best
-    if best is None:
-        count = len(evidence.records)
-        return Recommendation(
-            FitStatus.TOO_FEW,
-            f"None of {count} trials ended with a finite value, so there is no answer yet."
-            if count
-            else "No trial has run yet, so there is no answer.",
-            evidence.info.name,
-            evidence.info.objective.monitor,
-        )
-    choices = {name: choose(evidence, name) for name in GOALS}
-    asked = next(name for name in GOALS if name == goal)
-    choice = (
-        choices[asked]
-        if batch_size is None
-        else choice_at(evidence, batch_size, asked, ("You asked for this batch size.",))
+    _check_goal(goal)
+    evidence = Evidence.of(
+        read_info(study),
+        read_records(study),
+        study=study,
+        num_devices=num_devices,
+        num_nodes=num_nodes,
+        budget=budget,
+        bandwidth=bandwidth,
     )
+    return recommend_from(evidence, goal=goal, batch_size=batch_size)
+
+
+def recommend_from(evidence: Evidence, *, goal: str = "quality", batch_size: int | None = None) -> Recommendation:
+    """Return what `recommend` does, from evidence that is at hand.
+
+    Args:
+        evidence: Of a study or of records alone.
+        goal: As for `recommend`.
+        batch_size: As for `recommend`.
+
+    Raises:
+        ConfigError: An unknown goal.
+    """
+    asked = _check_goal(goal)
+    info, ridge = evidence.info, evidence.fits.ridge
+    if evidence.best is None:
+        return Recommendation(FitStatus.TOO_FEW, no_answer(evidence), info.name, info.objective.monitor)
+    # Several objectives: the best trial of the first is all that is told, since no law is fitted to them together.
+    goals = GOALS if evidence.num_objectives == 1 else ("quality",)
+    choices = {name: found for name in goals if (found := choose(evidence, name)) is not None}
     missing: tuple[str, ...] = ()
-    if choice is None:
+    if batch_size is not None:
+        choice = choice_at(evidence, batch_size, asked, "You asked for this batch size.")
+    elif asked in choices:
+        choice = choices[asked]
+    else:
         choice, missing = choices["quality"], (why_missing(evidence, asked),)
-    assert choice is not None  # quality always has one where a trial succeeded
-    status = FitStatus.OK if evidence.is_fitted else evidence.fits.ridge.status
+    unfitted = ridge.status if ridge.status is not FitStatus.OK else FitStatus.NOT_IDENTIFIED
     return Recommendation(
-        status,
+        FitStatus.OK if evidence.is_fitted else unfitted,
         sentence(evidence, choice),
-        evidence.info.name,
-        evidence.info.objective.monitor,
+        info.name,
+        info.objective.monitor,
         choice=choice,
-        alternatives=tuple(c for name, c in choices.items() if c is not None and name != choice.goal),
+        alternatives=tuple(other for name, other in choices.items() if name != choice.goal),
         ties=evidence.ties,
         caveats=(*missing, *caveats(evidence, choice)),
         pareto=pareto(evidence),
         critical_batch_size=evidence.fits.steps.critical_batch_size,
     )
+
+
+def _check_goal(goal: str) -> Goal:
+    if goal not in GOALS:
+        raise ConfigError(f"unknown goal {goal!r}; allowed are {', '.join(GOALS)}." + nearest(goal, GOALS))
+    return goal

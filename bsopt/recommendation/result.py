@@ -2,46 +2,31 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from bsopt.laws.estimate import Estimate, FitStatus
-from bsopt.serialization import to_plain
 from bsopt.trial.plan import Plan
 
-__all__ = [
-    "BUDGET_EXPONENT",
-    "GOALS",
-    "SMALL_BATCH_NORM",
-    "TIE_CHANCE",
-    "WARMUP_EPOCHS",
-    "WARMUP_FROM",
-    "WARMUP_SHARE",
-    "Answer",
-    "Choice",
-    "Cost",
-    "Goal",
-    "Recommendation",
-]
-
+__all__ = ["GOALS", "Answer", "Choice", "Cost", "Goal", "Recommendation"]
 
 Goal = Literal["quality", "largest", "fastest", "cheapest"]
 GOALS: tuple[Goal, ...] = ("quality", "largest", "fastest", "cheapest")
 
-TIE_CHANCE = 0.5
-"""Chance of being within two noise deviations of the best from which a batch size ties with it."""
-WARMUP_EPOCHS, WARMUP_SHARE, WARMUP_FROM = 5.0, 0.1, 1.5
-"""Goyal et al. 2017: 5 epochs; at most a tenth of the budget, where the rate is 1.5 times the smallest size's."""
-SMALL_BATCH_NORM = 16
-BUDGET_EXPONENT = 0.65
-"""B_best ∝ budget^0.65: 128 to 1,024 sequences from 4 to 100 B tokens (a 215 M language model; FACTS of step laws)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one batch size costs on one placement, to the target or, without one, over the budget."""
+    """What one batch size costs on one placement, to the target or, without one, over the budget.
+
+    Attributes:
+        batch_size: Global, in samples.
+        plan: How it is realised there.
+        samples: Nominal samples that the training sees.
+        seconds: Wall time.
+        device_hours: The same times the devices, in hours.
+        energy_joules: Of all devices; None where power wasn't measured.
+    """
 
     batch_size: int
     plan: Plan
@@ -57,10 +42,14 @@ class Choice:
 
     Attributes:
         goal: What it is best for.
+        batch_size: Global, in samples; the plan's.
         lr: Learning rate; the bounds are infinite where no law is fitted.
-        value: Expected value of the metric after the study's budget.
+        plan: How the batch size is realised on the devices asked about.
+        value: Expected value of a trial after the study's budget, or the best trial's with infinite bounds where no law
+            is fitted; None where neither is known.
         warmup_samples: Samples over which to raise the learning rate from `lr` × `warmup_start`; 0 for none, None where
             the training set's size and the budget are unknown.
+        warmup_start: Factor on the learning rate at the first update; 1 without a warm-up.
         companions: What else should move with the batch size, relative to the best trial's: momentum, Adam's betas and
             eps, and the factor on a decoupled weight decay that keeps its timescale.
         cost: To the target or over the budget; None where times were not measured.
@@ -86,11 +75,14 @@ class Recommendation:
     Attributes:
         status: `ok`, or why there is no answer yet or only the best trial so far.
         sentence: The answer with its uncertainty, in one sentence.
+        study: The study's name.
+        monitor: The metric's name.
         choice: None where no trial succeeded.
         alternatives: The choices for the other goals, where the data tell them.
-        ties: Batch sizes as good as the best within noise.
+        ties: Batch sizes as good as the best within noise, smallest first.
         caveats: Edges, other budgets, unidentified laws.
-        pareto: Costs that no other placement or batch size beats in both time and device-hours.
+        pareto: Costs that no other placement or batch size beats in both time and device-hours, quickest first.
+        critical_batch_size: In samples; None where no trials tell it.
     """
 
     status: FitStatus
@@ -103,17 +95,6 @@ class Recommendation:
     caveats: tuple[str, ...] = ()
     pareto: tuple[Cost, ...] = ()
     critical_batch_size: Estimate | None = None
-
-    @property
-    def finalists(self) -> tuple[tuple[int, float], ...]:
-        """Batch sizes and learning rates worth repeating over fresh seeds: the choice's and the alternatives'."""
-        choices = [c for c in (self.choice, *self.alternatives) if c is not None]
-        return tuple({c.batch_size: (c.batch_size, c.lr.value) for c in reversed(choices)}.values())[::-1]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain data, for JSON; infinite bounds become None."""
-        plain: dict[str, Any] = _finite(to_plain(self))
-        return plain
 
     def to_yaml(self) -> str:
         """Return the choice as a LightningCLI configuration; empty without a choice."""
@@ -152,17 +133,11 @@ class Answer:
     """A question people ask about batch sizes, answered from one study.
 
     Attributes:
+        question: As people ask it.
+        answer: With its numbers, or why it can't be told.
         basis: What the answer rests on; "not measured" where nothing does.
     """
 
     question: str
     answer: str
     basis: str
-
-
-def _finite(plain: Any) -> Any:
-    if isinstance(plain, dict):
-        return {key: _finite(item) for key, item in plain.items()}
-    if isinstance(plain, list):
-        return [_finite(item) for item in plain]
-    return None if isinstance(plain, float) and not math.isfinite(plain) else plain

@@ -2,141 +2,170 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import cast
 
 from bsopt.laws.estimate import Estimate, FitStatus
-from bsopt.recommendation.evidence import Evidence, has_target
-from bsopt.recommendation.result import BUDGET_EXPONENT, SMALL_BATCH_NORM, Choice, Goal
+from bsopt.recommendation.evidence import Evidence
+from bsopt.recommendation.result import Choice, Goal
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import TrialRecord
+from bsopt.units import count_of, in_words
 
 __all__ = [
+    "SMALL_BATCH_NORM",
     "batch_norm_warning",
     "caveats",
     "counted",
     "duration",
+    "no_answer",
     "sentence",
     "to_what",
     "where",
     "why_missing",
 ]
 
+SMALL_BATCH_NORM = 16
+"""Micro-batch below which BatchNorm's statistics are noisy."""
+BUDGET_EXPONENT = 0.65
+"""B_best ∝ budget^0.65: 128 to 1,024 sequences from 4 to 100 B tokens (a 215 M language model; FACTS of step laws)."""
+EDGE_FACTOR = 1.3
+"""A learning rate within this factor of an end of its range lies at the edge."""
+
+_CLAIMS: dict[Goal, str] = {
+    "quality": "",
+    "largest": " costs nothing in quality beyond noise",
+    "fastest": " is fastest",
+    "cheapest": " is cheapest",
+}
+
+
+def no_answer(evidence: Evidence) -> str:
+    """Return why there is nothing to recommend."""
+    if not evidence.records:
+        return "No trial has run yet, so there is no answer."
+    return f"None of {len(evidence.records)} trials ended with a finite value, so there is no answer yet."
+
 
 def sentence(evidence: Evidence, choice: Choice) -> str:
-    monitor = (
-        evidence.info.objective.monitor
-        if evidence.info.objective.cost is None
-        else f"{evidence.info.objective} to the target"
-    )
+    """Return the choice with its uncertainty, and what ties with it."""
+    objective = evidence.info.objective
+    what = objective.monitor if objective.cost is None else f"{objective.cost} to the target"
     head = f"Batch size {choice.batch_size} with learning rate {choice.lr.value:.2g}"
     if not evidence.is_fitted:
-        best = cast(TrialRecord, evidence.best)
-        return (
-            f"{head} is the best of {counted(evidence)} ({monitor} {cast(float, best.value):.4g}), which are too few "
-            "or too contradictory to say how sure that is."
-        )
-    where = {
-        "quality": "",
-        "largest": " costs nothing in quality beyond noise",
-        "fastest": " is fastest",
-        "cheapest": " is cheapest",
-    }
-    value = choice.value
-    expected = f"{monitor} {value.value:.4g} (90 %: {value.low:.4g} to {value.high:.4g})" if value else ""
-    ties = [b for b in evidence.ties if b != choice.batch_size]
-    tie = (
-        f"; {_listed(ties)} {'is' if len(ties) == 1 else 'are'} as good within noise"
-        if ties and choice.goal == "quality"
-        else ""
-    )
+        value = cast(float, cast(TrialRecord, evidence.best).value)
+        best = f"{head} is the best of {counted(evidence)}"
+        if evidence.num_objectives > 1:
+            return f"{best} by the first of {evidence.num_objectives} objectives ({what} {value:.4g})."
+        return f"{best} ({what} {value:.4g}), which are too few or too contradictory to say how sure that is."
     rate = f" (90 %: {choice.lr.low:.2g} to {choice.lr.high:.2g})"
-    return f"{head}{rate}{where[choice.goal]}: expect {expected}, from {counted(evidence)}{tie}."
+    value_there = choice.value
+    expected = f"{what} {_with_interval(value_there)}" if value_there else ""
+    ties = [size for size in evidence.ties if size != choice.batch_size]
+    tied = f"; {in_words(ties)} {'is' if len(ties) == 1 else 'are'} as good within noise" if ties else ""
+    return (
+        f"{head}{rate}{_CLAIMS[choice.goal]}: expect {expected}, from {counted(evidence)}"
+        f"{tied if choice.goal == 'quality' else ''}."
+    )
 
 
 def caveats(evidence: Evidence, choice: Choice) -> tuple[str, ...]:
+    """Return what to know before trusting a choice, a sentence each."""
+    info, fits = evidence.info, evidence.fits
     found = []
-    if evidence.fits.ridge.status is not FitStatus.OK:
-        found.append(evidence.fits.ridge.message)
-    if (
-        evidence.info.lr_range
-        and not 1.3 * evidence.info.lr_range[0] < choice.lr.value < evidence.info.lr_range[1] / 1.3
-    ):
-        low, high = evidence.info.lr_range
-        found.append(f"The learning rate lies at the edge of the searched range ({low:.3g} to {high:.3g}): widen it.")
-    sizes = evidence.info.batch_size_range
-    if sizes and choice.goal == "quality" and choice.batch_size in sizes and sizes[0] < sizes[1]:
-        found.append(f"The batch size lies at the edge of the searched range ({sizes[0]} to {sizes[1]}): look beyond.")
-    if evidence.info.has_batch_norm and choice.plan.micro_batch_size < SMALL_BATCH_NORM:
+    if fits.ridge.status is not FitStatus.OK:
+        found.append(fits.ridge.message)
+    found += _edges(evidence, choice)
+    if info.has_batch_norm and choice.plan.micro_batch_size < SMALL_BATCH_NORM:
         found.append(batch_norm_warning(choice.plan.micro_batch_size))
-    target = evidence.fits.steps.target
-    if evidence.info.objective.target is None and has_target(evidence) and target is not None:
+    if info.objective.target is None and evidence.target is not None:
         found.append(
-            f"Times and costs are to {evidence.info.objective.monitor} {target:.4g}, which three in four batch sizes "
+            f"Times and costs are to {info.objective.monitor} {evidence.target:.4g}, which three in four batch sizes "
             "reached, as the study names no target; objective.target sets yours."
         )
-    if not evidence.fits.noise_is_repeated:
+    if not fits.noise_is_repeated:
         found.append("No setting was repeated often enough to know the noise between seeds: confirm the finalists.")
-    own = evidence.info.budget_samples
-    if evidence.budget and own and abs(evidence.budget / own - 1.0) > 0.01:
-        ratio = evidence.budget / own
-        if ratio < 1.0:
-            found.append(
-                f"Judged by values within {ratio:.2g} of the study's budget; a schedule that ends there may do better."
-            )
-        else:
-            found.append(
-                f"This is the answer at the study's own budget; for {ratio:.3g} times the samples larger batch sizes "
-                f"gain: on published language models the best one grew about {ratio**BUDGET_EXPONENT:.2g} times, with "
-                "the learning rate along its law."
-            )
+    found += _other_budget(evidence)
     return tuple(found)
 
 
 def why_missing(evidence: Evidence, goal: Goal) -> str:
+    """Return why there is no choice for a goal."""
+    fits = evidence.fits
+    if evidence.num_objectives > 1:
+        return "A study of several objectives is answered by its best trial, whatever the goal."
     if goal == "largest":
-        return f"The largest batch size without loss can't be told: {evidence.fits.ridge.message}"
-    if evidence.fits.step_time.status in (FitStatus.TOO_FEW, FitStatus.CONTRADICTORY):
-        return f"Times can't be predicted, so this is the choice for quality: {evidence.fits.step_time.message}"
-    if evidence.num_devices * evidence.num_nodes > 1 and not evidence.fits.communication.covers(
-        evidence.num_devices, evidence.num_nodes
-    ):
-        why = evidence.fits.communication.message
+        return f"The largest batch size without loss can't be told: {fits.ridge.message}"
+    if fits.step_time.status in (FitStatus.TOO_FEW, FitStatus.CONTRADICTORY):
+        return f"Times can't be predicted, so this is the choice for quality: {fits.step_time.message}"
+    is_alone = evidence.num_devices * evidence.num_nodes == 1
+    if not is_alone and not fits.communication.covers(evidence.num_devices, evidence.num_nodes):
+        why = fits.communication.message
         return f"Time on this placement can't be predicted, so this is the choice for quality: {why}"
-    return f"The cost to a target can't be told, so this is the choice for quality: {evidence.fits.steps.message}"
+    return f"The cost to a target can't be told, so this is the choice for quality: {fits.steps.message}"
 
 
-def batch_norm_warning(micro: int) -> str:
+def batch_norm_warning(micro_batch_size: int) -> str:
+    """Return what a small micro-batch does to BatchNorm, and the ways out."""
     return (
-        f"BatchNorm over a micro-batch of {micro} is noisy (under {SMALL_BATCH_NORM}): accumulate less, use "
+        f"BatchNorm over a micro-batch of {micro_batch_size} is noisy (under {SMALL_BATCH_NORM}): accumulate less, use "
         "SyncBatchNorm across devices, or GroupNorm instead."
     )
 
 
 def counted(evidence: Evidence) -> str:
-    count = evidence.fits.num_complete
-    return f"{count} complete trial{'' if count == 1 else 's'}"
-
-
-def _listed(sizes: Sequence[int]) -> str:
-    words = [str(size) for size in sizes]
-    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + f" and {words[-1]}"
+    """Return what the laws rest on: "12 complete trials"."""
+    return count_of(evidence.fits.num_complete, "complete trial")
 
 
 def where(plan: Plan) -> str:
-    devices = f"{plan.num_devices} device{'' if plan.num_devices == 1 else 's'}"
+    """Return a plan's placement: "8 devices", "2 nodes of 8 devices"."""
+    devices = count_of(plan.num_devices, "device")
     return devices if plan.num_nodes == 1 else f"{plan.num_nodes} nodes of {devices}"
 
 
 def to_what(evidence: Evidence) -> str:
-    target = evidence.fits.steps.target
-    return (
-        f"to {evidence.info.objective.monitor} {target:.4g}"
-        if has_target(evidence) and target is not None
-        else "over the budget"
-    )
+    """Return what times and costs are to: "to val_loss 0.35", "over the budget"."""
+    if evidence.target is None:
+        return "over the budget"
+    return f"to {evidence.info.objective.monitor} {evidence.target:.4g}"
 
 
 def duration(seconds: Estimate) -> str:
+    """Return a time with its interval, in the one unit that suits it."""
     size, unit = (3600.0, "h") if seconds.value >= 5400 else (60.0, "min") if seconds.value >= 90 else (1.0, "s")
     return f"{seconds.value / size:.3g} {unit} (90 %: {seconds.low / size:.3g} to {seconds.high / size:.3g})"
+
+
+def _with_interval(value: Estimate) -> str:
+    return f"{value.value:.4g} (90 %: {value.low:.4g} to {value.high:.4g})"
+
+
+def _edges(evidence: Evidence, choice: Choice) -> list[str]:
+    found = []
+    if evidence.info.lr_range:
+        low, high = evidence.info.lr_range
+        if not EDGE_FACTOR * low < choice.lr.value < high / EDGE_FACTOR:
+            found.append(
+                f"The learning rate lies at the edge of the searched range ({low:.3g} to {high:.3g}): widen it."
+            )
+    if evidence.info.batch_size_range and choice.goal == "quality":
+        smallest, largest = evidence.info.batch_size_range
+        if smallest < largest and choice.batch_size in (smallest, largest):
+            found.append(
+                f"The batch size lies at the edge of the searched range ({smallest} to {largest}): look beyond."
+            )
+    return found
+
+
+def _other_budget(evidence: Evidence) -> list[str]:
+    budget, own = evidence.budget_samples, evidence.info.budget_samples
+    if not budget or not own or abs(budget / own - 1.0) <= 0.01:
+        return []
+    ratio = budget / own
+    if ratio < 1.0:
+        return [f"Judged by values within {ratio:.2g} of the study's budget; a schedule that ends there may do better."]
+    return [
+        f"This is the answer at the study's own budget; for {ratio:.3g} times the samples larger batch sizes gain: on "
+        f"published language models the best one grew about {ratio**BUDGET_EXPONENT:.2g} times, with the learning rate "
+        "along its law."
+    ]

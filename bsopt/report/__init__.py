@@ -3,7 +3,6 @@
 from bsopt._lazy import attach
 
 _HOMES = {
-    "Answer": ".answer",
     "write_report": ".page",
 }
 

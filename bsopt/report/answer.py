@@ -1,220 +1,166 @@
-"""The answer that opens the report: which batch size and learning rate, and how sure.
-
-It is `bsopt.recommend`'s, with the trials that are as good within noise. Where there is no study to ask (records alone,
-or two objectives) it is the best trial's.
-"""
+"""The answer that opens the report: the recommendation as HTML. What it says is chosen in `bsopt.recommendation`."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import cast
 
-import numpy as np
-
-from bsopt.recommendation.recommender import recommend
-from bsopt.recommendation.result import Choice
+from bsopt.laws.estimate import Estimate
+from bsopt.recommendation.result import Choice, Recommendation
+from bsopt.report.markup import Html, join, tag
 from bsopt.trial.record import TrialRecord
 from bsopt.visualization.study_data import StudyData
 
-__all__ = ["Answer", "answer"]
+__all__ = ["answer_section", "as_good", "comparison_table"]
 
-MIN_TRIALS = 5
-"""Completed trials below which the best one is only the best so far."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a study says so far.
-
-    Attributes:
-        sentence: The answer, in words, with its uncertainty.
-        caveats: What the reader should know before trusting it, a sentence each.
-        batch_size: Recommended global batch size in samples; None without a completed trial.
-        lr: Recommended learning rate.
-        value: What to expect, or what the best trial reached where no law is fitted.
-        noise: Standard deviation of a repeated trial's value; None where nothing tells it.
-        as_good: Completed trials within two standard deviations of the best, best first; of repeats of one setting
-            the best.
-        choices: What to take for each goal (best value, largest without loss, fastest, cheapest), this answer first.
-        yaml: Settings for a LightningCLI or Trainer configuration.
-        snippet: The same as Python.
-    """
-
-    sentence: str
-    caveats: tuple[str, ...] = ()
-    batch_size: int | None = None
-    lr: float | None = None
-    value: float | None = None
-    noise: float | None = None
-    as_good: tuple[TrialRecord, ...] = ()
-    choices: tuple[Choice, ...] = ()
-    yaml: str = ""
-    snippet: str = ""
+_GOALS = {
+    "quality": "best value",
+    "largest": "largest batch size without loss",
+    "fastest": "fastest",
+    "cheapest": "cheapest",
+}
+_MOST_ROWS = 8
 
 
-def answer(data: StudyData) -> Answer:
-    """Return the recommendation, the trials as good as the best within noise, and settings to paste."""
-    if data.best is None:
-        return Answer(sentence=_nothing_yet(data))
-    if data.study is None or len(data.study.directions) > 1:
-        return _of_trials(data, data.best)
-    found = recommend(data.study, fits=data.fits)
-    choice = found.choice
-    if choice is None:
-        return Answer(sentence=found.sentence, caveats=found.caveats)
-    noise = data.fits.noise_sd
-    return Answer(
-        sentence=found.sentence,
-        caveats=found.caveats,
-        batch_size=choice.batch_size,
-        lr=choice.lr.value,
-        value=choice.value.value if choice.value is not None else data.best.value,
-        noise=noise,
-        as_good=_as_good(data, data.best, noise),
-        choices=(choice, *found.alternatives),
-        yaml=found.to_yaml().strip(),
-        snippet=found.to_lightning().strip(),
+def answer_section(data: StudyData, *, prefix: str) -> Html:
+    """Return the answer in a sentence, its caveats, what is as good within noise, and settings to paste."""
+    found = data.recommendation
+    return tag(
+        "section",
+        tag("p", found.sentence, class_="answer"),
+        tag("ul", *(tag("li", caveat) for caveat in found.caveats), class_="caveats") if found.caveats else None,
+        _by_goal(data),
+        _as_good(data),
+        _settings(found, prefix),
+        class_="answer-card",
+        id=f"{prefix}-answer",
     )
 
 
-def _of_trials(data: StudyData, best: TrialRecord) -> Answer:
-    noise, source = _noise(data)
-    close = _as_good(data, best, noise)
-    return Answer(
-        sentence=_sentence(data, best, close),
-        caveats=_caveats(data, best, source),
-        batch_size=best.batch_size,
-        lr=best.lr,
-        value=best.value,
-        noise=noise,
-        as_good=close,
-        yaml=_yaml(best),
-        snippet=_snippet(best),
-    )
-
-
-def _nothing_yet(data: StudyData) -> str:
-    if not data.records:
-        return "No trial has been run yet, so there is no answer."
-    return (
-        f"None of the {len(data.records)} trials so far ran to its end with a finite value, "
-        "so there is no answer yet. The table below says why each one stopped."
-    )
-
-
-def _sentence(data: StudyData, best: TrialRecord, close: tuple[TrialRecord, ...]) -> str:
-    words = (
-        f"Batch size {best.batch_size} with learning rate {best.lr:.2g} is the best of "
-        f"{len(data.completed)} completed trials: {data.info.objective.monitor} {best.value:.4g}."
-    )
-    sizes = sorted({cast(int, record.batch_size) for record in close})
-    if len(close) < 2:
-        return words
-    rates = [cast(float, record.lr) for record in close if record.batch_size == best.batch_size]
-    if len(sizes) > 1:
-        words += f" Batch sizes {_enumerated(sizes)} are as good within noise, each at its own learning rate."
-    elif max(rates) > 1.05 * min(rates):
-        words += (
-            f" At this batch size learning rates from {min(rates):.2g} to {max(rates):.2g} are as good within noise."
+def comparison_table(sources: Sequence[StudyData]) -> Html:
+    """Return one row per study: its answer in numbers."""
+    heads = ("study", "metric", "trials", "completed", "best batch size", "learning rate", "value", "noise (1 sd)")
+    head = tag("thead", tag("tr", *(tag("th", name, scope="col") for name in heads)))
+    rows = (
+        tag(
+            "tr",
+            tag("th", tag("a", data.name, href=f"#s{index}"), scope="row"),
+            *(tag("td", cell) for cell in _in_numbers(data)),
         )
+        for index, data in enumerate(sources)
+    )
+    return tag("div", tag("table", head, tag("tbody", *rows)), class_="scroll")
+
+
+def as_good(data: StudyData) -> list[TrialRecord]:
+    """Return the best complete trial at each batch size that is as good as the best within noise, best first."""
+    best: dict[int, TrialRecord] = {}
+    for record in sorted(data.completed, key=lambda record: data.sign * cast(float, record.value)):
+        if record.batch_size in data.recommendation.ties:
+            best.setdefault(record.batch_size, record)
+    return list(best.values())
+
+
+def _in_numbers(data: StudyData) -> list[str]:
+    choice = data.recommendation.choice
+    value = choice.value if choice is not None else None
+    return [
+        data.info.objective.monitor,
+        str(len(data.records)),
+        str(len(data.completed)),
+        _text(choice.batch_size if choice is not None else None, ","),
+        _text(choice.lr.value if choice is not None else None, ".3g"),
+        _text(value.value if value is not None else None, ".5g"),
+        _text(data.fits.noise_sd if choice is not None else None, ".2g"),
+    ]
+
+
+def _by_goal(data: StudyData) -> Html | None:
+    """Return what to take for each goal, where the data tell more than one."""
+    found = data.recommendation
+    if found.choice is None or not found.alternatives:
+        return None
+    names = ("batch size", "learning rate", data.info.objective.monitor, _time_name(data))
+    rows = [_goal_row(choice, names) for choice in (found.choice, *found.alternatives)]
+    numbers = (tag("th", name, scope="col", class_="number") for name in names)
+    head = tag("tr", tag("th", "goal", scope="col"), *numbers, tag("th", "why", scope="col"))
+    table = tag("table", tag("thead", head), tag("tbody", *rows))
+    return join(tag("h3", "By goal"), tag("div", table, class_="scroll wide"))
+
+
+def _goal_row(choice: Choice, names: Sequence[str]) -> Html:
+    cells = (
+        str(choice.batch_size),
+        _interval(choice.lr, ".2g"),
+        _interval(choice.value, ".4g"),
+        _interval(choice.cost.seconds if choice.cost is not None else None, ".3g"),
+    )
+    numbers = (
+        tag("td", cell, class_="number", data_label=name)  # the label stands before it in a narrow card
+        for name, cell in zip(names, cells, strict=True)
+    )
+    return tag("tr", tag("th", _GOALS[choice.goal], scope="row"), *numbers, tag("td", " ".join(choice.reasons)))
+
+
+def _time_name(data: StudyData) -> str:
+    """Return what the goals' times are to: the target that costs are told for, else the end of a trial."""
+    target = data.evidence.target
+    return "time of a trial [s]" if target is None else f"time to {data.info.objective.monitor} {target:.4g} [s]"
+
+
+def _as_good(data: StudyData) -> Html | None:
+    trials = as_good(data)
+    if len(trials) < 2:
+        return None
+    names = ("batch size", "learning rate", data.info.objective.monitor, "time [s]", "trial")
+    head = tag("tr", *(tag("th", name, scope="col", class_="number") for name in names))
+    rows = (
+        tag("tr", *(tag("td", cell, class_="number") for cell in _trial_cells(record)))
+        for record in trials[:_MOST_ROWS]
+    )
+    more = f" ({len(trials) - _MOST_ROWS} more in the table of trials)" if len(trials) > _MOST_ROWS else ""
+    table = tag("table", tag("thead", head), tag("tbody", *rows))
+    return join(tag("h3", f"As good within noise{more}"), tag("div", table, class_="scroll"))
+
+
+def _trial_cells(record: TrialRecord) -> tuple[str, ...]:
+    return (
+        _text(record.batch_size, ","),
+        _text(record.lr, ".3g"),
+        _text(record.value, ".5g"),
+        _text(record.seconds, ".3g"),
+        str(record.number),
+    )
+
+
+def _settings(found: Recommendation, prefix: str) -> Html | None:
+    if found.choice is None:
+        return None
+    return join(
+        tag("h3", "Settings to paste"),
+        tag(
+            "div",
+            _code("YAML, for LightningCLI", found.to_yaml().strip(), f"{prefix}-yaml"),
+            _code("Python, for a Lightning Trainer", found.to_lightning().strip(), f"{prefix}-python"),
+            class_="settings",
+        ),
+    )
+
+
+def _code(title: str, text: str, element_id: str) -> Html:
+    button = tag("button", "copy", type="button", class_="copy", data_copy=element_id)
+    return tag("div", tag("div", title, button, class_="code-title"), tag("pre", text, id=element_id))
+
+
+def _interval(estimate: Estimate | None, form: str) -> str:
+    if estimate is None:
+        return "–"
+    words = format(estimate.value, form)
+    if math.isfinite(estimate.low) and math.isfinite(estimate.high):
+        words += f" ({format(estimate.low, form)} to {format(estimate.high, form)})"
     return words
 
 
-def _caveats(data: StudyData, best: TrialRecord, noise_source: str) -> tuple[str, ...]:
-    found = []
-    if len(data.completed) < MIN_TRIALS:
-        found.append(
-            f"Only {len(data.completed)} trials ran to their end: take this as the best so far, not as an answer."
-        )
-    found.append(noise_source)
-    low, high = data.info.lr_range or (0.0, math.inf)
-    if best.lr is not None and (best.lr <= 1.3 * low or best.lr >= high / 1.3):
-        found.append(
-            f"The learning rate lies at the edge of the searched range ({low:g} to {high:g}): widen the range."
-        )
-    sizes = data.info.batch_size_range
-    if sizes is not None and best.batch_size in sizes and sizes[0] < sizes[1]:
-        found.append(
-            f"The batch size lies at the edge of the searched range ({sizes[0]} to {sizes[1]}): "
-            "a value outside it may be better still."
-        )
-    return tuple(found)
-
-
-def _noise(data: StudyData) -> tuple[float | None, str]:
-    """Return the standard deviation of a value, and a sentence on where it is known from."""
-    groups: dict[tuple[int, int], list[float]] = {}
-    for record in data.completed:
-        key = (cast(int, record.batch_size), round(math.log2(cast(float, record.lr)) * 8))
-        groups.setdefault(key, []).append(cast(float, record.value))
-    repeats = [values for values in groups.values() if len(values) > 1]
-    freedom = sum(len(values) - 1 for values in repeats)
-    if freedom >= 3:
-        total = sum(float(np.var(values)) * len(values) for values in repeats)
-        noise = math.sqrt(total / freedom)
-        return noise, f"Noise (one standard deviation, {noise:.2g}) is estimated from repeated settings."
-    ranked = sorted(data.completed, key=lambda record: data.sign * cast(float, record.value))
-    ripples = [ripple for record in ranked[:5] for ripple in _ripples(record)]
-    if len(ripples) >= 4:
-        noise = float(np.median(ripples)) / 0.6745 / math.sqrt(6.0)
-        return noise, (
-            f"Noise (one standard deviation, {noise:.2g}) is estimated from the ripple of the best trials' curves; "
-            "another seed may differ by more. `confirm_seeds` in the study file repeats the finalists over fresh seeds."
-        )
-    return None, "How much a repeated run would differ is not known: nothing was repeated and curves are short."
-
-
-def _ripples(record: TrialRecord) -> list[float]:
-    """Second differences of a curve's last third: without its slope, their variance is six times that of a value."""
-    values = [tick.value for tick in record.ticks if math.isfinite(tick.value)]
-    tail = values[-max(4, len(values) // 3) :]
-    return [abs(float(ripple)) for ripple in np.diff(tail, 2)] if len(values) >= 6 else []
-
-
-def _as_good(data: StudyData, best: TrialRecord, noise: float | None) -> tuple[TrialRecord, ...]:
-    limit = data.sign * cast(float, best.value) + 2.0 * (noise or 0.0)
-    close = [record for record in data.completed if data.sign * cast(float, record.value) <= limit]
-    settings: dict[tuple[object, ...], TrialRecord] = {}  # repeats over seeds are one setting
-    for record in sorted(close, key=lambda record: data.sign * cast(float, record.value)):
-        settings.setdefault((record.batch_size, record.lr, *sorted(record.params.items())), record)
-    return tuple(settings.values())
-
-
-def _yaml(best: TrialRecord) -> str:
-    micro, accumulate = _parts(best)
-    return "\n".join(
-        [
-            "model:",
-            f"  lr: {best.lr:.4g}",
-            "data:",
-            f"  batch_size: {micro}",
-            "trainer:",
-            f"  accumulate_grad_batches: {accumulate}",
-            *([f"  devices: {best.plan.num_devices}"] if best.plan else []),
-        ]
-    )
-
-
-def _snippet(best: TrialRecord) -> str:
-    micro, accumulate = _parts(best)
-    devices = f", devices={best.plan.num_devices}" if best.plan else ""
-    return "\n".join(
-        [
-            f"model = YourModule(lr={best.lr:.4g})",
-            f"data = YourDataModule(batch_size={micro})",
-            f"trainer = Trainer(accumulate_grad_batches={accumulate}{devices})",
-            "trainer.fit(model, datamodule=data)",
-        ]
-    )
-
-
-def _parts(best: TrialRecord) -> tuple[int, int]:
-    if best.plan is None:
-        return cast(int, best.batch_size), 1
-    return best.plan.micro_batch_size, best.plan.accumulate_grad_batches
-
-
-def _enumerated(sizes: list[int]) -> str:
-    words = [str(size) for size in sizes]
-    return ", ".join(words[:-1]) + f" and {words[-1]}"
+def _text(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-import json
 import logging
 import math
 import re
@@ -25,8 +24,10 @@ import plotly.graph_objects as go
 from optuna.trial import FrozenTrial
 
 from bsopt.errors import ConfigError, MissingExtraError
-from bsopt.report.answer import Answer, answer
+from bsopt.report.answer import as_good
+from bsopt.serialization import from_plain, to_plain
 from bsopt.storage.artifacts import Artifacts
+from bsopt.storage.attributes import read_published, write_published
 from bsopt.storage.databases import open_storage
 from bsopt.trial.record import TrialRecord
 from bsopt.visualization.catalogue import FIGURES
@@ -41,7 +42,6 @@ MAX_TRIALS = 300
 _TOO_TALL = {"experiment_verdicts"}
 """Figures that a card of 450 pixels can't hold; the note on the study has the verdicts in words."""
 
-_STATE_KEY = "bsopt:dashboard"
 _KEPT = "*Written by bsopt. What you add below this line is kept.*"
 
 _logger = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ def publish(study: optuna.Study, artifact_dir: Path | str | None = None) -> None
     noted = _note_trials(dashboard, study, data, state.noted)
     if artifact_dir is not None:
         _publish_report(study, data, Path(artifact_dir))
-    study.set_user_attr(_STATE_KEY, json.dumps({"noted": noted, "digests": digests}))
+    write_published(study, to_plain(_State(noted, digests)))
 
 
 class Publisher:
@@ -198,11 +198,8 @@ def _is_local(host: str) -> bool:
 
 
 def _read_state(study: optuna.Study) -> _State:
-    text = study.user_attrs.get(_STATE_KEY)
-    if not isinstance(text, str):
-        return _State()
-    stored = json.loads(text)
-    return _State(noted=stored["noted"], digests=stored["digests"])
+    stored = read_published(study)
+    return from_plain(_State, stored) if stored is not None else _State()
 
 
 def _publish_figures(dashboard: ModuleType, study: optuna.Study, data: StudyData, state: _State) -> dict[str, str]:
@@ -244,7 +241,7 @@ def _fit_into_card(figure: go.Figure) -> None:
 
 
 def _thinned(data: StudyData) -> StudyData:
-    """Return the data with at most 300 trials: the better half of them the best, the others spread over the rest."""
+    """Return the data to draw, at most 300 trials: half of them the best, the others spread over the rest."""
     if len(data.records) <= MAX_TRIALS:
         return data
     good = sorted(data.completed, key=lambda r: data.sign * (r.value or 0.0))[: MAX_TRIALS // 2]
@@ -252,7 +249,7 @@ def _thinned(data: StudyData) -> StudyData:
     rest = [record for record in data.records if record.number not in kept]
     places = np.linspace(0, len(rest) - 1, MAX_TRIALS - len(kept)).astype(int)
     kept |= {rest[i].number for i in places}
-    return replace(data, records=tuple(record for record in data.records if record.number in kept))
+    return replace(data, records=tuple(r for r in data.records if r.number in kept), whole=data)
 
 
 def _rounded(figure: go.Figure) -> go.Figure:
@@ -277,23 +274,24 @@ def _note_study(dashboard: ModuleType, study: optuna.Study, data: StudyData) -> 
     _, mark, own = before.partition(_KEPT)
     if before and not mark:
         own = f"\n\n{before}"  # a note that was there before us
-    body = f"{_study_note(data, answer(data))}{_verdicts_note(data)}\n\n---\n{_KEPT}{own}"
+    body = f"{_study_note(data)}{_verdicts_note(data)}\n\n---\n{_KEPT}{own}"
     if body != before:
         dashboard.save_note(study, body)
 
 
-def _study_note(data: StudyData, found: Answer) -> str:
+def _study_note(data: StudyData) -> str:
+    found, trials = data.recommendation, as_good(data)
     lines = ["## Answer so far", "", _markdown(found.sentence)]
     lines += ["", *(f"- {_markdown(caveat)}" for caveat in found.caveats)]
-    if len(found.as_good) > 1:
+    if len(trials) > 1:
         lines += [
             "",
             f"| batch size | learning rate | {_markdown(data.info.objective.monitor)} | trial |",
             "|--:|--:|--:|--:|",
         ]
-        lines += [f"| {r.batch_size} | {r.lr:.3g} | {r.value:.5g} | {r.number} |" for r in found.as_good[:8]]
-    if found.yaml:
-        settings = [line for line in found.yaml.splitlines() if not line.startswith("#")]  # the sentence above
+        lines += [f"| {r.batch_size} | {r.lr:.3g} | {r.value:.5g} | {r.number} |" for r in trials[:8]]
+    settings = [line for line in found.to_yaml().splitlines() if not line.startswith("#")]  # the sentence above
+    if settings:
         lines += ["", "```yaml", *settings, "```"]
     return "\n".join(lines)
 

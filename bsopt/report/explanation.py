@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from bsopt.laws.scaling import Reference, default_reference
 from bsopt.report.markup import Html, join, tag
 from bsopt.search.sampler import ScalingSampler
+from bsopt.study.samplers import sampler_of, search_settings
 from bsopt.trial.record import StudyInfo
 from bsopt.visualization.study_data import StudyData
 
@@ -28,22 +25,13 @@ def reasons(data: StudyData) -> Html | None:
     """
     if data.study is None or len(data.study.directions) > 1:
         return None
-    info, asked = data.info, _asked(data.info)
-    rule = asked["lr"].get("rule") if "lr" in asked else info.rule
-    reference = info.reference or default_reference(info.optimizer or "sgd")
-    sampler = ScalingSampler(
-        optimizer=info.optimizer or "sgd",
-        rule=rule,
-        reference=reference,
-        lattice=asked["batch_size"].get("lattice", "pow2") if "batch_size" in asked else "pow2",
-        seed=info.seed or 0,
-    )
+    sampler = sampler_of(data.info)
     belief = sampler.explain(data.study)
     if not belief.ridge:
         return None
     words = [belief.message, *(edge.message for edge in belief.edges)]
     return join(
-        tag("p", _start(info, rule, reference)),
+        tag("p", _start(data.info)),
         tag("p", " ".join(words)),
         tag(
             "p",
@@ -51,24 +39,20 @@ def reasons(data: StudyData) -> Html | None:
             "behind the answer, and its interval wider, because it has to look for what a smooth law misses.",
             class_="hint",
         ),
-        _proposals(data, sampler) if asked.get("sampler") == "scaling" else None,
+        _proposals(data, sampler) if search_settings(data.info).is_ours else None,
     )
 
 
-def _asked(info: StudyInfo) -> Mapping[str, Any]:
-    """Return the study file's `search` block; empty for a study without a file."""
-    found = info.config.get("search")
-    return found if isinstance(found, Mapping) else {}
-
-
-def _start(info: StudyInfo, rule: str | None, reference: Reference) -> str:
-    if _asked(info).get("prior_from"):
-        known = f"the best learning rates that the study {_asked(info)['prior_from']} had found"
+def _start(info: StudyInfo) -> str:
+    asked = search_settings(info)
+    if asked.prior_from:
+        known = f"the best learning rates that the study {asked.prior_from} had found"
     else:
+        rule = _RULES.get(asked.rule, f"the {asked.rule} rule")
         source = "your reference" if info.reference is not None else "a published default"
         known = (
-            f"{_RULES.get(rule, f'the {rule} rule')}, through batch size {reference.batch_size} with learning rate "
-            f"{reference.lr:g}, {source}"
+            f"{rule}, through batch size {asked.reference.batch_size} with learning rate {asked.reference.lr:g}, "
+            f"{source}"
         )
     return (
         f"Before the first trial the search knew only this: {known}. It decides where to look first and counts less "

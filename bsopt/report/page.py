@@ -11,8 +11,8 @@ from plotly.offline import get_plotlyjs
 
 import bsopt
 from bsopt.errors import ConfigError
-from bsopt.report import answer as answers
 from bsopt.report import sections
+from bsopt.report.answer import answer_section, comparison_table
 from bsopt.report.experiment import experiment_section
 from bsopt.report.explanation import reasons
 from bsopt.report.figures import comparisons, pictures
@@ -47,10 +47,9 @@ def write_report(studies: Sequence[Source], path: Path | str) -> Path:
 
 def _page(sources: Sequence[StudyData]) -> str:
     title = f"bsopt report: {', '.join(data.name for data in sources)}"
-    found = [answers.answer(data) for data in sources]
     body = join(
         _header(sources),
-        tag("main", *(_one(sources[0], found[0]) if len(sources) == 1 else _several(sources, found))),
+        tag("main", *(_one(sources[0]) if len(sources) == 1 else _several(sources))),
         tag("footer", f"Written by bsopt {bsopt.__version__} on {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC."),
         verbatim("script", get_plotlyjs()),
         verbatim("script", _asset("report.js")),
@@ -70,15 +69,14 @@ def _header(sources: Sequence[StudyData]) -> Html:
     return tag("header", tag("p", "bsopt report", class_="kicker"), tag("h1", names))
 
 
-def _one(data: StudyData, found: answers.Answer) -> list[Html]:
-    return [sections.answer_section(data, found, prefix="s0"), *_details(data, prefix="s0")]
+def _one(data: StudyData) -> list[Html]:
+    return [answer_section(data, prefix="s0"), *_details(data, prefix="s0")]
 
 
-def _several(sources: Sequence[StudyData], found: Sequence[answers.Answer]) -> list[Html]:
-    parts = [tag("h2", "Answers"), sections.comparison_table(sources, found)]
+def _several(sources: Sequence[StudyData]) -> list[Html]:
+    parts = [tag("h2", "Answers"), comparison_table(sources)]
     cards = [
-        tag("div", tag("h3", data.name), sections.answer_section(data, one, prefix=f"s{i}"))
-        for i, (data, one) in enumerate(zip(sources, found, strict=True))
+        tag("div", tag("h3", data.name), answer_section(data, prefix=f"s{index}")) for index, data in enumerate(sources)
     ]
     parts.append(tag("div", *cards, class_="cards"))
     parts.append(tag("h2", "Side by side"))

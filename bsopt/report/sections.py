@@ -1,22 +1,19 @@
-"""The parts of the report in words and tables: answer, what was stopped, configuration, how to reproduce."""
+"""The parts of the report in words and tables: questions, what was stopped, configuration, how to reproduce."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
 import yaml
 
-from bsopt.laws.estimate import Estimate, FitStatus
 from bsopt.recommendation.questions import answers
-from bsopt.report.answer import Answer
 from bsopt.report.markup import Html, join, tag
 from bsopt.trial.record import StopReason, TrialRecord
 from bsopt.visualization.study_data import StudyData, status_of
 
-__all__ = ["answer_section", "comparison_table", "configuration", "questions", "stopped"]
+__all__ = ["configuration", "questions", "stopped"]
 
 _MEANING: dict[str, str] = {
     StopReason.COMPLETED.value: "trained to the end of the budget",
@@ -34,44 +31,17 @@ _MEANING: dict[str, str] = {
 }
 
 
-def answer_section(data: StudyData, found: Answer, *, prefix: str) -> Html:
-    """Return the answer in a sentence, its caveats, what is as good within noise, and settings to paste."""
-    return tag(
-        "section",
-        tag("p", found.sentence, class_="answer"),
-        tag("ul", *(tag("li", caveat) for caveat in found.caveats), class_="caveats") if found.caveats else None,
-        _choices(data, found),
-        _as_good(data, found),
-        _settings(found, prefix),
-        class_="answer-card",
-        id=f"{prefix}-answer",
-    )
+def questions(data: StudyData) -> Html | None:
+    """Return what people ask about batch sizes, answered from this study; None where there is nothing to answer from.
 
-
-def comparison_table(sources: Sequence[StudyData], answers: Sequence[Answer]) -> Html:
-    """Return one row per study: its answer in numbers."""
-    heads = ("study", "metric", "trials", "completed", "best batch size", "learning rate", "value", "noise (1 sd)")
-    rows = [
-        tag(
-            "tr",
-            tag("th", tag("a", data.name, href=f"#s{index}"), scope="row"),
-            *(
-                tag("td", cell)
-                for cell in (
-                    data.info.objective.monitor,
-                    str(len(data.records)),
-                    str(len(data.completed)),
-                    _text(found.batch_size),
-                    _text(found.lr, ".3g"),
-                    _text(found.value, ".5g"),
-                    _text(found.noise, ".2g"),
-                )
-            ),
-        )
-        for index, (data, found) in enumerate(zip(sources, answers, strict=True))
-    ]
-    head = tag("thead", tag("tr", *(tag("th", name, scope="col") for name in heads)))
-    return tag("div", tag("table", head, tag("tbody", *rows)), class_="scroll")
+    That is before the first result, and with several objectives, which no law is fitted to.
+    """
+    if data.recommendation.choice is None or data.evidence.num_objectives > 1:
+        return None
+    parts = []
+    for answer in answers(data.evidence):
+        parts += [tag("dt", answer.question), tag("dd", answer.answer, tag("p", answer.basis, class_="hint"))]
+    return tag("dl", *parts, class_="questions")
 
 
 def stopped(data: StudyData) -> Html:
@@ -134,131 +104,9 @@ def configuration(data: StudyData) -> Html:
     return join(*parts)
 
 
-_GOALS = {
-    "quality": "best value",
-    "largest": "largest batch size without loss",
-    "fastest": "fastest",
-    "cheapest": "cheapest",
-}
-
-
-def questions(data: StudyData) -> Html | None:
-    """Return what people ask about batch sizes, answered from this study; None where there is no study to ask."""
-    if data.study is None or len(data.study.directions) > 1 or data.best is None:
-        return None
-    parts = []
-    for answer in answers(data.study, fits=data.fits):
-        parts += [tag("dt", answer.question), tag("dd", answer.answer, tag("p", answer.basis, class_="hint"))]
-    return tag("dl", *parts, class_="questions")
-
-
-def _choices(data: StudyData, found: Answer) -> Html | None:
-    """Return what to take for each goal, where the data tell more than one."""
-    if len(found.choices) < 2:
-        return None
-    names = ("batch size", "learning rate", data.info.objective.monitor, _time_name(data))
-    rows = [
-        tag(
-            "tr",
-            tag("th", _GOALS[choice.goal], scope="row"),
-            *(
-                tag("td", cell, class_="number", data_label=name)  # the label stands before it in a narrow card
-                for name, cell in zip(
-                    names,
-                    (
-                        str(choice.batch_size),
-                        _interval(choice.lr, ".2g"),
-                        _interval(choice.value, ".4g"),
-                        _interval(choice.cost.seconds if choice.cost is not None else None, ".3g"),
-                    ),
-                    strict=True,
-                )
-            ),
-            tag("td", " ".join(choice.reasons)),
-        )
-        for choice in found.choices
-    ]
-    heads = [tag("th", name, scope="col", class_="number") for name in names]
-    head = tag("tr", tag("th", "goal", scope="col"), *heads, tag("th", "why", scope="col"))
-    return join(
-        tag("h3", "By goal"), tag("div", tag("table", tag("thead", head), tag("tbody", *rows)), class_="scroll wide")
-    )
-
-
-def _time_name(data: StudyData) -> str:
-    """What the goals' times are to: the study's target, or the one that the fitted law took; else a whole trial."""
-    steps = data.fits.steps
-    if steps.target is None or steps.status not in (FitStatus.OK, FitStatus.NOT_IDENTIFIED):
-        return "time of a trial [s]"
-    return f"time to {data.info.objective.monitor} {steps.target:.4g} [s]"
-
-
-def _interval(estimate: Estimate | None, form: str) -> str:
-    if estimate is None:
-        return "–"
-    words = format(estimate.value, form)
-    if math.isfinite(estimate.low) and math.isfinite(estimate.high):
-        words += f" ({format(estimate.low, form)} to {format(estimate.high, form)})"
-    return words
-
-
-def _as_good(data: StudyData, found: Answer) -> Html | None:
-    if len(found.as_good) < 2:
-        return None
-    shown = found.as_good[:8]
-    rows = [
-        tag(
-            "tr",
-            *(
-                tag("td", cell, class_="number")
-                for cell in (
-                    _text(record.batch_size),
-                    _text(record.lr, ".3g"),
-                    _text(record.value, ".5g"),
-                    _text(record.seconds, ".3g"),
-                    str(record.number),
-                )
-            ),
-        )
-        for record in shown
-    ]
-    names = ("batch size", "learning rate", data.info.objective.monitor, "time [s]", "trial")
-    head = tag("tr", *(tag("th", name, scope="col", class_="number") for name in names))
-    more = (
-        f" ({len(found.as_good) - len(shown)} more in the table of trials)" if len(found.as_good) > len(shown) else ""
-    )
-    return join(
-        tag("h3", f"As good within noise{more}"),
-        tag("div", tag("table", tag("thead", head), tag("tbody", *rows)), class_="scroll"),
-    )
-
-
-def _settings(found: Answer, prefix: str) -> Html | None:
-    if not found.yaml:
-        return None
-    return join(
-        tag("h3", "Settings to paste"),
-        tag(
-            "div",
-            _code("YAML, for LightningCLI", found.yaml, f"{prefix}-yaml"),
-            _code("Python, for a Lightning Trainer", found.snippet, f"{prefix}-python"),
-            class_="settings",
-        ),
-    )
-
-
-def _code(title: str, text: str, element_id: str) -> Html:
-    button = tag("button", "copy", type="button", class_="copy", data_copy=element_id)
-    return tag("div", tag("div", title, button, class_="code-title"), tag("pre", text, id=element_id))
-
-
 def _numbers(records: Sequence[TrialRecord]) -> str:
     shown = ", ".join(str(record.number) for record in records[:12])
     return shown + (f" and {len(records) - 12} more" if len(records) > 12 else "")
-
-
-def _text(value: float | None, form: str = ",") -> str:
-    return "–" if value is None else format(value, form)
 
 
 def _when(records: Sequence[TrialRecord]) -> str | None:

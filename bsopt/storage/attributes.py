@@ -27,10 +27,12 @@ __all__ = [
     "LR",
     "read_analyses",
     "read_info",
+    "read_published",
     "read_record",
     "read_records",
     "write_analysis",
     "write_info",
+    "write_published",
     "write_record",
 ]
 
@@ -46,6 +48,7 @@ ANALYSIS_KEY = "bsopt:analysis"
 OWNER_KEY = "bsopt:owner"
 ALIVE_KEY = "bsopt:alive"
 STOP_KEY = "bsopt:stop"
+PUBLISHED_KEY = "bsopt:dashboard"
 _PIECE = 40_000
 _OUTCOMES: dict[TrialState, Outcome] = {
     TrialState.COMPLETE: "complete",
@@ -158,6 +161,17 @@ def read_analyses(study: optuna.Study, *, settings: Mapping[str, Any] | None = N
             if settings is None or stored.get("settings") == settings:
                 found[name.removeprefix(f"{ANALYSIS_KEY}:")] = stored["value"]
     return found
+
+
+def write_published(study: optuna.Study, state: Mapping[str, Any]) -> None:
+    """Store what of a study optuna-dashboard shows by now, as plain data."""
+    study.set_user_attr(PUBLISHED_KEY, json.dumps(state))
+
+
+def read_published(study: optuna.Study) -> dict[str, Any] | None:
+    """Return what `write_published` stored last, or None."""
+    text = study.user_attrs.get(PUBLISHED_KEY)
+    return json.loads(text) if isinstance(text, str) else None
 
 
 def is_ours(study: optuna.Study) -> bool:

@@ -12,8 +12,10 @@ from typing import TypeAlias, cast
 import optuna
 
 from bsopt.experiment.measurements import Experiment, experiment_of
+from bsopt.recommendation.evidence import Evidence
 from bsopt.recommendation.fits import Fits, fit_laws
-from bsopt.search.learning_curves import predicted_finals
+from bsopt.recommendation.recommender import recommend_from
+from bsopt.recommendation.result import Recommendation
 from bsopt.storage.attributes import read_info, read_records
 from bsopt.trial.record import Outcome, StopReason, StudyInfo, TrialRecord
 
@@ -51,11 +53,13 @@ class StudyData:
         info: What the study searches.
         records: Every trial, oldest first.
         study: The study itself, for the sampler's belief; None where only records are at hand.
+        whole: The data of all trials, where `records` are only those to draw: what the laws and the answer rest on.
     """
 
     info: StudyInfo
     records: tuple[TrialRecord, ...]
     study: optuna.Study | None = None
+    whole: StudyData | None = None
 
     @property
     def name(self) -> str:
@@ -64,11 +68,20 @@ class StudyData:
 
     @cached_property
     def fits(self) -> Fits:
-        """The laws fitted to the records; pruned trials count with the final value predicted for them."""
-        predicted = None
-        if self.study is not None and len(self.study.directions) == 1:
-            predicted = predicted_finals(self.study, self.study.get_trials(deepcopy=False))
-        return fit_laws(self.records, self.info, predictions=predicted)
+        """The laws fitted to all trials, once; pruned ones count with the final value predicted for them."""
+        return self.whole.fits if self.whole is not None else fit_laws(self.records, self.info, study=self.study)
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """What the answer rests on: the trials and these fits."""
+        if self.whole is not None:
+            return self.whole.evidence
+        return Evidence.of(self.info, self.records, study=self.study, fits=self.fits)
+
+    @cached_property
+    def recommendation(self) -> Recommendation:
+        """The answer, chosen once: the report and the dashboard only show it."""
+        return self.whole.recommendation if self.whole is not None else recommend_from(self.evidence)
 
     @cached_property
     def experiment(self) -> Experiment | None:

@@ -12,8 +12,8 @@ import optuna
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from bsopt.search.sampler import ScalingSampler
 from bsopt.search.value_transform import ValueTransform
+from bsopt.study.samplers import sampler_of
 from bsopt.trial.record import TrialRecord
 from bsopt.visualization.study_data import Status, StudyData, is_placed, status_of
 
@@ -45,13 +45,7 @@ def believed_surface(data: StudyData) -> Surface | None:
         return None
     sizes, rates = (np.geomspace(*span, num).tolist() for span, num in zip(ranges, (NUM_SIZES, NUM_RATES), strict=True))
     study = _scratch_study(data, trials)
-    sampler = ScalingSampler(
-        optimizer=data.info.optimizer or "sgd",
-        rule=data.info.rule,
-        reference=data.info.reference,
-        lattice="any",
-        seed=0,
-    )
+    sampler = sampler_of(data.info)
     values = []
     for rate in rates:
         row = []

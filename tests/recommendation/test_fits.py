@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
 
@@ -161,8 +160,3 @@ def test_few_records_give_statuses_and_no_error(num: int) -> None:
     assert fits.ridge.status is FitStatus.TOO_FEW
     assert fits.steps.status is FitStatus.TOO_FEW
     assert fits.communication.status is FitStatus.TOO_FEW
-
-
-def test_fits_survive_storage_as_json(fits: Fits) -> None:
-    text = json.dumps(fits.as_dict())  # compared as text, in which NaN equals itself
-    assert json.dumps(Fits.from_dict(json.loads(text)).as_dict()) == text

@@ -16,13 +16,14 @@ import yaml
 import bsopt
 from bsopt.errors import ConfigError
 from bsopt.laws.estimate import FitStatus
-from bsopt.recommendation import Recommendation, answers, recommend
+from bsopt.recommendation import Answer, Evidence, Recommendation, answers, recommend, recommend_from
 from bsopt.recommendation.fits import fit_laws
+from bsopt.serialization import to_json
 from bsopt.storage.attributes import read_info, read_records, write_info, write_record
 from bsopt.testing.example_study import example_study
 from bsopt.trial.objective import Objective
 from bsopt.trial.plan import Plan
-from bsopt.trial.record import StudyInfo, TrialRecord
+from bsopt.trial.record import StopReason, StudyInfo, TrialRecord
 
 
 def best_log_lr(b: float) -> float:
@@ -82,6 +83,14 @@ def ours(*, max_micro: int | None = None, batch_norm: bool = False, num_devices:
         )  # fmt: skip
         study.tell(trial, value)
     return study
+
+
+def evidence_of(study: optuna.Study) -> Evidence:
+    return Evidence.of(read_info(study), read_records(study), study=study)
+
+
+def asked(study: optuna.Study) -> list[Answer]:
+    return answers(evidence_of(study))
 
 
 @pytest.fixture(scope="module")
@@ -207,29 +216,22 @@ def test_answer_can_be_pasted_and_stored(found: Recommendation) -> None:
     assert found.choice is not None
     assert settings["data"]["batch_size"] == found.choice.plan.micro_batch_size
     compile(found.to_lightning(), "snippet", "exec")
-    stored = json.loads(json.dumps(found.as_dict(), allow_nan=False))
+    stored = json.loads(json.dumps(to_json(found), allow_nan=False))
     assert stored["choice"]["batch_size"] == found.choice.batch_size
     assert stored["status"] == "ok"
 
 
-def test_finalists_are_different_batch_sizes_with_the_choice_first(found: Recommendation) -> None:
-    sizes = [size for size, _ in found.finalists]
-    assert found.choice is not None
-    assert sizes[0] == found.choice.batch_size
-    assert len(set(sizes)) == len(sizes)
-
-
 def test_every_question_is_answered_with_its_basis() -> None:
     for study in (foreign(0), foreign(3), foreign(50), ours(batch_norm=True)):
-        replies = answers(study)
+        replies = asked(study)
         assert len(replies) == 9
         assert all(reply.answer and reply.basis for reply in replies)
-    by_question = {reply.question: reply for reply in answers(foreign(0))}
+    by_question = {reply.question: reply for reply in asked(foreign(0))}
     assert {reply.basis for reply in by_question.values()} == {"not measured"}
 
 
 def test_measured_times_and_memory_answer_the_articles_questions() -> None:
-    replies = {reply.question: reply.answer for reply in answers(ours())}
+    replies = {reply.question: reply.answer for reply in asked(ours())}
     assert "samples per second" in replies["What does it do to time?"]
     assert "MiB per sample" in replies["What does it do to memory?"]
     assert "by devices" in replies["What would more GPUs change?"]
@@ -265,7 +267,7 @@ def test_momentum_moves_with_the_batch_size() -> None:
 
 
 def test_the_rule_that_holds_is_named_with_its_interval() -> None:
-    answer = next(a for a in answers(ours()) if a.question == "Which scaling rule holds here?")
+    answer = next(a for a in asked(ours()) if a.question == "Which scaling rule holds here?")
     assert re.search(r"grows as B\^0\.\d+ \(90 %: 0?\.?\S+ to \S+\)", answer.answer)  # 0.8 flattening at 256
     assert "the square-root rule (0.5)" in answer.answer
     assert "It rules out" in answer.answer
@@ -280,3 +282,87 @@ def test_a_target_that_nobody_named_is_told() -> None:
     assert any(f"Times and costs are to val_loss {target:.4g}" in caveat for caveat in caveats)
     write_info(study, replace(read_info(study), objective=Objective("val_loss", target=target)))
     assert not any("Times and costs are to" in caveat for caveat in recommend(study).caveats)
+
+
+def of_records(*records: TrialRecord) -> Recommendation:
+    """What is recommended from records alone, without a study."""
+    info = StudyInfo("made", objective=Objective("loss"), batch_size_range=(8, 64), lr_range=(1e-4, 1.0))
+    return recommend_from(Evidence.of(info, records))
+
+
+def trial(number: int, size: int, lr: float, value: float, reason: StopReason = StopReason.COMPLETED) -> TrialRecord:
+    return TrialRecord(number, reason.outcome, size, lr, value=value, stop_reason=reason)
+
+
+def test_records_alone_are_answered_as_their_study_is() -> None:
+    study = foreign(50)
+    alone, found = recommend_from(Evidence.of(read_info(study), read_records(study))), recommend(study)
+    assert (alone.sentence, alone.ties) == (found.sentence, found.ties)
+
+
+def test_the_best_of_a_few_records_has_no_interval() -> None:
+    few = of_records(trial(0, 32, 0.1, 0.5), trial(1, 64, 0.1, 0.4))
+    assert few.status is FitStatus.TOO_FEW
+    assert few.choice is not None
+    assert few.choice.batch_size == 64
+    assert few.choice.value is not None
+    assert (few.choice.value.value, few.choice.value.low) == (0.4, -math.inf)
+    assert few.ties == (64,)
+
+
+def test_an_infinite_value_is_never_the_best() -> None:
+    choice = of_records(trial(0, 8, 0.1, -math.inf), trial(1, 16, 0.1, 0.9)).choice
+    assert choice is not None
+    assert choice.batch_size == 16
+
+
+@pytest.mark.parametrize("reason", [StopReason.DIVERGED, StopReason.OUT_OF_MEMORY])
+def test_a_trial_that_broke_off_is_never_recommended(reason: StopReason) -> None:
+    assert of_records(trial(0, 32, 0.1, 0.5, reason)).choice is None
+    choice = of_records(trial(0, 32, 0.1, 0.5, reason), trial(1, 16, 0.1, 0.6, StopReason.PRUNED_PLATEAU)).choice
+    assert choice is not None
+    assert choice.batch_size == 16
+
+
+def test_both_ends_of_the_searched_ranges_are_told() -> None:
+    edges = [caveat for caveat in of_records(trial(0, 8, 0.99, 0.1)).caveats if "edge of the searched range" in caveat]
+    assert len(edges) == 2
+
+
+def test_repeats_tell_who_is_as_good() -> None:
+    values = {16: (0.300, 0.310, 0.305), 32: (0.302, 0.308, 0.304), 64: (0.40, 0.41, 0.405)}
+    records = [
+        trial(100 * size + i, size, lr, value + 0.1 * abs(math.log2(lr / 0.01)))
+        for size, group in values.items()
+        for i, value in enumerate(group)
+        for lr in (0.0025, 0.01, 0.04)
+    ]
+    found = of_records(*records)
+    assert found.status is FitStatus.OK
+    assert found.ties == (16, 32)
+    assert not any("noise between seeds" in caveat for caveat in found.caveats)
+
+
+def test_several_objectives_are_answered_by_the_best_trial_of_the_first() -> None:
+    study = optuna.create_study(directions=["minimize", "maximize"], sampler=optuna.samplers.RandomSampler(0))
+
+    def objective(trial: optuna.Trial) -> tuple[float, float]:
+        B = trial.suggest_int("batch_size", 8, 1024, log=True)
+        return loss(B, trial.suggest_float("lr", 1e-4, 1.0, log=True), 0.0), float(B)
+
+    study.optimize(objective, n_trials=30)
+    best = min(study.trials, key=lambda trial: trial.values[0])
+    for goal in ("quality", "fastest"):
+        found = recommend(study, goal=goal)
+        assert found.status is FitStatus.NOT_IDENTIFIED
+        assert found.choice is not None
+        assert found.choice.goal == "quality"
+        assert (found.choice.batch_size, found.choice.lr.value) == (best.params["batch_size"], best.params["lr"])
+        assert found.alternatives == ()
+    assert any("whatever the goal" in caveat for caveat in found.caveats)
+
+
+def test_a_cost_to_a_target_is_named_in_the_sentence() -> None:
+    info = StudyInfo("made", objective=Objective("loss", target=0.1, cost="seconds"))
+    found = recommend_from(Evidence.of(info, [trial(0, 32, 0.1, 12.5)]))
+    assert "(seconds to the target 12.5)" in found.sentence

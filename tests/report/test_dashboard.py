@@ -13,6 +13,8 @@ import optuna
 import pytest
 
 from bsopt.errors import ConfigError, MissingExtraError
+from bsopt.recommendation import recommend
+from bsopt.recommendation.fits import fit_laws
 from bsopt.report.dashboard import MAX_TRIALS, Publisher, publish, serve
 from bsopt.storage.attributes import write_info, write_record
 from bsopt.testing.example_study import example_study
@@ -84,6 +86,28 @@ def test_the_study_note_holds_the_answer_and_keeps_what_people_wrote(study: optu
     note = optuna_dashboard.get_note(study)
     assert note.count("## Answer so far") == 1
     assert note.endswith("my own words\nand more")
+
+
+def test_the_note_says_what_the_recommendation_says(study: optuna.Study) -> None:
+    publish(study)
+    found = recommend(study)
+    assert found.choice is not None
+    note = optuna_dashboard.get_note(study)
+    assert found.sentence.partition(":")[0] in note
+    assert f"  lr: {found.choice.lr.value:.4g}\n" in note
+
+
+def test_figures_of_some_of_the_trials_keep_the_laws_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted: list[int] = []
+
+    def counted(records: Any, info: Any, **options: Any) -> Any:
+        fitted.append(len(records))
+        return fit_laws(records, info, **options)
+
+    monkeypatch.setattr("bsopt.visualization.study_data.fit_laws", counted)
+    monkeypatch.setattr("bsopt.report.dashboard.MAX_TRIALS", 12)
+    publish(example_study(16))
+    assert fitted == [16]
 
 
 def test_every_ended_trial_has_a_note_with_its_reason_and_plan(study: optuna.Study) -> None:

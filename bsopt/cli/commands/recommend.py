@@ -58,25 +58,28 @@ def recommend(
 
     STUDY is its name or its study file; it may be left out where the storage holds one study. No training.
     """
+    from bsopt.recommendation.evidence import Evidence
     from bsopt.recommendation.questions import answers
-    from bsopt.recommendation.recommender import recommend as recommend_
+    from bsopt.recommendation.recommender import recommend_from
+    from bsopt.serialization import to_json
+    from bsopt.storage.attributes import read_records
 
-    opened = named.open().optuna
-    found = recommend_(
-        opened,
-        goal=goal,
+    opened = named.open()
+    evidence = Evidence.of(
+        opened.info,
+        read_records(opened.optuna),
+        study=opened.optuna,
         num_devices=devices,
         num_nodes=nodes,
-        batch_size=batch_size,
         budget=budget,
         bandwidth=float(parse_bytes(bandwidth.strip().removesuffix("/s"))) if bandwidth else None,
     )
+    found = recommend_from(evidence, goal=goal, batch_size=batch_size)
+    asked = answers(evidence) if questions else []
     if as_json:
-        document = found.as_dict()
+        document = to_json(found)
         if questions:
-            document["answers"] = [
-                {"question": a.question, "answer": a.answer, "basis": a.basis} for a in answers(opened)
-            ]
+            document["answers"] = to_json(asked)
         click.echo(json_text(document))
     elif as_yaml:
         click.echo(found.to_yaml(), nl=False)
@@ -84,10 +87,9 @@ def recommend(
         click.echo(found.to_lightning(), nl=False)
     else:
         _show(found)
-        if questions:
-            for answer in answers(opened):
-                click.echo("\n" + click.style(answer.question, bold=True))
-                click.echo(f"{answer.answer}\n({answer.basis})")
+        for answer in asked:
+            click.echo("\n" + click.style(answer.question, bold=True))
+            click.echo(f"{answer.answer}\n({answer.basis})")
     if found.choice is None:
         click.get_current_context().exit(1)
 
