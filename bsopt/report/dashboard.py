@@ -28,6 +28,7 @@ from bsopt.errors import ConfigError, MissingExtraError
 from bsopt.report.answer import Answer, answer
 from bsopt.storage.artifacts import Artifacts
 from bsopt.storage.databases import open_storage
+from bsopt.storage.optuna_internals import trial_of
 from bsopt.trial.record import TrialRecord
 from bsopt.visualization.catalogue import FIGURES
 from bsopt.visualization.experiment.catalogue import EXPERIMENT_FIGURES
@@ -314,7 +315,7 @@ def _note_trials(dashboard: ModuleType, study: optuna.Study, data: StudyData, fi
     for record in data.records[first:]:
         if record.outcome == "running":
             continue
-        live = optuna.Trial(study, trials[record.number]._trial_id)
+        live = trial_of(study, trials[record.number])
         if not dashboard.get_note(live):
             dashboard.save_note(live, _trial_note(record, data))
         if record.number == noted:
