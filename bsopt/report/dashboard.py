@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-import json
 import logging
 import math
 import re
@@ -26,7 +25,9 @@ from optuna.trial import FrozenTrial
 
 from bsopt.errors import ConfigError, MissingExtraError
 from bsopt.report.answer import Answer, answer
+from bsopt.serialization import from_plain, to_plain
 from bsopt.storage.artifacts import Artifacts
+from bsopt.storage.attributes import read_dashboard, write_dashboard
 from bsopt.storage.databases import open_storage
 from bsopt.storage.optuna_internals import trial_of
 from bsopt.trial.record import TrialRecord
@@ -42,7 +43,6 @@ MAX_TRIALS = 300
 _TOO_TALL = {"experiment_verdicts"}
 """Figures that a card of 450 pixels can't hold; the note on the study has the verdicts in words."""
 
-_STATE_KEY = "bsopt:dashboard"
 _KEPT = "*Written by bsopt. What you add below this line is kept.*"
 
 _logger = logging.getLogger(__name__)
@@ -75,14 +75,14 @@ def publish(study: optuna.Study, artifact_dir: Path | str | None = None) -> None
         MissingExtraError: optuna-dashboard isn't installed.
     """
     dashboard = _dashboard()
-    state = _read_state(study)
+    state = from_plain(_State, read_dashboard(study) or {})
     data = load(study)
     digests = _publish_figures(dashboard, study, data, state)
     _note_study(dashboard, study, data)
     noted = _note_trials(dashboard, study, data, state.noted)
     if artifact_dir is not None:
         _publish_report(study, data, Path(artifact_dir))
-    study.set_user_attr(_STATE_KEY, json.dumps({"noted": noted, "digests": digests}))
+    write_dashboard(study, to_plain(_State(noted, digests)))
 
 
 class Publisher:
@@ -196,14 +196,6 @@ def _is_local(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _read_state(study: optuna.Study) -> _State:
-    text = study.user_attrs.get(_STATE_KEY)
-    if not isinstance(text, str):
-        return _State()
-    stored = json.loads(text)
-    return _State(noted=stored["noted"], digests=stored["digests"])
 
 
 def _publish_figures(dashboard: ModuleType, study: optuna.Study, data: StudyData, state: _State) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 from bsopt.laws.scaling import Reference, default_reference
 from bsopt.report.markup import Html, join, tag
 from bsopt.search.sampler import ScalingSampler
+from bsopt.storage.attributes import enqueued_params
 from bsopt.trial.record import StudyInfo
 from bsopt.visualization.study_data import StudyData
 
@@ -80,7 +81,7 @@ def _proposals(data: StudyData, sampler: ScalingSampler) -> Html | None:
     """Return why the best and the last of the proposed trials were proposed; enqueued ones were not."""
     assert data.study is not None
     trials = data.study.get_trials(deepcopy=False)
-    proposed = [trial.number for trial in trials if trial.params and "fixed_params" not in trial.system_attrs]
+    proposed = [trial.number for trial in trials if trial.params and enqueued_params(trial) is None]
     best = data.best.number if data.best is not None else None
     which = dict.fromkeys(proposed[-1:], "the latest")
     if best in proposed:

@@ -14,7 +14,8 @@ from bsopt.trial.plan import Plan
 
 __all__ = ["FORMAT_VERSION", "Outcome", "StopReason", "StudyInfo", "Tick", "TrialRecord"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Of what is stored; 2 since a study's objective is one value. Other formats are refused."""
 
 Outcome = Literal["running", "complete", "pruned", "fail"]
 
