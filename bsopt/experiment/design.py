@@ -45,6 +45,7 @@ class Design:
         arms: Names, of `bsopt.experiment.findings.table.ARMS`.
         grid: Learning rates of the arm `grid`, smallest first; empty without it.
         num_seeds: Runs of each configuration.
+        patience: How long a run goes on without a better value, in epochs or samples, as people write it.
         further: Values of the study's further parameters, the same in every run.
     """
 
@@ -54,6 +55,7 @@ class Design:
     arms: tuple[str, ...]
     grid: tuple[float, ...] = ()
     num_seeds: int = 5
+    patience: str = "100 epochs"
     further: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -67,6 +69,7 @@ class Design:
             arms=arms,
             grid=tuple(sorted(set(config.grid))) if "grid" in arms else (),
             num_seeds=config.seeds,
+            patience=str(config.patience),
             further=dict(config.params),
         )
 
@@ -114,8 +117,7 @@ class Queued:
 def design_of(source: StudyConfig | StudyInfo) -> Design | None:
     """Return a study's design, None where its file asks for no experiment."""
     if isinstance(source, StudyInfo):
-        stored = source.config.get("experiment")
-        config = ExperimentConfig.model_validate(stored) if stored else None
+        config = ExperimentConfig.model_validate(source.experiment) if source.experiment is not None else None
     else:
         config = source.experiment
     return Design.of(config) if config is not None else None

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from bsopt.laws.scaling import Reference, default_reference
 from bsopt.report.markup import Html, join, tag
 from bsopt.search.sampler import ScalingSampler
@@ -29,14 +26,14 @@ def reasons(data: StudyData) -> Html | None:
     """
     if data.study is None or len(data.study.directions) > 1:
         return None
-    info, asked = data.info, _asked(data.info)
-    rule = asked["lr"].get("rule") if "lr" in asked else info.rule
+    info, asked = data.info, data.info.search
+    rule = asked.rule if asked is not None else info.rule
     reference = info.reference or default_reference(info.optimizer or "sgd")
     sampler = ScalingSampler(
         optimizer=info.optimizer or "sgd",
         rule=rule,
         reference=reference,
-        lattice=asked["batch_size"].get("lattice", "pow2") if "batch_size" in asked else "pow2",
+        lattice=asked.lattice if asked is not None else "pow2",
         seed=info.seed or 0,
     )
     belief = sampler.explain(data.study)
@@ -52,19 +49,13 @@ def reasons(data: StudyData) -> Html | None:
             "behind the answer, and its interval wider, because it has to look for what a smooth law misses.",
             class_="hint",
         ),
-        _proposals(data, sampler) if asked.get("sampler") == "scaling" else None,
+        _proposals(data, sampler) if asked is not None and asked.sampler == "scaling" else None,
     )
 
 
-def _asked(info: StudyInfo) -> Mapping[str, Any]:
-    """Return the study file's `search` block; empty for a study without a file."""
-    found = info.config.get("search")
-    return found if isinstance(found, Mapping) else {}
-
-
 def _start(info: StudyInfo, rule: str | None, reference: Reference) -> str:
-    if _asked(info).get("prior_from"):
-        known = f"the best learning rates that the study {_asked(info)['prior_from']} had found"
+    if info.search is not None and info.search.prior_from:
+        known = f"the best learning rates that the study {info.search.prior_from} had found"
     else:
         source = "your reference" if info.reference is not None else "a published default"
         known = (
