@@ -9,7 +9,7 @@ from typing import Any
 import optuna
 
 from bsopt.config import ExperimentConfig, StudyConfig
-from bsopt.experiment.findings.table import ARMS, arms_of
+from bsopt.experiment.findings.table import ARMS, HIGHER, arms_of, lr_of_arms
 from bsopt.storage import queue
 from bsopt.trial.record import StudyInfo
 
@@ -65,7 +65,7 @@ class Design:
         return cls(
             batch_sizes=tuple(sorted(set(config.batch_sizes))),
             reference_lr=config.reference_lr,
-            higher_lr=config.higher_lr if config.higher_lr is not None else 8 * config.reference_lr,
+            higher_lr=config.higher_lr if config.higher_lr is not None else HIGHER * config.reference_lr,
             arms=arms,
             grid=tuple(sorted(set(config.grid))) if "grid" in arms else (),
             num_seeds=config.seeds,
@@ -89,8 +89,12 @@ class Design:
         """Every (batch size, learning rate), once however many arms it belongs to."""
         found: dict[tuple[int, str], tuple[int, float]] = {}
         for B in self.batch_sizes:
-            scaled = self.reference_lr * B / self.batch_sizes[0]
-            rates = {"fixed_lr": self.reference_lr, "scaled_lr": scaled, "higher_lr": self.higher_lr}
+            rates = lr_of_arms(
+                B,
+                smallest_batch_size=self.batch_sizes[0],
+                reference_lr=self.reference_lr,
+                higher_lr=self.higher_lr,
+            )
             for lr in [*self.grid, *(rates[arm] for arm in self.arms if arm in rates)]:
                 found.setdefault((B, f"{lr:.6g}"), (B, lr))
         return tuple(sorted(found.values()))

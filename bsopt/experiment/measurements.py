@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import median
 from typing import Any, TypeAlias
@@ -228,7 +228,7 @@ def _measured(run: ExperimentRun, info: StudyInfo, sharpness: Mapping[str, Analy
     if record.stop_reason is StopReason.DIVERGED:  # it reached a loss, and nothing else that others can be held against
         values = {name: values[name] for name in ("best_val_loss", "best_train_loss")}
     finite = {name: float(v) for name, v in values.items() if v is not None and math.isfinite(v)}
-    return ExperimentRun(run.trial, run.batch_size, run.lr, run.seed, run.arms, record, finite)
+    return replace(run, measurements=finite)
 
 
 def train_loss(tick: Tick, monitor: str) -> float | None:
