@@ -66,7 +66,7 @@ def from_plain(kind: type[_T], plain: Mapping[str, Any]) -> _T:
     >>> from_plain(Span, {"ends": [1, 2]})
     Span(ends=(1.0, 2.0))
     """
-    builders = _builders(kind)
+    builders = _builders(kind)  # type: ignore[arg-type]
     values = {name: item if item is None else builders[name](item) for name, item in plain.items() if name in builders}
     return kind(**values)
 

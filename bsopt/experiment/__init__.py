@@ -1,6 +1,6 @@
 """The batch-size experiment: designed runs beside a search, what they measured, and what that says.
 
-`analyze` examines the weights that the runs kept; `bsopt.experiment.findings` judges the article's findings by the runs.
+`analyze` examines the weights that the runs kept; `bsopt.experiment.findings` judges the article's findings.
 """
 
 from bsopt._lazy import attach
