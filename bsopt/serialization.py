@@ -8,7 +8,7 @@ import functools
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -61,34 +61,61 @@ def from_plain(kind: type[_T], plain: Mapping[str, Any]) -> _T:
 
     Raises:
         TypeError: A field without a default is missing.
+
+    >>> Span = dataclasses.make_dataclass("Span", [("ends", tuple[float, ...])])
+    >>> from_plain(Span, {"ends": [1, 2]})
+    Span(ends=(1.0, 2.0))
     """
-    hints = _hints(kind)  # type: ignore[arg-type]
-    return kind(**{name: _built(hints[name], item) for name, item in plain.items() if name in hints})
+    builders = _builders(kind)  # type: ignore[arg-type]
+    values = {name: item if item is None else builders[name](item) for name, item in plain.items() if name in builders}
+    return kind(**values)
 
 
 @functools.cache
-def _hints(kind: type[Any]) -> dict[str, Any]:
-    """Return the types of a dataclass's fields."""
+def _builders(kind: type[Any]) -> dict[str, Callable[[Any], Any]]:
+    """Return what builds each field of a dataclass from a value that isn't None."""
     hints = typing.get_type_hints(kind)
-    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+    return {field.name: _builder(hints[field.name]) for field in dataclasses.fields(kind)}
 
 
-def _built(hint: Any, plain: Any) -> Any:
+def _builder(hint: Any) -> Callable[[Any], Any]:
+    """Return what builds a value of the type from plain data; types that plain data hold stay as they are."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if plain is None:
-        return None
     if origin in (typing.Union, types.UnionType):
-        return _built(next(a for a in arguments if a is not type(None)), plain)
+        return _builder(next(argument for argument in arguments if argument is not type(None)))
     if origin is tuple:
-        inner = arguments if arguments[-1] is not Ellipsis else (arguments[0],) * len(plain)
-        return tuple(_built(a, item) for a, item in zip(inner, plain, strict=True))
+        return _tuple_builder(arguments)
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        key, item_kind = arguments
-        return {key(name) if key in (int, float) else name: _built(item_kind, item) for name, item in plain.items()}
+        return _mapping_builder(*arguments)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        return from_plain(hint, plain)
+        return functools.partial(from_plain, hint)
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
-        return hint(plain)
-    if hint is float and isinstance(plain, (int, str)):
-        return float(plain)
+        return hint
+    return _number if hint is float else _same
+
+
+def _tuple_builder(arguments: tuple[Any, ...]) -> Callable[[Any], Any]:
+    if arguments[-1] is Ellipsis:
+        every = _optional(arguments[0])
+        return lambda plain: tuple(every(item) for item in plain)
+    each = [_optional(argument) for argument in arguments]
+    return lambda plain: tuple(build(item) for build, item in zip(each, plain, strict=True))
+
+
+def _mapping_builder(key: Any, value: Any) -> Callable[[Any], Any]:
+    build_key, build = key if key in (int, float) else _same, _optional(value)
+    return lambda plain: {build_key(name): build(item) for name, item in plain.items()}
+
+
+def _optional(hint: Any) -> Callable[[Any], Any]:
+    build = _builder(hint)
+    return lambda plain: None if plain is None else build(plain)
+
+
+def _number(plain: Any) -> Any:
+    """Return the float that JSON wrote without its fraction or, where it isn't finite, as text."""
+    return float(plain) if isinstance(plain, (int, str)) else plain
+
+
+def _same(plain: Any) -> Any:
     return plain

@@ -12,6 +12,7 @@ from bsopt.callbacks._base import Callback, announce
 from bsopt.callbacks._batches import num_samples
 from bsopt.callbacks._metrics import monitored_value
 from bsopt.errors import ConfigError
+from bsopt.storage.attributes import write_best
 from bsopt.trial.record import StopReason
 from bsopt.trial.spec import StopDecision
 
@@ -24,9 +25,6 @@ Axis: TypeAlias = Literal["samples", "epoch", "step"]
 """What a report's step counts: samples seen over all ranks, finished epochs, or optimizer steps."""
 
 AXES = ("samples", "epoch", "step")
-
-BEST_VALUE = "bsopt:best_value"
-BEST_STEP = "bsopt:best_step"
 
 
 class OptunaPruning(Callback):
@@ -149,8 +147,7 @@ class OptunaPruning(Callback):
         sign = 1.0 if study.direction == optuna.study.StudyDirection.MINIMIZE else -1.0
         if math.isfinite(value) and (self._best is None or sign * value < sign * self._best[0]):
             self._best = (value, step)
-            trial.set_user_attr(BEST_VALUE, value)
-            trial.set_user_attr(BEST_STEP, step)
+            write_best(trial, value, step)
         decide = getattr(study.pruner, "decide", None)
         if decide is not None:
             decision: StopDecision = decide(study, study.get_trials(deepcopy=False)[trial.number])

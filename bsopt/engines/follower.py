@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -96,7 +95,6 @@ def _start(trial: FrozenTrial, info: StudyInfo) -> TrialStart:
     length = None
     if info.budget_samples and info.tick_samples:
         length = math.ceil(info.budget_samples * (1 - 1e-9) / info.tick_samples)
-    output = Path(str(info.config.get("output") or f"runs/{info.name}"))
     return TrialStart(
         number=trial.number,
         batch_size=plan.global_batch_size,
@@ -104,7 +102,7 @@ def _start(trial: FrozenTrial, info: StudyInfo) -> TrialStart:
         params=trial.params,
         plan=plan,
         num_ticks=length,
-        log=str(output / "trials" / f"{trial.number:04d}" / "log.txt"),
+        log=str(info.folder / "trials" / f"{trial.number:04d}" / "log.txt"),
     )
 
 

@@ -1,6 +1,6 @@
 """The batch-size experiment: designed runs beside a search, what they measured, and what that says.
 
-kept. The findings and their tests are laws (`bsopt.experiment.findings.verdicts`).
+`analyze` examines the weights that the runs kept; `bsopt.experiment.findings` judges the article's findings.
 """
 
 from bsopt._lazy import attach

@@ -129,7 +129,7 @@ def analyze(
     if not experiment.runs:
         raise StudyError("no designed run has ended yet: `bsopt study run` trains them.")
     jobs, num_without = _jobs(study, experiment, plan)
-    known = set() if recompute else {job.key for job in jobs if job.key in _known(study, plan, job)}
+    known = set() if recompute else _known(study, plan) & {job.key for job in jobs}
     new = [job for job in jobs if job.key not in known]
     listener.started(num_new=len(new), num_known=len(known), num_without_weights=num_without)
     _work(study, new, listener, num_workers or study.config.workers)
@@ -179,8 +179,13 @@ def _ends(runs: Sequence[ExperimentRun], experiment: Experiment) -> list[tuple[E
     return [(by_place[a], by_place[b]) for a, b in places if a in by_place and b in by_place]
 
 
-def _known(study: Study, plan: AnalysisPlan, job: _Job) -> Mapping[str, Any]:
-    return read_analyses(study.optuna, settings=plan.settings(job.examination.kind))
+def _known(study: Study, plan: AnalysisPlan) -> set[str]:
+    """Return the keys of what is stored and was computed with the settings that the plan has now for its kind."""
+    found: set[str] = set()
+    for kind in plan.kinds:
+        stored = read_analyses(study.optuna, settings=plan.settings(kind))
+        found |= {key for key in stored if key.startswith(f"{kind}:")}
+    return found
 
 
 def _work(study: Study, jobs: Sequence[_Job], listener: AnalysisListener, num_workers: int) -> None:
@@ -231,5 +236,5 @@ def _upload(study: Study, experiment: Experiment) -> None:
     """Keep everything as one artifact of the study, for the dashboard and for other programs."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / ARTIFACT
-        path.write_text(json.dumps(experiment.as_dict()), encoding="utf-8")
+        path.write_text(json.dumps(experiment.document()), encoding="utf-8")
         study.files.artifacts.keep(path)

@@ -9,7 +9,7 @@ from typing import Any
 import optuna
 
 from bsopt.config import ExperimentConfig, StudyConfig
-from bsopt.experiment.findings.table import ARMS, arms_of
+from bsopt.experiment.findings.table import ARMS, arms_of, lr_of_arms
 from bsopt.storage import queue
 from bsopt.trial.record import StudyInfo
 
@@ -45,6 +45,7 @@ class Design:
         arms: Names, of `bsopt.experiment.findings.table.ARMS`.
         grid: Learning rates of the arm `grid`, smallest first; empty without it.
         num_seeds: Runs of each configuration.
+        patience: How long a run goes on without a better value, in epochs or samples, as people write it.
         further: Values of the study's further parameters, the same in every run.
     """
 
@@ -54,6 +55,7 @@ class Design:
     arms: tuple[str, ...]
     grid: tuple[float, ...] = ()
     num_seeds: int = 5
+    patience: str = "100 epochs"
     further: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -67,6 +69,7 @@ class Design:
             arms=arms,
             grid=tuple(sorted(set(config.grid))) if "grid" in arms else (),
             num_seeds=config.seeds,
+            patience=str(config.patience),
             further=dict(config.params),
         )
 
@@ -86,8 +89,12 @@ class Design:
         """Every (batch size, learning rate), once however many arms it belongs to."""
         found: dict[tuple[int, str], tuple[int, float]] = {}
         for B in self.batch_sizes:
-            scaled = self.reference_lr * B / self.batch_sizes[0]
-            rates = {"fixed_lr": self.reference_lr, "scaled_lr": scaled, "higher_lr": self.higher_lr}
+            rates = lr_of_arms(
+                B,
+                smallest_batch_size=self.batch_sizes[0],
+                reference_lr=self.reference_lr,
+                higher_lr=self.higher_lr,
+            )
             for lr in [*self.grid, *(rates[arm] for arm in self.arms if arm in rates)]:
                 found.setdefault((B, f"{lr:.6g}"), (B, lr))
         return tuple(sorted(found.values()))
@@ -114,8 +121,7 @@ class Queued:
 def design_of(source: StudyConfig | StudyInfo) -> Design | None:
     """Return a study's design, None where its file asks for no experiment."""
     if isinstance(source, StudyInfo):
-        stored = source.config.get("experiment")
-        config = ExperimentConfig.model_validate(stored) if stored else None
+        config = ExperimentConfig.model_validate(source.experiment) if source.experiment is not None else None
     else:
         config = source.experiment
     return Design.of(config) if config is not None else None

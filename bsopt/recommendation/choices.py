@@ -176,6 +176,5 @@ def _companions(evidence: Evidence, size: int, lr: float) -> dict[str, float] | 
 def _momentum(info: StudyInfo, best: TrialRecord) -> float | None:
     """Return the momentum that the best trial trained with, searched or set in the study file."""
     searched = [value for name, value in best.params.items() if name.split(".")[-1] == "momentum"]
-    model = (info.config.get("task") or {}).get("model") or {}
-    value = (searched or [(model.get("init_args") or {}).get("momentum")])[0]
+    value = (searched or [info.momentum])[0]
     return float(value) if isinstance(value, (int, float)) and 0 < value < 1 else None

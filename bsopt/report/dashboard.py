@@ -29,6 +29,7 @@ from bsopt.serialization import from_plain, to_plain
 from bsopt.storage.artifacts import Artifacts
 from bsopt.storage.attributes import read_published, write_published
 from bsopt.storage.databases import open_storage
+from bsopt.storage.optuna_internals import trial_of
 from bsopt.trial.record import TrialRecord
 from bsopt.visualization.catalogue import FIGURES
 from bsopt.visualization.experiment.catalogue import EXPERIMENT_FIGURES
@@ -74,7 +75,7 @@ def publish(study: optuna.Study, artifact_dir: Path | str | None = None) -> None
         MissingExtraError: optuna-dashboard isn't installed.
     """
     dashboard = _dashboard()
-    state = _read_state(study)
+    state = from_plain(_State, read_published(study) or {})
     data = load(study)
     digests = _publish_figures(dashboard, study, data, state)
     _note_study(dashboard, study, data)
@@ -197,11 +198,6 @@ def _is_local(host: str) -> bool:
         return host == "localhost"
 
 
-def _read_state(study: optuna.Study) -> _State:
-    stored = read_published(study)
-    return from_plain(_State, stored) if stored is not None else _State()
-
-
 def _publish_figures(dashboard: ModuleType, study: optuna.Study, data: StudyData, state: _State) -> dict[str, str]:
     shown = _thinned(data)
     digests = dict(state.digests)
@@ -312,7 +308,7 @@ def _note_trials(dashboard: ModuleType, study: optuna.Study, data: StudyData, fi
     for record in data.records[first:]:
         if record.outcome == "running":
             continue
-        live = optuna.Trial(study, trials[record.number]._trial_id)
+        live = trial_of(study, trials[record.number])
         if not dashboard.get_note(live):
             dashboard.save_note(live, _trial_note(record, data))
         if record.number == noted:

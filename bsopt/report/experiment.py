@@ -58,11 +58,7 @@ def _design(experiment: Experiment) -> str:
 
 
 def _patience(experiment: Experiment) -> str:
-    stored = experiment.info.config.get("experiment")
-    patience = stored.get("patience") if isinstance(stored, Mapping) else None
-    if not isinstance(patience, str):
-        return ""
-    monitor = experiment.info.objective.monitor
+    patience, monitor = experiment.design.patience, experiment.info.objective.monitor
     return f" Each run trained until its {monitor} had not improved for {patience}, or its budget ended."
 
 

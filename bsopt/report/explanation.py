@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bsopt.laws.scaling import default_reference
 from bsopt.report.markup import Html, join, tag
 from bsopt.search.sampler import ScalingSampler
-from bsopt.study.samplers import sampler_of, search_settings
+from bsopt.storage.attributes import enqueued_params
+from bsopt.study.samplers import sampler_of
 from bsopt.trial.record import StudyInfo
 from bsopt.visualization.study_data import StudyData
 
@@ -25,6 +27,7 @@ def reasons(data: StudyData) -> Html | None:
     """
     if data.study is None or len(data.study.directions) > 1:
         return None
+    asked = data.info.search
     sampler = sampler_of(data.info)
     belief = sampler.explain(data.study)
     if not belief.ridge:
@@ -39,20 +42,21 @@ def reasons(data: StudyData) -> Html | None:
             "behind the answer, and its interval wider, because it has to look for what a smooth law misses.",
             class_="hint",
         ),
-        _proposals(data, sampler) if search_settings(data.info).is_ours else None,
+        _proposals(data, sampler) if asked is not None and asked.sampler == "scaling" else None,
     )
 
 
 def _start(info: StudyInfo) -> str:
-    asked = search_settings(info)
-    if asked.prior_from:
+    asked = info.search
+    if asked is not None and asked.prior_from:
         known = f"the best learning rates that the study {asked.prior_from} had found"
     else:
-        rule = _RULES.get(asked.rule, f"the {asked.rule} rule")
+        rule = asked.rule if asked is not None else info.rule
+        reference = info.reference or default_reference(info.optimizer or "sgd")
         source = "your reference" if info.reference is not None else "a published default"
         known = (
-            f"{rule}, through batch size {asked.reference.batch_size} with learning rate {asked.reference.lr:g}, "
-            f"{source}"
+            f"{_RULES.get(rule, f'the {rule} rule')}, through batch size {reference.batch_size} with learning rate "
+            f"{reference.lr:g}, {source}"
         )
     return (
         f"Before the first trial the search knew only this: {known}. It decides where to look first and counts less "
@@ -64,7 +68,7 @@ def _proposals(data: StudyData, sampler: ScalingSampler) -> Html | None:
     """Return why the best and the last of the proposed trials were proposed; enqueued ones were not."""
     assert data.study is not None
     trials = data.study.get_trials(deepcopy=False)
-    proposed = [trial.number for trial in trials if trial.params and "fixed_params" not in trial.system_attrs]
+    proposed = [trial.number for trial in trials if trial.params and enqueued_params(trial) is None]
     best = data.best.number if data.best is not None else None
     which = dict.fromkeys(proposed[-1:], "the latest")
     if best in proposed:

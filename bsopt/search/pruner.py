@@ -33,14 +33,11 @@ from bsopt.errors import ConfigError, nearest
 from bsopt.laws import plateau
 from bsopt.search.learning_curves import Curves, PredictedFinal
 from bsopt.search.stopping_rules import RULES, Reports, chance_of_a_plateau, divergence, flat_for
-from bsopt.storage.attributes import BATCH_SIZE, LR, read_record, write_record
+from bsopt.storage.attributes import BATCH_SIZE, LR, read_decay_remaining, read_record, write_record
 from bsopt.trial.record import StopReason
 from bsopt.trial.spec import StopDecision
 
-__all__ = ["DECAY_REMAINING", "RULES", "PlateauPruner", "conclude"]
-
-DECAY_REMAINING = "lr_decay_remaining"
-"""User attribute of a trial: whether its learning rate is still scheduled to decay."""
+__all__ = ["RULES", "PlateauPruner", "conclude"]
 
 _BELIEF_WIDENING = 1.5  # the sampler's belief at a point is this much wider when a curve contradicts it
 
@@ -178,8 +175,7 @@ class PlateauPruner(BasePruner):
     def _decays(self, trial: FrozenTrial, decay_remaining: bool | None) -> bool | None:
         if decay_remaining is not None:
             return decay_remaining
-        told = trial.user_attrs.get(DECAY_REMAINING, self.decays_to_end)
-        return None if told is None else bool(told)
+        return read_decay_remaining(trial, default=self.decays_to_end)
 
     def _towards_best(
         self,

@@ -28,6 +28,7 @@ from bsopt.search.prediction import Prediction
 from bsopt.search.prior import RidgePrior, ridge_prior
 from bsopt.search.space import Lattice, Space, check_lattice
 from bsopt.search.surrogate import Posterior
+from bsopt.storage.attributes import enqueued_params
 
 __all__ = ["ScalingSampler"]
 
@@ -115,7 +116,7 @@ class ScalingSampler(BaseSampler):
         """Return the next point of a space that is known from earlier trials."""
         if not search_space:
             return {}
-        fixed = trial.system_attrs.get("fixed_params", {})
+        fixed = enqueued_params(trial) or {}
         known = {name: value for name, value in fixed.items() if name in search_space}
         if len(known) == len(search_space):  # enqueued as a whole: nothing is left to choose
             return known

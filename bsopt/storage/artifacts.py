@@ -6,15 +6,14 @@ any time. The store is a folder, by default `artifacts` beside the study's outpu
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
-from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
 from optuna.trial import FrozenTrial
 
 from bsopt.errors import StorageError
+from bsopt.storage.optuna_internals import artifact_ids
 
 __all__ = ["Artifacts"]
 
@@ -46,7 +45,7 @@ class Artifacts:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             store = FileSystemArtifactStore(str(self._folder))
-            known = self._ids(owner).get(name or path.name)
+            known = artifact_ids(self._study, trial).get(name or path.name)
             if known is not None:
                 with path.open("rb") as content:
                     store.write(known, content)
@@ -68,16 +67,6 @@ class Artifacts:
 
     def find(self, name: str, trial: FrozenTrial | None = None) -> Path | None:
         """Return the stored file of that name, of a trial or of the study; None where there is none here."""
-        known = self._ids(self._study if trial is None else trial).get(name)
+        known = artifact_ids(self._study, trial).get(name)
         path = self._folder / known if known is not None else None
         return path if path is not None and path.is_file() else None
-
-    def _ids(self, owner: optuna.Study | optuna.Trial | FrozenTrial) -> dict[str, str]:
-        storage = self._study._storage
-        if isinstance(owner, optuna.Study):
-            attributes = storage.get_study_system_attrs(owner._study_id)
-        else:
-            attributes = storage.get_trial_system_attrs(owner._trial_id)
-        # An artifact that was deleted in optuna-dashboard leaves null, on which get_all_artifact_meta fails.
-        metas = [json.loads(text) for name, text in attributes.items() if name.startswith(ARTIFACTS_ATTR_PREFIX)]
-        return {meta["filename"]: meta["artifact_id"] for meta in metas if meta}

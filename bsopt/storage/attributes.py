@@ -1,11 +1,13 @@
 """The one place that knows where bsopt keeps things in an Optuna storage.
 
 A trial's record and a study's description are user attributes; both carry a format version. Long values are
-cut into pieces, because some databases hold 64 kB in a text column.
+cut into pieces, because some databases hold 64 kB in a text column. Each stored text is parsed once, however often
+it is read.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Mapping
@@ -24,13 +26,18 @@ from bsopt.trial.record import FORMAT_VERSION, Outcome, StudyInfo, Tick, TrialRe
 
 __all__ = [
     "BATCH_SIZE",
+    "DECAY_REMAINING",
     "LR",
+    "enqueued_params",
+    "is_ours",
     "read_analyses",
+    "read_decay_remaining",
     "read_info",
     "read_published",
     "read_record",
     "read_records",
     "write_analysis",
+    "write_best",
     "write_info",
     "write_published",
     "write_record",
@@ -38,6 +45,8 @@ __all__ = [
 
 BATCH_SIZE = "batch_size"
 LR = "lr"
+DECAY_REMAINING = "lr_decay_remaining"
+"""Set on a trial by the user's own objective: whether a schedule will still lower the learning rate."""
 RECORD_KEY = "bsopt:record"
 INFO_KEY = "bsopt:info"
 RETRY_KEY = "bsopt:retry_of"
@@ -49,7 +58,13 @@ OWNER_KEY = "bsopt:owner"
 ALIVE_KEY = "bsopt:alive"
 STOP_KEY = "bsopt:stop"
 PUBLISHED_KEY = "bsopt:dashboard"
+BEST_VALUE_KEY = "bsopt:best_value"
+BEST_STEP_KEY = "bsopt:best_step"
+_ENQUEUED_KEY = "fixed_params"  # a system attribute of Optuna's `enqueue_trial`
 _PIECE = 40_000
+"""Characters; at most 160 kB of UTF-8, in practice little more than 40."""
+_NUM_KEPT = 4096
+"""Parsed records that are kept; a tick takes half a kilobyte."""
 _OUTCOMES: dict[TrialState, Outcome] = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
@@ -71,12 +86,16 @@ def write_record(trial: optuna.Trial, record: TrialRecord) -> None:
 
 
 def read_record(study: optuna.Study, trial: FrozenTrial) -> TrialRecord:
-    """Return a trial's record, or for a trial that isn't ours what Optuna keeps of it."""
+    """Return a trial's record, or for a trial that isn't ours what Optuna keeps of it.
+
+    Raises:
+        StorageError: It was written by another version of bsopt, with a format that this one doesn't read.
+    """
     outcome = _OUTCOMES[trial.state]
-    stored = _read_long(trial.user_attrs, RECORD_KEY)
-    value = _value(study, trial)
-    if stored is not None:
-        record = from_plain(TrialRecord, stored)
+    text = _read_text(trial.user_attrs, RECORD_KEY)
+    value = trial.values[0] if trial.state == TrialState.COMPLETE and trial.values else None
+    if text is not None:
+        record = _parsed_record(text)
         return replace(
             record,
             number=trial.number,
@@ -108,7 +127,11 @@ def read_record(study: optuna.Study, trial: FrozenTrial) -> TrialRecord:
 
 
 def read_records(study: optuna.Study) -> list[TrialRecord]:
-    """Return the records of all trials, oldest first."""
+    """Return the records of all trials, oldest first.
+
+    Raises:
+        StorageError: As `read_record`.
+    """
     return [read_record(study, trial) for trial in study.get_trials(deepcopy=False)]
 
 
@@ -118,10 +141,14 @@ def write_info(study: optuna.Study, info: StudyInfo) -> None:
 
 
 def read_info(study: optuna.Study) -> StudyInfo:
-    """Return what the study searches; for a study that isn't ours what its trials tell."""
-    stored = _read_long(study.user_attrs, INFO_KEY)
-    if stored is not None:
-        return from_plain(StudyInfo, stored)
+    """Return what the study searches; for a study that isn't ours what its trials tell.
+
+    Raises:
+        StorageError: As `read_record`.
+    """
+    text = _read_text(study.user_attrs, INFO_KEY)
+    if text is not None:
+        return _parsed_info(text)
     sizes: list[float] = []
     rates: list[float] = []
     for trial in study.get_trials(deepcopy=False):
@@ -152,14 +179,18 @@ def write_analysis(
 
 
 def read_analyses(study: optuna.Study, *, settings: Mapping[str, Any] | None = None) -> dict[str, Mapping[str, Any]]:
-    """Return key -> what was stored by `write_analysis`; only what was computed with the settings, if any are given."""
+    """Return key -> what was stored by `write_analysis`; only what was computed with the settings, if any are given.
+
+    Raises:
+        StorageError: As `read_record`.
+    """
     attributes = study.user_attrs
     found: dict[str, Mapping[str, Any]] = {}
     for name in attributes:
-        if name.startswith(f"{ANALYSIS_KEY}:") and isinstance(attributes[name], int):
-            stored = _read_long(attributes, name) or {}
-            if settings is None or stored.get("settings") == settings:
-                found[name.removeprefix(f"{ANALYSIS_KEY}:")] = stored["value"]
+        text = _read_text(attributes, name) if name.startswith(f"{ANALYSIS_KEY}:") else None
+        stored = _parsed(text) if text is not None else None
+        if stored is not None and settings in (None, stored["settings"]):
+            found[name.removeprefix(f"{ANALYSIS_KEY}:")] = stored["value"]
     return found
 
 
@@ -176,7 +207,32 @@ def read_published(study: optuna.Study) -> dict[str, Any] | None:
 
 def is_ours(study: optuna.Study) -> bool:
     """Whether bsopt made the study."""
-    return INFO_KEY in study.user_attrs or f"{INFO_KEY}:0" in study.user_attrs
+    attributes = study.user_attrs
+    return INFO_KEY in attributes or f"{INFO_KEY}:0" in attributes
+
+
+def write_best(trial: optuna.Trial, value: float, step: int) -> None:
+    """Store a trial's best report beside Optuna's, which keeps only the last one of a pruned trial.
+
+    Args:
+        trial: A trial that runs.
+        value: The metric, finite.
+        step: The step that it was reported at, in the study's own unit.
+    """
+    trial.set_user_attr(BEST_VALUE_KEY, value)
+    trial.set_user_attr(BEST_STEP_KEY, step)
+
+
+def read_decay_remaining(trial: FrozenTrial, *, default: bool | None = None) -> bool | None:
+    """Return whether the learning rate will still fall, as the trial's attribute `lr_decay_remaining` says."""
+    told = trial.user_attrs.get(DECAY_REMAINING, default)
+    return None if told is None else bool(told)
+
+
+def enqueued_params(trial: FrozenTrial) -> Mapping[str, Any] | None:
+    """Return the parameters that a trial was enqueued with; None where the sampler proposed it."""
+    found: Mapping[str, Any] | None = trial.system_attrs.get(_ENQUEUED_KEY)
+    return found
 
 
 def _write_long(target: _HasUserAttributes, key: str, value: Mapping[str, Any]) -> None:
@@ -187,16 +243,35 @@ def _write_long(target: _HasUserAttributes, key: str, value: Mapping[str, Any]) 
     target.set_user_attr(key, len(pieces))
 
 
-def _read_long(attributes: Mapping[str, Any], key: str) -> dict[str, Any] | None:
+def _read_text(attributes: Mapping[str, Any], key: str) -> str | None:
+    """Return what `_write_long` wrote as text, None where there is nothing."""
     count = attributes.get(key)
     if not isinstance(count, int):
         return None
-    value: dict[str, Any] = json.loads("".join(attributes[f"{key}:{number}"] for number in range(count)))
-    if value.get("format", 0) > FORMAT_VERSION:
+    return "".join(attributes[f"{key}:{number}"] for number in range(count))
+
+
+@functools.lru_cache(maxsize=_NUM_KEPT)
+def _parsed_record(text: str) -> TrialRecord:
+    return from_plain(TrialRecord, _parsed(text))
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed_info(text: str) -> StudyInfo:
+    return from_plain(StudyInfo, _parsed(text))
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    stored: dict[str, Any] = json.loads(text)
+    version = stored.get("format", 0)
+    if version > FORMAT_VERSION:
+        raise StorageError(f"this study was written by a newer bsopt (format {version}): upgrade bsopt to read it.")
+    if version < FORMAT_VERSION:
         raise StorageError(
-            f"this study was written by a newer bsopt (format {value['format']}): upgrade bsopt to read it."
+            f"this study was written by an older bsopt (format {version}), whose studies this one can't read: "
+            "use it with the version that made it, or start anew under another name (--study-name)."
         )
-    return value
+    return stored
 
 
 def _plain(value: object) -> object:
@@ -207,10 +282,6 @@ def _plain(value: object) -> object:
 
 def _direction(study: optuna.Study) -> Direction:
     return "maximize" if study.directions[0] == StudyDirection.MAXIMIZE else "minimize"
-
-
-def _value(study: optuna.Study, trial: FrozenTrial) -> float | None:
-    return trial.values[0] if trial.state == TrialState.COMPLETE and trial.values else None
 
 
 def _first(*values: float | None) -> float | None:

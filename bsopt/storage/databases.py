@@ -19,8 +19,6 @@ from bsopt.errors import StorageError
 __all__ = ["open_storage", "redacted", "study_url"]
 
 _ATTEMPTS = 4
-
-
 _SECONDS_BETWEEN_ATTEMPTS = 0.5
 
 

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.errors import StorageError
 from bsopt.storage.attributes import ALIVE_KEY, OWNER_KEY, STOP_KEY, read_record, write_record
+from bsopt.storage.optuna_internals import trial_of
 from bsopt.trial.record import StopReason, TrialRecord
 
 __all__ = [
@@ -104,7 +105,7 @@ def _give_up(study: optuna.Study, frozen: FrozenTrial) -> bool:
         stop_reason=StopReason.LOST,
         message="its process was gone without a word; it is run again",
     )
-    return _fail(study, optuna.Trial(study, frozen._trial_id), record)
+    return _fail(study, trial_of(study, frozen), record)
 
 
 def _fail(study: optuna.Study, trial: optuna.Trial, record: TrialRecord) -> bool:

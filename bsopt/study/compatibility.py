@@ -14,6 +14,7 @@ from bsopt.config import StudyConfig
 from bsopt.errors import StudyError
 from bsopt.storage.attributes import is_ours, read_info
 from bsopt.storage.databases import open_storage
+from bsopt.trial.asked import AskedLimits
 from bsopt.trial.record import StudyInfo
 from bsopt.trial.spec import TaskDescription
 
@@ -67,9 +68,7 @@ def check_unchanged(study: optuna.Study, config: StudyConfig) -> None:
 
 def stored_limit(info: StudyInfo, config: StudyConfig, description: TaskDescription) -> int | None:
     """Return the micro-batch that an earlier run probed under the same limits on the same devices."""
-    limits = config.as_dict()["limits"]
-    before = info.config.get("limits") or {}
-    same = all(before.get(key) == limits[key] for key in ("memory", "max_micro_batch_size"))
+    same = info.limits == AskedLimits(config.limits.max_micro_batch_size, config.limits.memory)
     same_device = info.environment.get("device") == description.device and info.num_devices == description.num_devices
     return info.max_micro_batch_size if same and same_device else None
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import optuna
@@ -19,13 +17,11 @@ from bsopt.storage.attributes import BATCH_SIZE, LR
 from bsopt.trial.record import StudyInfo
 
 __all__ = [
-    "SearchSettings",
     "make_pruner",
     "make_sampler",
     "reference_of",
     "rule_of",
     "sampler_of",
-    "search_settings",
     "suggest",
 ]
 
@@ -39,7 +35,7 @@ def make_sampler(config: StudyConfig, *, prior_from: optuna.Study | None = None)
             optimizer=search.optimizer,
             rule=search.lr.rule,
             reference=reference_of(search),
-            lattice=search.batch_size.lattice,  # type: ignore[arg-type]
+            lattice=search.batch_size.lattice,
             batch_size=BATCH_SIZE,
             lr=LR,
             seed=seed,
@@ -56,49 +52,17 @@ def make_sampler(config: StudyConfig, *, prior_from: optuna.Study | None = None)
     return sampler
 
 
-@dataclass(frozen=True, slots=True)
-class SearchSettings:
-    """How a stored study was searched; without a study file, how bsopt's sampler would have searched it.
-
-    Attributes:
-        is_ours: Whether bsopt's own sampler proposed the trials.
-        rule: Scaling rule of the prior; None for one that grows somewhat slower than the optimizer's usual rule.
-        reference: What the rule goes through.
-        lattice: Batch sizes that were proposed: "pow2", "any" or {"multiple_of": n}.
-        prior_from: Name of the earlier study whose ridge took the place of rule and reference.
-    """
-
-    is_ours: bool
-    rule: str | None
-    reference: Reference
-    lattice: Any
-    prior_from: str | None
-
-
-def search_settings(info: StudyInfo) -> SearchSettings:
-    """Return how a study was searched, from its stored description."""
-    stored = info.config.get("search")
-    asked: Mapping[str, Any] = stored if isinstance(stored, Mapping) else {}
-    return SearchSettings(
-        is_ours=asked.get("sampler") == "scaling",
-        rule=asked["lr"].get("rule") if "lr" in asked else info.rule,
-        reference=info.reference or default_reference(info.optimizer or "sgd"),
-        lattice=asked.get("batch_size", {}).get("lattice", "pow2"),
-        prior_from=asked.get("prior_from"),
-    )
-
-
 def sampler_of(info: StudyInfo) -> ScalingSampler:
     """Return bsopt's sampler for a stored study, whoever proposed its trials: to ask what it believes.
 
     It starts from the rule and the reference, also where an earlier study gave the prior: that study isn't looked up.
     """
-    settings = search_settings(info)
+    asked = info.search
     return ScalingSampler(
         optimizer=info.optimizer or "sgd",
-        rule=settings.rule,
-        reference=settings.reference,
-        lattice=settings.lattice,
+        rule=asked.rule if asked is not None else info.rule,
+        reference=info.reference,
+        lattice=asked.lattice if asked is not None else "pow2",
         seed=info.seed or 0,
     )
 

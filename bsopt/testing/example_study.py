@@ -106,7 +106,11 @@ def _info(name: str, num_trials: int, sizes: Sequence[int], ticks: int, seed: in
         seed=seed,
         num_trials=num_trials,
         max_micro_batch_size=MEMORY_LIMIT,
-        config={"name": name, "search": {"batch_size": {"low": min(sizes), "high": max(sizes)}}, "seed": seed},
+        config={
+            "name": name,
+            "search": {"batch_size": {"low": min(sizes), "high": max(sizes)}, "lr": {"rule": "linear"}},
+            "seed": seed,
+        },
         environment={"bsopt": "example", "device": "made up"},
     )
 

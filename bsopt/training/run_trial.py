@@ -18,6 +18,7 @@ from typing import Any
 from bsopt.callbacks._base import Callback
 from bsopt.callbacks.throughput_monitor import ThroughputMonitor
 from bsopt.errors import TaskError
+from bsopt.serialization import to_plain
 from bsopt.training.checkpoints import KeptWeights
 from bsopt.training.safeguards import Safeguards
 from bsopt.training.task.build import Task, build_task, instantiate, look_up_first
@@ -402,7 +403,8 @@ def _measures(names: tuple[str, ...]) -> dict[str, Any]:
 
 def _measured(callback: Any) -> Mapping[str, Any] | None:
     value = callback.estimate if hasattr(callback, "estimate") else callback.summary
-    return value.as_dict() if value is not None else None
+    plain: Mapping[str, Any] | None = to_plain(value)
+    return plain
 
 
 def _exact_samples(spec: TrialSpec, clock: TickClock, trainer: Any, num_batches: int) -> int | None:

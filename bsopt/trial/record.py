@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bsopt.laws.scaling import Reference
+from bsopt.trial.asked import AskedLimits, AskedSearch, experiment_in, limits_in, momentum_in, search_in
 from bsopt.trial.objective import Objective
 from bsopt.trial.plan import Plan
 
 __all__ = ["FORMAT_VERSION", "Outcome", "StopReason", "StudyInfo", "Tick", "TrialRecord"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Of what is stored; 2 since a study's objective is one value. Other formats are refused."""
 
 Outcome = Literal["running", "complete", "pruned", "fail"]
 
@@ -220,6 +222,26 @@ class StudyInfo:
     max_micro_batch_size: int | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def search(self) -> AskedSearch | None:
+        """The study file's `search` block; None for a study without a file."""
+        return search_in(self.config)
+
+    @property
+    def limits(self) -> AskedLimits:
+        """What the study file says of memory."""
+        return limits_in(self.config)
+
+    @property
+    def momentum(self) -> float | None:
+        """The momentum that the study file gives to the model; None where it gives none."""
+        return momentum_in(self.config)
+
+    @property
+    def experiment(self) -> Mapping[str, Any] | None:
+        """The study file's `experiment` block as plain data; None without a designed experiment."""
+        return experiment_in(self.config)
 
     @property
     def folder(self) -> Path:

@@ -15,8 +15,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 import bsopt
 from bsopt.errors import ConfigError
-from bsopt.search.pruner import DECAY_REMAINING, PlateauPruner, conclude
-from bsopt.storage.attributes import read_record
+from bsopt.search.pruner import PlateauPruner, conclude
+from bsopt.storage.attributes import DECAY_REMAINING, read_record
 from bsopt.trial.record import StopReason
 
 NAN, INF = float("nan"), float("inf")

@@ -6,13 +6,23 @@ import math
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
 import pytest
 
 from bsopt.errors import StorageError
-from bsopt.storage.attributes import is_ours, read_info, read_record, read_records, write_info, write_record
+from bsopt.storage.attributes import (
+    enqueued_params,
+    is_ours,
+    read_decay_remaining,
+    read_info,
+    read_record,
+    read_records,
+    write_info,
+    write_record,
+)
 from bsopt.storage.databases import open_storage, redacted, study_url
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import StopReason, StudyInfo, Tick, TrialRecord
@@ -96,6 +106,44 @@ def test_newer_format_is_refused_with_what_to_do() -> None:
     study.set_user_attr("bsopt:info", 1)
     with pytest.raises(StorageError, match=r"newer bsopt .*upgrade"):
         read_info(study)
+
+
+def test_older_format_is_refused_with_what_to_do() -> None:
+    study = optuna.create_study(storage=open_storage("memory://"))
+    study.set_user_attr("bsopt:info:0", '{"format": 1, "name": "x", "monitor": "val_loss"}')
+    study.set_user_attr("bsopt:info", 1)
+    with pytest.raises(StorageError, match=r"older bsopt \(format 1\).*--study-name"):
+        read_info(study)
+
+
+def test_a_record_is_parsed_once_and_a_changed_description_again(storage: optuna.storages.BaseStorage) -> None:
+    study = optuna.create_study(storage=storage)
+    trial = study.ask()
+    write_record(trial, long_record(trial.number))
+    study.tell(trial, 0.0005)
+    first, second = read_records(study)[0], read_records(study)[0]
+    assert first.ticks is second.ticks
+    info = StudyInfo(name=study.study_name, num_trials=3)
+    for changed in (info, replace(info, num_trials=4), info):
+        write_info(study, changed)
+        assert read_info(study) == changed
+        assert read_info(study) is read_info(study)
+
+
+def test_trial_says_whether_its_learning_rate_still_decays() -> None:
+    study = optuna.create_study()
+    said = {None: {}, True: {"lr_decay_remaining": True}, False: {"lr_decay_remaining": False}}
+    for attributes in said.values():
+        study.enqueue_trial({}, user_attrs=attributes)
+    assert [read_decay_remaining(trial) for trial in study.trials] == list(said)
+    assert read_decay_remaining(study.trials[0], default=True) is True
+
+
+def test_enqueued_trials_are_told_from_proposed_ones() -> None:
+    study = optuna.create_study()
+    study.enqueue_trial({"x": 0.5})
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
+    assert [enqueued_params(trial) for trial in study.trials] == [{"x": 0.5}, None]
 
 
 def test_foreign_study_tells_what_optuna_keeps() -> None:

@@ -80,7 +80,7 @@ def analyze(
     with showing_analysis(is_shown=not as_json) as listener:
         experiment = analyze_study(opened, plan, listener=listener, recompute=recompute, num_workers=workers)
     if as_json:
-        click.echo(json_text(experiment.as_dict(), indent=None))
+        click.echo(json_text(experiment.document(), indent=None))
         return
     click.echo(_said(experiment))
     folder = Path(output) if output else known.folder / "figures"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bsopt.experiment.findings.comparisons import BestLrGrows, Estimate, GapClosed, LargerWins, Ratio, Trend
+from bsopt.experiment.findings.comparisons import BestLrGrows, Comparison, GapClosed, LargerWins, Ratio, Trend
 from bsopt.experiment.findings.table import Table
 
 __all__ = ["FINDINGS", "Finding"]
@@ -19,13 +19,14 @@ class Finding:
         key: A short name.
         claim: A sentence.
         article: Where it is said, with the article's own numbers.
-        compare: From a table to an estimate; raises `UntestableError` or `TooFewSeedsError` where it can't.
+        compare: From a table to what it says of the claim; raises `UntestableError` or `TooFewSeedsError` where it
+            can't.
     """
 
     key: str
     claim: str
     article: str
-    compare: Callable[[Table], Estimate]
+    compare: Callable[[Table], Comparison]
 
 
 FINDINGS: tuple[Finding, ...] = (
@@ -33,102 +34,102 @@ FINDINGS: tuple[Finding, ...] = (
         "worse_minima",
         "At a fixed learning rate, larger batches reach worse minima.",
         "figure 6: validation loss 0.344 at 32, 0.395 at 256",
-        Trend("fixed_lr", "best_val_loss", "grows").estimate,
+        Trend("fixed_lr", "best_val_loss", "grows").compare,
     ),
     Finding(
         "slower_descent",
         "At a fixed learning rate, the training loss of larger batches decreases more slowly per epoch.",
         "figure 5",
-        Trend("fixed_lr", "early_train_loss", "grows").estimate,
+        Trend("fixed_lr", "early_train_loss", "grows").compare,
     ),
     Finding(
         "faster_epochs",
         "Larger batches need fewer seconds per epoch.",
         "figure 7: 12.4 s at 32, 7.7 s at 256",
-        Trend("fixed_lr", "seconds_per_epoch", "shrinks").estimate,
+        Trend("fixed_lr", "seconds_per_epoch", "shrinks").compare,
     ),
     Finding(
         "more_epochs",
         "At a fixed learning rate, larger batches need more epochs to converge.",
         "figure 7: 158 epochs at 32, 958 at 256",
-        Trend("fixed_lr", "epochs_to_best", "grows").estimate,
+        Trend("fixed_lr", "epochs_to_best", "grows").compare,
     ),
     Finding(
         "longer_training",
         "At a fixed learning rate, larger batches take longer to converge, on one device.",
         "figure 7: almost four times as long at 256 as at 32",
-        Trend("fixed_lr", "seconds_to_best", "grows").estimate,
+        Trend("fixed_lr", "seconds_to_best", "grows").compare,
     ),
     Finding(
         "travel_less",
         "At a fixed learning rate, larger batches end closer to the initial weights.",
         "figure 10",
-        Trend("fixed_lr", "distance_from_init", "shrinks").estimate,
+        Trend("fixed_lr", "distance_from_init", "shrinks").compare,
     ),
     Finding(
         "shorter_epochs",
         "At a fixed learning rate, larger batches travel less in an epoch.",
         "figure 12: 0.15 to 0.4 at 32, 0.02 to 0.04 at 256",
-        Trend("fixed_lr", "epoch_distance", "shrinks").estimate,
+        Trend("fixed_lr", "epoch_distance", "shrinks").compare,
     ),
     Finding(
         "smaller_updates",
         "At a fixed learning rate, larger batches make smaller updates.",
         "figure 13: median norm 3.3e-3 at 32, 1.5e-3 at 256",
-        Trend("fixed_lr", "update_norm", "shrinks").estimate,
+        Trend("fixed_lr", "update_norm", "shrinks").compare,
     ),
     Finding(
         "sharper",
         "At a fixed learning rate, larger batches end in sharper minima.",
         "figure 21",
-        Trend("fixed_lr", "sharpness", "grows").estimate,
+        Trend("fixed_lr", "sharpness", "grows").compare,
     ),
     Finding(
         "scaling_closes_gap",
         "Scaling the learning rate linearly closes most of the gap in validation loss.",
         "figure 24: 0.395 becomes 0.352 at 256, against 0.345 at 32",
-        GapClosed("best_val_loss", "grows").estimate,
+        GapClosed("best_val_loss", "grows").compare,
     ),
     Finding(
         "scaling_saves_epochs",
         "Scaling the learning rate linearly lets large batches converge in fewer epochs.",
         "figure 25",
-        Ratio("scaled_lr", "fixed_lr", "epochs_to_best", "shrinks").estimate,
+        Ratio("scaled_lr", "fixed_lr", "epochs_to_best", "shrinks").compare,
     ),
     Finding(
         "scaling_saves_time",
         "With the scaled learning rate, the largest batch converges in less time than the smallest.",
         "figure 25: 2197 s at 256, 3156 s at 32",
-        Ratio("scaled_lr", "smallest", "seconds_to_best", "shrinks").estimate,
+        Ratio("scaled_lr", "smallest", "seconds_to_best", "shrinks").compare,
     ),
     Finding(
         "scaling_flattens",
         "Scaling the learning rate linearly makes large-batch minima flatter.",
         "figure 26",
-        Ratio("scaled_lr", "fixed_lr", "sharpness", "shrinks").estimate,
+        Ratio("scaled_lr", "fixed_lr", "sharpness", "shrinks").compare,
     ),
     Finding(
         "still_sharper",
         "Even with the scaled learning rate, the largest batch ends sharper than the smallest.",
         "figure 26: 4 to 7 against 1.14",
-        Ratio("scaled_lr", "smallest", "sharpness", "grows").estimate,
+        Ratio("scaled_lr", "smallest", "sharpness", "grows").compare,
     ),
     Finding(
         "scaling_restores_distance",
         "Scaling the learning rate linearly closes most of the gap in distance from the initial weights.",
         "figure 27",
-        GapClosed("distance_from_init", "shrinks").estimate,
+        GapClosed("distance_from_init", "shrinks").compare,
     ),
     Finding(
         "larger_wins_at_higher_lr",
         "At a higher fixed learning rate, a larger batch beats the smallest.",
         "figure 28: at 0.08, 64 beats 32",
-        LargerWins("higher_lr", "best_val_loss").estimate,
+        LargerWins("higher_lr", "best_val_loss").compare,
     ),
     Finding(
         "best_lr_grows",
         "The best learning rate grows with the batch size.",
         "figure 29: 0.01 at 32, 0.08 at the others",
-        BestLrGrows().estimate,
+        BestLrGrows().compare,
     ),
 )

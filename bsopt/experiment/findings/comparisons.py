@@ -6,24 +6,25 @@ Ratios are compared as logarithms.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from bsopt.experiment.findings.contrasts import Contrast, Group, contrast, fraction_interval, trend_coefficients
 from bsopt.experiment.findings.table import MEASUREMENTS, Table, UntestableError
+from bsopt.laws.estimate import Estimate
 
-__all__ = ["BestLrGrows", "Direction", "Estimate", "GapClosed", "LargerWins", "Ratio", "Trend"]
+__all__ = ["BestLrGrows", "Comparison", "Direction", "GapClosed", "LargerWins", "Ratio", "Trend"]
 
 Direction: TypeAlias = Literal["grows", "shrinks"]
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class Comparison:
     """What one comparison found.
 
     Attributes:
-        effect: The compared quantity: a ratio, a fraction, or an exponent.
-        interval: Its 95 % interval, not corrected for the number of findings.
+        effect: The compared quantity, a ratio, a fraction or an exponent, with its 95 % interval, which isn't
+            corrected for the number of findings.
         p: Two-sided p-value of "no effect".
         agrees: Whether the effect points the way the finding says.
         num_seeds: That the comparison rests on.
@@ -31,8 +32,7 @@ class Estimate:
         quantity: The effect in words, without its value: "best validation loss at 256 over that at 32".
     """
 
-    effect: float
-    interval: tuple[float, float]
+    effect: Estimate
     p: float
     agrees: bool
     num_seeds: int
@@ -52,7 +52,13 @@ class Trend:
     measurement: str
     direction: Direction
 
-    def estimate(self, table: Table) -> Estimate:
+    def compare(self, table: Table) -> Comparison:
+        """Return the ratio of the measurement at the largest batch size to that at the smallest, along the line.
+
+        Raises:
+            UntestableError: The table lacks a group.
+            TooFewSeedsError: A group has fewer runs than a test needs.
+        """
         groups = table.groups(self.arm, self.measurement)
         sizes = list(groups)
         result = contrast(
@@ -79,7 +85,13 @@ class Ratio:
     measurement: str
     direction: Direction
 
-    def estimate(self, table: Table) -> Estimate:
+    def compare(self, table: Table) -> Comparison:
+        """Return the ratio of the measurement between the two groups.
+
+        Raises:
+            UntestableError: The table lacks a group.
+            TooFewSeedsError: A group has fewer runs than a test needs.
+        """
         groups, fixed = table.groups(self.arm, self.measurement), table.groups("fixed_lr", self.measurement)
         largest, smallest = max(groups), min(fixed)
         other = largest if self.against == "fixed_lr" else smallest
@@ -104,7 +116,13 @@ class GapClosed:
     measurement: str
     gap: Direction
 
-    def estimate(self, table: Table) -> Estimate:
+    def compare(self, table: Table) -> Comparison:
+        """Return the fraction of the gap that the scaled learning rate closes.
+
+        Raises:
+            UntestableError: The table lacks a group, or there is no gap to close.
+            TooFewSeedsError: A group has fewer runs than a test needs.
+        """
         fixed, scaled = table.groups("fixed_lr", self.measurement), table.groups("scaled_lr", self.measurement)
         smallest, largest = min(fixed), max(fixed)
         if largest not in scaled:
@@ -117,9 +135,9 @@ class GapClosed:
             raise UntestableError(f"there is no gap in the {_words(self.measurement)} to close")
         closed = contrast(groups, part, min_seeds=table.min_seeds)
         excess = contrast(groups, more, min_seeds=table.min_seeds)
-        return Estimate(
-            effect=closed.estimate / gap.estimate,
-            interval=fraction_interval(groups, part=part, whole=whole, min_seeds=table.min_seeds),
+        low, high = fraction_interval(groups, part=part, whole=whole, min_seeds=table.min_seeds)
+        return Comparison(
+            effect=Estimate(closed.estimate / gap.estimate, low, high),
             p=max(gap.p, excess.p),
             agrees=sign * excess.estimate > 0,
             num_seeds=gap.num_seeds,
@@ -139,7 +157,13 @@ class LargerWins:
     arm: str
     measurement: str
 
-    def estimate(self, table: Table) -> Estimate:
+    def compare(self, table: Table) -> Comparison:
+        """Return the ratio at the larger batch size that does best to the smallest one.
+
+        Raises:
+            UntestableError: The table lacks a group.
+            TooFewSeedsError: A group has fewer runs than a test needs.
+        """
         groups = table.groups(self.arm, self.measurement)
         smallest, *larger = groups
         results = {
@@ -150,16 +174,8 @@ class LargerWins:
         result = results[best]
         wins = result.estimate < 0
         p = min(1.0, len(results) * result.p) if wins else max(found.p for found in results.values())
-        low, high = result.interval()
-        return Estimate(
-            effect=math.exp(result.estimate),
-            interval=(math.exp(low), math.exp(high)),
-            p=p,
-            agrees=wins,
-            num_seeds=result.num_seeds,
-            test=_test_name(result),
-            quantity=f"{_words(self.measurement)} at {best} over that at {smallest}, both at the higher rate",
-        )
+        quantity = f"{_words(self.measurement)} at {best} over that at {smallest}, both at the higher rate"
+        return replace(_as_ratio(result, quantity, direction="shrinks"), p=p)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,14 +186,20 @@ class BestLrGrows:
     below, so that five seeds which agree on a coarse grid aren't taken for certainty.
     """
 
-    def estimate(self, table: Table) -> Estimate:
+    def compare(self, table: Table) -> Comparison:
+        """Return the exponent of the best learning rate in the batch size.
+
+        Raises:
+            UntestableError: The table lacks a group.
+            TooFewSeedsError: A group has fewer runs than a test needs.
+        """
         groups, step = table.best_lr()
         x = [math.log2(B) for B in groups]
         coefficients = [c / (x[-1] - x[0]) for c in trend_coefficients(x)]
         result = contrast(list(groups.values()), coefficients, min_seeds=table.min_seeds, resolution=step)
-        return Estimate(
-            effect=result.estimate,
-            interval=result.interval(),
+        low, high = result.interval()
+        return Comparison(
+            effect=Estimate(result.estimate, low, high),
             p=result.p,
             agrees=result.estimate > 0,
             num_seeds=result.num_seeds,
@@ -186,11 +208,11 @@ class BestLrGrows:
         )
 
 
-def _as_ratio(result: Contrast, quantity: str, *, direction: Direction) -> Estimate:
+def _as_ratio(result: Contrast, quantity: str, *, direction: Direction) -> Comparison:
+    """Return a contrast of logarithms as the ratio that it is the logarithm of."""
     low, high = result.interval()
-    return Estimate(
-        effect=math.exp(result.estimate),
-        interval=(math.exp(low), math.exp(high)),
+    return Comparison(
+        effect=Estimate(math.exp(result.estimate), math.exp(low), math.exp(high)),
         p=result.p,
         agrees=result.estimate > 0 if direction == "grows" else result.estimate < 0,
         num_seeds=result.num_seeds,

@@ -20,9 +20,12 @@ import numpy as np
 
 from bsopt.errors import ConfigError
 
-__all__ = ["ARMS", "MEASUREMENTS", "Run", "Table", "UntestableError", "arms_of"]
+__all__ = ["ARMS", "MEASUREMENTS", "Run", "Table", "UntestableError", "arms_of", "lr_of_arms"]
 
 ARMS = ("fixed_lr", "scaled_lr", "higher_lr", "grid")
+
+HIGHER = 8.0
+"""The arm `higher_lr` over the reference, where it isn't given: the article's choice."""
 
 MEASUREMENTS: Mapping[str, str] = {
     "best_val_loss": "best validation loss",
@@ -78,12 +81,25 @@ def arms_of(
     >>> arms_of(256, 0.08, smallest_batch_size=32, reference_lr=0.01)
     ('grid', 'scaled_lr', 'higher_lr')
     """
-    rates = {
+    rates = lr_of_arms(
+        batch_size, smallest_batch_size=smallest_batch_size, reference_lr=reference_lr, higher_lr=higher_lr
+    )
+    return ("grid", *(arm for arm, rate in rates.items() if math.isclose(lr, rate, rel_tol=1e-6)))
+
+
+def lr_of_arms(
+    batch_size: int, *, smallest_batch_size: int, reference_lr: float, higher_lr: float | None = None
+) -> dict[str, float]:
+    """Return the learning rate at a batch size of each arm that has one there, the arguments as for `arms_of`.
+
+    >>> lr_of_arms(64, smallest_batch_size=32, reference_lr=0.01)
+    {'fixed_lr': 0.01, 'scaled_lr': 0.02, 'higher_lr': 0.08}
+    """
+    return {
         "fixed_lr": reference_lr,
         "scaled_lr": reference_lr * batch_size / smallest_batch_size,
-        "higher_lr": 8 * reference_lr if higher_lr is None else higher_lr,
+        "higher_lr": HIGHER * reference_lr if higher_lr is None else higher_lr,
     }
-    return ("grid", *(arm for arm, rate in rates.items() if math.isclose(lr, rate, rel_tol=1e-6)))
 
 
 class UntestableError(ConfigError):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import Enum
 
 from bsopt.errors import ConfigError
 from bsopt.experiment.findings.claims import FINDINGS, Finding
-from bsopt.experiment.findings.comparisons import Estimate
+from bsopt.experiment.findings.comparisons import Comparison
 from bsopt.experiment.findings.contrasts import TooFewSeedsError, holm
 from bsopt.experiment.findings.table import Run, Table, UntestableError
+from bsopt.laws.estimate import Estimate
 
 __all__ = ["FINDINGS", "Finding", "Outcome", "Run", "Verdict", "verdicts"]
 
@@ -56,10 +57,6 @@ class Verdict:
     num_seeds: int | None = None
     test: str | None = None
 
-    def as_dict(self) -> dict[str, object]:
-        """Return the fields as plain values, ready for JSON."""
-        return {**asdict(self), "outcome": self.outcome.value}
-
 
 def verdicts(
     runs: Sequence[Run],
@@ -89,27 +86,28 @@ def verdicts(
         raise ConfigError(f"min_seeds must be at least 2 for any interval, got {min_seeds}.")
     table = Table(runs, min_seeds=min_seeds)
     outcomes = [_compare(finding, table) for finding in findings]
-    corrected = iter(holm([found.p for found in outcomes if isinstance(found, Estimate)]))
+    corrected = iter(holm([found.p for found in outcomes if isinstance(found, Comparison)]))
     return tuple(
-        _judge(finding, found, next(corrected), alpha) if isinstance(found, Estimate) else _untested(finding, found)
+        _judge(finding, found, next(corrected), alpha) if isinstance(found, Comparison) else _untested(finding, found)
         for finding, found in zip(findings, outcomes, strict=True)
     )
 
 
-def _compare(finding: Finding, table: Table) -> Estimate | str:
+def _compare(finding: Finding, table: Table) -> Comparison | str:
     try:
         return finding.compare(table)
     except (UntestableError, TooFewSeedsError) as reason:
         return str(reason)
 
 
-def _judge(finding: Finding, found: Estimate, corrected_p: float, alpha: float) -> Verdict:
+def _judge(finding: Finding, found: Comparison, corrected_p: float, alpha: float) -> Verdict:
+    effect = found.effect
     if corrected_p >= alpha:
         outcome = Outcome.CANT_TELL
     else:
         outcome = Outcome.SUPPORTED if found.agrees else Outcome.CONTRADICTED
     sentence = (
-        f"{outcome.value.capitalize()}: {found.quantity} is {found.effect:.3g} (95 % interval {_span(found.interval)}; "
+        f"{outcome.value.capitalize()}: {found.quantity} is {effect.value:.3g} (95 % interval {_span(effect)}; "
         f"{found.test} over {found.num_seeds} seeds, p = {found.p:.2g}, {corrected_p:.2g} after Holm's correction)."
     )
     return Verdict(
@@ -119,8 +117,8 @@ def _judge(finding: Finding, found: Estimate, corrected_p: float, alpha: float) 
         outcome=outcome,
         sentence=sentence,
         quantity=found.quantity,
-        effect=found.effect,
-        interval=found.interval,
+        effect=effect.value,
+        interval=(effect.low, effect.high),
         p=found.p,
         corrected_p=corrected_p,
         num_seeds=found.num_seeds,
@@ -138,6 +136,6 @@ def _untested(finding: Finding, reason: str) -> Verdict:
     )
 
 
-def _span(interval: tuple[float, float]) -> str:
-    low, high = interval
-    return f"{low:.3g} to {high:.3g}" if math.isfinite(low) and math.isfinite(high) else "unbounded"
+def _span(effect: Estimate) -> str:
+    is_bounded = math.isfinite(effect.low) and math.isfinite(effect.high)
+    return f"{effect.low:.3g} to {effect.high:.3g}" if is_bounded else "unbounded"

@@ -1,0 +1,33 @@
+"""What bsopt needs of Optuna and Optuna offers no public way to: the only file that reads Optuna's private names.
+
+`tests/storage/test_optuna_internals.py` holds each of them against what Optuna does.
+"""
+
+from __future__ import annotations
+
+import json
+
+import optuna
+from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
+from optuna.trial import FrozenTrial
+
+__all__ = ["artifact_ids", "trial_of"]
+
+
+def trial_of(study: optuna.Study, frozen: FrozenTrial) -> optuna.Trial:
+    """Return the live trial of a frozen one, also of one that another process runs, to write its attributes."""
+    return optuna.Trial(study, frozen._trial_id)
+
+
+def artifact_ids(study: optuna.Study, trial: optuna.Trial | FrozenTrial | None = None) -> dict[str, str]:
+    """Return file name -> artifact id of a trial's artifacts, or of the study's own; the latest of a name.
+
+    One that was deleted in optuna-dashboard is left out: it leaves null behind, on which Optuna's own
+    `get_all_artifact_meta` fails with a TypeError.
+    """
+    if trial is None:
+        attributes = study._storage.get_study_system_attrs(study._study_id)
+    else:
+        attributes = study._storage.get_trial_system_attrs(trial._trial_id)
+    metas = [json.loads(text) for name, text in attributes.items() if name.startswith(ARTIFACTS_ATTR_PREFIX)]
+    return {meta["filename"]: meta["artifact_id"] for meta in metas if meta}
