@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, TensorDataset
 
 from bsopt.errors import ConfigError
-from bsopt.training.tick_clock import Schedule, missing_metric
+from bsopt.training.tick_clock import missing_metric
+from bsopt.training.tick_schedule import Schedule
 from bsopt.trial.plan import Plan
 from bsopt.trial.spec import Budget
 from bsopt.units import Amount
@@ -86,7 +87,7 @@ def test_lightning_validates_when_val_check_batch_divides_the_batch_index() -> N
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return torch.optim.SGD(self.parameters(), lr=0.01)
 
-    from bsopt.training.run_trial import quiet_lightning
+    from bsopt.training.quiet import quiet_lightning
 
     quiet_lightning()
     data, net = DataLoader(TensorDataset(torch.ones(8, 1))), Net()

@@ -20,10 +20,13 @@ from typing import Any, Literal
 from bsopt.laws.estimate import FitStatus
 from bsopt.laws.step_time import MEMORY_MARGIN, MemoryFit, StepTimeFit, fit_memory, fit_step_time
 from bsopt.serialization import from_plain, to_plain
-from bsopt.training.processes.launcher import Crash, Launcher, Supervision
+from bsopt.training.processes.crash import Crash
+from bsopt.training.processes.launcher import Launcher
+from bsopt.training.processes.supervision import Supervision
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import StopReason
 from bsopt.trial.spec import TrialSpec
+from bsopt.units import count_of, format_bytes
 
 __all__ = ["ProbeResult", "ProbeRow", "probe"]
 
@@ -31,7 +34,6 @@ _GROWTH = 4
 _REFINEMENTS = 6
 _CLOSE_ENOUGH = 1.1
 _SATURATED = 0.9
-_NO_MEMORY = ("memoryerror", "out of memory", "can't allocate memory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,7 @@ def _run(spec: TrialSpec, size: int, launcher: Launcher, supervision: Supervisio
             supervision,
         )
     except Crash as crash:
-        if crash.reason is not StopReason.OUT_OF_MEMORY and not any(s in crash.message.lower() for s in _NO_MEMORY):
+        if crash.reason is not StopReason.OUT_OF_MEMORY:
             raise
         return ProbeRow(size, "out_of_memory", num_devices=plan.world_size)
     assert isinstance(row, ProbeRow)
@@ -261,24 +263,19 @@ def _sentence(
     *,
     is_limited: bool,
 ) -> str:
-    limit = "" if capacity is None else f" of {_bytes(capacity)}"
+    limit = "" if capacity is None else f" of {format_bytes(capacity)}"
     if good == 0:
         peak = rows[0].peak_memory_bytes
-        needs = "ran out of memory" if peak is None else f"needs {_bytes(peak)}{limit}"
-        count = rows[0].micro_batch_size
-        return f"Not even {count} sample{'s' if count > 1 else ''} in one pass fit: that {needs}."
+        needs = "ran out of memory" if peak is None else f"needs {format_bytes(peak)}{limit}"
+        return f"Not even {count_of(rows[0].micro_batch_size, 'sample')} in one pass fit: that {needs}."
     peak = next(row.peak_memory_bytes for row in rows if row.micro_batch_size == good)
     if is_limited:
-        text = f"At most {good} samples fit in one pass ({_bytes(peak or 0)}{limit}, which was run)."
+        text = f"At most {good} samples fit in one pass ({format_bytes(peak or 0)}{limit}, which was run)."
     else:
-        text = f"All sizes fit: the largest, {good} samples in one pass, takes {_bytes(peak or 0)}{limit}."
+        text = f"All sizes fit: the largest, {good} samples in one pass, takes {format_bytes(peak or 0)}{limit}."
     if memory.status is FitStatus.OK:
         text += f" Memory: {memory.message}"
     if saturates_at is not None and len(rows) > 1:
         place = "is still growing at" if saturates_at == good else "saturates at"
         text += f" Throughput {place} {saturates_at} samples a pass (at best {best:,.0f} samples per second)."
     return text
-
-
-def _bytes(count: float) -> str:
-    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

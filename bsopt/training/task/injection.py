@@ -9,12 +9,24 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from bsopt.errors import InjectionError, TaskError, nearest
 from bsopt.trial.plan import Plan
 
-__all__ = ["BATCH_SIZE_NAMES", "LR_NAMES", "accepted", "set_attribute", "split_path", "verify", "with_argument"]
+__all__ = [
+    "BATCH_SIZE_NAMES",
+    "LR_NAMES",
+    "accepted",
+    "asked_batch_size",
+    "default_path",
+    "has_attribute",
+    "loader_batch_size",
+    "set_attribute",
+    "split_path",
+    "verify",
+    "with_argument",
+]
 
 LR_NAMES = ("lr", "learning_rate")
 BATCH_SIZE_NAMES = ("batch_size",)
@@ -41,6 +53,11 @@ def split_path(path: str, *, default: str) -> tuple[str, str]:
     """Return ("model" or "data", rest) of a path; `default` where it doesn't begin with either."""
     head, _, rest = path.partition(".")
     return (head, rest) if head in ("model", "data") and rest else (default, path)
+
+
+def asked_batch_size(plan: Plan, batch_size_is: Literal["micro", "global"]) -> int:
+    """Return the batch size that user code is given, in samples: the plan's micro-batch or its global batch size."""
+    return plan.global_batch_size if batch_size_is == "global" else plan.micro_batch_size
 
 
 def default_path(target: Callable[..., Any], names: Iterable[str], *, what: str, key: str) -> str:
@@ -85,6 +102,21 @@ def with_argument(arguments: Mapping[str, Any], path: str, value: Any) -> dict[s
     else:
         result[head] = with_argument(inner, rest, value)
     return result
+
+
+def has_attribute(target: Any, path: str) -> bool:
+    """Return whether there is an attribute (or a mapping's item) at a dotted path."""
+    place = target
+    for name in path.split("."):
+        if isinstance(place, Mapping):
+            if name not in place:
+                return False
+            place = place[name]
+        elif hasattr(place, name):
+            place = getattr(place, name)
+        else:
+            return False
+    return True
 
 
 def set_attribute(target: Any, path: str, value: Any) -> None:

@@ -15,9 +15,10 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from bsopt.callbacks._base import installed_packages
 from bsopt.errors import TaskError
-from bsopt.training.task.construction import in_every_package, replaced
 from bsopt.training.task.injection import BATCH_SIZE_NAMES, LR_NAMES
+from bsopt.training.task.patches import replaced
 
 __all__ = ["with_overrides"]
 
@@ -63,7 +64,7 @@ def with_overrides(
         return parse_arguments
 
     with contextlib.ExitStack() as stack:
-        for package in in_every_package():
+        for package in installed_packages():
             module = importlib.import_module(f"{package.__name__}.cli")
             stack.enter_context(replaced(module.LightningCLI, "parse_arguments", wrap))
         yield

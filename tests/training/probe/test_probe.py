@@ -15,7 +15,8 @@ from bsopt.config import LoadedConfig, validate_config
 from bsopt.errors import ConfigError, InjectionError, TaskError
 from bsopt.study.study import Study, load_study
 from bsopt.training.probe.probe import ProbeResult, ProbeRow, probe
-from bsopt.training.processes.launcher import Crash, has_processes
+from bsopt.training.processes.crash import Crash
+from bsopt.training.processes.launcher import has_processes
 from bsopt.trial.plan import realise
 from bsopt.trial.spec import TrialSpec
 
@@ -161,7 +162,7 @@ def test_smaller_sizes_are_tried_where_the_smallest_is_too_large(spec: TrialSpec
 def test_nothing_fits_is_a_result_that_says_so(spec: TrialSpec) -> None:
     result = find(Machine(lambda b: (1000 + b) * MIB), spec, budget_bytes=100 * MIB)
     assert result.max_micro_batch_size == 0
-    assert "Not even 1 sample in one pass fit: that needs 1001 MiB of 100 MiB" in result.message
+    assert "Not even 1 sample in one pass fit: that needs 1,001 MiB of 100 MiB" in result.message
 
 
 def test_killed_processes_are_a_boundary_too(spec: TrialSpec) -> None:
