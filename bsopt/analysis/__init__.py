@@ -1,7 +1,8 @@
 """What trained weights look like: distances, sharpness, interpolation, landscapes; for any torch module.
 
 No study and no Trainer is needed. Every function leaves the module it is given, the random state and the
-loaders' generators as it found them, and returns a frozen value with `as_dict` and `from_dict`.
+loaders' generators as it found them, and returns a frozen value. `to_stored` makes plain data of it for
+JSON, `from_stored` the value of that again.
 """
 
 from bsopt._lazy import attach
@@ -19,11 +20,13 @@ _HOMES = {
     "epoch_distances": ".distance",
     "filter_normalized_direction": ".landscape",
     "fixed_batches": ".batches",
+    "from_stored": ".stored_results",
     "interpolate": ".interpolation",
     "keskar_sharpness": ".sharpness",
     "landscape_1d": ".landscape",
     "landscape_2d": ".landscape",
     "step_loss": ".losses",
+    "to_stored": ".stored_results",
     "weight_distance": ".distance",
 }
 

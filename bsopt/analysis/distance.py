@@ -10,7 +10,6 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from bsopt.analysis.values import AnalysisResult
 from bsopt.errors import ConfigError
 
 __all__ = ["Distance", "EpochDistances", "Weights", "epoch_distances", "weight_distance"]
@@ -22,7 +21,7 @@ _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 @dataclass(frozen=True, slots=True)
-class Distance(AnalysisResult):
+class Distance:
     """Euclidean distance between two states of the same network.
 
     Attributes:
@@ -45,7 +44,7 @@ class Distance(AnalysisResult):
 
 
 @dataclass(frozen=True, slots=True)
-class EpochDistances(AnalysisResult):
+class EpochDistances:
     """A path of states, one at the start and one at each epoch's end.
 
     Attributes:

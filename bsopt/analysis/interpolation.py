@@ -14,7 +14,6 @@ from bsopt.analysis.batches import Batch, fixed_batches
 from bsopt.analysis.distance import Weights
 from bsopt.analysis.losses import LossFunction
 from bsopt.analysis.surface import LossSurface, Progress
-from bsopt.analysis.values import AnalysisResult
 from bsopt.errors import ConfigError
 
 __all__ = ["DEFAULT_ALPHAS", "Interpolation", "Statistics", "interpolate"]
@@ -26,7 +25,7 @@ DEFAULT_ALPHAS = tuple(round(float(alpha), 6) for alpha in np.linspace(-1.0, 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Interpolation(AnalysisResult):
+class Interpolation:
     """Losses at (1−α)·first + α·second.
 
     Attributes:

@@ -12,14 +12,13 @@ from torch import Tensor, nn
 from bsopt.analysis.batches import Batch
 from bsopt.analysis.losses import LossFunction
 from bsopt.analysis.surface import LossSurface, Mode, Progress
-from bsopt.analysis.values import AnalysisResult
 from bsopt.errors import ConfigError
 
 __all__ = ["Landscape1D", "Landscape2D", "filter_normalized_direction", "landscape_1d", "landscape_2d"]
 
 
 @dataclass(frozen=True, slots=True)
-class Landscape1D(AnalysisResult):
+class Landscape1D:
     """f(x + α·d).
 
     Attributes:
@@ -38,7 +37,7 @@ class Landscape1D(AnalysisResult):
 
 
 @dataclass(frozen=True, slots=True)
-class Landscape2D(AnalysisResult):
+class Landscape2D:
     """f(x + α·d₁ + β·d₂).
 
     Attributes:

@@ -27,7 +27,6 @@ from torch import Tensor, nn
 from bsopt.analysis.batches import Batch
 from bsopt.analysis.losses import LossFunction
 from bsopt.analysis.surface import LossSurface, Mode, Progress
-from bsopt.analysis.values import AnalysisResult
 from bsopt.errors import ConfigError
 
 __all__ = ["AdaptiveSharpness", "Sharpness", "adaptive_sharpness", "keskar_sharpness"]
@@ -37,7 +36,7 @@ _ValueAndGradient: TypeAlias = Callable[[_Vector], tuple[float, _Vector]]
 
 
 @dataclass(frozen=True, slots=True)
-class Sharpness(AnalysisResult):
+class Sharpness:
     """Keskar's sharpness at one minimizer.
 
     Attributes:
@@ -67,7 +66,7 @@ class Sharpness(AnalysisResult):
 
 
 @dataclass(frozen=True, slots=True)
-class AdaptiveSharpness(AnalysisResult):
+class AdaptiveSharpness:
     """Scale-free sharpness at one minimizer.
 
     Attributes:

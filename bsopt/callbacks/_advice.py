@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from bsopt.callbacks.throughput_monitor import Throughput
 from bsopt.laws.noise_scale import NoiseScale, sample_ratio, step_ratio
@@ -72,20 +72,6 @@ class Advice:
     next_step: str
     throughput: Throughput | None
     text: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain numbers, lists and dicts, fit for JSON."""
-        return {
-            "batch_size": self.batch_size,
-            "verdict": self.verdict,
-            "noise_scale": self.noise_scale.as_dict() if self.noise_scale is not None else None,
-            "suggestion": asdict(self.suggestion) if self.suggestion is not None else None,
-            "options": [asdict(option) for option in self.options],
-            "certainty": self.certainty,
-            "next_step": self.next_step,
-            "throughput": self.throughput.as_dict() if self.throughput is not None else None,
-            "text": self.text,
-        }
 
 
 def advise(

@@ -26,6 +26,7 @@ from bsopt.laws.noise_scale import (
     estimate_trend,
     measure_noise,
 )
+from bsopt.serialization import from_plain, to_plain
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule, Trainer
@@ -252,8 +253,8 @@ class GradientNoiseScale(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "moments": self._moments.as_dict(),
-            "blocks": [{"samples_seen": seen, **moments.as_dict()} for seen, moments in self._blocks],
+            "moments": to_plain(self._moments),
+            "blocks": [{"samples_seen": seen, **to_plain(moments)} for seen, moments in self._blocks],
             "block_size": self._block_size,
             "num_skipped": self._num_skipped,
             "samples_seen": self._samples_seen,
@@ -261,7 +262,7 @@ class GradientNoiseScale(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._moments = NoiseMoments.from_dict(state_dict["moments"])
+        self._moments = from_plain(NoiseMoments, state_dict["moments"])
         self._blocks = [_block(values) for values in state_dict["blocks"]]
         self._block_size = state_dict["block_size"]
         self._num_skipped = state_dict["num_skipped"]
@@ -370,8 +371,7 @@ class _Window:
 
 
 def _block(values: Mapping[str, float]) -> tuple[int, NoiseMoments]:
-    moments = {name: value for name, value in values.items() if name != "samples_seen"}
-    return int(values["samples_seen"]), NoiseMoments.from_dict(moments)
+    return int(values["samples_seen"]), from_plain(NoiseMoments, values)
 
 
 def _loss_scale(trainer: Trainer) -> float:

@@ -6,7 +6,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -56,10 +56,6 @@ class Throughput:
     num_steps: int
     num_samples: int
     train_seconds: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain numbers and lists, fit for JSON."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
 class ThroughputMonitor(Callback):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -55,12 +55,6 @@ class UpdateNormSummary:
     @property
     def median(self) -> float:
         return self.quantiles[0.5]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain numbers, lists and dicts with string keys, fit for JSON."""
-        values = asdict(self)
-        values["quantiles"] = {str(q): norm for q, norm in self.quantiles.items()}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 class NormHistogram:

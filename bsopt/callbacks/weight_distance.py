@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -36,11 +36,6 @@ class WeightDistances:
     steps: tuple[int, ...]
     from_start: tuple[float, ...]
     epochs: tuple[float, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain numbers, lists and dicts, fit for JSON."""
-        values = asdict(self)
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 class WeightDistance(Callback):

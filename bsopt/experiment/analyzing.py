@@ -227,5 +227,5 @@ def _upload(study: Study, experiment: Experiment) -> None:
     """Keep everything as one artifact of the study, for the dashboard and for other programs."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / ARTIFACT
-        path.write_text(json.dumps(experiment.as_dict()), encoding="utf-8")
+        path.write_text(json.dumps(experiment.document()), encoding="utf-8")
         study.files.artifacts.keep(path)

@@ -53,6 +53,7 @@ def _examined(task: Any, trainer: Any, channel: _Progress, examination: Examinat
 
     from bsopt.analysis.interpolation import interpolate
     from bsopt.analysis.landscape import landscape_2d
+    from bsopt.analysis.stored_results import to_stored
     from bsopt.training.task.loaders import train_loader_of, validation_loader_of
 
     train_data = train_loader_of(task)
@@ -64,7 +65,7 @@ def _examined(task: Any, trainer: Any, channel: _Progress, examination: Examinat
         raise TaskError(f"the kept weights don't fit the model that the study's file builds now: {error}") from error
     settings = dict(examination.settings)
     if examination.kind == "line":
-        return interpolate(
+        line = interpolate(
             module,
             states[0],
             states[1],
@@ -72,14 +73,16 @@ def _examined(task: Any, trainer: Any, channel: _Progress, examination: Examinat
             validation_data=validation_loader_of(task),
             **settings,
             progress=channel.progress,
-        ).as_dict()
+        )
+        return to_stored(line)
     if examination.kind == "landscape":
-        return landscape_2d(module, train_data, **settings, progress=channel.progress).as_dict()
+        return to_stored(landscape_2d(module, train_data, **settings, progress=channel.progress))
     return _sharpness(module, train_data, settings, channel)
 
 
 def _sharpness(module: Any, data: Any, settings: dict[str, Any], channel: _Progress) -> Mapping[str, Any]:
     from bsopt.analysis.sharpness import adaptive_sharpness, keskar_sharpness
+    from bsopt.analysis.stored_results import to_stored
 
     subspace_dim, epsilon, rho = (settings.pop(name) for name in ("subspace_dim", "epsilon", "rho"))
     starts = settings["num_starts"]
@@ -94,4 +97,4 @@ def _sharpness(module: Any, data: Any, settings: dict[str, Any], channel: _Progr
         ),
         "adaptive": adaptive_sharpness(module, data, rho=rho, **settings, progress=after(2 * starts)),
     }
-    return {name: result.as_dict() for name, result in found.items()}
+    return {name: to_stored(result) for name, result in found.items()}

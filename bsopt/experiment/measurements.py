@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import median
 from typing import Any, TypeAlias
@@ -14,6 +14,7 @@ import optuna
 from bsopt.experiment.design import Design, design_of
 from bsopt.experiment.findings.table import MEASUREMENTS, Run
 from bsopt.experiment.findings.verdicts import Verdict, verdicts
+from bsopt.serialization import to_plain
 from bsopt.storage.attributes import read_analyses, read_info, read_records
 from bsopt.trial.record import StopReason, StudyInfo, Tick, TrialRecord
 
@@ -23,7 +24,7 @@ EARLY_EPOCHS = 10
 """Epochs, at most, over which the early training loss is averaged; fewer where the shortest run had fewer."""
 
 Analysis: TypeAlias = Mapping[str, Any]
-"""A result of `bsopt.analysis` as plain data (its `as_dict`)."""
+"""A result of `bsopt.analysis` as plain data (`bsopt.analysis.to_stored`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ class Experiment:
         """The article's findings, judged by these runs."""
         return verdicts(list(self._rows()))
 
-    def as_dict(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Any]:
         """Return the design, what every run measured, the verdicts and the analyses, as plain data."""
         runs = [
             {
@@ -138,10 +139,10 @@ class Experiment:
         ]
         return {
             "study": self.info.name,
-            "design": asdict(self.design),
+            "design": to_plain(self.design),
             "num_missing": self.num_missing,
             "runs": runs,
-            "verdicts": [verdict.as_dict() for verdict in self.verdicts],
+            "verdicts": to_plain(self.verdicts),
             "analyses": dict(self.analyses),
         }
 

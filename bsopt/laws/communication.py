@@ -14,9 +14,8 @@ predicted from measurements on one, unless the bandwidth is given.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +23,6 @@ from scipy.stats import norm
 
 from bsopt.laws.estimate import Estimate, FitStatus, estimate_from_samples
 from bsopt.laws.step_time import StepTimeFit
-from bsopt.serialization import from_plain, to_plain
 
 __all__ = ["CommunicationFit", "PlacementPoint", "fit_communication", "given_communication", "predict_update_seconds"]
 
@@ -79,16 +77,6 @@ class CommunicationFit:
         if num_devices * num_nodes == 1:
             return True
         return self.covers_many_nodes if num_nodes > 1 else self.covers_one_node
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for storage; `from_dict` is the inverse."""
-        plain: dict[str, Any] = to_plain(self)
-        return plain
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> CommunicationFit:
-        """Rebuild a fit from `as_dict`."""
-        return from_plain(cls, plain)
 
 
 def fit_communication(points: Iterable[PlacementPoint], *, step_time: StepTimeFit | None = None) -> CommunicationFit:

@@ -5,9 +5,9 @@ The model and its notation: `bsopt.laws.ridge_model`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,6 @@ from bsopt.laws.ridge_model import (
     sample_surfaces,
     saturating_law,
 )
-from bsopt.serialization import from_plain, to_plain
 
 __all__ = ["LrPrediction", "LrRidgeFit", "RidgePoint", "RuleVerdict", "fit_lr_ridge"]
 
@@ -141,16 +140,6 @@ class LrRidgeFit:
         return tuple(
             _verdict(name, power, self.exponent) for name, power in (("linear", 1.0), ("sqrt", 0.5), ("none", 0.0))
         )
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for storage; `from_dict` is the inverse."""
-        plain: dict[str, Any] = to_plain(self)
-        return plain
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> LrRidgeFit:
-        """Rebuild a fit from `as_dict`."""
-        return from_plain(cls, plain)
 
     def _law_step(self, start: float, end: float) -> Estimate:
         draws = np.array(self.law_draws)

@@ -19,8 +19,8 @@ Source: McCandlish et al. 2018, "An Empirical Model of Large-Batch Training", ar
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from scipy.special import stdtrit
 
@@ -119,16 +119,6 @@ class NoiseMoments:
             cov=self.cov + other.cov + d_gradient * d_trace * between,
         )
 
-    def as_dict(self) -> dict[str, float]:
-        """Return plain numbers, for a checkpoint."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, float]) -> NoiseMoments:
-        """Return what `as_dict` was made from."""
-        count = int(values["num_measurements"])
-        return cls(count, **{name: value for name, value in values.items() if name != "num_measurements"})
-
 
 @dataclass(frozen=True, slots=True)
 class NoiseScale:
@@ -151,10 +141,6 @@ class NoiseScale:
     covariance_trace: float
     num_measurements: int
     confidence: float = 0.95
-
-    def as_dict(self) -> dict[str, float | int | None]:
-        """Return plain numbers fit for JSON; None where a value is unbounded."""
-        return {field.name: _finite_or_none(getattr(self, field.name)) for field in fields(self)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,7 +319,3 @@ def _merged(blocks: Iterable[NoiseMoments]) -> NoiseMoments:
     for block in blocks:
         total = total.merge(block)
     return total
-
-
-def _finite_or_none(value: float | int) -> float | int | None:
-    return value if math.isfinite(value) else None

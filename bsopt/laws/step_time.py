@@ -15,9 +15,8 @@ error, so that a step of a millisecond counts like one of a second. Several devi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +24,6 @@ from scipy.stats import norm
 from scipy.stats import t as student_t
 
 from bsopt.laws.estimate import INTERVAL_MASS, Estimate, FitStatus, estimate_from_samples
-from bsopt.serialization import from_plain, to_plain
 
 __all__ = [
     "MemoryFit",
@@ -97,16 +95,6 @@ class StepTimeFit:
         law = _log_time(log_t0, log_t1 + x, gamma)
         return np.asarray(np.exp(law + shift + np.hypot(scatter, left) * noise))
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for storage; `from_dict` is the inverse."""
-        plain: dict[str, Any] = to_plain(self)
-        return plain
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> StepTimeFit:
-        """Rebuild a fit from `as_dict`."""
-        return from_plain(cls, plain)
-
 
 @dataclass(frozen=True, slots=True)
 class MemoryFit:
@@ -154,16 +142,6 @@ class MemoryFit:
             middle = (low + high) // 2
             low, high = (middle, high) if fits(middle) else (low, middle)
         return low
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for storage; `from_dict` is the inverse."""
-        plain: dict[str, Any] = to_plain(self)
-        return plain
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> MemoryFit:
-        """Rebuild a fit from `as_dict`."""
-        return from_plain(cls, plain)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ batch sizes about the law, with ln E_min marginalised exactly where no run is ce
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,6 @@ from scipy.special import log_ndtr
 from scipy.stats import norm
 
 from bsopt.laws.estimate import Estimate, FitStatus, estimate_from_samples
-from bsopt.serialization import from_plain, to_plain
 
 __all__ = [
     "Regime",
@@ -133,16 +132,6 @@ class StepsToTargetFit:
             regime_chance=chances[regime],
             is_extrapolated=is_extrapolated,
         )
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for storage; `from_dict` is the inverse."""
-        plain: dict[str, Any] = to_plain(self)
-        return plain
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> StepsToTargetFit:
-        """Rebuild a fit from `as_dict`."""
-        return from_plain(cls, plain)
 
 
 def steps_to_target(batch_size: float, *, min_steps: float, critical_batch_size: float) -> float:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
-from typing import Any, Protocol, TypeVar, cast
+from typing import Protocol, TypeVar, cast
 
 import numpy as np
 
@@ -15,7 +15,6 @@ from bsopt.laws.estimate import Estimate
 from bsopt.laws.lr_ridge import LrRidgeFit, RidgePoint, fit_lr_ridge
 from bsopt.laws.step_time import MemoryFit, PowerFit, StepTimeFit, fit_memory, fit_power, fit_step_time
 from bsopt.laws.steps_to_target import StepsToTargetFit, TargetRun, fit_steps_to_target
-from bsopt.serialization import from_plain, to_plain
 from bsopt.trial.record import StopReason, StudyInfo, TrialRecord
 
 __all__ = ["Fits", "Prediction", "fit_laws"]
@@ -73,16 +72,6 @@ class Fits:
     noise_is_repeated: bool = False
     noise_scale: Estimate | None = None
     num_complete: int = 0
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain data for storage; `from_dict` is the inverse."""
-        plain: dict[str, Any] = to_plain(self)
-        return plain
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> Fits:
-        """Rebuild fits from `as_dict`."""
-        return from_plain(cls, plain)
 
 
 def fit_laws(

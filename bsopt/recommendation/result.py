@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from bsopt.laws.estimate import Estimate, FitStatus
-from bsopt.serialization import to_plain
 from bsopt.trial.plan import Plan
 
 __all__ = [
@@ -110,11 +108,6 @@ class Recommendation:
         choices = [c for c in (self.choice, *self.alternatives) if c is not None]
         return tuple({c.batch_size: (c.batch_size, c.lr.value) for c in reversed(choices)}.values())[::-1]
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain data, for JSON; infinite bounds become None."""
-        plain: dict[str, Any] = _finite(to_plain(self))
-        return plain
-
     def to_yaml(self) -> str:
         """Return the choice as a LightningCLI configuration; empty without a choice."""
         if self.choice is None:
@@ -158,11 +151,3 @@ class Answer:
     question: str
     answer: str
     basis: str
-
-
-def _finite(plain: Any) -> Any:
-    if isinstance(plain, dict):
-        return {key: _finite(item) for key, item in plain.items()}
-    if isinstance(plain, list):
-        return [_finite(item) for item in plain]
-    return None if isinstance(plain, float) and not math.isfinite(plain) else plain

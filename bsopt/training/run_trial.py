@@ -15,6 +15,7 @@ from bsopt.callbacks.throughput_monitor import ThroughputMonitor
 from bsopt.callbacks.update_norms import UpdateNorms
 from bsopt.callbacks.weight_distance import WeightDistance
 from bsopt.errors import TaskError
+from bsopt.serialization import to_plain
 from bsopt.training.checkpoints import KeptTicks, KeptWeights, save_resume_file
 from bsopt.training.device import device_name, grown_bytes, is_out_of_memory
 from bsopt.training.safeguards import Safeguards
@@ -214,7 +215,8 @@ def _measures(names: tuple[str, ...]) -> dict[str, Any]:
 
 def _measured(callback: Any) -> Mapping[str, Any] | None:
     value = callback.estimate if hasattr(callback, "estimate") else callback.summary
-    return value.as_dict() if value is not None else None
+    plain: Mapping[str, Any] | None = to_plain(value)
+    return plain
 
 
 def _samples_exact(spec: TrialSpec, clock: TickClock, trainer: Any, num_batches: int) -> int | None:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from bsopt.analysis import Distance, EpochDistances, epoch_distances, weight_distance
+from bsopt.analysis.stored_results import from_stored, to_stored
 from bsopt.errors import ConfigError
 
 
@@ -72,9 +73,9 @@ def test_epoch_distances_tell_displacement_per_epoch_from_distance_to_the_start(
 def test_values_survive_json() -> None:
     distance = weight_distance({"a.w": torch.zeros(2)}, {"a.w": torch.ones(2)})
     path = EpochDistances(per_epoch=(1.0,), from_start=(1.0,))
-    assert Distance.from_dict(json.loads(json.dumps(distance.as_dict()))) == distance
-    assert EpochDistances.from_dict(json.loads(json.dumps(path.as_dict()))) == path
+    assert from_stored(Distance, json.loads(json.dumps(to_stored(distance)))) == distance
+    assert from_stored(EpochDistances, json.loads(json.dumps(to_stored(path)))) == path
     with pytest.raises(ConfigError, match="EpochDistances"):
-        EpochDistances.from_dict(distance.as_dict())
+        from_stored(EpochDistances, to_stored(distance))
     with pytest.raises(ConfigError, match="fields"):
-        Distance.from_dict({**distance.as_dict(), "surprise": 1})
+        from_stored(Distance, {**to_stored(distance), "surprise": 1})

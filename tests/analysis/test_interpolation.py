@@ -11,6 +11,7 @@ from torch.optim.swa_utils import update_bn
 from torch.utils.data import DataLoader, TensorDataset
 
 from bsopt.analysis import Interpolation, LossSurface, interpolate
+from bsopt.analysis.stored_results import from_stored, to_stored
 from bsopt.errors import ConfigError
 
 Loss = Callable[[nn.Module, tuple[Tensor, ...]], Tensor]
@@ -82,7 +83,7 @@ def test_progress_json_and_mistakes(network: nn.Module, loader: Loader, loss: Lo
         network, network, network, train_data=loader, loss=loss, alphas=(0, 1), progress=lambda *c: calls.append(c)
     )
     assert calls == [(1, 2), (2, 2)]
-    assert Interpolation.from_dict(json.loads(json.dumps(line.as_dict()))) == line
+    assert from_stored(Interpolation, json.loads(json.dumps(to_stored(line)))) == line
     with pytest.raises(ConfigError, match="same tensors"):
         interpolate(network, network, nn.Linear(1, 1), train_data=loader, loss=loss)
     with pytest.raises(ConfigError, match="alphas"):

@@ -17,6 +17,7 @@ from bsopt.analysis import (
     landscape_1d,
     landscape_2d,
 )
+from bsopt.analysis.stored_results import from_stored, to_stored
 from bsopt.errors import ConfigError
 
 Loss = Callable[[nn.Module, tuple[Tensor, ...]], Tensor]
@@ -73,8 +74,8 @@ def test_progress_json_and_mistakes(network: nn.Module, loader: Loader, loss: Lo
     plane = landscape_2d(network, loader, loss=loss, num_points=3, progress=lambda *c: calls.append(c))
     line = landscape_1d(network, loader, loss=loss, num_points=2)
     assert calls == [(done, 9) for done in range(1, 10)]
-    assert Landscape2D.from_dict(json.loads(json.dumps(plane.as_dict()))) == plane
-    assert Landscape1D.from_dict(json.loads(json.dumps(line.as_dict()))) == line
+    assert from_stored(Landscape2D, json.loads(json.dumps(to_stored(plane)))) == plane
+    assert from_stored(Landscape1D, json.loads(json.dumps(to_stored(line)))) == line
     with pytest.raises(ConfigError, match="num_points"):
         landscape_1d(network, loader, loss=loss, num_points=1)
     with pytest.raises(ConfigError, match="span"):

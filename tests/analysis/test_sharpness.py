@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from bsopt.analysis import AdaptiveSharpness, LossSurface, Sharpness, adaptive_sharpness, keskar_sharpness
+from bsopt.analysis.stored_results import from_stored, to_stored
 from bsopt.errors import ConfigError
 
 ONE_SAMPLE = [torch.zeros(1, 1)]
@@ -154,8 +155,8 @@ def test_values_survive_json_and_wrong_arguments_are_refused() -> None:
     module = Quadratic([1.0], [0.0], [0.0])
     keskar = keskar_sharpness(module, ONE_SAMPLE, loss=quadratic_loss)
     adaptive = adaptive_sharpness(module, ONE_SAMPLE, loss=quadratic_loss)
-    assert Sharpness.from_dict(json.loads(json.dumps(keskar.as_dict()))) == keskar
-    assert AdaptiveSharpness.from_dict(json.loads(json.dumps(adaptive.as_dict()))) == adaptive
+    assert from_stored(Sharpness, json.loads(json.dumps(to_stored(keskar)))) == keskar
+    assert from_stored(AdaptiveSharpness, json.loads(json.dumps(to_stored(adaptive)))) == adaptive
     for name in ("epsilon", "num_starts", "max_iterations", "subspace_dim"):
         with pytest.raises(ConfigError, match=name):
             keskar_sharpness(module, ONE_SAMPLE, loss=quadratic_loss, **{name: 0})

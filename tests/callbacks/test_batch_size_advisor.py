@@ -10,6 +10,7 @@ from linear_regression import LinearRegression, loader, quiet_trainer
 from bsopt.callbacks import BatchSizeAdvisor
 from bsopt.callbacks._advice import advise, plot_advice
 from bsopt.laws.noise_scale import NoiseScale
+from bsopt.serialization import to_json
 
 
 def _noise(value: float, *, spread: float = 1.2) -> NoiseScale:
@@ -75,7 +76,7 @@ def test_a_fit_ends_with_one_paragraph(caplog: pytest.LogCaptureFixture, tmp_pat
     assert advice.verdict == "too small"
     assert advice.text in caplog.text
     assert "ms now" in advice.text
-    json.dumps(advice.as_dict(), allow_nan=False)
+    json.dumps(to_json(advice), allow_nan=False)
     figure = advisor.figure()
     assert figure is not None
     assert {"steps", "samples", "time, range"} <= {trace.name for trace in figure.data}

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bsopt.callbacks import UpdateNorms
 from bsopt.callbacks.update_norms import NormHistogram
+from bsopt.serialization import to_plain
 
 
 def _plain_norms(*, accumulate: int = 1, clip: float | None = None) -> list[float]:
@@ -53,7 +54,7 @@ def test_norms_equal_a_plain_pytorch_loop(accumulate: int, clip: float | None) -
     assert summary.median == pytest.approx(float(np.quantile(norms, 0.5, method="lower")), rel=0.011)
     assert sum(summary.bin_counts) == len(norms)
     assert float(trainer.callback_metrics["bsopt/update_norm"]) == pytest.approx(norms[-1], rel=1e-4)
-    json.dumps(summary.as_dict(), allow_nan=False)
+    json.dumps(to_plain(summary), allow_nan=False)
 
 
 def test_manual_optimization_with_two_optimizers_counts_one_update_per_batch() -> None:

@@ -9,6 +9,7 @@ from linear_regression import LinearRegression, loader, quiet_trainer
 
 from bsopt.callbacks import WeightDistance
 from bsopt.callbacks.weight_distance import layer_distances
+from bsopt.serialization import to_plain
 
 
 def _plain_loop(epochs: int) -> list[torch.Tensor]:
@@ -39,7 +40,7 @@ def test_distances_equal_a_plain_pytorch_loop() -> None:
     assert summary.steps == (10, 20, 30)
     assert summary.per_layer == {"weight": summary.total}
     assert float(trainer.callback_metrics["bsopt/weight_distance"]) == pytest.approx(summary.total, rel=1e-5)
-    json.dumps(summary.as_dict(), allow_nan=False)
+    json.dumps(to_plain(summary), allow_nan=False)
 
 
 def test_a_layer_is_a_module_with_its_weight_and_bias() -> None:

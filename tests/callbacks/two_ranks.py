@@ -25,6 +25,7 @@ from bsopt.callbacks import (
     UpdateNorms,
     WeightDistance,
 )
+from bsopt.serialization import to_plain
 
 RANK = int(os.environ["RANK"])
 DDP = {"strategy": "ddp", "devices": 2, "num_sanity_val_steps": 0}
@@ -38,9 +39,9 @@ def measure() -> dict[str, Any]:
     assert noise.estimate is not None
     assert throughput.summary is not None
     return {
-        "noise": noise.estimate.as_dict(),
-        "norms": norms.summary.as_dict() if norms.summary else None,
-        "distance": distance.summary.as_dict() if distance.summary else None,
+        "noise": to_plain(noise.estimate),
+        "norms": to_plain(norms.summary),
+        "distance": to_plain(distance.summary),
         "num_samples": throughput.summary.num_samples,
         "peak_memory_bytes": throughput.summary.peak_memory_bytes,
         "global_batch_size": [noise.global_batch_size, scaling.global_batch_size],

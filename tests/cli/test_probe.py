@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bsopt.cli.main import main
+from bsopt.serialization import from_plain
 from bsopt.training.probe.probe import ProbeResult
 from bsopt.training.processes.launcher import has_processes
 
@@ -75,7 +76,7 @@ def test_probe_tells_programs_every_measurement_and_the_result(probe: Probe) -> 
     assert [event["event"] for event in told] == ["measured", "result"]
     assert told[0]["micro_batch_size"] == 32
     assert told[0]["seconds_per_step"] > 0
-    found = ProbeResult.from_dict(told[1])
+    found = from_plain(ProbeResult, told[1])
     assert (found.max_micro_batch_size, found.is_limited_by_memory) == (32, False)
 
 

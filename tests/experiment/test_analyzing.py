@@ -11,6 +11,7 @@ import torch
 
 from bsopt.analysis.interpolation import Interpolation
 from bsopt.analysis.landscape import Landscape2D
+from bsopt.analysis.stored_results import from_stored
 from bsopt.config import LoadedConfig
 from bsopt.errors import StudyError, TaskError
 from bsopt.experiment import AnalysisListener, AnalysisPlan, analyze
@@ -58,13 +59,13 @@ def test_analyses_agree_with_the_kept_weights(study: Study, project: Path) -> No
     x = torch.randn(96, 4, generator=generator)
     data = x, x @ torch.tensor([1.0, -2.0, 3.0, 0.5]).unsqueeze(1)
     for pair in experiment.lines:
-        line = Interpolation.from_dict(pair.result)
+        line = from_stored(Interpolation, pair.result)
         for run, alpha in zip(pair.runs, (0.0, 1.0), strict=True):
             weights = study.files.weights_of(run.trial)
             assert weights is not None
             assert line.train_losses[line.alphas.index(alpha)] == pytest.approx(_loss_at(weights, data), rel=1e-4)
     for one in experiment.landscapes:
-        landscape = Landscape2D.from_dict(one.result)
+        landscape = from_stored(Landscape2D, one.result)
         assert landscape.losses[1][1] == pytest.approx(landscape.center_loss)
     for run in experiment.runs:
         assert {"sharpness", "sharpness_subspace", "adaptive_sharpness"} <= set(run.measurements)

@@ -16,6 +16,7 @@ from bsopt.laws.noise_scale import (
     sample_ratio,
     step_ratio,
 )
+from bsopt.serialization import from_plain, to_json, to_plain
 
 G = np.array([1.0, -0.5, 0.25])
 STD = np.array([2.0, 1.0, 3.0])
@@ -72,7 +73,7 @@ def test_merging_blocks_equals_adding_one_by_one(pairs: list[tuple[float, float]
         return moments
 
     merged = moments_of(pairs[:cut]).merge(moments_of(pairs[cut:]))
-    assert merged.as_dict() == pytest.approx(moments_of(pairs).as_dict(), rel=1e-6, abs=1e-6)
+    assert to_plain(merged) == pytest.approx(to_plain(moments_of(pairs)), rel=1e-6, abs=1e-6)
 
 
 def test_no_upper_end_where_the_gradient_is_lost_in_noise() -> None:
@@ -83,7 +84,7 @@ def test_no_upper_end_where_the_gradient_is_lost_in_noise() -> None:
     assert noise is not None
     assert noise.high == math.inf
     assert 0 < noise.low < noise.value
-    assert noise.as_dict()["high"] is None
+    assert to_json(noise)["high"] is None
 
 
 def test_nothing_is_estimated_before_the_first_measurement() -> None:
@@ -108,7 +109,7 @@ def test_trend_sees_a_fourfold_growth() -> None:
 
 def test_moments_survive_a_round_trip_through_plain_numbers() -> None:
     moments = _moments(np.random.default_rng(2), steps=5, sizes=[4, 4])
-    assert NoiseMoments.from_dict(moments.as_dict()) == moments
+    assert from_plain(NoiseMoments, to_plain(moments)) == moments
 
 
 @given(B=st.floats(1, 1e5), factor=st.floats(1.01, 100), noise=st.floats(1, 1e6))

@@ -11,6 +11,7 @@ import pytest
 
 from bsopt.laws.estimate import FitStatus
 from bsopt.recommendation.fits import Fits, fit_laws
+from bsopt.serialization import from_plain, to_plain
 from bsopt.trial.objective import Objective
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import StopReason, StudyInfo, Tick, TrialRecord
@@ -164,5 +165,5 @@ def test_few_records_give_statuses_and_no_error(num: int) -> None:
 
 
 def test_fits_survive_storage_as_json(fits: Fits) -> None:
-    text = json.dumps(fits.as_dict())  # compared as text, in which NaN equals itself
-    assert json.dumps(Fits.from_dict(json.loads(text)).as_dict()) == text
+    text = json.dumps(to_plain(fits))  # compared as text, in which NaN equals itself
+    assert json.dumps(to_plain(from_plain(Fits, json.loads(text)))) == text

@@ -18,6 +18,7 @@ from bsopt.errors import ConfigError
 from bsopt.laws.estimate import FitStatus
 from bsopt.recommendation import Recommendation, answers, recommend
 from bsopt.recommendation.fits import fit_laws
+from bsopt.serialization import to_json
 from bsopt.storage.attributes import read_info, read_records, write_info, write_record
 from bsopt.testing.example_study import example_study
 from bsopt.trial.objective import Objective
@@ -207,7 +208,7 @@ def test_answer_can_be_pasted_and_stored(found: Recommendation) -> None:
     assert found.choice is not None
     assert settings["data"]["batch_size"] == found.choice.plan.micro_batch_size
     compile(found.to_lightning(), "snippet", "exec")
-    stored = json.loads(json.dumps(found.as_dict(), allow_nan=False))
+    stored = json.loads(json.dumps(to_json(found), allow_nan=False))
     assert stored["choice"]["batch_size"] == found.choice.batch_size
     assert stored["status"] == "ok"
 

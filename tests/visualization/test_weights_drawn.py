@@ -12,6 +12,7 @@ from bsopt.analysis.landscape import Landscape2D
 from bsopt.analysis.sharpness import Sharpness
 from bsopt.callbacks.update_norms import UpdateNormSummary
 from bsopt.callbacks.weight_distance import WeightDistances
+from bsopt.serialization import to_plain
 from bsopt.trial.record import StudyInfo, Tick, TrialRecord
 from bsopt.visualization import plot_interpolation, plot_landscape, plot_sharpness
 from bsopt.visualization.study_data import StudyData, load
@@ -27,7 +28,7 @@ def _measured(size: int, name: str, value: object) -> TrialRecord:
 
 
 def test_what_the_callback_stores_is_what_the_distance_figure_reads() -> None:
-    stored = WeightDistances(5.0, {"features": 3.0, "head": 4.0}, (10, 20), (2.0, 5.0), (2.0, 4.0)).as_dict()
+    stored = to_plain(WeightDistances(5.0, {"features": 3.0, "head": 4.0}, (10, 20), (2.0, 5.0), (2.0, 4.0)))
     data = StudyData(StudyInfo("made"), (_measured(32, "WeightDistance", stored),))
     (row,) = weight_distance_info(data).rows
     assert (row.total, row.per_layer["head"], row.epochs) == (5.0, 4.0, (2.0, 4.0))
@@ -35,7 +36,7 @@ def test_what_the_callback_stores_is_what_the_distance_figure_reads() -> None:
 
 
 def test_what_the_callback_stores_is_what_the_norm_figure_reads() -> None:
-    summary = UpdateNormSummary(10, 10, 2.0, 1.0, 4.0, {0.5: 2.0}, (1.0, 2.0, 4.0), (4, 6)).as_dict()
+    summary = to_plain(UpdateNormSummary(10, 10, 2.0, 1.0, 4.0, {0.5: 2.0}, (1.0, 2.0, 4.0), (4, 6)))
     data = StudyData(StudyInfo("made"), (_measured(32, "UpdateNorms", summary),))
     (item,) = update_norms_info(data).histograms
     assert (item.median, item.shares) == (2.0, (0.4, 0.6))

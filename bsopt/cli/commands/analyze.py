@@ -97,7 +97,7 @@ def analyze(
     with _watching(is_shown=not as_json) as listener:
         experiment = analyze_study(opened, plan, listener=listener, recompute=recompute)
     if as_json:
-        click.echo(json.dumps(to_json(experiment.as_dict()), ensure_ascii=False))
+        click.echo(json.dumps(to_json(experiment.document()), ensure_ascii=False))
         return
     click.echo(_said(experiment))
     folder = Path(output) if output else known.folder / "figures"

@@ -20,12 +20,13 @@ def list_(storage: str | None, as_json: bool) -> None:
     from bsopt.cli.opening import existing_storage, quiet_hosts
     from bsopt.cli.terminal.summaries import summarise
     from bsopt.cli.terminal.tables import show_table
+    from bsopt.serialization import to_plain
     from bsopt.units import format_number
 
     quiet_hosts()
     studies = summarise(existing_storage(storage or DEFAULT_STORAGE))
     if as_json:
-        click.echo(json.dumps([study.as_dict() for study in studies], indent=2, ensure_ascii=False))
+        click.echo(json.dumps(to_plain(studies), indent=2, ensure_ascii=False))
     elif not studies:
         click.echo("There are no studies in this storage yet.")
     else:

@@ -39,7 +39,7 @@ def probe(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
     study = Study(optuna.create_study(), loaded.config, loaded.folder)
     if as_json:
         result = study.probe(lambda row: click.echo(json.dumps({"event": "measured", **to_json(row)})))
-        click.echo(json.dumps({"event": "result", **to_json(result.as_dict())}))
+        click.echo(json.dumps({"event": "result", **to_json(result)}))
     else:
         click.echo(f"{'samples in a pass':>17}  {'step':>9}  {'samples/s':>10}  {'memory':>10}")
         result = study.probe(lambda row: click.echo(_line(row)))

@@ -63,6 +63,7 @@ def recommend(
     from bsopt.cli.opening import open_study
     from bsopt.recommendation.questions import answers
     from bsopt.recommendation.recommender import recommend as recommend_
+    from bsopt.serialization import to_json
     from bsopt.units import parse_bytes
 
     opened = open_study(study, storage=storage, study_name=study_name).optuna
@@ -76,7 +77,7 @@ def recommend(
         bandwidth=float(parse_bytes(bandwidth.strip().removesuffix("/s"))) if bandwidth else None,
     )
     if as_json:
-        document = found.as_dict()
+        document = to_json(found)
         if questions:
             document["answers"] = [
                 {"question": a.question, "answer": a.answer, "basis": a.basis} for a in answers(opened)

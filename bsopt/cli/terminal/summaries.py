@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 __all__ = ["StudySummary", "summarise"]
 
@@ -35,10 +34,6 @@ class StudySummary:
     best_value: float | None = None
     best_batch_size: int | None = None
     best_lr: float | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain data."""
-        return asdict(self)
 
 
 def summarise(storage: str) -> list[StudySummary]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import Enum
 
 from bsopt.errors import ConfigError
@@ -55,10 +55,6 @@ class Verdict:
     corrected_p: float | None = None
     num_seeds: int | None = None
     test: str | None = None
-
-    def as_dict(self) -> dict[str, object]:
-        """Return the fields as plain values, ready for JSON."""
-        return {**asdict(self), "outcome": self.outcome.value}
 
 
 def verdicts(

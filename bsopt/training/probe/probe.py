@@ -12,14 +12,13 @@ returns has really been run.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from bsopt.laws.estimate import FitStatus
 from bsopt.laws.step_time import MEMORY_MARGIN, MemoryFit, StepTimeFit, fit_memory, fit_step_time
-from bsopt.serialization import from_plain, to_plain
 from bsopt.training.processes.crash import Crash
 from bsopt.training.processes.launcher import Launcher
 from bsopt.training.processes.supervision import Supervision
@@ -91,16 +90,6 @@ class ProbeResult:
     is_limited_by_memory: bool
     saturates_at: int | None
     message: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for storage; `from_dict` is the inverse."""
-        plain: dict[str, Any] = to_plain(self)
-        return plain
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> ProbeResult:
-        """Rebuild a result from `as_dict`."""
-        return from_plain(cls, plain)
 
 
 def probe(

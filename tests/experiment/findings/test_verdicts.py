@@ -14,6 +14,7 @@ import pytest
 from bsopt.errors import ConfigError
 from bsopt.experiment.findings.table import ARMS, MEASUREMENTS, Run, arms_of
 from bsopt.experiment.findings.verdicts import FINDINGS, Outcome, Verdict, verdicts
+from bsopt.serialization import to_plain
 
 SIZES = (32, 64, 128, 256)
 LRS = (0.01, 0.02, 0.04, 0.08, 0.16)
@@ -177,7 +178,7 @@ def test_a_sentence_names_groups_effect_interval_test_and_p() -> None:
 
 
 def test_verdicts_become_json() -> None:
-    stored = json.loads(json.dumps([verdict.as_dict() for verdict in verdicts(experiment(article))]))
+    stored = json.loads(json.dumps(to_plain(verdicts(experiment(article)))))
     assert stored[0]["outcome"] == "supported"
 
 

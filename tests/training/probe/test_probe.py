@@ -13,6 +13,7 @@ import pytest
 
 from bsopt.config import LoadedConfig, validate_config
 from bsopt.errors import ConfigError, InjectionError, TaskError
+from bsopt.serialization import from_plain, to_plain
 from bsopt.study.study import Study, load_study
 from bsopt.training.probe.probe import ProbeResult, ProbeRow, probe
 from bsopt.training.processes.crash import Crash
@@ -185,7 +186,7 @@ def test_saturation_is_the_first_size_near_the_best_throughput(spec: TrialSpec) 
 
 def test_result_survives_storage(spec: TrialSpec) -> None:
     result = find(Machine(lambda b: (100 + b) * MIB), spec, budget_bytes=600 * MIB)
-    assert ProbeResult.from_dict(result.as_dict()) == result
+    assert from_plain(ProbeResult, to_plain(result)) == result
 
 
 def test_crash_that_has_nothing_to_do_with_memory_is_raised(spec: TrialSpec) -> None:
