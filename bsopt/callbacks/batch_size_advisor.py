@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bsopt.callbacks._advice import Advice, advise, plot_advice
+from bsopt.callbacks._advice_figure import plot_advice
 from bsopt.callbacks._base import Callback, announce
 from bsopt.callbacks._overhead_budget import DEFAULT_OVERHEAD
 from bsopt.callbacks.gradient_noise_scale import GradientNoiseScale
 from bsopt.callbacks.throughput_monitor import ThroughputMonitor
+from bsopt.laws.batch_size_advice import Advice, advise
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -4,38 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from bsopt.callbacks._base import Callback, is_sharded
-from bsopt.errors import ConfigError
+from bsopt.callbacks._base import Callback, refuse_sharded
+from bsopt.laws.weight_distance import WeightDistances, total_distance
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule, Trainer
 
-__all__ = ["WeightDistance", "WeightDistances", "layer_distances", "total_distance"]
-
-
-@dataclass(frozen=True, slots=True)
-class WeightDistances:
-    """Euclidean distances in weight space.
-
-    Attributes:
-        total: ‖θ − θ_0‖, all parameters together, at the end.
-        per_layer: The same per module that owns parameters, in the module's order.
-        steps: Optimizer steps at the end of each epoch.
-        from_start: ‖θ − θ_0‖ at the end of each epoch.
-        epochs: ‖θ_end − θ_start‖ of each epoch.
-    """
-
-    total: float
-    per_layer: Mapping[str, float]
-    steps: tuple[int, ...]
-    from_start: tuple[float, ...]
-    epochs: tuple[float, ...]
+__all__ = ["WeightDistance", "layer_distances"]
 
 
 class WeightDistance(Callback):
@@ -75,11 +55,8 @@ class WeightDistance(Callback):
         )
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == "fit" and is_sharded(trainer):
-            raise ConfigError(
-                f"WeightDistance needs whole weights on every rank, and {type(trainer.strategy).__name__} shards them. "
-                "Use strategy='ddp' or one device, or leave the callback out."
-            )
+        if stage == "fit":
+            refuse_sharded(trainer, "WeightDistance")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero and self._initial is None:
@@ -142,15 +119,6 @@ def layer_distances(module: nn.Module, weights: Mapping[str, Tensor]) -> dict[st
             moved = parameter.float() - weights[name].to(parameter.device).float()
             squares[layer] = squares.get(layer, 0.0) + float(torch.linalg.vector_norm(moved)) ** 2
     return {layer: math.sqrt(square) for layer, square in squares.items()}
-
-
-def total_distance(layers: Mapping[str, float]) -> float:
-    """Return the distance of all layers together.
-
-    >>> total_distance({"a": 3.0, "b": 4.0})
-    5.0
-    """
-    return math.sqrt(sum(distance**2 for distance in layers.values()))
 
 
 def _cpu_copy(module: nn.Module) -> dict[str, Tensor]:

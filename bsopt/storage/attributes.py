@@ -46,6 +46,8 @@ ANALYSIS_KEY = "bsopt:analysis"
 OWNER_KEY = "bsopt:owner"
 ALIVE_KEY = "bsopt:alive"
 STOP_KEY = "bsopt:stop"
+BEST_VALUE_KEY = "bsopt:best_value"
+BEST_STEP_KEY = "bsopt:best_step"
 _PIECE = 40_000
 _OUTCOMES: dict[TrialState, Outcome] = {
     TrialState.COMPLETE: "complete",

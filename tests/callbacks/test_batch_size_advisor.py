@@ -8,7 +8,8 @@ import pytest
 from linear_regression import LinearRegression, loader, quiet_trainer
 
 from bsopt.callbacks import BatchSizeAdvisor
-from bsopt.callbacks._advice import advise, plot_advice
+from bsopt.callbacks._advice_figure import plot_advice
+from bsopt.laws.batch_size_advice import advise
 from bsopt.laws.noise_scale import NoiseScale
 from bsopt.serialization import to_json
 

@@ -14,7 +14,7 @@ from linear_regression import DELTA, LinearRegression, loader, quiet_trainer
 from torch import Tensor
 
 from bsopt.callbacks import UpdateNorms
-from bsopt.callbacks.update_norms import NormHistogram
+from bsopt.laws.update_norms import NormHistogram
 from bsopt.serialization import to_plain
 
 
