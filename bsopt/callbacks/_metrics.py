@@ -30,13 +30,16 @@ class MetricCallback(Callback):
         self._samples_seen = 0
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Count the batch's samples over all ranks."""
         self._samples_seen += num_samples(batch) * trainer.world_size
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Read the metric after a validation of the fit."""
         if not trainer.sanity_checking and trainer.state.fn == "fit":
             self._read_metric(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Read the metric where nothing is validated."""
         if not trainer.enable_validation:
             self._read_metric(trainer)
 

@@ -13,7 +13,8 @@ __all__ = ["norm", "sq_norm", "sum_of_squares"]
 def norm(tensor: Tensor) -> Tensor:
     """Return the Euclidean norm of one tensor, as a tensor on its device; half precision is widened."""
     values = _dense(tensor.detach())
-    return torch.linalg.vector_norm(values, dtype=torch.float32 if _is_half(values) else None)
+    result: Tensor = torch.linalg.vector_norm(values, dtype=torch.float32 if _is_half(values) else None)
+    return result
 
 
 def sq_norm(tensors: Sequence[Tensor]) -> float:

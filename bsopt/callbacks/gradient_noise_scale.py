@@ -130,6 +130,7 @@ class GradientNoiseScale(Callback):
         return self._history.num_skipped
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse what can't be measured, before any training."""
         if stage != "fit":
             return
         if not pl_module.automatic_optimization:
@@ -145,6 +146,7 @@ class GradientNoiseScale(Callback):
         self._overhead_budget = self._overhead_budget.restarted()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse a source that the Trainer doesn't offer."""
         offers = {
             "ranks": trainer.world_size > 1,
             "accumulation": trainer.world_size == 1 and trainer.accumulate_grad_batches > 1,
@@ -158,10 +160,12 @@ class GradientNoiseScale(Callback):
             )
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin a new update: a window of micro-batches ends with its epoch."""
         self._window.close()
         self._starts_update = True
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Count samples, and prepare the measurement where this update is one to measure."""
         size = num_samples(batch)
         self._samples_seen += size * trainer.world_size
         if self._starts_update:
@@ -176,6 +180,7 @@ class GradientNoiseScale(Callback):
         self._window.batch_idx = batch_idx
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Read the norm that this backward pass added; at the update's last one also that of the whole gradient."""
         window = self._window
         if not window.is_measured or len(window.part_sq_norms) >= len(window.sizes):
             return
@@ -196,6 +201,7 @@ class GradientNoiseScale(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Close the update, log the estimate, and choose the next update to measure; ranks agree on it."""
         if not self._starts_update:
             return
         window = self._window
@@ -210,10 +216,12 @@ class GradientNoiseScale(Callback):
         self._overhead_budget.end_update(interval=self._agreed_interval(trainer) if window.is_measured else None)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say on rank zero what the noise scale means for the batch size in use."""
         self._window.close()
         announce(self.describe())
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Take the hooks off the parameters."""
         self._window.close()
 
     def describe(self) -> str:
@@ -227,6 +235,7 @@ class GradientNoiseScale(Callback):
         return words
 
     def state_dict(self) -> dict[str, Any]:
+        """Return what was measured as plain data, for a checkpoint."""
         return {
             "history": self._history.state(),
             "samples_seen": self._samples_seen,
@@ -234,6 +243,7 @@ class GradientNoiseScale(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the measurements of a checkpoint."""
         self._history.load(state_dict["history"])
         self._samples_seen = state_dict["samples_seen"]
         self._global_batch_size = state_dict["global_batch_size"]

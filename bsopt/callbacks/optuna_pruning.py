@@ -85,6 +85,7 @@ class OptunaPruning(MetricCallback):
         return self._reason
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse ranks and studies with which pruning can't work, before any training."""
         if stage != "fit":
             return
         if trainer.world_size > 1 and _starts_ranks(trainer):
@@ -105,9 +106,11 @@ class OptunaPruning(MetricCallback):
             raise ConfigError("OptunaPruning needs a single-objective study: Optuna prunes no other.")
 
     def state_dict(self) -> dict[str, Any]:
+        """Return samples seen, last report and best value, for a checkpoint."""
         return {"samples_seen": self._samples_seen, "last_step": self._last_step, "best": self._best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the state of a checkpoint."""
         self._samples_seen = state_dict["samples_seen"]
         self._last_step = state_dict["last_step"]
         self._best = state_dict["best"]

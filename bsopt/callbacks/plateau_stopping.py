@@ -83,6 +83,7 @@ class PlateauStopping(MetricCallback):
         return self._reason
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the curve so far as plain data, for a checkpoint."""
         return {
             "samples_seen": self._samples_seen,
             "steps": list(self._steps),
@@ -91,6 +92,7 @@ class PlateauStopping(MetricCallback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the curve of a checkpoint."""
         self._samples_seen = state_dict["samples_seen"]
         self._steps = list(state_dict["steps"])
         self._values = list(state_dict["values"])

@@ -15,7 +15,7 @@ from bsopt.callbacks._batches import ends_update, num_samples
 from bsopt.callbacks._device import peak_memory_bytes, synchronize, uses_cuda
 from bsopt.callbacks._energy import EnergyMeter
 from bsopt.callbacks._ranks import over_ranks
-from bsopt.laws.throughput import NOTHING_USED, ResourceUse, Throughput, ThroughputMeter
+from bsopt.laws.throughput import NOTHING_USED, MemoryKind, ResourceUse, Throughput, ThroughputMeter
 from bsopt.serialization import from_plain, to_plain
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class ThroughputMonitor(Callback):
         return self._meter.summary(self._used)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock, the energy counter and the GPU's count of peak memory."""
         device = trainer.strategy.root_device
         if uses_cuda(trainer):
             torch.cuda.reset_peak_memory_stats(device)
@@ -57,24 +58,30 @@ class ThroughputMonitor(Callback):
         self._meter.start_fit()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin an epoch."""
         self._meter.start_epoch()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """End the wait for this batch."""
         self._meter.start_batch(num_samples(batch) * trainer.world_size, is_first=batch_idx == 0)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """End the batch, and with it an optimizer step or not."""
         self._meter.end_batch(ends_step=not pl_module.automatic_optimization or ends_update(trainer, batch_idx))
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop counting time as training."""
         if not trainer.sanity_checking:
             self._meter.pause()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count time as training again."""
         self._meter.resume()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Wait for the GPU, close the epoch's time, exchange memory and energy, and log."""
         synchronize(trainer)
         self._meter.end_epoch()
         self._used = self._read_counters(trainer)
@@ -85,12 +92,15 @@ class ThroughputMonitor(Callback):
                     pl_module.log(f"bsopt/{name}", value, on_step=False, on_epoch=True, rank_zero_only=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Read memory and energy of all ranks once more."""
         self._used = self._read_counters(trainer)
 
     def state_dict(self) -> dict[str, Any]:
+        """Return what was measured as plain data, for a checkpoint."""
         return {"times": self._meter.state(), "used": to_plain(self._used)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the measurements of a checkpoint."""
         self._meter.load(state_dict["times"])
         self._used = from_plain(ResourceUse, state_dict["used"])
 
@@ -101,10 +111,10 @@ class ThroughputMonitor(Callback):
             joules = 0.0  # the ranks of a node share its processors
         peak = int(over_ranks(trainer, [peak_memory_bytes(trainer)], "max")[0])
         energy = over_ranks(trainer, [joules if joules is not None else math.nan], "sum")[0]
-        process = "process" if sys.platform != "win32" else "none"
+        kind: MemoryKind = "none" if sys.platform == "win32" else "process"
         return ResourceUse(
             peak_memory_bytes=max(self._used.peak_memory_bytes or 0, peak) or None,
-            memory_kind="device" if uses_cuda(trainer) else process,
+            memory_kind="device" if uses_cuda(trainer) else kind,
             energy_joules=None if math.isnan(energy) else self._joules_before + energy,
             energy_source=source,
         )

@@ -64,12 +64,14 @@ class UpdateNorms(Callback):
         return summarize_update_norms(self._histogram, num_updates=self._num_updates)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse sharded weights, before any training."""
         if stage != "fit":
             return
         refuse_sharded(trainer, "UpdateNorms")
         self._overhead_budget = self._overhead_budget.restarted()
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        """Copy the weights where this update is one to measure."""
         self._has_stepped = True
         # several optimizers, or LBFGS evaluating again: the first call of a batch has the weights from before
         if not trainer.is_global_zero or not self._overhead_budget.is_due or self._before:
@@ -82,6 +84,7 @@ class UpdateNorms(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Compare the weights with the copy, count the norm and log it."""
         is_end = ends_update(trainer, batch_idx) if pl_module.automatic_optimization else self._has_stepped
         if not is_end or not trainer.is_global_zero:
             return
@@ -100,11 +103,14 @@ class UpdateNorms(Callback):
         self._overhead_budget.end_update()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Give back the copy's memory."""
         self._before = []
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the histogram as plain data, for a checkpoint."""
         return {"norms": self._histogram.state(), "num_updates": self._num_updates}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the histogram of a checkpoint."""
         self._histogram = NormHistogram(**state_dict["norms"])
         self._num_updates = state_dict["num_updates"]

@@ -55,19 +55,23 @@ class WeightDistance(Callback):
         )
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse sharded weights, before any training."""
         if stage == "fit":
             refuse_sharded(trainer, "WeightDistance")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Copy the initial weights to the CPU, unless a checkpoint brought them."""
         if trainer.is_global_zero and self._initial is None:
             self._initial = _cpu_copy(pl_module)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Copy the epoch's first weights to the CPU."""
         # a run that resumes inside an epoch has that epoch's start from its checkpoint
         if trainer.is_global_zero and self._epoch_start is None:
             self._epoch_start = _cpu_copy(pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure how far the weights are from both copies, and log it."""
         if self._initial is not None and self._epoch_start is not None:
             self._layers = layer_distances(pl_module, self._initial)
             self._steps.append(trainer.global_step)
@@ -79,10 +83,12 @@ class WeightDistance(Callback):
                 pl_module.log(f"bsopt/{name}_distance", value, on_step=False, on_epoch=True, rank_zero_only=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure the distance from the initial weights once more."""
         if self._initial is not None:
             self._layers = layer_distances(pl_module, self._initial)
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the initial weights and the distances so far, for a checkpoint."""
         return {
             "initial": self._initial,
             "epoch_start": self._epoch_start,
@@ -93,6 +99,7 @@ class WeightDistance(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the initial weights and distances of a checkpoint."""
         self._initial = state_dict["initial"]
         self._epoch_start = state_dict["epoch_start"]
         self._layers = dict(state_dict["layers"])

@@ -6,11 +6,14 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from bsopt.serialization import from_plain, to_plain
 
-__all__ = ["NOTHING_USED", "ResourceUse", "Throughput", "ThroughputMeter"]
+__all__ = ["NOTHING_USED", "MemoryKind", "ResourceUse", "Throughput", "ThroughputMeter"]
+
+MemoryKind: TypeAlias = Literal["device", "process", "none"]
+"""What a peak of memory is of: the device's memory, the process's, or unknown."""
 
 _WARMUP_STEPS = 5  # lazy initialisation, cuDNN's choice of algorithms, worker start-up
 _WINDOW = 1000  # steps the median looks back on
@@ -28,7 +31,7 @@ class ResourceUse:
     """
 
     peak_memory_bytes: int | None = None
-    memory_kind: Literal["device", "process", "none"] = "none"
+    memory_kind: MemoryKind = "none"
     energy_joules: float | None = None
     energy_source: str | None = None
 
@@ -61,7 +64,7 @@ class Throughput:
     samples_per_second: float | None
     data_share: float
     peak_memory_bytes: int | None
-    memory_kind: Literal["device", "process", "none"]
+    memory_kind: MemoryKind
     energy_joules: float | None
     energy_source: str | None
     num_steps: int

@@ -15,7 +15,7 @@ class WeightDistances:
 
     Attributes:
         total: ‖θ − θ_0‖, all parameters together, at the end.
-        per_layer: The same per module that owns parameters, in the module's order.
+        per_layer: ‖θ − θ_0‖ of each module that owns parameters, by its name and in the network's order.
         steps: Optimizer steps at the end of each epoch.
         from_start: ‖θ − θ_0‖ at the end of each epoch.
         epochs: ‖θ_end − θ_start‖ of each epoch.

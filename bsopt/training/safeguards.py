@@ -28,10 +28,8 @@ class Safeguards(Callback):
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Check that what was asked for is in use."""
-        spec = self._spec
-        if spec.task.verify:
-            injection.verify(trainer, lr=spec.lr, plan=spec.plan, batch_size_is=spec.task.batch_size_is)
-        _correct_max_steps(trainer, spec)
+        injection.verify(trainer, self._spec)
+        _correct_max_steps(trainer, self._spec)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Start a new accumulation window."""

@@ -97,9 +97,7 @@ class _Stopwatch(Callback):
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Check that the micro-batch asked for is the one that runs."""
-        spec = self._spec
-        if spec.task.verify:
-            injection.verify(trainer, lr=spec.lr, plan=spec.plan, batch_size_is=spec.task.batch_size_is)
+        injection.verify(trainer, self._spec)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Start the clock for the epoch's first batch."""

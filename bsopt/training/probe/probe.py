@@ -44,10 +44,10 @@ class ProbeRow:
         status: "ok", "over" (it ran, beyond the memory it may use) or "out_of_memory" (it couldn't).
         num_steps: Timed steps.
         seconds_per_step: Median, data loading included; None where it couldn't run.
-        peak_memory_bytes: Most of any rank: of the GPU; on a CPU what the process grew by.
+        peak_memory_bytes: Highest of all ranks: memory of the GPU; on a CPU what the process grew by.
         capacity_bytes: Memory that a rank may use; None for no limit.
-        num_devices: Ranks.
-        device: Their name.
+        num_devices: Ranks, each on a device of its own.
+        device: The devices' name ("cpu", "NVIDIA H200").
     """
 
     micro_batch_size: int
@@ -61,7 +61,7 @@ class ProbeRow:
 
     @property
     def samples_per_second(self) -> float | None:
-        """Of all devices together."""
+        """Samples that all devices together train per second; None where it couldn't run."""
         if self.seconds_per_step is None:
             return None
         return self.micro_batch_size * self.num_devices / self.seconds_per_step

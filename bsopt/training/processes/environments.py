@@ -23,13 +23,13 @@ class RankInfo:
     """Where a rank stands among those of a trial.
 
     Attributes:
-        rank: Among all, from 0.
-        world_size: All ranks.
-        local_rank: Among those of its node.
-        local_world_size: Ranks of its node.
-        node: Which node.
+        rank: Its number among all ranks, from 0.
+        world_size: How many ranks the trial has.
+        local_rank: Its number among the ranks of its node, from 0.
+        local_world_size: How many ranks its node has.
+        node: The number of its node, from 0.
         address: Host of rank 0.
-        port: Where rank 0 waits for the others.
+        port: Port of that host at which rank 0 waits for the others.
     """
 
     rank: int
@@ -41,7 +41,7 @@ class RankInfo:
     port: int = 0
 
     def variables(self, run: str) -> dict[str, str]:
-        """Return the environment that torchrun would give the rank, from which Lightning learns all of this."""
+        """Return the environment, name -> value, that torchrun would give the rank in a run of that name."""
         return {
             "RANK": str(self.rank),
             "LOCAL_RANK": str(self.local_rank),

@@ -16,11 +16,11 @@ class Supervision:
     """How a trial is watched; by default it isn't, and trains to its end.
 
     Attributes:
-        on_tick: Receives each tick, returns whether to go on.
+        on_tick: Receives each tick and returns whether the trial goes on.
         is_cancelled: Whether the trial should be ended now.
         on_idle: Called about twice a second while the trial runs.
-        on_progress: Receives how far a call is that reports progress: done, total.
-        stall_seconds: Longest time without a sign of life from rank 0.
+        on_progress: Receives what a call that reports progress has done, and out of how much.
+        stall_seconds: Longest time that no rank may say anything; then the trial is ended as failed.
     """
 
     on_tick: Callable[[Tick], StopDecision] = lambda tick: StopDecision()

@@ -54,7 +54,6 @@ _DEFAULT_PATHS = {
     "lr": (*injection.LR_NAMES, *(f"hparams.{name}" for name in injection.LR_NAMES)),
     "batch_size": (*injection.BATCH_SIZE_NAMES, *(f"hparams.{name}" for name in injection.BATCH_SIZE_NAMES)),
 }
-_OWNERS = {"lr": "model", "batch_size": "data"}
 
 
 def is_entry(task: TaskSpec) -> bool:
@@ -174,7 +173,7 @@ class _TakeOver:
         given = {"lr": task.lr_path, "batch_size": task.batch_size_path}
         for name, value in self._left.items():
             path = given.get(name) or (name if name not in _DEFAULT_PATHS else None)
-            owner, place = injection.split_path(path or "", default=_OWNERS.get(name, "model"))
+            owner, place = injection.split_path(path or "", default=injection.OWNERS.get(name, "model"))
             target = {"model": module, "data": data}[owner]
             if path is None and target is None:
                 target = module  # it brings its own loaders

@@ -13,10 +13,12 @@ from typing import Any, Literal
 
 from bsopt.errors import InjectionError, TaskError, nearest
 from bsopt.trial.plan import Plan
+from bsopt.trial.spec import TrialSpec
 
 __all__ = [
     "BATCH_SIZE_NAMES",
     "LR_NAMES",
+    "OWNERS",
     "accepted",
     "asked_batch_size",
     "default_path",
@@ -30,6 +32,8 @@ __all__ = [
 
 LR_NAMES = ("lr", "learning_rate")
 BATCH_SIZE_NAMES = ("batch_size",)
+OWNERS: Mapping[str, Literal["model", "data"]] = {"lr": "model", "batch_size": "data"}
+"""Whose argument a value is where its path doesn't say it; a further parameter is the model's."""
 
 
 def accepted(target: Callable[..., Any]) -> tuple[set[str], bool]:
@@ -139,8 +143,8 @@ def set_attribute(target: Any, path: str, value: Any) -> None:
         hparams[last] = value
 
 
-def verify(trainer: Any, *, lr: float, plan: Plan, batch_size_is: str) -> None:
-    """Check at train start that the learning rate and batch size asked for are the ones in use.
+def verify(trainer: Any, spec: TrialSpec) -> None:
+    """Check at train start that the learning rate and batch size asked for are in use, unless the task says not to.
 
     The learning rate must be some parameter group's `lr`, `initial_lr` or `max_lr` (a scheduler may already
     have moved `lr`); the loader's batch size must be the plan's micro-batch, or the global batch size where
@@ -149,6 +153,9 @@ def verify(trainer: Any, *, lr: float, plan: Plan, batch_size_is: str) -> None:
     Raises:
         InjectionError: Something else is in use; the message shows asked and found.
     """
+    if not spec.task.verify:
+        return
+    lr, plan = spec.lr, spec.plan
     rates = [
         group[key]
         for o in trainer.optimizers
@@ -172,7 +179,7 @@ def verify(trainer: Any, *, lr: float, plan: Plan, batch_size_is: str) -> None:
         )
         hint = (
             "check how the data module divides the global batch size (inject.batch_size_is: global)"
-            if batch_size_is == "global"
+            if spec.task.batch_size_is == "global"
             else "use the data module's batch_size in train_dataloader, or name another with inject.batch_size"
         )
         raise InjectionError(

@@ -119,14 +119,17 @@ class Tee(io.TextIOBase):
         self._is_over = until
 
     def write(self, text: str) -> int:
+        """Write a text and return how many characters the log took."""
         if not self._is_over():
             self._words.write(text)
         return int(self._log.write(text))
 
     def flush(self) -> None:
+        """Flush the log."""
         self._log.flush()
 
     def fileno(self) -> int:
+        """Return the log's file descriptor."""
         return int(self._log.fileno())
 
 
