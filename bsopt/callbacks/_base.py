@@ -10,25 +10,27 @@ from __future__ import annotations
 
 import importlib
 from importlib.util import find_spec
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from lightning_utilities.core.rank_zero import rank_zero_info
 
-__all__ = ["Callback", "announce", "is_sharded"]
+from bsopt.errors import ConfigError
+
+__all__ = ["Callback", "announce", "installed_packages", "is_sharded", "refuse_sharded"]
 
 
-def _bases() -> tuple[type, ...]:
-    packages = ["pytorch_lightning"]
-    if find_spec("lightning") is not None:
-        packages.append("lightning.pytorch")
-    return tuple(importlib.import_module(package).Callback for package in packages)
+def installed_packages() -> list[ModuleType]:
+    """Return the Lightning packages that are installed: `pytorch_lightning`, and `lightning.pytorch` where it is."""
+    names = ["pytorch_lightning"] + ["lightning.pytorch"] * (find_spec("lightning") is not None)
+    return [importlib.import_module(name) for name in names]
 
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback, Trainer
 else:
 
-    class Callback(*_bases()):
+    class Callback(*(package.Callback for package in installed_packages())):
         """Base of bsopt's callbacks; an instance of each installed Lightning package's `Callback`."""
 
 
@@ -36,6 +38,19 @@ def is_sharded(trainer: Trainer) -> bool:
     """Return whether a rank holds only a part of the weights and gradients (FSDP, DeepSpeed, tensor parallel)."""
     name = type(trainer.strategy).__name__.lower()
     return any(part in name for part in ("fsdp", "deepspeed", "modelparallel"))
+
+
+def refuse_sharded(trainer: Trainer, callback: str) -> None:
+    """Raise where a callback that needs whole weights can't have them.
+
+    Raises:
+        ConfigError: The strategy shards the weights.
+    """
+    if is_sharded(trainer):
+        raise ConfigError(
+            f"{callback} needs whole weights on every rank, and {type(trainer.strategy).__name__} shards them. "
+            "Use strategy='ddp' or one device, or leave the callback out."
+        )
 
 
 def announce(message: str) -> None:

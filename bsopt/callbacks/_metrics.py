@@ -1,31 +1,64 @@
-"""Reading the metric that a callback monitors."""
+"""What the callbacks that follow a metric share: when it is fresh, its value, and the samples seen so far."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import torch
-
+from bsopt.callbacks._base import Callback
+from bsopt.callbacks._batches import num_samples
+from bsopt.callbacks._ranks import over_ranks
 from bsopt.errors import MetricError, nearest
 
 if TYPE_CHECKING:
-    from pytorch_lightning import Trainer
+    from pytorch_lightning import LightningModule, Trainer
 
-__all__ = ["monitored_value"]
+__all__ = ["MetricCallback"]
 
 
-def monitored_value(trainer: Trainer, monitor: str) -> float:
-    """Return the current value of a logged metric, averaged over ranks so that all of them see the same.
+class MetricCallback(Callback):
+    """Counts samples over all ranks and reads a metric whenever it is fresh.
 
-    Raises:
-        MetricError: The metric was never logged.
+    That is after each validation of a fit but the sanity check, and at the end of each epoch where nothing is
+    validated.
+
+    Args:
+        monitor: A logged metric.
     """
-    logged = trainer.callback_metrics
-    if monitor not in logged:
-        names = ", ".join(sorted(logged)) or "nothing"
-        raise MetricError(
-            f"the monitored metric {monitor!r} was not logged; logged are {names}.{nearest(monitor, logged)} Log it "
-            f"with self.log({monitor!r}, value) in validation_step, or in training_step where nothing is validated."
-        )
-    value = torch.as_tensor(logged[monitor], dtype=torch.float32, device=trainer.strategy.root_device)
-    return float(trainer.strategy.reduce(value, reduce_op="mean"))
+
+    def __init__(self, monitor: str) -> None:
+        self._monitor = monitor
+        self._samples_seen = 0
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Count the batch's samples over all ranks."""
+        self._samples_seen += num_samples(batch) * trainer.world_size
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Read the metric after a validation of the fit."""
+        if not trainer.sanity_checking and trainer.state.fn == "fit":
+            self._read_metric(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Read the metric where nothing is validated."""
+        if not trainer.enable_validation:
+            self._read_metric(trainer)
+
+    def _read_metric(self, trainer: Trainer) -> None:
+        """Do what the callback does with a fresh metric."""
+        raise NotImplementedError
+
+    def _value(self, trainer: Trainer) -> float:
+        """Return the metric's current value, averaged over ranks so that all of them see the same.
+
+        Raises:
+            MetricError: The metric was never logged.
+        """
+        logged = trainer.callback_metrics
+        if self._monitor not in logged:
+            names = ", ".join(sorted(logged)) or "nothing"
+            raise MetricError(
+                f"the monitored metric {self._monitor!r} was not logged; logged are {names}."
+                f"{nearest(self._monitor, logged)} Log it with self.log({self._monitor!r}, value) in validation_step, "
+                "or in training_step where nothing is validated."
+            )
+        return over_ranks(trainer, [float(logged[self._monitor])], "mean")[0]

@@ -49,6 +49,10 @@ class OverheadBudget:
         self._durations: deque[float] = deque(maxlen=15)
         self._costs: deque[float] = deque(maxlen=5)
 
+    def restarted(self) -> OverheadBudget:
+        """Return a new one with the same settings, for another fit."""
+        return OverheadBudget(self._every, overhead=self._overhead, clock=self._clock)
+
     @property
     def is_due(self) -> bool:
         """Whether the update in progress is one to measure."""

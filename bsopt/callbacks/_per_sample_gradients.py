@@ -16,12 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from bsopt.callbacks._batches import num_samples, select_samples
+from bsopt.callbacks._norms import sq_norm
 from bsopt.errors import TaskError
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule, Trainer
 
-__all__ = ["gradient_sq_norms", "shadow_of", "sq_norm"]
+__all__ = ["gradient_sq_norms", "shadow_of"]
 
 _INSTEAD = " Set accumulate_grad_batches to 2 or more instead: micro-batches give the noise scale without that."
 
@@ -29,16 +30,6 @@ _INSTEAD = " Set accumulate_grad_batches to 2 or more instead: micro-batches giv
 def shadow_of(module: nn.Module) -> nn.Module:
     """Return a module that computes the same with the same parameters and leaves no trace in the original."""
     return _shadow(module, {})
-
-
-def sq_norm(gradients: Sequence[Tensor]) -> float:
-    """Return the squared Euclidean norm of all gradients together; sparse ones are summed up first."""
-    if not gradients:
-        return 0.0
-    dense = [gradient.coalesce().values() if gradient.is_sparse else gradient for gradient in gradients]
-    is_half = any(gradient.dtype in (torch.float16, torch.bfloat16) for gradient in dense)
-    norms = torch._foreach_norm(dense, dtype=torch.float32) if is_half else torch._foreach_norm(dense)
-    return float(torch.stack(norms).cpu().double().square().sum())
 
 
 def gradient_sq_norms(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bsopt.callbacks._advice import Advice, advise, plot_advice
+from bsopt.callbacks._advice_figure import plot_advice
 from bsopt.callbacks._base import Callback, announce
 from bsopt.callbacks._overhead_budget import DEFAULT_OVERHEAD
 from bsopt.callbacks.gradient_noise_scale import GradientNoiseScale
 from bsopt.callbacks.throughput_monitor import ThroughputMonitor
+from bsopt.laws.batch_size_advice import Advice, advise
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -58,9 +59,11 @@ class BatchSizeAdvisor(Callback):
         return plot_advice(advice) if advice is not None else None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check that the noise scale can be measured."""
         self._noise.setup(trainer, pl_module, stage)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start both measurements, and note the learning rate and the optimizer in use."""
         self._noise.on_train_start(trainer, pl_module)
         self._throughput.on_train_start(trainer, pl_module)
         group = trainer.optimizers[0].param_groups[0]
@@ -69,43 +72,54 @@ class BatchSizeAdvisor(Callback):
         self._optimizer = type(trainer.optimizers[0]).__name__
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin an epoch of both measurements."""
         self._noise.on_train_epoch_start(trainer, pl_module)
         self._throughput.on_train_epoch_start(trainer, pl_module)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Begin a batch of both measurements."""
         self._throughput.on_train_batch_start(trainer, pl_module, batch, batch_idx)
         self._noise.on_train_batch_start(trainer, pl_module, batch, batch_idx)
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Read the gradients."""
         self._noise.on_after_backward(trainer, pl_module)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """End a batch of both measurements."""
         self._noise.on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         self._throughput.on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop counting time as training."""
         self._throughput.on_validation_start(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count time as training again."""
         self._throughput.on_validation_end(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Close an epoch's time."""
         self._throughput.on_train_epoch_end(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say the advice, on rank zero."""
         self._throughput.on_train_end(trainer, pl_module)
         advice = self.advice
         if advice is not None:
             announce(advice.text)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Take the hooks off the parameters."""
         self._noise.on_exception(trainer, pl_module, exception)
 
     def state_dict(self) -> dict[str, Any]:
+        """Return both measurements as plain data, for a checkpoint."""
         return {"noise": self._noise.state_dict(), "throughput": self._throughput.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the measurements of a checkpoint."""
         self._noise.load_state_dict(state_dict["noise"])
         self._throughput.load_state_dict(state_dict["throughput"])

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
@@ -13,46 +12,30 @@ from torch import Tensor
 
 from bsopt.callbacks._base import Callback, announce, is_sharded
 from bsopt.callbacks._batches import ends_update, num_samples
+from bsopt.callbacks._norms import norm, sq_norm, sum_of_squares
 from bsopt.callbacks._overhead_budget import DEFAULT_OVERHEAD, OverheadBudget
-from bsopt.callbacks._per_sample_gradients import gradient_sq_norms, sq_norm
+from bsopt.callbacks._per_sample_gradients import gradient_sq_norms
+from bsopt.callbacks._ranks import over_ranks
 from bsopt.errors import ConfigError, TaskError, nearest
+from bsopt.laws.noise_history import NoiseHistory, NoisePoint
 from bsopt.laws.noise_scale import (
     NoiseMeasurement,
-    NoiseMoments,
     NoiseScale,
     NoiseTrend,
     describe_noise_scale,
-    estimate_noise_scale,
-    estimate_trend,
     measure_noise,
 )
-from bsopt.serialization import from_plain, to_plain
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule, Trainer
     from torch.utils.hooks import RemovableHandle
 
-__all__ = ["GradientNoiseScale", "NoisePoint", "Source"]
+__all__ = ["GradientNoiseScale", "Source"]
 
 Source: TypeAlias = Literal["auto", "ranks", "accumulation", "samples"]
 """Where the smaller batch size comes from; "auto" takes ranks, else accumulation, else samples."""
 
 SOURCES = ("auto", "ranks", "accumulation", "samples")
-
-_MAX_BLOCKS = 32
-
-
-@dataclass(frozen=True, slots=True)
-class NoisePoint:
-    """The noise scale over one stretch of the run.
-
-    Attributes:
-        samples_seen: At the end of the stretch.
-        noise_scale: Over the stretch alone.
-    """
-
-    samples_seen: int
-    noise_scale: NoiseScale
 
 
 class GradientNoiseScale(Callback):
@@ -110,17 +93,10 @@ class GradientNoiseScale(Callback):
         if not 0 < confidence < 1:
             raise ConfigError(f"confidence must be in (0, 1), got {confidence}.")
         self._source = source
-        self._every = every
-        self._overhead = overhead
         self._num_samples = num_samples_per_measurement
-        self._decay = decay
-        self._confidence = confidence
         self._clock = clock
         self._overhead_budget = OverheadBudget(every, overhead=overhead, clock=clock)
-        self._moments = NoiseMoments()
-        self._blocks: list[tuple[int, NoiseMoments]] = []
-        self._block_size = 1
-        self._num_skipped = 0
+        self._history = NoiseHistory(decay=decay, confidence=confidence)
         self._has_no_samples = False
         self._samples_seen = 0
         self._global_batch_size = 0
@@ -131,18 +107,17 @@ class GradientNoiseScale(Callback):
     @property
     def estimate(self) -> NoiseScale | None:
         """The noise scale now, or None before the first measurement."""
-        return estimate_noise_scale(self._moments, confidence=self._confidence)
+        return self._history.estimate
 
     @property
     def trend(self) -> NoiseTrend | None:
         """The noise scale's growth from the first to the second half of the run, or None below two measurements."""
-        return estimate_trend([moments for _, moments in self._blocks])
+        return self._history.trend
 
     @property
     def history(self) -> tuple[NoisePoint, ...]:
         """The noise scale over up to 32 stretches of the run, each from its own measurements."""
-        points = [(seen, estimate_noise_scale(m, confidence=self._confidence)) for seen, m in self._blocks]
-        return tuple(NoisePoint(samples_seen=seen, noise_scale=noise) for seen, noise in points if noise is not None)
+        return self._history.points
 
     @property
     def global_batch_size(self) -> int:
@@ -152,9 +127,10 @@ class GradientNoiseScale(Callback):
     @property
     def num_skipped(self) -> int:
         """Measurements left out because a gradient wasn't finite."""
-        return self._num_skipped
+        return self._history.num_skipped
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse what can't be measured, before any training."""
         if stage != "fit":
             return
         if not pl_module.automatic_optimization:
@@ -167,9 +143,10 @@ class GradientNoiseScale(Callback):
                 f"GradientNoiseScale needs whole gradients on every rank, and {type(trainer.strategy).__name__} shards "
                 "or accumulates them itself. Measure on one device, or with strategy='ddp'."
             )
-        self._overhead_budget = OverheadBudget(self._every, overhead=self._overhead, clock=self._clock)
+        self._overhead_budget = self._overhead_budget.restarted()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse a source that the Trainer doesn't offer."""
         offers = {
             "ranks": trainer.world_size > 1,
             "accumulation": trainer.world_size == 1 and trainer.accumulate_grad_batches > 1,
@@ -183,10 +160,12 @@ class GradientNoiseScale(Callback):
             )
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin a new update: a window of micro-batches ends with its epoch."""
         self._window.close()
         self._starts_update = True
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Count samples, and prepare the measurement where this update is one to measure."""
         size = num_samples(batch)
         self._samples_seen += size * trainer.world_size
         if self._starts_update:
@@ -201,6 +180,7 @@ class GradientNoiseScale(Callback):
         self._window.batch_idx = batch_idx
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Read the norm that this backward pass added; at the update's last one also that of the whole gradient."""
         window = self._window
         if not window.is_measured or len(window.part_sq_norms) >= len(window.sizes):
             return
@@ -212,7 +192,7 @@ class GradientNoiseScale(Callback):
             k, accumulate = len(window.sizes), trainer.accumulate_grad_batches
             big = sq_norm(gradients) * (accumulate / k) ** 2 / scale**2
             if self._uses_parts(trainer):
-                small = [norm * accumulate**2 / scale**2 for norm in window.part_sq_norms]
+                small = [square * accumulate**2 / scale**2 for square in window.part_sq_norms]
                 self._add_parts(trainer, small, big)
             else:
                 self._try_samples(trainer, pl_module, big=big, loss_scale=scale)
@@ -221,6 +201,7 @@ class GradientNoiseScale(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Close the update, log the estimate, and choose the next update to measure; ranks agree on it."""
         if not self._starts_update:
             return
         window = self._window
@@ -235,16 +216,18 @@ class GradientNoiseScale(Callback):
         self._overhead_budget.end_update(interval=self._agreed_interval(trainer) if window.is_measured else None)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say on rank zero what the noise scale means for the batch size in use."""
         self._window.close()
         announce(self.describe())
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Take the hooks off the parameters."""
         self._window.close()
 
     def describe(self) -> str:
         """Return in words what the noise scale means for the batch size in use."""
         if (estimate := self.estimate) is None:
-            return f"GradientNoiseScale: nothing was measured ({self._num_skipped} non-finite steps left out)."
+            return f"GradientNoiseScale: nothing was measured ({self.num_skipped} non-finite steps left out)."
         words = describe_noise_scale(estimate, global_batch_size=self._global_batch_size)
         trend = self.trend
         if trend is not None and trend.is_growing:
@@ -252,20 +235,16 @@ class GradientNoiseScale(Callback):
         return words
 
     def state_dict(self) -> dict[str, Any]:
+        """Return what was measured as plain data, for a checkpoint."""
         return {
-            "moments": to_plain(self._moments),
-            "blocks": [{"samples_seen": seen, **to_plain(moments)} for seen, moments in self._blocks],
-            "block_size": self._block_size,
-            "num_skipped": self._num_skipped,
+            "history": self._history.state(),
             "samples_seen": self._samples_seen,
             "global_batch_size": self._global_batch_size,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._moments = from_plain(NoiseMoments, state_dict["moments"])
-        self._blocks = [_block(values) for values in state_dict["blocks"]]
-        self._block_size = state_dict["block_size"]
-        self._num_skipped = state_dict["num_skipped"]
+        """Go on with the measurements of a checkpoint."""
+        self._history.load(state_dict["history"])
         self._samples_seen = state_dict["samples_seen"]
         self._global_batch_size = state_dict["global_batch_size"]
 
@@ -275,7 +254,7 @@ class GradientNoiseScale(Callback):
     def _add_parts(self, trainer: Trainer, part_sq_norms: list[float], big_sq_norm: float) -> None:
         """Combine the micro-batches of all ranks: b is the harmonic mean of their sizes, B is b times their number."""
         sums = [sum(part_sq_norms), sum(1.0 / size for size in self._window.sizes), float(len(part_sq_norms))]
-        small, inverse_sizes, k = _sum_over_ranks(trainer, sums)
+        small, inverse_sizes, k = over_ranks(trainer, sums, "sum")
         if k < 2:  # a short window at the end of an epoch
             return
         b = k / inverse_sizes
@@ -313,21 +292,11 @@ class GradientNoiseScale(Callback):
         self._add(measure_noise(sum(norms) / len(norms), big, small_batch_size=part_size, big_batch_size=B))
 
     def _add(self, measurement: NoiseMeasurement) -> None:
-        if not measurement.is_finite:
-            self._num_skipped += 1
-            return
-        self._moments = self._moments.add(measurement, decay=self._decay)
-        if not self._blocks or self._blocks[-1][1].num_measurements >= self._block_size:
-            if len(self._blocks) == _MAX_BLOCKS:
-                pairs = zip(self._blocks[::2], self._blocks[1::2], strict=True)
-                self._blocks = [(seen, first.merge(second)) for (_, first), (seen, second) in pairs]
-                self._block_size *= 2
-            self._blocks.append((self._samples_seen, NoiseMoments()))
-        self._blocks[-1] = (self._samples_seen, self._blocks[-1][1].add(measurement))
+        self._history.add(measurement, samples_seen=self._samples_seen)
 
     def _agreed_interval(self, trainer: Trainer) -> int:
         own = float(self._overhead_budget.interval)
-        return max(1, round(_sum_over_ranks(trainer, [own])[0] / trainer.world_size))
+        return max(1, round(over_ranks(trainer, [own], "mean")[0]))
 
 
 class _Window:
@@ -349,9 +318,7 @@ class _Window:
 
         def read(gradient: Tensor) -> None:
             start = clock()
-            values = gradient.coalesce().values() if gradient.is_sparse else gradient
-            is_half = values.dtype in (torch.float16, torch.bfloat16)
-            self._norms.append(torch.linalg.vector_norm(values.detach(), dtype=torch.float32 if is_half else None))
+            self._norms.append(norm(gradient))
             self.cost += clock() - start
 
         start = clock()
@@ -359,8 +326,7 @@ class _Window:
         self.cost += clock() - start
 
     def end_part(self) -> None:
-        total = float(torch.stack(self._norms).cpu().double().square().sum()) if self._norms else 0.0
-        self.part_sq_norms.append(total)
+        self.part_sq_norms.append(sum_of_squares(self._norms))
         self._norms = []
 
     def close(self) -> None:
@@ -370,21 +336,9 @@ class _Window:
         self.batch = None
 
 
-def _block(values: Mapping[str, float]) -> tuple[int, NoiseMoments]:
-    return int(values["samples_seen"]), from_plain(NoiseMoments, values)
-
-
 def _loss_scale(trainer: Trainer) -> float:
     scaler = getattr(trainer.precision_plugin, "scaler", None)
     return float(scaler.get_scale()) if scaler is not None else 1.0
-
-
-def _sum_over_ranks(trainer: Trainer, values: list[float]) -> list[float]:
-    if trainer.world_size == 1:
-        return values
-    tensor = torch.tensor(values, dtype=torch.float64, device=trainer.strategy.root_device)
-    total = trainer.strategy.reduce(tensor, reduce_op="sum")
-    return [float(value) for value in total]
 
 
 def _has_batch_norm(module: LightningModule) -> bool:

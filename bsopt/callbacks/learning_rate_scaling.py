@@ -91,6 +91,7 @@ class LearningRateScaling(Callback):
         return self._global_batch_size
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put a hook before and after each optimizer's step."""
         self._micro_batch_size = None
         for optimizer in trainer.optimizers:
             if self._scale_betas and not any("betas" in group for group in optimizer.param_groups):
@@ -103,6 +104,7 @@ class LearningRateScaling(Callback):
             ]
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Find the global batch size in use, and say once what it does to the learning rate."""
         size = num_samples(batch)
         is_first = self._micro_batch_size is None
         self._micro_batch_size = self._micro_batch_size or size
@@ -115,12 +117,14 @@ class LearningRateScaling(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Log the learning rate in use and its factor, once per update."""
         if not pl_module.automatic_optimization or ends_update(trainer, batch_idx):
             lr, factor = self._in_use
             pl_module.log("bsopt/lr", lr, on_step=True, on_epoch=False)
             pl_module.log("bsopt/lr_factor", factor, on_step=True, on_epoch=False)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Put the configured values back and take the hooks off."""
         for optimizer in trainer.optimizers:
             self._restore(optimizer)
         for handle in self._handles:
@@ -129,9 +133,11 @@ class LearningRateScaling(Callback):
         self._configured = {}
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the samples seen, for a checkpoint: the warm-up goes on from there."""
         return {"samples_seen": self._samples_seen}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the samples of a checkpoint."""
         self._samples_seen = state_dict["samples_seen"]
 
     def _target(self, optimizer: str) -> float:

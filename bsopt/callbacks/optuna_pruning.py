@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import optuna
 from optuna import Trial
+from optuna.study import StudyDirection
 
-from bsopt.callbacks._base import Callback, announce
-from bsopt.callbacks._batches import num_samples
-from bsopt.callbacks._metrics import monitored_value
+from bsopt.callbacks._base import announce
+from bsopt.callbacks._metrics import MetricCallback
 from bsopt.errors import ConfigError
 from bsopt.storage.attributes import write_best
+from bsopt.trial.objective import sign_of
 from bsopt.trial.record import StopReason
 from bsopt.trial.spec import StopDecision
 
@@ -27,7 +28,7 @@ Axis: TypeAlias = Literal["samples", "epoch", "step"]
 AXES = ("samples", "epoch", "step")
 
 
-class OptunaPruning(Callback):
+class OptunaPruning(MetricCallback):
     """Reports a metric to an Optuna trial after every validation, and ends the fit when the pruner says so.
 
     Any pruner and any storage. A pruned trial raises `optuna.TrialPruned` out of `Trainer.fit`, on every rank. A pruner
@@ -62,9 +63,8 @@ class OptunaPruning(Callback):
         if axis not in AXES:
             raise ConfigError(f"axis must be one of {', '.join(AXES)}, got {axis!r}.")
         self.trial = trial
-        self._monitor = monitor
+        super().__init__(monitor)
         self._axis = axis
-        self._samples_seen = 0
         self._last_step = -1
         self._best: tuple[float, int] | None = None
         self._reason: str | None = None
@@ -85,6 +85,7 @@ class OptunaPruning(Callback):
         return self._reason
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse ranks and studies with which pruning can't work, before any training."""
         if stage != "fit":
             return
         if trainer.world_size > 1 and _starts_ranks(trainer):
@@ -104,32 +105,23 @@ class OptunaPruning(Callback):
         elif len(self.trial.study.directions) != 1:
             raise ConfigError("OptunaPruning needs a single-objective study: Optuna prunes no other.")
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self._samples_seen += num_samples(batch) * trainer.world_size
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.sanity_checking and trainer.state.fn == "fit":
-            self._report(trainer)
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.enable_validation:
-            self._report(trainer)
-
     def state_dict(self) -> dict[str, Any]:
+        """Return samples seen, last report and best value, for a checkpoint."""
         return {"samples_seen": self._samples_seen, "last_step": self._last_step, "best": self._best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the state of a checkpoint."""
         self._samples_seen = state_dict["samples_seen"]
         self._last_step = state_dict["last_step"]
         self._best = state_dict["best"]
 
-    def _report(self, trainer: Trainer) -> None:
+    def _read_metric(self, trainer: Trainer) -> None:
         steps = {"samples": self._samples_seen, "epoch": trainer.current_epoch, "step": trainer.global_step}
         step = steps[self._axis]
         if step <= self._last_step:
             return
         self._last_step = step
-        value = monitored_value(trainer, self._monitor)
+        value = self._value(trainer)
         decision = self._ask(self.trial, value, step) if self.trial is not None else StopDecision()
         decision = trainer.strategy.broadcast(decision)
         if not decision.is_stop:
@@ -144,7 +136,7 @@ class OptunaPruning(Callback):
         """Report, keep the best, and return whether to go on."""
         study = trial.study
         trial.report(value, step)
-        sign = 1.0 if study.direction == optuna.study.StudyDirection.MINIMIZE else -1.0
+        sign = sign_of("minimize" if study.direction == StudyDirection.MINIMIZE else "maximize")
         if math.isfinite(value) and (self._best is None or sign * value < sign * self._best[0]):
             self._best = (value, step)
             write_best(trial, value, step)

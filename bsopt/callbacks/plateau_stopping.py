@@ -5,19 +5,18 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from bsopt.callbacks._base import Callback, announce
-from bsopt.callbacks._batches import num_samples
-from bsopt.callbacks._metrics import monitored_value
+from bsopt.callbacks._base import announce
+from bsopt.callbacks._metrics import MetricCallback
 from bsopt.errors import ConfigError
 from bsopt.laws.plateau import DIRECTIONS, Direction, PlateauTest, plateau_test
 
 if TYPE_CHECKING:
-    from pytorch_lightning import LightningModule, Trainer
+    from pytorch_lightning import Trainer
 
 __all__ = ["PlateauStopping"]
 
 
-class PlateauStopping(Callback):
+class PlateauStopping(MetricCallback):
     """Stops training when the monitored metric has not improved over the last `patience` samples.
 
     Patience in samples means the same at every batch size, where patience in epochs or validations gives a small
@@ -56,12 +55,11 @@ class PlateauStopping(Callback):
             raise ConfigError(f"min_delta must be at least 0, got {min_delta}.")
         if direction not in DIRECTIONS:
             raise ConfigError(f"direction must be 'minimize' or 'maximize', got {direction!r}.")
-        self._monitor = monitor
+        super().__init__(monitor)
         self._patience = patience
         self._min_delta = min_delta
         self._direction = direction
         self._check_finite = check_finite
-        self._samples_seen = 0
         self._steps: list[int] = []
         self._values: list[float] = []
         self._reason: str | None = None
@@ -84,18 +82,8 @@ class PlateauStopping(Callback):
         """Why training was stopped, in a sentence; None where this callback didn't stop it."""
         return self._reason
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self._samples_seen += num_samples(batch) * trainer.world_size
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.sanity_checking and trainer.state.fn == "fit":
-            self._check(trainer)
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.enable_validation:
-            self._check(trainer)
-
     def state_dict(self) -> dict[str, Any]:
+        """Return the curve so far as plain data, for a checkpoint."""
         return {
             "samples_seen": self._samples_seen,
             "steps": list(self._steps),
@@ -104,15 +92,16 @@ class PlateauStopping(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the curve of a checkpoint."""
         self._samples_seen = state_dict["samples_seen"]
         self._steps = list(state_dict["steps"])
         self._values = list(state_dict["values"])
         self._reason = state_dict["reason"]
 
-    def _check(self, trainer: Trainer) -> None:
+    def _read_metric(self, trainer: Trainer) -> None:
         if self._steps and self._steps[-1] == self._samples_seen:  # Lightning validates once more when it stops
             return
-        value = monitored_value(trainer, self._monitor)
+        value = self._value(trainer)
         self._steps.append(self._samples_seen)
         self._values.append(value)
         if not math.isfinite(value):

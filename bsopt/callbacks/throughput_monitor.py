@@ -2,60 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from statistics import median
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from bsopt.callbacks._base import Callback
 from bsopt.callbacks._batches import ends_update, num_samples
+from bsopt.callbacks._device import peak_memory_bytes, synchronize, uses_cuda
 from bsopt.callbacks._energy import EnergyMeter
+from bsopt.callbacks._ranks import over_ranks
+from bsopt.laws.throughput import NOTHING_USED, MemoryKind, ResourceUse, Throughput, ThroughputMeter
+from bsopt.serialization import from_plain, to_plain
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule, Trainer
 
-__all__ = ["Throughput", "ThroughputMonitor"]
-
-_WARMUP_STEPS = 5  # lazy initialisation, cuDNN's choice of algorithms, worker start-up
-_WINDOW = 1000  # steps the median looks back on
-
-
-@dataclass(frozen=True, slots=True)
-class Throughput:
-    """Speed and cost of a run; training only, validation left out.
-
-    Attributes:
-        seconds_per_step: Median of the last 1,000 optimizer steps, data loading included; the first five are left out.
-        seconds_per_epoch: Of each whole epoch.
-        samples_per_second: Over all ranks, from the mean step after the first five.
-        data_share: Share of the training time between batches: loading, transfer to the device, and what Lightning,
-            loggers and checkpoints do there.
-        peak_memory_bytes: Highest of all ranks.
-        memory_kind: "device": allocated by PyTorch on the device during the fit; "process": resident memory of the
-            process since its start, on devices without a counter; "none": unknown.
-        energy_joules: Of all ranks; None without a counter.
-        energy_source: "nvml": the GPUs alone; "rapl": the processors with all that runs on them; None.
-        num_steps: Optimizer steps measured, the first five included.
-        num_samples: Over all ranks.
-        train_seconds: Time spent training.
-    """
-
-    seconds_per_step: float | None
-    seconds_per_epoch: tuple[float, ...]
-    samples_per_second: float | None
-    data_share: float
-    peak_memory_bytes: int | None
-    memory_kind: Literal["device", "process", "none"]
-    energy_joules: float | None
-    energy_source: str | None
-    num_steps: int
-    num_samples: int
-    train_seconds: float
+__all__ = ["ThroughputMonitor"]
 
 
 class ThroughputMonitor(Callback):
@@ -72,88 +38,53 @@ class ThroughputMonitor(Callback):
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.perf_counter) -> None:
-        self._clock = clock
-        self._steps: deque[float] = deque(maxlen=_WINDOW)
-        self._epochs: list[float] = []
-        self._num_steps = 0
-        self._num_samples = 0
-        self._steady_seconds = 0.0
-        self._steady_samples = 0
-        self._train_seconds = 0.0
-        self._data_seconds = 0.0
-        self._peak_memory: int | None = None
-        self._memory_kind: Literal["device", "process", "none"] = "none"
-        self._energy_before = 0.0  # of earlier fits of this run
-        self._energy: float | None = None
-        self._energy_source: str | None = None
-        self._meter: EnergyMeter | None = None
-        self._fit_steps = 0
-        self._mark = 0.0  # end of the last thing that was accounted for
-        self._step_seconds = 0.0
-        self._step_samples = 0
-        self._epoch_seconds = 0.0
-        self._is_whole_epoch = False
+        self._meter = ThroughputMeter(clock)
+        self._used = NOTHING_USED
+        self._energy: EnergyMeter | None = None
+        self._joules_before = 0.0  # of earlier fits of this run
 
     @property
     def summary(self) -> Throughput | None:
         """The measurements so far, or None before the first step."""
-        if self._num_steps == 0:
-            return None
-        return Throughput(
-            seconds_per_step=median(self._steps) if self._steps else None,
-            seconds_per_epoch=tuple(self._epochs),
-            samples_per_second=self._steady_samples / self._steady_seconds if self._steady_seconds > 0 else None,
-            data_share=self._data_seconds / self._train_seconds if self._train_seconds > 0 else 0.0,
-            peak_memory_bytes=self._peak_memory,
-            memory_kind=self._memory_kind,
-            energy_joules=self._energy,
-            energy_source=self._energy_source,
-            num_steps=self._num_steps,
-            num_samples=self._num_samples,
-            train_seconds=self._train_seconds,
-        )
+        return self._meter.summary(self._used)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock, the energy counter and the GPU's count of peak memory."""
         device = trainer.strategy.root_device
-        if device.type == "cuda":
+        if uses_cuda(trainer):
             torch.cuda.reset_peak_memory_stats(device)
-        self._energy_before = self._energy or 0.0
-        self._meter = EnergyMeter(device)
-        self._fit_steps = 0
-        self._is_whole_epoch = False
-        self._start_window()
+        self._joules_before = self._used.energy_joules or 0.0
+        self._energy = EnergyMeter(device)
+        self._meter.start_fit()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._is_whole_epoch = False  # until its first batch comes: a run may resume inside an epoch
-        self._epoch_seconds = 0.0
-        self._start_window()
+        """Begin an epoch."""
+        self._meter.start_epoch()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self._is_whole_epoch = self._is_whole_epoch or batch_idx == 0
-        self._data_seconds += self._account()
-        self._step_samples += num_samples(batch) * trainer.world_size
+        """End the wait for this batch."""
+        self._meter.start_batch(num_samples(batch) * trainer.world_size, is_first=batch_idx == 0)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._account()
-        if not pl_module.automatic_optimization or ends_update(trainer, batch_idx):
-            self._end_step()
+        """End the batch, and with it an optimizer step or not."""
+        self._meter.end_batch(ends_step=not pl_module.automatic_optimization or ends_update(trainer, batch_idx))
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop counting time as training."""
         if not trainer.sanity_checking:
-            self._data_seconds += self._account()
+            self._meter.pause()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._mark = self._clock()
+        """Count time as training again."""
+        self._meter.resume()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.strategy.root_device.type == "cuda":
-            torch.cuda.synchronize(trainer.strategy.root_device)
-        self._account()
-        if self._is_whole_epoch:
-            self._epochs.append(self._epoch_seconds)
-        self._read_counters(trainer)
+        """Wait for the GPU, close the epoch's time, exchange memory and energy, and log."""
+        synchronize(trainer)
+        self._meter.end_epoch()
+        self._used = self._read_counters(trainer)
         summary = self.summary
         if summary is not None:
             for name in ("seconds_per_step", "samples_per_second", "data_share"):
@@ -161,91 +92,29 @@ class ThroughputMonitor(Callback):
                     pl_module.log(f"bsopt/{name}", value, on_step=False, on_epoch=True, rank_zero_only=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._read_counters(trainer)
+        """Read memory and energy of all ranks once more."""
+        self._used = self._read_counters(trainer)
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "steps": list(self._steps),
-            "epochs": list(self._epochs),
-            "num_steps": self._num_steps,
-            "num_samples": self._num_samples,
-            "steady_seconds": self._steady_seconds,
-            "steady_samples": self._steady_samples,
-            "train_seconds": self._train_seconds,
-            "data_seconds": self._data_seconds,
-            "peak_memory": self._peak_memory,
-            "memory_kind": self._memory_kind,
-            "energy": self._energy,
-            "energy_source": self._energy_source,
-        }
+        """Return what was measured as plain data, for a checkpoint."""
+        return {"times": self._meter.state(), "used": to_plain(self._used)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._steps = deque(state_dict["steps"], maxlen=_WINDOW)
-        self._epochs = list(state_dict["epochs"])
-        self._num_steps = state_dict["num_steps"]
-        self._num_samples = state_dict["num_samples"]
-        self._steady_seconds = state_dict["steady_seconds"]
-        self._steady_samples = state_dict["steady_samples"]
-        self._train_seconds = state_dict["train_seconds"]
-        self._data_seconds = state_dict["data_seconds"]
-        self._peak_memory = state_dict["peak_memory"]
-        self._memory_kind = state_dict["memory_kind"]
-        self._energy = state_dict["energy"]
-        self._energy_source = state_dict["energy_source"]
+        """Go on with the measurements of a checkpoint."""
+        self._meter.load(state_dict["times"])
+        self._used = from_plain(ResourceUse, state_dict["used"])
 
-    def _start_window(self) -> None:
-        self._mark = self._clock()
-        self._step_seconds = 0.0
-        self._step_samples = 0
-
-    def _account(self) -> float:
-        """Count the time since the last mark as training time, and return it."""
-        now = self._clock()
-        seconds, self._mark = now - self._mark, now
-        self._step_seconds += seconds
-        self._epoch_seconds += seconds
-        self._train_seconds += seconds
-        return seconds
-
-    def _end_step(self) -> None:
-        self._num_steps += 1
-        self._fit_steps += 1
-        self._num_samples += self._step_samples
-        if self._fit_steps > _WARMUP_STEPS:
-            self._steps.append(self._step_seconds)
-            self._steady_seconds += self._step_seconds
-            self._steady_samples += self._step_samples
-        self._step_seconds = 0.0
-        self._step_samples = 0
-
-    def _read_counters(self, trainer: Trainer) -> None:
-        device = trainer.strategy.root_device
-        if device.type == "cuda":
-            peak, self._memory_kind = torch.cuda.max_memory_allocated(device), "device"
-        else:
-            peak, self._memory_kind = _peak_resident_bytes(), "process" if sys.platform != "win32" else "none"
-        joules = self._meter.joules() if self._meter is not None else None
-        self._energy_source = self._meter.source if self._meter is not None else None
-        if self._energy_source == "rapl" and trainer.local_rank != 0:
+    def _read_counters(self, trainer: Trainer) -> ResourceUse:
+        joules = self._energy.joules() if self._energy is not None else None
+        source = self._energy.source if self._energy is not None else None
+        if source == "rapl" and trainer.local_rank != 0:
             joules = 0.0  # the ranks of a node share its processors
-        highest = max(_gather(trainer, float(peak)))
-        self._peak_memory = max(self._peak_memory or 0, int(highest)) or None
-        shares = _gather(trainer, joules if joules is not None else float("nan"))
-        self._energy = self._energy_before + sum(shares) if all(share == share for share in shares) else None
-
-
-def _gather(trainer: Trainer, value: float) -> list[float]:
-    if trainer.world_size == 1:
-        return [value]
-    values: list[float | None] = [None] * trainer.world_size
-    torch.distributed.all_gather_object(values, value)
-    return [share for share in values if share is not None]
-
-
-def _peak_resident_bytes() -> int:
-    if sys.platform == "win32":
-        return 0
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak  # macOS counts in bytes, Linux in KiB
+        peak = int(over_ranks(trainer, [peak_memory_bytes(trainer)], "max")[0])
+        energy = over_ranks(trainer, [joules if joules is not None else math.nan], "sum")[0]
+        kind: MemoryKind = "none" if sys.platform == "win32" else "process"
+        return ResourceUse(
+            peak_memory_bytes=max(self._used.peak_memory_bytes or 0, peak) or None,
+            memory_kind="device" if uses_cuda(trainer) else kind,
+            energy_joules=None if math.isnan(energy) else self._joules_before + energy,
+            energy_source=source,
+        )

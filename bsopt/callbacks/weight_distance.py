@@ -4,38 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from bsopt.callbacks._base import Callback, is_sharded
-from bsopt.errors import ConfigError
+from bsopt.callbacks._base import Callback, refuse_sharded
+from bsopt.laws.weight_distance import WeightDistances, total_distance
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule, Trainer
 
-__all__ = ["WeightDistance", "WeightDistances", "layer_distances", "total_distance"]
-
-
-@dataclass(frozen=True, slots=True)
-class WeightDistances:
-    """Euclidean distances in weight space.
-
-    Attributes:
-        total: ‖θ − θ_0‖, all parameters together, at the end.
-        per_layer: The same per module that owns parameters, in the module's order.
-        steps: Optimizer steps at the end of each epoch.
-        from_start: ‖θ − θ_0‖ at the end of each epoch.
-        epochs: ‖θ_end − θ_start‖ of each epoch.
-    """
-
-    total: float
-    per_layer: Mapping[str, float]
-    steps: tuple[int, ...]
-    from_start: tuple[float, ...]
-    epochs: tuple[float, ...]
+__all__ = ["WeightDistance", "layer_distances"]
 
 
 class WeightDistance(Callback):
@@ -75,22 +55,23 @@ class WeightDistance(Callback):
         )
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == "fit" and is_sharded(trainer):
-            raise ConfigError(
-                f"WeightDistance needs whole weights on every rank, and {type(trainer.strategy).__name__} shards them. "
-                "Use strategy='ddp' or one device, or leave the callback out."
-            )
+        """Refuse sharded weights, before any training."""
+        if stage == "fit":
+            refuse_sharded(trainer, "WeightDistance")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Copy the initial weights to the CPU, unless a checkpoint brought them."""
         if trainer.is_global_zero and self._initial is None:
             self._initial = _cpu_copy(pl_module)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Copy the epoch's first weights to the CPU."""
         # a run that resumes inside an epoch has that epoch's start from its checkpoint
         if trainer.is_global_zero and self._epoch_start is None:
             self._epoch_start = _cpu_copy(pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure how far the weights are from both copies, and log it."""
         if self._initial is not None and self._epoch_start is not None:
             self._layers = layer_distances(pl_module, self._initial)
             self._steps.append(trainer.global_step)
@@ -102,10 +83,12 @@ class WeightDistance(Callback):
                 pl_module.log(f"bsopt/{name}_distance", value, on_step=False, on_epoch=True, rank_zero_only=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure the distance from the initial weights once more."""
         if self._initial is not None:
             self._layers = layer_distances(pl_module, self._initial)
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the initial weights and the distances so far, for a checkpoint."""
         return {
             "initial": self._initial,
             "epoch_start": self._epoch_start,
@@ -116,6 +99,7 @@ class WeightDistance(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the initial weights and distances of a checkpoint."""
         self._initial = state_dict["initial"]
         self._epoch_start = state_dict["epoch_start"]
         self._layers = dict(state_dict["layers"])
@@ -142,15 +126,6 @@ def layer_distances(module: nn.Module, weights: Mapping[str, Tensor]) -> dict[st
             moved = parameter.float() - weights[name].to(parameter.device).float()
             squares[layer] = squares.get(layer, 0.0) + float(torch.linalg.vector_norm(moved)) ** 2
     return {layer: math.sqrt(square) for layer, square in squares.items()}
-
-
-def total_distance(layers: Mapping[str, float]) -> float:
-    """Return the distance of all layers together.
-
-    >>> total_distance({"a": 3.0, "b": 4.0})
-    5.0
-    """
-    return math.sqrt(sum(distance**2 for distance in layers.values()))
 
 
 def _cpu_copy(module: nn.Module) -> dict[str, Tensor]:

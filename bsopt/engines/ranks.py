@@ -22,13 +22,16 @@ from datetime import timedelta
 from multiprocessing.connection import Client, Connection, Listener, wait
 from typing import Any
 
-from bsopt import errors
 from bsopt.config import StudyConfig
 from bsopt.errors import BsoptError, ConfigError, StudyError
 from bsopt.study.signals import first_signal_calls
-from bsopt.training.processes.launcher import Crash, Launcher, RankInfo, Supervision, free_port, is_echo
+from bsopt.training.processes.crash import Crash, is_echo, named_error
+from bsopt.training.processes.environments import RankInfo, free_port
+from bsopt.training.processes.launcher import Launcher
+from bsopt.training.processes.supervision import Supervision
+from bsopt.training.processes.watch import receive
 from bsopt.trial.record import StopReason, TrialRecord
-from bsopt.trial.spec import StopDecision, TrialSpec
+from bsopt.trial.spec import TrialSpec
 
 __all__ = ["Ranks", "standing_of"]
 
@@ -145,7 +148,7 @@ class Ranks:
         line = self._lines[0]
         with first_signal_calls(lambda: _send(line, _Report("stop"))):
             while True:
-                order = _receive(line)
+                order = receive(line)
                 if order is None:
                     raise StudyError(
                         "rank 0, which runs the study, is gone. Start all ranks again: the same command continues it."
@@ -170,14 +173,14 @@ class Ranks:
         def is_cancelled() -> bool:
             nonlocal is_left
             while not is_left and line.poll():
-                said = _receive(line)
+                said = receive(line)
                 if said is None or said.kind == "leave":
                     is_left = True
                 elif said.kind == "finish":
                     left_at.append(time.monotonic())
             return is_left or (bool(left_at) and time.monotonic() - left_at[0] > _LAST_SECONDS / 2)
 
-        supervision = Supervision(lambda tick: StopDecision(), is_cancelled, stall_seconds=float("inf"))
+        supervision = Supervision(is_cancelled=is_cancelled, stall_seconds=float("inf"))
         rank_info = replace(self._rank_info, port=order.port)
         try:
             self._launcher.call(_TRIAL, order.spec, supervision, rank_info=rank_info)
@@ -190,7 +193,7 @@ class Ranks:
         with contextlib.suppress(OSError):
             line.send(replace(report, host=socket.gethostname()))
         while not is_left and not left_at:  # rank 0 ends each trial with a word
-            said = _receive(line)
+            said = receive(line)
             is_left = said is None or said.kind in ("leave", "finish")
 
 
@@ -249,16 +252,14 @@ class _Trial:
         if is_own or first is None:
             return own
         rank, report = first
-        kind = getattr(errors, report.error, None)
-        if isinstance(kind, type) and issubclass(kind, BsoptError):
-            return kind(report.text)
-        return Crash(report.reason, f"rank {rank} on {report.host}: {report.text}", log_tail=report.log_tail)
+        message = f"rank {rank} on {report.host}: {report.text}"
+        return named_error(report.error, report.text) or Crash(report.reason, message, log_tail=report.log_tail)
 
     def _hear(self, seconds: float) -> None:
         open_lines = {line: rank for rank, line in self._lines.items() if rank not in self.gone}
         for item in wait(list(open_lines), timeout=seconds):
             assert isinstance(item, Connection)
-            said = _receive(item)
+            said = receive(item)
             if said is None:
                 self.gone.add(open_lines[item])
             elif said.kind == "stop":
@@ -342,13 +343,6 @@ def _send(line: Connection, message: object) -> bool:
     except OSError:
         return False
     return True
-
-
-def _receive(line: Connection) -> Any:
-    try:
-        return line.recv()
-    except (EOFError, OSError):
-        return None
 
 
 def _first_host(nodes: str) -> str:

@@ -22,7 +22,8 @@ from bsopt.experiment.measurements import (
     sharpness_key,
 )
 from bsopt.storage.attributes import read_analyses, write_analysis
-from bsopt.training.processes.launcher import Crash, Supervision
+from bsopt.training.processes.crash import Crash
+from bsopt.training.processes.supervision import Supervision
 from bsopt.trial.plan import Plan
 from bsopt.trial.spec import StopDecision
 

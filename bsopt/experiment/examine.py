@@ -43,9 +43,9 @@ def examine(spec: TrialSpec, channel: _Progress, examination: Examination) -> Ma
     Raises:
         BsoptError: The task can't be built, or the weights don't fit it.
     """
-    from bsopt.training.task.look import with_built_task
+    from bsopt.training.task.ready import use_task
 
-    return with_built_task(spec, lambda task, trainer: _examined(task, trainer, channel, examination))
+    return use_task(spec, lambda ready: _examined(ready.task, ready.trainer, channel, examination), for_training=False)
 
 
 def _examined(task: Any, trainer: Any, channel: _Progress, examination: Examination) -> Mapping[str, Any]:
@@ -54,7 +54,7 @@ def _examined(task: Any, trainer: Any, channel: _Progress, examination: Examinat
     from bsopt.analysis.interpolation import interpolate
     from bsopt.analysis.landscape import landscape_2d
     from bsopt.analysis.stored_results import to_stored
-    from bsopt.training.task.look import train_loader_of, validation_loader_of
+    from bsopt.training.task.loaders import train_loader_of, validation_loader_of
 
     train_data = train_loader_of(task)
     states = [torch.load(path, map_location="cpu", weights_only=True)["state_dict"] for path in examination.weights]

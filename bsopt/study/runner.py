@@ -31,7 +31,8 @@ from bsopt.storage.attributes import (
 from bsopt.storage.databases import redacted
 from bsopt.study.samplers import suggest
 from bsopt.study.signals import first_signal_calls
-from bsopt.training.processes.launcher import Crash, Supervision
+from bsopt.training.processes.crash import Crash
+from bsopt.training.processes.supervision import Supervision
 from bsopt.trial.events import Listener, RunSummary
 from bsopt.trial.plan import Plan, nearest_realisable
 from bsopt.trial.record import StopReason, Tick, TrialRecord

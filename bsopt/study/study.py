@@ -25,7 +25,9 @@ from bsopt.study.make_spec import length_of, some_params, trial_spec
 from bsopt.study.samplers import make_pruner, make_sampler, reference_of, rule_of
 from bsopt.training.checkpoints import checkpoint_name
 from bsopt.training.probe.probe import ProbeResult, ProbeRow, probe
-from bsopt.training.processes.launcher import Crash, Launcher, Supervision, has_processes, run_here
+from bsopt.training.processes.crash import Crash
+from bsopt.training.processes.launcher import Launcher, has_processes, run_here
+from bsopt.training.processes.supervision import DirectChannel, Supervision
 from bsopt.trial.events import Listener, RunSummary, TrialStart
 from bsopt.trial.plan import Limits, Plan, nearest_realisable
 from bsopt.trial.record import StudyInfo, Tick, TrialRecord
@@ -223,7 +225,7 @@ class Study:
             return probe(
                 spec,
                 self.launcher,
-                Supervision(lambda tick: StopDecision(), lambda: False, stall_seconds=self._stall_seconds),
+                Supervision(stall_seconds=self._stall_seconds),
                 smallest=max(1, sizes[0] // world),
                 largest=max(1, most // world),
                 powers_of_two=config.search.batch_size.lattice == "pow2",
@@ -288,7 +290,7 @@ class Study:
             return self.launcher.call(function, spec, supervision, *arguments)
         Path(spec.folder).mkdir(parents=True, exist_ok=True)
         module, _, name = function.partition(":")
-        return getattr(importlib.import_module(module), name)(spec, _Silent(supervision), *arguments)
+        return getattr(importlib.import_module(module), name)(spec, DirectChannel(supervision), *arguments)
 
     @property
     def launcher(self) -> Launcher:
@@ -357,7 +359,7 @@ class Study:
 
     def _ask_task(self) -> TaskDescription:
         spec = self._any_spec(Plan(self.config.search.batch_size.sizes()[0]), "task")
-        supervision = Supervision(lambda tick: StopDecision(), lambda: False, stall_seconds=self._stall_seconds)
+        supervision = Supervision(stall_seconds=self._stall_seconds)
         try:
             description = self.call("bsopt.training.task.describe:describe_task", spec, supervision)
         except Crash as crash:
@@ -452,22 +454,6 @@ def delete_study(name: str, storage: str) -> None:
     if name not in optuna.get_all_study_names(backend):
         raise StudyError(f"there is no study {name!r} in {redacted(storage)}.")
     optuna.delete_study(study_name=name, storage=backend)
-
-
-class _Silent:
-    """The channel of a call in this process."""
-
-    def __init__(self, supervision: Supervision) -> None:
-        self._supervision = supervision
-
-    def tick(self, tick: Tick) -> StopDecision:
-        return StopDecision()
-
-    def is_cancelled(self) -> bool:
-        return self._supervision.is_cancelled()
-
-    def progress(self, done: int, total: int) -> None:
-        self._supervision.on_progress(done, total)
 
 
 def _renamed(config: StudyConfig, storage: str | None, name: str | None) -> StudyConfig:

@@ -1,13 +1,20 @@
-"""Which weights of a trial are kept, as files of a Lightning checkpoint's form without optimizer state."""
+"""What of a trial is kept in files: its weights, and the whole state that an interrupted one goes on from.
+
+Weights are files of a Lightning checkpoint's form without optimizer state.
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from bsopt.callbacks._base import Callback
+from bsopt.serialization import from_plain, to_plain
+from bsopt.trial.record import Tick
 
-__all__ = ["KeptWeights", "checkpoint_name"]
+__all__ = ["KeptTicks", "KeptWeights", "checkpoint_name", "save_resume_file"]
 
 
 def checkpoint_name(kind: str) -> str:
@@ -51,3 +58,39 @@ class KeptWeights(Callback):
     def _save(self, trainer: Any, kind: str) -> None:
         if kind in self._kinds:
             trainer.save_checkpoint(str(self._folder / checkpoint_name(kind)), weights_only=True)
+
+
+class KeptTicks(Callback):
+    """Keeps a trial's ticks in its checkpoints, so that an interrupted trial goes on with its whole curve.
+
+    Args:
+        ticks: The curve, which grows while the trial trains.
+        on_resume: Receives, on every rank at train start, the ticks of the interrupted trial that this one goes on
+            from.
+    """
+
+    def __init__(self, ticks: Sequence[Tick], on_resume: Callable[[Any, Sequence[Tick]], None]) -> None:
+        super().__init__()
+        self._ticks = ticks
+        self._on_resume = on_resume
+        self._earlier: list[Tick] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the ticks so far as plain data."""
+        return {"ticks": to_plain(self._ticks)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Read the ticks of the interrupted trial."""
+        self._earlier = [from_plain(Tick, tick) for tick in state_dict["ticks"]]
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Hand over the ticks of the interrupted trial."""
+        if self._earlier:
+            self._on_resume(trainer, self._earlier)
+
+
+def save_resume_file(trainer: Any, path: str) -> None:
+    """Save the training's whole state so that the file is complete at any moment; every rank takes part."""
+    trainer.save_checkpoint(path + ".part")
+    if trainer.is_global_zero:
+        os.replace(path + ".part", path)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 from bsopt.callbacks._base import Callback
+from bsopt.training.lightning_internals import lift_step_limit
+from bsopt.training.seeding import seed_everything
 from bsopt.training.task import injection
 from bsopt.trial.spec import TrialSpec
 
@@ -23,14 +24,12 @@ class Safeguards(Callback):
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Continue with the trial's own random numbers: data order and dropout, different on every rank."""
-        _seed_data(self._spec.seeds.data + trainer.global_rank + 1000 * trainer.current_epoch)
+        seed_everything(self._spec.seeds.data + trainer.global_rank + 1000 * trainer.current_epoch)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Check that what was asked for is in use."""
-        spec = self._spec
-        if spec.task.verify:
-            injection.verify(trainer, lr=spec.lr, plan=spec.plan, batch_size_is=spec.task.batch_size_is)
-        _correct_max_steps(trainer, spec)
+        injection.verify(trainer, self._spec)
+        _correct_max_steps(trainer, self._spec)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Start a new accumulation window."""
@@ -63,15 +62,4 @@ def _correct_max_steps(trainer: Any, spec: TrialSpec) -> None:
     """Let the clock end the trial: an estimate of max_steps that is too low must not."""
     length = spec.budget.length
     if spec.max_steps is not None and length is not None and length.unit != "steps":
-        trainer.fit_loop.epoch_loop.max_steps = -1
-
-
-def _seed_data(seed: int) -> None:
-    import numpy as np
-    import torch
-
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
-    if torch.cuda.is_available():
-        torch.cuda.manual_seed(seed)
+        lift_step_limit(trainer)

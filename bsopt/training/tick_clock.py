@@ -5,82 +5,32 @@ batches × micro-batch × ranks. Tick i falls at the first optimizer-step bounda
 whatever the batch size, accumulation, ranks or ragged ends; the budget's end is the last tick.
 
 Lightning validates natively: the Trainer runs with `check_val_every_n_epoch=None` and a huge
-`val_check_interval`, and `TickClock` sets `trainer.val_check_batch` to 1 when a tick is due and to
-`sys.maxsize` otherwise. A fixed interval drifts (an epoch is no whole number of batches) and falls inside
-accumulation windows. The attribute is undocumented: `tests/training/test_clock.py` pins it.
+`val_check_interval`, and `TickClock` tells it after each batch whether to validate (`lightning_internals.py`).
+A fixed interval drifts (an epoch is no whole number of batches) and falls inside accumulation windows.
 """
 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from bsopt.callbacks._base import Callback
+from bsopt.callbacks._ranks import over_ranks
 from bsopt.errors import MetricError, nearest
+from bsopt.training.lightning_internals import batches_done, validate_after_this_batch, validate_never
 from bsopt.training.schedules import is_decaying
+from bsopt.training.task.loaders import num_batches_of, num_samples_of
+from bsopt.training.tick_schedule import Schedule
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import Tick
-from bsopt.units import Amount, in_samples
 
-__all__ = ["NEVER", "Schedule", "TickClock"]
-
-NEVER = sys.maxsize
-_TOLERANCE = 1e-9
-
-
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """When ticks fall, in nominal samples; pure arithmetic, no Trainer.
-
-    Attributes:
-        every: Nominal samples between ticks.
-        end: Nominal samples of the whole trial; None where it isn't limited by samples.
-    """
-
-    every: float
-    end: float | None
-
-    @classmethod
-    def of(cls, every: Amount, length: Amount | None, *, num_train_samples: int | None) -> Schedule:
-        """Turn amounts into samples.
-
-        Raises:
-            ConfigError: An amount is in epochs and the data's length isn't known.
-        """
-        step_budget = length is not None and length.unit == "steps"
-        return cls(
-            every=in_samples(every, num_train_samples, "budget.validate_every"),
-            end=None if length is None or step_budget else in_samples(length, num_train_samples, "budget.epochs"),
-        )
-
-    @property
-    def num_ticks(self) -> int | None:
-        """Ticks of a full trial; None where it isn't limited by samples."""
-        return None if self.end is None else math.ceil(self.end / self.every - _TOLERANCE)
-
-    def due(self, samples: float) -> int:
-        """Return the index of the last tick that is due after so many nominal samples; 0 before the first."""
-        if self.end is not None and samples >= self.end * (1 - _TOLERANCE):
-            return math.ceil(self.end / self.every - _TOLERANCE)
-        return math.floor(samples / self.every * (1 + _TOLERANCE) + _TOLERANCE)
-
-    def samples_at(self, index: int) -> float:
-        """Return the nominal samples of tick `index`, the budget's end for the last."""
-        samples = index * self.every
-        return samples if self.end is None else min(samples, self.end)
-
-    def is_over(self, samples: float) -> bool:
-        """Whether the budget is spent."""
-        return self.end is not None and samples >= self.end * (1 - _TOLERANCE)
+__all__ = ["TickClock", "missing_metric"]
 
 
 class _Trainer(Protocol):
     """The part of a Lightning Trainer that the clock reads."""
 
-    val_check_batch: float
     should_stop: bool
     global_step: int
     current_epoch: int
@@ -178,19 +128,19 @@ class TickClock(Callback):
         """Find N and the schedule."""
         self._num_samples = _training_samples(trainer, self._plan)
         self._schedule = self._make_schedule(self._num_samples)
-        self._num_batches = trainer.fit_loop.total_batch_idx + 1  # not 0 where an interrupted trial goes on
+        self._num_batches = batches_done(trainer)
         self._last_step = trainer.global_step
         self._told = self._schedule.due(self.samples_seen(trainer))
         self._started = self._clock()
-        trainer.val_check_batch = NEVER
+        validate_never(trainer)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Forget Lightning's own interval, which it computes anew with each data loader."""
-        trainer.val_check_batch = NEVER
+        validate_never(trainer)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Decide whether a tick is due at this optimizer-step boundary."""
-        trainer.val_check_batch = NEVER
+        validate_never(trainer)
         self._num_batches += 1
         stepped = trainer.global_step != self._last_step
         self._last_step = trainer.global_step
@@ -202,7 +152,7 @@ class TickClock(Callback):
             due = trainer.strategy.broadcast(due)  # ranks may see different batches: rank 0 decides
         if due > self._told:
             self._due = due
-            trainer.val_check_batch = 1
+            validate_after_this_batch(trainer)
         if self.schedule.is_over(samples):
             trainer.should_stop = True
         if self._is_over(trainer):
@@ -221,7 +171,7 @@ class TickClock(Callback):
         if self._due <= self._told:
             return
         index, self._told = self._due, self._due
-        trainer.val_check_batch = NEVER
+        validate_never(trainer)
         self._ticked_at = self._num_batches
         metrics = _scalars(trainer)
         tick = Tick(
@@ -238,18 +188,10 @@ class TickClock(Callback):
         if self._on_tick(trainer, tick):
             trainer.should_stop = True
 
-    def _value(self, trainer: _Trainer, metrics: dict[str, float]) -> float:
+    def _value(self, trainer: Any, metrics: dict[str, float]) -> float:
         if self._monitor not in metrics:
             raise MetricError(missing_metric(self._monitor, metrics))
-        value = metrics[self._monitor]
-        if self._plan.world_size == 1:
-            return value
-        import torch
-
-        tensor = torch.tensor(value, dtype=torch.float64, device=trainer.strategy.root_device)
-        if tensor.device.type == "mps":
-            tensor = tensor.float()
-        return float(trainer.strategy.reduce(tensor, reduce_op="mean"))
+        return over_ranks(trainer, [metrics[self._monitor]], "mean")[0]
 
 
 def missing_metric(monitor: str, logged: dict[str, float]) -> str:
@@ -274,23 +216,8 @@ def _training_samples(trainer: _Trainer, plan: Plan) -> int | None:
     length = num_samples_of(trainer.train_dataloader)
     if length is None:
         return at_most
-    whole = _num_batches(trainer.train_dataloader)
+    whole = num_batches_of(trainer.train_dataloader)
     return length if whole is None or trainer.num_training_batches >= whole else min(length, at_most)
-
-
-def num_samples_of(loader: Any) -> int | None:
-    """Return the length of a loader's data set; None where it has none or there are several loaders."""
-    try:
-        return len(loader.dataset)
-    except (AttributeError, TypeError, NotImplementedError):
-        return None
-
-
-def _num_batches(loader: Any) -> int | None:
-    try:
-        return len(loader)
-    except (AttributeError, TypeError, NotImplementedError):
-        return None
 
 
 def _scalars(trainer: _Trainer) -> dict[str, float]:

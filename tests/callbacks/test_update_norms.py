@@ -1,20 +1,16 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from linear_regression import DELTA, LinearRegression, loader, quiet_trainer
 from torch import Tensor
 
 from bsopt.callbacks import UpdateNorms
-from bsopt.callbacks.update_norms import NormHistogram
 from bsopt.serialization import to_plain
 
 
@@ -103,17 +99,3 @@ def test_state_survives_a_checkpoint(tmp_path: Path) -> None:
     resumed = UpdateNorms(every=1)
     quiet_trainer(callbacks=[resumed], max_epochs=2).fit(_Momentum(), data, ckpt_path=str(tmp_path / "run.ckpt"))
     assert resumed.summary == whole.summary
-
-
-@given(st.lists(st.floats(1e-9, 1e9), min_size=1, max_size=50), st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0]))
-def test_histogram_quantiles_are_within_one_percent(values: list[float], q: float) -> None:
-    histogram = NormHistogram()
-    for value in values:
-        histogram.add(value)
-    exact = sorted(values)[math.floor(q * (len(values) - 1))]
-    assert histogram.quantile(q) == pytest.approx(exact, rel=0.0101)
-    edges, counts = histogram.edges_and_counts(max_bins=10)
-    assert sum(counts) == len(values)
-    assert len(edges) == len(counts) + 1 <= 11
-    assert edges[0] <= min(values) * 1.0001
-    assert edges[-1] >= max(values) * 0.9999

@@ -20,7 +20,7 @@ from bsopt.config import load_config
 from bsopt.engines.ranks import Ranks, standing_of
 from bsopt.errors import ConfigError
 from bsopt.study.study import load_study
-from bsopt.training.processes.launcher import RankInfo, free_port
+from bsopt.training.processes.environments import RankInfo, free_port
 from bsopt.trial.record import StopReason
 
 STUDY = ["study", "run", "study.yaml", "--json", "--set", "trainer.num_nodes=2"]

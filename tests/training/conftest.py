@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from bsopt.training.processes.launcher import Launcher, Supervision, run_here
+from bsopt.training.processes.launcher import Launcher, run_here
+from bsopt.training.processes.supervision import Supervision
 from bsopt.trial.objective import Objective
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import Tick, TrialRecord
@@ -61,7 +62,7 @@ def train(spec: TrialSpec) -> Train:
         }
         task = replace(spec.task, source=source)
         varied = replace(spec, plan=chosen, batch_size=chosen.global_batch_size, task=task, **changes)
-        supervision = Supervision(on_tick, lambda: False)
+        supervision = Supervision(on_tick)
         return run_here(varied, supervision) if chosen.world_size == 1 else Launcher().run(varied, supervision)
 
     return run

@@ -1,108 +1,22 @@
-"""The tick clock: arithmetic first, then real training at every awkward size."""
+"""The tick clock: real training at every awkward size."""
 
 from __future__ import annotations
 
 import math
-import sys
-from fractions import Fraction
 from typing import Any
 
 import pytest
-import pytorch_lightning as pl
-import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from torch.utils.data import DataLoader, TensorDataset
 
-from bsopt.errors import ConfigError
-from bsopt.training.tick_clock import Schedule, missing_metric
+from bsopt.training.tick_clock import missing_metric
 from bsopt.trial.plan import Plan
 from bsopt.trial.spec import Budget
 from bsopt.units import Amount
-
-
-def test_schedule_turns_epochs_into_samples() -> None:
-    schedule = Schedule.of(Amount(0.5, "epochs"), Amount(3, "epochs"), num_train_samples=1000)
-    assert (schedule.every, schedule.end, schedule.num_ticks) == (500, 3000, 6)
-
-
-def test_epochs_of_unknown_data_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"budget\.validate_every is in epochs"):
-        Schedule.of(Amount(1, "epochs"), None, num_train_samples=None)
-
-
-def test_the_budgets_end_is_a_tick_even_between_two() -> None:
-    schedule = Schedule(every=100, end=250)
-    assert [schedule.due(s) for s in (99, 100, 249, 250)] == [0, 1, 2, 3]
-    assert schedule.samples_at(3) == 250
-
-
-@given(
-    n=st.integers(10, 5000),
-    batch=st.integers(1, 600),
-    epochs=st.integers(1, 8),
-    per_epoch=st.integers(1, 4),
-)
-def test_every_tick_falls_once_at_the_first_boundary_after_its_samples(
-    n: int, batch: int, epochs: int, per_epoch: int
-) -> None:
-    every = n / per_epoch
-    schedule = Schedule(every=every, end=float(n * epochs))
-    batches = -(-n // min(batch, n))
-    told = 0
-    for done in range(1, epochs * batches + 1):
-        samples = Fraction(n * done, batches)
-        due = schedule.due(float(samples))
-        exact = samples / Fraction(n, per_epoch)
-        assert due == exact.numerator // exact.denominator or float(samples) >= n * epochs * (1 - 1e-9)
-        told = max(told, due)
-    assert told == schedule.num_ticks == epochs * per_epoch
 
 
 def test_missing_metric_lists_what_is_logged_and_suggests_the_nearest() -> None:
     assert "logged are: val_acc, val_loss" in missing_metric("val_los", {"val_loss": 1.0, "val_acc": 0.5})
     assert "Did you mean 'val_loss'" in missing_metric("val_los", {"val_loss": 1.0})
     assert "self.log" in missing_metric("val_loss", {})
-
-
-def test_lightning_validates_when_val_check_batch_divides_the_batch_index() -> None:
-    """Pins the undocumented Trainer attribute that the clock relies on."""
-
-    class Net(pl.LightningModule):
-        def __init__(self) -> None:
-            super().__init__()
-            self.net, self.validated_at = torch.nn.Linear(1, 1), []
-
-        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
-            self.last = batch_idx
-            return self.net(batch[0]).sum()
-
-        def validation_step(self, batch: Any, batch_idx: int) -> None:
-            self.validated_at.append(self.last)
-
-        def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-            self.trainer.val_check_batch = 1 if batch_idx in (2, 5) else sys.maxsize
-
-        def configure_optimizers(self) -> torch.optim.Optimizer:
-            return torch.optim.SGD(self.parameters(), lr=0.01)
-
-    from bsopt.training.run_trial import quiet_lightning
-
-    quiet_lightning()
-    data, net = DataLoader(TensorDataset(torch.ones(8, 1))), Net()
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        max_epochs=1,
-        check_val_every_n_epoch=None,
-        val_check_interval=sys.maxsize,
-        num_sanity_val_steps=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(net, data, DataLoader(TensorDataset(torch.ones(1, 1))))
-    assert net.validated_at == [2, 5]
 
 
 @pytest.mark.parametrize("n", [96, 97, 101])

@@ -10,8 +10,8 @@ import pytest
 from bsopt.analysis.interpolation import Interpolation
 from bsopt.analysis.landscape import Landscape2D
 from bsopt.analysis.sharpness import Sharpness
-from bsopt.callbacks.update_norms import UpdateNormSummary
-from bsopt.callbacks.weight_distance import WeightDistances
+from bsopt.laws.update_norms import UpdateNormSummary
+from bsopt.laws.weight_distance import WeightDistances
 from bsopt.serialization import to_plain
 from bsopt.trial.record import StudyInfo, Tick, TrialRecord
 from bsopt.visualization import plot_interpolation, plot_landscape, plot_sharpness

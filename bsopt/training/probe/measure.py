@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
+from statistics import median_high
 from typing import Any
 
+import torch
+
 from bsopt.callbacks._base import Callback
+from bsopt.callbacks._device import peak_resident_bytes, synchronize, uses_cuda
+from bsopt.callbacks._ranks import over_ranks
 from bsopt.errors import TaskError
+from bsopt.training.device import device_name, free_gpu_bytes, grown_bytes, is_out_of_memory
+from bsopt.training.lightning_internals import validate_after_this_batch, validate_never
 from bsopt.training.probe.probe import ProbeRow
-from bsopt.training.run_trial import (
-    device_name,
-    fit_task,
-    is_out_of_memory,
-    memory_bytes,
-    quiet_lightning,
-    uses_cuda,
-)
 from bsopt.training.task import injection
-from bsopt.training.tick_clock import NEVER
+from bsopt.training.task.ready import use_task
 from bsopt.trial.spec import Channel, TrialSpec
 from bsopt.units import Amount
 
@@ -42,11 +41,10 @@ def measure(spec: TrialSpec, channel: Channel, *, clock: Callable[[], float] = t
     Raises:
         BsoptError: The user's code or settings are wrong.
     """
-    stopwatch = _Stopwatch(spec, clock, base_memory=memory_bytes(None))
-    quiet_lightning()
+    stopwatch = _Stopwatch(spec, clock, resident_before=peak_resident_bytes())
     plan = spec.plan
     try:
-        fit_task(_endless(spec), [stopwatch], on_trainer=lambda trainer: None)
+        use_task(_endless(spec), lambda ready: ready.fit(), callbacks=[stopwatch])
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error) or plan.world_size > 1:
             raise  # a rank that goes quietly would leave the others waiting
@@ -57,7 +55,7 @@ def measure(spec: TrialSpec, channel: Channel, *, clock: Callable[[], float] = t
         micro_batch_size=plan.micro_batch_size,
         status="ok",
         num_steps=len(stopwatch.seconds),
-        seconds_per_step=_median(stopwatch.seconds),
+        seconds_per_step=median_high(stopwatch.seconds),
         peak_memory_bytes=stopwatch.peak_bytes,
         capacity_bytes=stopwatch.free_bytes,
         num_devices=plan.world_size,
@@ -72,11 +70,11 @@ class _Stopwatch(Callback):
     an epoch also starts the loader's workers: its time is used only where there are no others.
     """
 
-    def __init__(self, spec: TrialSpec, clock: Callable[[], float], *, base_memory: int) -> None:
+    def __init__(self, spec: TrialSpec, clock: Callable[[], float], *, resident_before: int) -> None:
         super().__init__()
         self._spec = spec
         self._clock = clock
-        self._base_memory = base_memory
+        self._resident_before = resident_before
         self._steps = 0
         self._since = 0.0
         self._began = 0.0
@@ -88,23 +86,18 @@ class _Stopwatch(Callback):
 
     @property
     def seconds(self) -> list[float]:
-        """Of each timed step."""
+        """Seconds of each timed step."""
         return self._within if len(self._within) >= 3 else self._first + self._within
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Note what is free on the GPU before the model moves there."""
         if uses_cuda(trainer) and self.free_bytes is None:
-            import torch
-
-            device = trainer.strategy.root_device
-            self.free_bytes = int(torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device))
-            torch.cuda.reset_peak_memory_stats(device)
+            self.free_bytes = free_gpu_bytes(trainer)
+            torch.cuda.reset_peak_memory_stats(trainer.strategy.root_device)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Check that the micro-batch asked for is the one that runs."""
-        spec = self._spec
-        if spec.task.verify:
-            injection.verify(trainer, lr=spec.lr, plan=spec.plan, batch_size_is=spec.task.batch_size_is)
+        injection.verify(trainer, self._spec)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Start the clock for the epoch's first batch."""
@@ -125,21 +118,23 @@ class _Stopwatch(Callback):
             is_enough = trainer.strategy.broadcast(is_enough)
         if is_enough:
             trainer.should_stop = True
-        is_last = is_enough or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
-        trainer.val_check_batch = 1 if is_last else NEVER
+        if is_enough or trainer.is_last_batch:
+            validate_after_this_batch(trainer)
+        else:
+            validate_never(trainer)
         self._since = self._now(trainer)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Read the peak of every rank."""
         self.device = device_name(trainer)
-        peak = _gpu_peak(trainer) if uses_cuda(trainer) else max(0, memory_bytes(None) - self._base_memory)
-        self.peak_bytes = _most_of_any_rank(trainer, peak)
+        if uses_cuda(trainer):
+            peak = torch.cuda.max_memory_reserved(trainer.strategy.root_device)
+        else:
+            peak = grown_bytes(trainer, resident_before=self._resident_before)
+        self.peak_bytes = int(over_ranks(trainer, [peak], "max")[0])
 
     def _now(self, trainer: Any) -> float:
-        if uses_cuda(trainer):
-            import torch
-
-            torch.cuda.synchronize(trainer.strategy.root_device)
+        synchronize(trainer)
         return self._clock()
 
 
@@ -152,23 +147,3 @@ def _endless(spec: TrialSpec) -> TrialSpec:
     epochs = max(_ENDLESS, length.value if length is not None and length.unit == "epochs" else 0)
     budget = replace(spec.budget, length=Amount(float(epochs), "epochs"))
     return replace(spec, budget=budget, max_steps=None, trainer=trainer, checkpoints=())
-
-
-def _gpu_peak(trainer: Any) -> int:
-    import torch
-
-    return int(torch.cuda.max_memory_reserved(trainer.strategy.root_device))
-
-
-def _most_of_any_rank(trainer: Any, value: int) -> int:
-    if trainer.world_size == 1:
-        return value
-    import torch
-
-    tensor = torch.tensor(float(value), dtype=torch.float64, device=trainer.strategy.root_device)
-    return int(trainer.strategy.reduce(tensor, reduce_op="max"))
-
-
-def _median(values: Sequence[float]) -> float:
-    ordered = sorted(values)
-    return ordered[len(ordered) // 2]

@@ -19,7 +19,9 @@ from typing import Literal
 
 from bsopt.laws.estimate import FitStatus
 from bsopt.laws.step_time import MEMORY_MARGIN, MemoryFit, StepTimeFit, fit_memory, fit_step_time
-from bsopt.training.processes.launcher import Crash, Launcher, Supervision
+from bsopt.training.processes.crash import Crash
+from bsopt.training.processes.launcher import Launcher
+from bsopt.training.processes.supervision import Supervision
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import StopReason
 from bsopt.trial.spec import TrialSpec
@@ -31,7 +33,6 @@ _GROWTH = 4
 _REFINEMENTS = 6
 _CLOSE_ENOUGH = 1.1
 _SATURATED = 0.9
-_NO_MEMORY = ("memoryerror", "out of memory", "can't allocate memory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +44,10 @@ class ProbeRow:
         status: "ok", "over" (it ran, beyond the memory it may use) or "out_of_memory" (it couldn't).
         num_steps: Timed steps.
         seconds_per_step: Median, data loading included; None where it couldn't run.
-        peak_memory_bytes: Most of any rank: of the GPU; on a CPU what the process grew by.
+        peak_memory_bytes: Highest of all ranks: memory of the GPU; on a CPU what the process grew by.
         capacity_bytes: Memory that a rank may use; None for no limit.
-        num_devices: Ranks.
-        device: Their name.
+        num_devices: Ranks, each on a device of its own.
+        device: The devices' name ("cpu", "NVIDIA H200").
     """
 
     micro_batch_size: int
@@ -60,7 +61,7 @@ class ProbeRow:
 
     @property
     def samples_per_second(self) -> float | None:
-        """Of all devices together."""
+        """Samples that all devices together train per second; None where it couldn't run."""
         if self.seconds_per_step is None:
             return None
         return self.micro_batch_size * self.num_devices / self.seconds_per_step
@@ -152,7 +153,7 @@ def _run(spec: TrialSpec, size: int, launcher: Launcher, supervision: Supervisio
             supervision,
         )
     except Crash as crash:
-        if crash.reason is not StopReason.OUT_OF_MEMORY and not any(s in crash.message.lower() for s in _NO_MEMORY):
+        if crash.reason is not StopReason.OUT_OF_MEMORY:
             raise
         return ProbeRow(size, "out_of_memory", num_devices=plan.world_size)
     assert isinstance(row, ProbeRow)

@@ -13,14 +13,14 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 from bsopt.errors import BsoptError
+from bsopt.training.error_text import describe_error
 from bsopt.trial.record import Tick
 from bsopt.trial.spec import Channel, StopDecision
 
-__all__ = ["Message", "describe_error", "rank_main"]
+__all__ = ["Message", "rank_main"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def rank_main(
     os.dup2(target, 2)
     os.close(target)
     threading.Thread(target=_end_with_parent, args=(lifeline,), daemon=True).start()
-    channel: Channel = _Line(line)
+    channel: Channel = _RankChannel(line)
     try:
         function, spec, *arguments = job
         module, _, name = function.partition(":")
@@ -94,16 +94,7 @@ def rank_main(
         os._exit(1)  # peers may wait in a collective: no clean-up that could wait for them
 
 
-def describe_error(error: BaseException) -> str:
-    """Return one line: the error and the user's line that raised it."""
-    text = (str(error).strip().splitlines() or [""])[0]
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
-    own = [f for f in frames if f"bsopt{os.sep}training" not in f.filename]
-    place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
-    return f"{type(error).__name__}: {text}{place}" if text else f"{type(error).__name__}{place}"
-
-
-class _Line:
+class _RankChannel:
     """Rank 0's side of the channel."""
 
     def __init__(self, line: Connection) -> None:

@@ -5,26 +5,27 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
 from bsopt.errors import BsoptError, TaskError, nearest
+from bsopt.training.error_text import describe_error
 from bsopt.training.task import injection
 from bsopt.trial.plan import Plan
 from bsopt.trial.spec import TaskSpec
 
 __all__ = [
     "PACKAGES",
+    "ReadyTask",
     "Task",
     "build_task",
     "common_package",
-    "error_place",
     "import_object",
     "instantiate",
+    "is_data_module",
     "lightning_package",
     "look_up_first",
 ]
@@ -47,6 +48,21 @@ class Task:
     package: str
 
 
+@dataclass(frozen=True, slots=True)
+class ReadyTask:
+    """A task with the Trainer that is about to train it.
+
+    Attributes:
+        task: Module and data.
+        trainer: The Trainer, with bsopt's settings.
+        fit: Trains the task.
+    """
+
+    task: Task
+    trainer: Any
+    fit: Callable[[], None]
+
+
 def build_task(spec: TaskSpec, *, lr: float, plan: Plan, init_args: Mapping[str, Any] | None = None) -> Task:
     """Build the user's module and data with a learning rate and a batch size.
 
@@ -60,7 +76,7 @@ def build_task(spec: TaskSpec, *, lr: float, plan: Plan, init_args: Mapping[str,
         TaskError: Something can't be imported, built, or doesn't take the arguments.
     """
     look_up_first(spec.folders)
-    size = plan.global_batch_size if spec.batch_size_is == "global" else plan.micro_batch_size
+    size = injection.asked_batch_size(plan, spec.batch_size_is)
     if spec.source.get("factory"):
         module, data = _from_factory(spec, lr, size, dict(init_args or {}))
     else:
@@ -92,7 +108,7 @@ def import_object(path: str) -> Any:
     except BsoptError:
         raise
     except Exception as error:
-        raise TaskError(f"importing {module_name} failed: {error_place(error)}") from error
+        raise TaskError(f"importing {module_name} failed: {describe_error(error, whole_text=True)}") from error
     if not hasattr(module, name):
         names = [n for n in vars(module) if not n.startswith("_")]
         raise TaskError(f"the module {module_name} ({module.__file__}) has no {name!r}.{nearest(name, names)}")
@@ -114,6 +130,31 @@ def lightning_package(value: Any) -> str | None:
             if parent.__module__ == package or parent.__module__.startswith(package + "."):
                 return package
     return None
+
+
+def common_package(module: Any, data: Any) -> str:
+    """Return the Lightning package that a module and its data come from.
+
+    Raises:
+        TaskError: The module is no LightningModule, or they come from different packages.
+    """
+    package = lightning_package(module)
+    if package is None:
+        raise TaskError(
+            f"{type(module).__module__}.{type(module).__qualname__} is no LightningModule "
+            "of pytorch_lightning or lightning.pytorch."
+        )
+    other = lightning_package(data)
+    if other is not None and other != package:
+        raise TaskError(
+            f"the module comes from {package} and the data from {other}, which don't mix: use one package for both."
+        )
+    return package
+
+
+def is_data_module(data: Any) -> bool:
+    """Return whether data are a LightningDataModule of either package, and not a loader."""
+    return hasattr(data, "prepare_data_per_node") and hasattr(data, "setup")
 
 
 def instantiate(value: Any) -> Any:
@@ -202,27 +243,7 @@ def _call(target: Any, label: str, arguments: Mapping[str, Any]) -> Any:
         raise
     except Exception as error:
         shown = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
-        raise TaskError(f"building {label}({shown}) failed: {error_place(error)}") from error
-
-
-def common_package(module: Any, data: Any) -> str:
-    """Return the Lightning package that a module and its data come from.
-
-    Raises:
-        TaskError: The module is no LightningModule, or they come from different packages.
-    """
-    package = lightning_package(module)
-    if package is None:
-        raise TaskError(
-            f"{type(module).__module__}.{type(module).__qualname__} is no LightningModule "
-            "of pytorch_lightning or lightning.pytorch."
-        )
-    other = lightning_package(data)
-    if other is not None and other != package:
-        raise TaskError(
-            f"the module comes from {package} and the data from {other}, which don't mix: use one package for both."
-        )
-    return package
+        raise TaskError(f"building {label}({shown}) failed: {describe_error(error, whole_text=True)}") from error
 
 
 def _forget_other(name: str) -> None:
@@ -238,11 +259,3 @@ def _forget_other(name: str) -> None:
 
 def _places() -> list[str]:
     return [path or os.getcwd() for path in sys.path[:2]]
-
-
-def error_place(error: BaseException) -> str:
-    """Return an error with the user's line that raised it."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if "bsopt" not in Path(f.filename).parts and "importlib" not in f.filename]
-    place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
-    return f"{type(error).__name__}: {error}{place}"

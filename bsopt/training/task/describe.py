@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from bsopt.training.run_trial import device_name
+from bsopt.training.device import device_name
 from bsopt.training.task.build import Task
-from bsopt.training.task.look import train_loader_of, with_built_task
-from bsopt.training.tick_clock import num_samples_of
+from bsopt.training.task.loaders import num_batches_of, num_samples_of, train_loader_of
+from bsopt.training.task.ready import use_task
 from bsopt.trial.spec import Channel, TaskDescription, TrialSpec
 
 __all__ = ["describe_task"]
@@ -20,21 +20,21 @@ def describe_task(spec: TrialSpec, channel: Channel) -> TaskDescription:
     Raises:
         BsoptError: It can't be built.
     """
-    return with_built_task(spec, _description)
+    return use_task(spec, lambda ready: _description(ready.task, ready.trainer), for_training=False)
 
 
 def _description(task: Task, trainer: Any) -> TaskDescription:
     import torch
 
     loader = train_loader_of(task)
-    optimizers = _optimizers(task.module, trainer)
+    optimizer, has_plateau = _optimizers(task.module, trainer)
     accelerator = trainer.accelerator
     is_cuda = type(accelerator).__name__ == "CUDAAccelerator"
     properties = torch.cuda.get_device_properties(0) if is_cuda else None
     versions = {name: importlib.import_module(name).__version__ for name in ("torch", task.package)}
     return TaskDescription(
         num_train_samples=num_samples_of(loader),
-        num_train_batches=_length(loader),
+        num_train_batches=num_batches_of(loader),
         drop_last=bool(getattr(loader, "drop_last", False)),
         package=task.package,
         module=type(task.module).__qualname__,
@@ -42,8 +42,8 @@ def _description(task: Task, trainer: Any) -> TaskDescription:
         num_parameters=sum(p.numel() for p in task.module.parameters() if p.requires_grad),
         has_batch_norm=any("BatchNorm" in type(m).__name__ for m in task.module.modules()),
         is_automatic=bool(task.module.automatic_optimization),
-        has_epoch_plateau_scheduler=optimizers[1],
-        optimizer=optimizers[0],
+        has_epoch_plateau_scheduler=has_plateau,
+        optimizer=optimizer,
         num_devices=trainer.num_devices,
         num_available_devices=torch.cuda.device_count() if is_cuda else None,
         device=properties.name if properties is not None else device_name(trainer),
@@ -52,15 +52,8 @@ def _description(task: Task, trainer: Any) -> TaskDescription:
     )
 
 
-def _length(loader: Any) -> int | None:
-    try:
-        return len(loader)
-    except TypeError:
-        return None
-
-
 def _optimizers(module: Any, trainer: Any) -> tuple[str | None, bool]:
-    """Name of the optimizer and whether an epoch-interval ReduceLROnPlateau is there; (None, False) if unknown."""
+    """Return the optimizer's name and whether it has an epoch-interval ReduceLROnPlateau; (None, False) if unknown."""
     module.trainer = trainer
     try:
         configured = module.configure_optimizers()

@@ -1,7 +1,7 @@
 """A project's own entry point, run as it is and taken over at the public `Trainer.fit`.
 
 The script (or function) runs as if started from a shell, with the study's arguments. Its Trainer gets bsopt's
-settings at construction (`construction.py`); a LightningCLI gets the learning rate and the batch size as
+settings at construction (`patches.py`); a LightningCLI gets the learning rate and the batch size as
 command-line overrides (`lightning_cli.py`). At `Trainer.fit` bsopt takes over: it trains, or only looks, and then
 unwinds the script with an exception that `except Exception` doesn't catch. What comes after `fit` in the script
 doesn't run.
@@ -23,19 +23,27 @@ import os
 import re
 import runpy
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from bsopt.callbacks._base import installed_packages
 from bsopt.errors import BsoptError, TaskError
+from bsopt.training.error_text import describe_error
 from bsopt.training.task import injection
-from bsopt.training.task.build import Task, common_package, error_place, import_object, look_up_first
-from bsopt.training.task.construction import in_every_package, overridden, replaced
+from bsopt.training.task.build import (
+    ReadyTask,
+    Task,
+    common_package,
+    import_object,
+    is_data_module,
+    look_up_first,
+)
 from bsopt.training.task.lightning_cli import with_overrides
+from bsopt.training.task.patches import Tee, as_if_started, overridden, replaced
 from bsopt.trial.spec import TaskSpec, TrialSpec
 
-__all__ = ["TakenOver", "is_entry", "run_entry"]
+__all__ = ["is_entry", "run_entry"]
 
 _REFUSED = {
     "LearningRateFinder": "the learning rate is the study's to choose",
@@ -46,22 +54,6 @@ _DEFAULT_PATHS = {
     "lr": (*injection.LR_NAMES, *(f"hparams.{name}" for name in injection.LR_NAMES)),
     "batch_size": (*injection.BATCH_SIZE_NAMES, *(f"hparams.{name}" for name in injection.BATCH_SIZE_NAMES)),
 }
-_OWNERS = {"lr": "model", "batch_size": "data"}
-
-
-@dataclass(frozen=True, slots=True)
-class TakenOver:
-    """What a script was about to train.
-
-    Attributes:
-        task: Its module and data.
-        trainer: Its Trainer, with bsopt's settings.
-        fit: Trains, as the script would have.
-    """
-
-    task: Task
-    trainer: Any
-    fit: Callable[[], None]
 
 
 def is_entry(task: TaskSpec) -> bool:
@@ -70,7 +62,7 @@ def is_entry(task: TaskSpec) -> bool:
 
 
 def run_entry(
-    spec: TrialSpec, arguments: Mapping[str, Any], at_fit: Callable[[TakenOver], None], *, for_training: bool = True
+    spec: TrialSpec, arguments: Mapping[str, Any], at_fit: Callable[[ReadyTask], None], *, for_training: bool = True
 ) -> None:
     """Run the entry point up to its first `Trainer.fit` and call `at_fit` in its place.
 
@@ -92,14 +84,14 @@ def run_entry(
     takeover = _TakeOver(spec, left, at_fit)
     label, run = _runner(entry, spec.task.folders)
     paths = {"lr": spec.task.lr_path, "batch_size": spec.task.batch_size_path}
-    words = io.StringIO()
+    told = io.StringIO()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_as_if_started([label, *args], spec.task.folders))
+        stack.enter_context(as_if_started([label, *args], spec.task.folders))
         stack.enter_context(overridden(spec, arguments, for_training=for_training))
         stack.enter_context(with_overrides(left, paths, takeover.is_set))
-        for package in in_every_package():
+        for package in installed_packages():
             stack.enter_context(replaced(package.Trainer, "fit", takeover.replacement))
-        stack.enter_context(contextlib.redirect_stderr(_Tee(sys.stderr, words, until=lambda: takeover.has_begun)))
+        stack.enter_context(contextlib.redirect_stderr(Tee(sys.stderr, told, until=lambda: takeover.has_begun)))
         try:
             run()
         except _Unwind:
@@ -108,10 +100,12 @@ def run_entry(
             raise
         except SystemExit as error:
             if not takeover.has_begun:
-                raise TaskError(_left_early(Path(label).name, error, words.getvalue())) from error
+                raise TaskError(_left_early(Path(label).name, error, told.getvalue())) from error
         except Exception as error:
             if not takeover.has_begun:
-                raise TaskError(f"{Path(label).name} failed before Trainer.fit: {error_place(error)}") from error
+                raise TaskError(
+                    f"{Path(label).name} failed before Trainer.fit: {describe_error(error, whole_text=True)}"
+                ) from error
     if takeover.error is not None:
         raise takeover.error
     if not takeover.has_begun:
@@ -128,7 +122,7 @@ class _Unwind(BaseException):
 class _TakeOver:
     """Stands in for `Trainer.fit` while a script runs."""
 
-    def __init__(self, spec: TrialSpec, left: dict[str, Any], at_fit: Callable[[TakenOver], None]) -> None:
+    def __init__(self, spec: TrialSpec, left: dict[str, Any], at_fit: Callable[[ReadyTask], None]) -> None:
         self.has_begun = False
         self.error: BaseException | None = None
         self._spec = spec
@@ -167,7 +161,7 @@ class _TakeOver:
                 def train() -> None:
                     original(trainer, model, train_dataloaders, val_dataloaders, datamodule, **more)
 
-                self._at_fit(TakenOver(task, trainer, train))
+                self._at_fit(ReadyTask(task, trainer, train))
             except BaseException as error:  # noqa: BLE001  (raised again by run_entry; the script must not catch it)
                 self.error = error
             raise _Unwind
@@ -179,11 +173,12 @@ class _TakeOver:
         given = {"lr": task.lr_path, "batch_size": task.batch_size_path}
         for name, value in self._left.items():
             path = given.get(name) or (name if name not in _DEFAULT_PATHS else None)
-            owner, place = injection.split_path(path or "", default=_OWNERS.get(name, "model"))
+            owner, place = injection.split_path(path or "", default=injection.OWNERS.get(name, "model"))
             target = {"model": module, "data": data}[owner]
             if path is None and target is None:
                 target = module  # it brings its own loaders
-            found = place if path else next((p for p in _DEFAULT_PATHS[name] if _has(target, p)), None)
+            usual = (p for p in _DEFAULT_PATHS.get(name, ()) if injection.has_attribute(target, p))
+            found = place if path else next(usual, None)
             if found and not _is_loader(target):
                 injection.set_attribute(target, found, value)
             elif task.verify or name not in _DEFAULT_PATHS:
@@ -222,7 +217,7 @@ def _refuse(trainer: Any, ckpt_path: Any) -> None:
 
 def _values(spec: TrialSpec) -> dict[str, Any]:
     """Return what an entry can be given, by the name of its placeholder."""
-    size = spec.plan.global_batch_size if spec.task.batch_size_is == "global" else spec.plan.micro_batch_size
+    size = injection.asked_batch_size(spec.plan, spec.task.batch_size_is)
     return {"lr": spec.lr, "batch_size": size, **spec.init_args, "seed": spec.seeds.weights}
 
 
@@ -262,63 +257,11 @@ def _runner(entry: Mapping[str, Any], folders: tuple[str, ...]) -> tuple[str, Ca
     raise TaskError(f"there is no script {entry['script']} (task.entry.script). Looked in: {', '.join(folders)}.")
 
 
-@contextlib.contextmanager
-def _as_if_started(argv: list[str], folders: tuple[str, ...]) -> Iterator[None]:
-    """Set sys.argv and sys.path as a shell's `python script` would, and undo it with the modules it imported."""
-    before = sys.argv, list(sys.path), set(sys.modules)
-    own = [str(Path(argv[0]).parent)] if Path(argv[0]).is_file() else []
-    sys.argv = list(argv)
-    sys.path[:0] = own
-    try:
-        yield
-    finally:
-        sys.argv, sys.path[:] = before[0], before[1]
-        places = tuple(os.path.join(os.path.realpath(place), "") for place in [*own, *folders[:1]])
-        for name in set(sys.modules) - before[2]:
-            file = getattr(sys.modules[name], "__file__", None)
-            if file and os.path.realpath(file).startswith(places) and "site-packages" not in file:
-                del sys.modules[name]
-
-
 def _left_early(script: str, error: SystemExit, words: str) -> str:
     said = error.code if isinstance(error.code, str) else (words.strip().splitlines() or [""])[-1]
     code = error.code if isinstance(error.code, int) else 0 if error.code is None else 1
     return f"{script} exited with code {code} before Trainer.fit" + (f": {said}" if said else ".")
 
 
-class _Tee(io.TextIOBase):
-    """Writes to the log, and until the fit also to what is told when the script exits."""
-
-    def __init__(self, log: Any, words: io.StringIO, *, until: Callable[[], bool]) -> None:
-        self._log = log
-        self._words = words
-        self._is_over = until
-
-    def write(self, text: str) -> int:
-        if not self._is_over():
-            self._words.write(text)
-        return int(self._log.write(text))
-
-    def flush(self) -> None:
-        self._log.flush()
-
-    def fileno(self) -> int:
-        return int(self._log.fileno())
-
-
-def _has(target: Any, path: str) -> bool:
-    place = target
-    for part in path.split("."):
-        if isinstance(place, Mapping):
-            if part not in place:
-                return False
-            place = place[part]
-        elif hasattr(place, part):
-            place = getattr(place, part)
-        else:
-            return False
-    return True
-
-
 def _is_loader(value: Any) -> bool:
-    return hasattr(value, "__iter__") and not hasattr(value, "prepare_data_per_node")
+    return hasattr(value, "__iter__") and not is_data_module(value)

@@ -9,15 +9,31 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from bsopt.errors import InjectionError, TaskError, nearest
 from bsopt.trial.plan import Plan
+from bsopt.trial.spec import TrialSpec
 
-__all__ = ["BATCH_SIZE_NAMES", "LR_NAMES", "accepted", "set_attribute", "split_path", "verify", "with_argument"]
+__all__ = [
+    "BATCH_SIZE_NAMES",
+    "LR_NAMES",
+    "OWNERS",
+    "accepted",
+    "asked_batch_size",
+    "default_path",
+    "has_attribute",
+    "loader_batch_size",
+    "set_attribute",
+    "split_path",
+    "verify",
+    "with_argument",
+]
 
 LR_NAMES = ("lr", "learning_rate")
 BATCH_SIZE_NAMES = ("batch_size",)
+OWNERS: Mapping[str, Literal["model", "data"]] = {"lr": "model", "batch_size": "data"}
+"""Whose argument a value is where its path doesn't say it; a further parameter is the model's."""
 
 
 def accepted(target: Callable[..., Any]) -> tuple[set[str], bool]:
@@ -41,6 +57,11 @@ def split_path(path: str, *, default: str) -> tuple[str, str]:
     """Return ("model" or "data", rest) of a path; `default` where it doesn't begin with either."""
     head, _, rest = path.partition(".")
     return (head, rest) if head in ("model", "data") and rest else (default, path)
+
+
+def asked_batch_size(plan: Plan, batch_size_is: Literal["micro", "global"]) -> int:
+    """Return the batch size that user code is given, in samples: the plan's micro-batch or its global batch size."""
+    return plan.global_batch_size if batch_size_is == "global" else plan.micro_batch_size
 
 
 def default_path(target: Callable[..., Any], names: Iterable[str], *, what: str, key: str) -> str:
@@ -87,6 +108,21 @@ def with_argument(arguments: Mapping[str, Any], path: str, value: Any) -> dict[s
     return result
 
 
+def has_attribute(target: Any, path: str) -> bool:
+    """Return whether there is an attribute (or a mapping's item) at a dotted path."""
+    place = target
+    for name in path.split("."):
+        if isinstance(place, Mapping):
+            if name not in place:
+                return False
+            place = place[name]
+        elif hasattr(place, name):
+            place = getattr(place, name)
+        else:
+            return False
+    return True
+
+
 def set_attribute(target: Any, path: str, value: Any) -> None:
     """Set an attribute (or a mapping's item) at a dotted path of what a factory returned.
 
@@ -107,8 +143,8 @@ def set_attribute(target: Any, path: str, value: Any) -> None:
         hparams[last] = value
 
 
-def verify(trainer: Any, *, lr: float, plan: Plan, batch_size_is: str) -> None:
-    """Check at train start that the learning rate and batch size asked for are the ones in use.
+def verify(trainer: Any, spec: TrialSpec) -> None:
+    """Check at train start that the learning rate and batch size asked for are in use, unless the task says not to.
 
     The learning rate must be some parameter group's `lr`, `initial_lr` or `max_lr` (a scheduler may already
     have moved `lr`); the loader's batch size must be the plan's micro-batch, or the global batch size where
@@ -117,6 +153,9 @@ def verify(trainer: Any, *, lr: float, plan: Plan, batch_size_is: str) -> None:
     Raises:
         InjectionError: Something else is in use; the message shows asked and found.
     """
+    if not spec.task.verify:
+        return
+    lr, plan = spec.lr, spec.plan
     rates = [
         group[key]
         for o in trainer.optimizers
@@ -140,7 +179,7 @@ def verify(trainer: Any, *, lr: float, plan: Plan, batch_size_is: str) -> None:
         )
         hint = (
             "check how the data module divides the global batch size (inject.batch_size_is: global)"
-            if batch_size_is == "global"
+            if spec.task.batch_size_is == "global"
             else "use the data module's batch_size in train_dataloader, or name another with inject.batch_size"
         )
         raise InjectionError(

@@ -15,9 +15,10 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from bsopt.callbacks._base import installed_packages
 from bsopt.errors import TaskError
-from bsopt.training.task.construction import in_every_package, replaced
-from bsopt.training.task.injection import BATCH_SIZE_NAMES, LR_NAMES
+from bsopt.training.task.injection import BATCH_SIZE_NAMES, LR_NAMES, OWNERS
+from bsopt.training.task.patches import replaced
 
 __all__ = ["with_overrides"]
 
@@ -25,7 +26,6 @@ _USUAL = {
     "lr": (*(f"model.{name}" for name in LR_NAMES), "optimizer.lr"),
     "batch_size": (*(f"data.{name}" for name in BATCH_SIZE_NAMES), *(f"model.{name}" for name in BATCH_SIZE_NAMES)),
 }
-_ROOMS = {"lr": "model", "batch_size": "data"}
 
 
 @contextlib.contextmanager
@@ -63,7 +63,7 @@ def with_overrides(
         return parse_arguments
 
     with contextlib.ExitStack() as stack:
-        for package in in_every_package():
+        for package in installed_packages():
             module = importlib.import_module(f"{package.__name__}.cli")
             stack.enter_context(replaced(module.LightningCLI, "parse_arguments", wrap))
         yield
@@ -88,21 +88,21 @@ def _usual_place(name: str, present: Mapping[str, Any] | None) -> str:
     for path in _USUAL[name]:
         if _has(present, path):
             return path
-    what, room = name.replace("_", " ").replace("lr", "learning rate"), _ROOMS[name]
+    what, owner = name.replace("_", " ").replace("lr", "learning rate"), OWNERS[name]
     raise TaskError(
         f"the LightningCLI has no argument {' or '.join('--' + p for p in _USUAL[name])} for the {what}. "
-        f"Add one to the {room}'s __init__, or say where it goes with inject.{name}, "
-        f"e.g. inject: {{{name}: {room}.loader.{name}}}."
+        f"Add one to the {owner}'s __init__, or say where it goes with inject.{name}, "
+        f"e.g. inject: {{{name}: {owner}.loader.{name}}}."
     )
 
 
 def _place(path: str, present: Mapping[str, Any] | None, name: str) -> str:
     """Return a path from the root: as it is, or within the model (a batch size: the data)."""
-    head, room = path.split(".")[0], _ROOMS.get(name, "model")
+    head, owner = path.split(".")[0], OWNERS.get(name, "model")
     if head in ("model", "data"):
         return path
-    is_inside = present is None or _has(present, f"{room}.{head}") or present.get(head) is None
-    return f"{room}.{path}" if is_inside else path
+    is_inside = present is None or _has(present, f"{owner}.{head}") or present.get(head) is None
+    return f"{owner}.{path}" if is_inside else path
 
 
 def _has(config: Mapping[str, Any], path: str) -> bool:

@@ -16,7 +16,8 @@ from bsopt.errors import ConfigError, InjectionError, TaskError
 from bsopt.serialization import from_plain, to_plain
 from bsopt.study.study import Study, load_study
 from bsopt.training.probe.probe import ProbeResult, ProbeRow, probe
-from bsopt.training.processes.launcher import Crash, has_processes
+from bsopt.training.processes.crash import Crash
+from bsopt.training.processes.launcher import has_processes
 from bsopt.trial.plan import realise
 from bsopt.trial.spec import TrialSpec
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from bsopt.errors import InjectionError, MetricError, TaskError
-from bsopt.training.processes.launcher import Launcher, Supervision, has_processes
+from bsopt.training.processes.launcher import Launcher, has_processes
+from bsopt.training.processes.supervision import DirectChannel, Supervision
 from bsopt.training.run_trial import run_trial
 from bsopt.training.task.describe import describe_task
 from bsopt.trial.objective import Objective
@@ -106,18 +107,6 @@ ONE_PASS = Plan(16)
 ARGS = ["--lr", "{lr}", "--batch-size", "{batch_size}"]
 
 
-class Listener:
-    def __init__(self) -> None:
-        self.ticks: list[Tick] = []
-
-    def tick(self, tick: Tick) -> StopDecision:
-        self.ticks.append(tick)
-        return StopDecision()
-
-    def is_cancelled(self) -> bool:
-        return False
-
-
 def write(folder: Path, files: Mapping[str, str], package: str = PACKAGES[0]) -> None:
     for name, text in files.items():
         (folder / name).write_text(textwrap.dedent(text).replace("{package}", package))
@@ -154,7 +143,7 @@ def trial(
 
 def run(spec: TrialSpec) -> TrialRecord:
     Path(spec.folder).mkdir(exist_ok=True)
-    return run_trial(spec, Listener())
+    return run_trial(spec, DirectChannel(Supervision()))
 
 
 @pytest.fixture(autouse=True)
@@ -342,7 +331,7 @@ def test_lightning_cli_without_a_place_for_lr_is_refused(tmp_path: Path) -> None
 
 
 def test_description_tells_the_script_s_task_without_training(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    description = describe_task(trial(project, ARGS), Listener())
+    description = describe_task(trial(project, ARGS), DirectChannel(Supervision()))
     assert (description.module, description.num_train_samples, description.num_train_batches) == ("Net", 96, 6)
     assert (description.optimizer, description.num_devices, description.package) == ("SGD", 1, "pytorch_lightning")
     assert not (project / "trial" / "models").exists()
@@ -350,7 +339,7 @@ def test_description_tells_the_script_s_task_without_training(project: Path, cap
 
 def test_description_takes_devices_from_the_script(tmp_path: Path) -> None:
     write(tmp_path, {"net.py": NET, "train.py": SCRIPT.replace("devices=1", "devices=2")})
-    assert describe_task(trial(tmp_path, ARGS), Listener()).num_devices == 2
+    assert describe_task(trial(tmp_path, ARGS), DirectChannel(Supervision())).num_devices == 2
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
-"""What a project's own script gets when it constructs a Trainer, a logger or a checkpoint: its arguments, and ours.
+"""What is patched in the process while a project's own script runs in it, and put back when it has ended.
 
 A script constructs its Trainer itself, so what bsopt has to set is set at construction: while the script runs,
 the constructors of both Lightning packages merge our arguments into the script's. What is written goes to the
-trial's folder, and `seed_everything` takes the study's seed.
+trial's folder, and `seed_everything` takes the study's seed. `sys.argv`, the import path and the error stream are
+those of a script that a shell has started.
 """
 
 from __future__ import annotations
@@ -11,14 +12,18 @@ import contextlib
 import functools
 import importlib
 import inspect
+import io
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from bsopt.callbacks._base import installed_packages
 from bsopt.trial.spec import TrialSpec
 
-__all__ = ["in_every_package", "overridden", "replaced"]
+__all__ = ["Tee", "as_if_started", "overridden", "replaced"]
 
 _SEEDING = ("", ".cli", ".utilities.seed")
 _LOGGERS = ("TensorBoardLogger", "CSVLogger", "WandbLogger")
@@ -54,7 +59,7 @@ def overridden(spec: TrialSpec, arguments: Mapping[str, Any], *, for_training: b
         given["seed"] = spec.seeds.weights
 
     with contextlib.ExitStack() as stack:
-        for package in in_every_package():
+        for package in installed_packages():
             stack.enter_context(_edited(package.Trainer, "__init__", trainer))
             callbacks, loggers = (importlib.import_module(f"{package.__name__}.{n}") for n in ("callbacks", "loggers"))
             stack.enter_context(_edited(callbacks.ModelCheckpoint, "__init__", checkpoint))
@@ -65,10 +70,27 @@ def overridden(spec: TrialSpec, arguments: Mapping[str, Any], *, for_training: b
         yield
 
 
-def in_every_package() -> list[Any]:
-    """Return the Lightning packages that are installed."""
-    names = [name for name in ("pytorch_lightning", "lightning") if find_spec(name) is not None]
-    return [importlib.import_module("lightning.pytorch" if name == "lightning" else name) for name in names]
+@contextlib.contextmanager
+def as_if_started(argv: list[str], folders: tuple[str, ...]) -> Iterator[None]:
+    """Set sys.argv and sys.path as a shell's `python script` would, and undo it with the modules it imported.
+
+    Args:
+        argv: The script's path, or what stands for it, and its arguments.
+        folders: Where the study looks up imports; modules of the first are the script's, too.
+    """
+    argv_before, path_before, modules_before = sys.argv, list(sys.path), set(sys.modules)
+    own = [str(Path(argv[0]).parent)] if Path(argv[0]).is_file() else []
+    sys.argv = list(argv)
+    sys.path[:0] = own
+    try:
+        yield
+    finally:
+        sys.argv, sys.path[:] = argv_before, path_before
+        places = tuple(os.path.join(os.path.realpath(place), "") for place in [*own, *folders[:1]])
+        for name in set(sys.modules) - modules_before:
+            file = getattr(sys.modules[name], "__file__", None)
+            if file and os.path.realpath(file).startswith(places) and "site-packages" not in file:
+                del sys.modules[name]
 
 
 @contextlib.contextmanager
@@ -80,6 +102,35 @@ def replaced(owner: Any, name: str, wrap: Callable[[Callable[..., Any]], Callabl
         yield
     finally:
         setattr(owner, name, original)
+
+
+class Tee(io.TextIOBase):
+    """A stream that writes to the log, and until something is over also to what is told when a script exits.
+
+    Args:
+        log: The stream that stood there before.
+        words: What is told.
+        until: Whether it is over.
+    """
+
+    def __init__(self, log: Any, words: io.StringIO, *, until: Callable[[], bool]) -> None:
+        self._log = log
+        self._words = words
+        self._is_over = until
+
+    def write(self, text: str) -> int:
+        """Write a text and return how many characters the log took."""
+        if not self._is_over():
+            self._words.write(text)
+        return int(self._log.write(text))
+
+    def flush(self) -> None:
+        """Flush the log."""
+        self._log.flush()
+
+    def fileno(self) -> int:
+        """Return the log's file descriptor."""
+        return int(self._log.fileno())
 
 
 def _edited(owner: Any, name: str, edit: Callable[[dict[str, Any]], None]) -> contextlib.AbstractContextManager[None]:
@@ -147,7 +198,7 @@ def _bases(value: Any) -> set[str]:
 
 def _seeding_modules() -> list[Any]:
     """Return the modules that a script may take `seed_everything` from."""
-    names = [f"{package.__name__}{part}" for package in in_every_package() for part in _SEEDING]
+    names = [f"{package.__name__}{part}" for package in installed_packages() for part in _SEEDING]
     names += [name for name in ("lightning", "lightning.fabric", "lightning_fabric") if find_spec(name) is not None]
     modules = [importlib.import_module(name) for name in names if find_spec(name) is not None]
     return [module for module in modules if hasattr(module, "seed_everything")]

@@ -1,19 +1,16 @@
-"""What a measured noise scale says about the batch size in use: the words, the numbers and the figure."""
+"""What a measured noise scale says about the batch size in use: the numbers and the words."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from bsopt.callbacks.throughput_monitor import Throughput
 from bsopt.laws.noise_scale import NoiseScale, sample_ratio, step_ratio
 from bsopt.laws.scaling import Reference, default_rule, scaled_learning_rate
+from bsopt.laws.throughput import Throughput
 
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
-
-__all__ = ["Advice", "BatchSizeOption", "Verdict", "advise", "plot_advice"]
+__all__ = ["Advice", "BatchSizeOption", "Verdict", "advise"]
 
 Verdict = Literal["too small", "about right", "past the critical size", "unknown"]
 
@@ -28,12 +25,13 @@ class BatchSizeOption:
     Attributes:
         batch_size: Samples per optimizer update.
         steps: Factor on the optimizer steps to the same loss.
-        steps_low: With the end of the noise scale's interval that makes it smallest.
-        steps_high: With the other end.
+        steps_low: The smallest factor on the steps over the noise scale's interval.
+        steps_high: The largest factor on the steps over the noise scale's interval.
         samples: Factor on the samples to the same loss.
-        time_low: Factor on the time where a step takes as long as it does now (growing; the device is idle in part),
-            or in proportion (shrinking).
-        time_high: Where a step takes in proportion to the batch (growing), or as long as now (shrinking).
+        time_low: The smallest factor on the time: a step of a larger batch takes as long as now, since the device is
+            idle in part, and a step of a smaller one takes less in proportion to its samples.
+        time_high: The largest factor on the time: a step of a larger batch takes more in proportion to its samples,
+            and a step of a smaller one as long as now.
         lr: Learning rate to try there; None where the current one isn't known.
     """
 
@@ -123,43 +121,6 @@ def advise(
         text=_paragraph(noise, batch_size, verdict, suggestion or options[2 * batch_size], throughput)
         + f" {certainty} {next_step}",
     )
-
-
-def plot_advice(advice: Advice) -> go.Figure:
-    """Plot the factors on steps, samples and time against the batch size, with the current one marked."""
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
-    figure.update_layout(
-        title="What another batch size would do",
-        xaxis={"title": "global batch size (samples)", "type": "log"},
-        yaxis={"title": "factor, relative to now", "type": "log"},
-        template="plotly_white",
-    )
-    if not advice.options:
-        figure.add_annotation(text=advice.certainty, showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5)
-        return figure
-    sizes = [option.batch_size for option in advice.options]
-    bands = (
-        ("steps", "#0072B2", [o.steps_low for o in advice.options], [o.steps_high for o in advice.options]),
-        ("time", "#E69F00", [o.time_low for o in advice.options], [o.time_high for o in advice.options]),
-    )
-    for name, colour, low, high in bands:
-        figure.add_scatter(
-            x=[*sizes, *reversed(sizes)],
-            y=[*high, *reversed(low)],
-            fill="toself",
-            line={"width": 0},
-            fillcolor=colour,
-            opacity=0.25,
-            name=f"{name}, range",
-            hoverinfo="skip",
-        )
-    for name, colour in (("steps", "#0072B2"), ("samples", "#009E73")):
-        values = [getattr(option, name) for option in advice.options]
-        figure.add_scatter(x=sizes, y=values, mode="lines+markers", line={"color": colour}, name=name)
-    figure.add_vline(x=advice.batch_size, line_dash="dash", annotation_text="now")
-    return figure
 
 
 def _option(noise: NoiseScale, batch_size: int, new: int, lr: float | None, optimizer: str) -> BatchSizeOption:

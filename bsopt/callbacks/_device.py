@@ -1,0 +1,41 @@
+"""What a training run takes of its device: which kind it is, its peak memory, and waiting for it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from pytorch_lightning import Trainer
+
+__all__ = ["peak_memory_bytes", "peak_resident_bytes", "synchronize", "uses_cuda"]
+
+
+def uses_cuda(trainer: Trainer) -> bool:
+    """Return whether a Trainer runs on an NVIDIA or AMD GPU."""
+    return bool(trainer.strategy.root_device.type == "cuda")
+
+
+def synchronize(trainer: Trainer) -> None:
+    """Wait until the GPU has done all that it was given; nothing to wait for elsewhere."""
+    if uses_cuda(trainer):
+        torch.cuda.synchronize(trainer.strategy.root_device)
+
+
+def peak_memory_bytes(trainer: Trainer) -> int:
+    """Return the most bytes so far: allocated by PyTorch on the GPU, elsewhere this process's resident memory."""
+    if uses_cuda(trainer):
+        return int(torch.cuda.max_memory_allocated(trainer.strategy.root_device))
+    return peak_resident_bytes()
+
+
+def peak_resident_bytes() -> int:
+    """Return the most memory that this process has had resident since its start, in bytes; 0 on Windows."""
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak  # macOS counts in bytes, Linux in KiB

@@ -1,0 +1,35 @@
+"""What bsopt reads and sets in a Trainer that Lightning doesn't document; a test pins each.
+
+Lightning decides after each batch whether to validate, by `trainer.val_check_batch`: with 1 it validates now, with
+`sys.maxsize` it doesn't. It computes the value anew with each training loader, at the start of an epoch.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+__all__ = ["NEVER", "batches_done", "lift_step_limit", "validate_after_this_batch", "validate_never"]
+
+NEVER = sys.maxsize
+"""A `val_check_interval` that no run reaches."""
+
+
+def validate_after_this_batch(trainer: Any) -> None:
+    """Have Lightning validate when the batch is over; to be called in `on_train_batch_end`."""
+    trainer.val_check_batch = 1
+
+
+def validate_never(trainer: Any) -> None:
+    """Keep Lightning from validating by itself, until its next training loader."""
+    trainer.val_check_batch = NEVER
+
+
+def batches_done(trainer: Any) -> int:
+    """Return the training batches done, on this rank; not 0 at train start where an interrupted run goes on."""
+    return int(trainer.fit_loop.total_batch_idx) + 1
+
+
+def lift_step_limit(trainer: Any) -> None:
+    """Let training go on beyond `max_steps`, which schedulers have planned with by then."""
+    trainer.fit_loop.epoch_loop.max_steps = -1

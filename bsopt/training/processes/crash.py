@@ -1,0 +1,104 @@
+"""A trial that ended without a record: what is raised, and which of several ranks' failures it tells."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+from bsopt import errors
+from bsopt.errors import BsoptError
+from bsopt.training.device import says_out_of_memory
+from bsopt.training.processes.rank import Message
+from bsopt.trial.record import StopReason
+
+__all__ = ["Crash", "error_of", "is_echo", "last_log_lines", "named_error"]
+
+_LOG_LINES = 15
+_ECHOES = ("Connection closed by peer", "Connection reset by peer", "gloo", "NCCL", "ProcessGroup", "Broken pipe")
+_SIGNALS = {"SIGSEGV": "a segmentation fault", "SIGABRT": "an abort", "SIGBUS": "a bus error"}
+
+
+class Crash(Exception):  # noqa: N818  (an event of the trial, not a mistake of the caller)
+    """A trial ended without a record.
+
+    Attributes:
+        reason: failed, out_of_memory or interrupted.
+        message: Why, in a sentence.
+        log_tail: The last lines of the trial's log.
+        ends_study: Whether no further trial can be run, since ranks on other nodes are gone.
+    """
+
+    def __init__(self, reason: StopReason, message: str, *, log_tail: str = "", ends_study: bool = False) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.log_tail = log_tail
+        self.ends_study = ends_study
+
+    @property
+    def full_message(self) -> str:
+        """The message with the last lines of the log."""
+        return self.message + (f"\nthe last lines of its log:\n{self.log_tail}" if self.log_tail else "")
+
+
+def error_of(
+    failures: Mapping[int, Message], exit_codes: Mapping[int, int | None], *, log_tail: str = ""
+) -> BsoptError | Crash:
+    """Return the failure that made a trial's ranks end, and not one of those that only followed from it.
+
+    When a rank ends, the others fail too, with errors of communication that say nothing of the cause. So a rank that
+    a signal killed comes first, then the first error that isn't one of communication, then a rank that left without
+    a word, then any error.
+
+    Args:
+        failures: Rank -> its error, in the order in which they came; without the ranks that said none.
+        exit_codes: Rank -> exit code, negative for a signal; None while it runs. All of the ranks, in order.
+        log_tail: The last lines of the trial's log.
+    """
+
+    def crash(reason: StopReason, message: str) -> Crash:
+        return Crash(reason, message, log_tail=log_tail)
+
+    def name(rank: int) -> str:
+        return "the training process" if len(exit_codes) == 1 else f"rank {rank}"
+
+    silent = {rank: code for rank, code in exit_codes.items() if code and rank not in failures}
+    for rank, code in silent.items():
+        if code == -signal.SIGKILL:
+            message = f"{name(rank)} was killed, as the system does when memory runs out"
+            return crash(StopReason.OUT_OF_MEMORY, message)
+        if code < 0:
+            word = signal.Signals(-code).name
+            return crash(StopReason.FAILED, f"{name(rank)} died of {_SIGNALS.get(word, word)}")
+    causes = [message for message in failures.values() if not is_echo(message.text)]
+    if not causes and silent:
+        rank, code = next(iter(silent.items()))
+        return crash(StopReason.FAILED, f"{name(rank)} exited with code {code} before the trial was over")
+    if not failures:
+        return crash(StopReason.FAILED, "the training process ended before the trial was over")
+    cause = [*causes, *failures.values()][0]
+    is_memory = says_out_of_memory(cause.error, cause.text)
+    return named_error(cause.error, cause.text) or crash(
+        StopReason.OUT_OF_MEMORY if is_memory else StopReason.FAILED, cause.text
+    )
+
+
+def named_error(name: str, text: str) -> BsoptError | None:
+    """Return one of bsopt's own errors, made again from its class's name and its text; None for another name."""
+    kind = getattr(errors, name, None)
+    return kind(text) if isinstance(kind, type) and issubclass(kind, BsoptError) else None
+
+
+def is_echo(text: str) -> bool:
+    """Return whether an error only says that another rank is gone."""
+    return any(sign in text for sign in _ECHOES)
+
+
+def last_log_lines(path: Path, lines: int = _LOG_LINES) -> str:
+    """Return the last lines of a log; empty where there is none."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return "\n".join(text.splitlines()[-lines:])

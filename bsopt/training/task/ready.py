@@ -1,0 +1,77 @@
+"""A trial's task and Trainer made ready, whether they are built here or by the project's own entry point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bsopt.errors import TaskError
+from bsopt.training.quiet import quiet_lightning
+from bsopt.training.seeding import seed_everything
+from bsopt.training.task.build import ReadyTask, build_task, is_data_module
+from bsopt.training.task.entry_point import is_entry, run_entry
+from bsopt.training.trainer_arguments import built_arguments, make_trainer
+from bsopt.trial.spec import TrialSpec
+
+__all__ = ["use_task"]
+
+T = TypeVar("T")
+
+
+def use_task(
+    spec: TrialSpec, use: Callable[[ReadyTask], T], *, callbacks: Sequence[Any] = (), for_training: bool = True
+) -> T:
+    """Make a trial's task and Trainer ready, and return what `use` makes of them.
+
+    They are built from the study file, or the project's own entry point is run up to its `Trainer.fit` and `use` is
+    called in its place. The initial weights are drawn from the study's seed.
+
+    Args:
+        spec: The trial.
+        use: Trains, by calling `fit` of what it gets, or only looks.
+        callbacks: Added to the user's.
+        for_training: Whether the plan decides on devices; else the study file or the entry point does.
+
+    Raises:
+        BsoptError: The user's code or settings are wrong.
+    """
+    quiet_lightning()
+    if spec.num_threads is not None:
+        import torch
+
+        torch.set_num_threads(spec.num_threads)
+    seed_everything(spec.seeds.weights)
+    if not is_entry(spec.task):
+        return use(_built(spec, callbacks, for_training=for_training))
+    used: list[T] = []
+
+    def at_fit(ready: ReadyTask) -> None:
+        ready.trainer.callbacks.extend(callbacks)
+        used.append(use(ready))
+
+    run_entry(spec, built_arguments(spec, for_training=for_training), at_fit, for_training=for_training)
+    return used[0]
+
+
+def _built(spec: TrialSpec, callbacks: Sequence[Any], *, for_training: bool) -> ReadyTask:
+    task = build_task(spec.task, lr=spec.lr, plan=spec.plan, init_args=spec.init_args)
+    if for_training:
+        _refuse_accumulation_by_hand(task.module, spec)
+    trainer = make_trainer(task, built_arguments(spec, callbacks, for_training=for_training))
+    data = {"datamodule" if is_data_module(task.data) else "train_dataloaders": task.data}
+
+    def fit() -> None:
+        begun = spec.resume_file if spec.resume_file and Path(spec.resume_file).exists() else None
+        trainer.fit(task.module, **data, ckpt_path=begun)
+
+    return ReadyTask(task, trainer, fit)
+
+
+def _refuse_accumulation_by_hand(module: Any, spec: TrialSpec) -> None:
+    if spec.plan.accumulate_grad_batches > 1 and not module.automatic_optimization:
+        raise TaskError(
+            f"batch size {spec.batch_size} needs gradient accumulation ({spec.plan}), but the module optimizes by "
+            "hand (automatic_optimization = False), where Lightning can't accumulate. Lower "
+            "search.batch_size.high or raise limits.max_micro_batch_size."
+        )

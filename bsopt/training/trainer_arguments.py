@@ -1,0 +1,83 @@
+"""What a trial's Trainer is given: the user's arguments, and those that are bsopt's to set."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bsopt.errors import TaskError
+from bsopt.training.lightning_internals import NEVER
+from bsopt.training.task.build import Task, instantiate, look_up_first
+from bsopt.trial.spec import TrialSpec
+
+__all__ = ["built_arguments", "make_trainer", "trainer_arguments"]
+
+_DEFAULTS: Mapping[str, Any] = {
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "enable_checkpointing": False,
+    "num_sanity_val_steps": 0,
+    "log_every_n_steps": 50,
+}
+
+
+def trainer_arguments(spec: TrialSpec, *, for_training: bool = True) -> dict[str, Any]:
+    """Return a Trainer's arguments by name, as plain data: bsopt's defaults, the study file's, and the plan's.
+
+    Args:
+        spec: The trial.
+        for_training: Whether the plan decides on devices; else the study file does, or one device.
+    """
+    length = spec.budget.length
+    num_epochs = length.value if length is not None and length.unit == "epochs" else None
+    return {
+        **_DEFAULTS,
+        **({"strategy": "ddp"} if spec.plan.world_size > 1 else {}),
+        **spec.trainer,
+        "max_epochs": math.ceil(num_epochs - 1e-9) if num_epochs is not None else -1,
+        "max_steps": spec.max_steps if spec.max_steps is not None else -1,
+        "accumulate_grad_batches": spec.plan.accumulate_grad_batches,
+        "check_val_every_n_epoch": None,
+        "val_check_interval": NEVER,
+        "num_nodes": spec.plan.num_nodes,
+        "default_root_dir": spec.folder,
+        "devices": spec.plan.num_devices if for_training else spec.trainer.get("devices", 1),
+    }
+
+
+def built_arguments(spec: TrialSpec, callbacks: Sequence[Any] = (), *, for_training: bool = True) -> dict[str, Any]:
+    """Return a Trainer's arguments by name, with the study file's callbacks and logger built.
+
+    Args:
+        spec: The trial.
+        callbacks: Further ones, after the study file's.
+        for_training: As in `trainer_arguments`.
+
+    Raises:
+        TaskError: A callback or logger can't be imported or built.
+    """
+    look_up_first(spec.task.folders)
+    arguments = trainer_arguments(spec, for_training=for_training)
+    user = instantiate({key: arguments.pop(key) for key in ("callbacks", "logger") if key in arguments})
+    given = user.get("callbacks") or []
+    given = list(given) if isinstance(given, list) else [given]
+    return {**arguments, "logger": user.get("logger", False), "callbacks": [*given, *callbacks]}
+
+
+def make_trainer(task: Task, arguments: Mapping[str, Any]) -> Any:
+    """Return a Trainer of the Lightning package that the task comes from.
+
+    Args:
+        task: What will be trained.
+        arguments: The Trainer's arguments by name, built.
+
+    Raises:
+        TaskError: The Trainer has no such argument.
+    """
+    trainer_class = importlib.import_module(task.package).Trainer
+    try:
+        return trainer_class(**arguments)
+    except TypeError as error:
+        raise TaskError(f"the Trainer refuses its arguments (trainer: in the study file): {error}") from error

@@ -1,0 +1,79 @@
+"""Of several ranks' failures, the one that caused the others is told."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from bsopt.errors import InjectionError, PlanError
+from bsopt.training.processes.crash import Crash, error_of, last_log_lines, named_error
+from bsopt.training.processes.rank import Message
+from bsopt.trial.record import StopReason
+
+ECHO = Message("error", error="RuntimeError", text="RuntimeError: [gloo] Connection closed by peer")
+OWN = Message("error", error="ValueError", text="ValueError: bad batch (model.py, line 7)")
+MEMORY = Message("error", error="OutOfMemoryError", text="OutOfMemoryError: CUDA out of memory")
+
+
+def _crash(failures: dict[int, Message], *exit_codes: int | None) -> tuple[StopReason, str]:
+    error = error_of(failures, dict(enumerate(exit_codes)), log_tail="the end")
+    assert isinstance(error, Crash)
+    assert error.log_tail == "the end"
+    return error.reason, error.message
+
+
+def test_an_error_comes_before_those_that_only_followed_from_it() -> None:
+    assert _crash({0: ECHO, 1: OWN}, 1, 1) == (StopReason.FAILED, OWN.text)
+    assert _crash({0: ECHO, 2: ECHO, 1: OWN}, 1, 1, 1) == (StopReason.FAILED, OWN.text)
+
+
+def test_of_two_errors_the_one_that_came_first_is_told() -> None:
+    assert _crash({1: OWN, 0: MEMORY}, 1, 1) == (StopReason.FAILED, OWN.text)
+    assert _crash({0: MEMORY, 1: OWN}, 1, 1) == (StopReason.OUT_OF_MEMORY, MEMORY.text)
+
+
+def test_a_rank_that_a_signal_killed_comes_before_every_error() -> None:
+    reason, message = _crash({0: ECHO, 1: OWN}, 1, 1, -signal.SIGSEGV)
+    assert (reason, message) == (StopReason.FAILED, "rank 2 died of a segmentation fault")
+    assert _crash({0: ECHO}, 1, -signal.SIGKILL)[0] is StopReason.OUT_OF_MEMORY
+
+
+def test_a_rank_that_has_spoken_is_not_told_as_killed() -> None:
+    assert _crash({0: OWN, 1: ECHO}, -signal.SIGKILL, 1) == (StopReason.FAILED, OWN.text)
+
+
+def test_a_rank_that_left_without_a_word_comes_before_errors_that_followed() -> None:
+    reason, message = _crash({0: ECHO}, 1, 3)
+    assert (reason, message) == (StopReason.FAILED, "rank 1 exited with code 3 before the trial was over")
+    assert _crash({0: OWN}, 1, 3) == (StopReason.FAILED, OWN.text)
+
+
+def test_where_all_only_followed_the_first_is_told() -> None:
+    assert _crash({1: ECHO, 0: ECHO}, 1, 1) == (StopReason.FAILED, ECHO.text)
+
+
+def test_a_single_process_has_no_rank_number() -> None:
+    assert _crash({}, 2)[1] == "the training process exited with code 2 before the trial was over"
+    assert _crash({}, 0)[1] == "the training process ended before the trial was over"
+    assert _crash({}, -signal.SIGABRT)[1] == "the training process died of an abort"
+
+
+def test_the_users_mistakes_are_raised_as_what_they_were() -> None:
+    mistake = Message("error", error="InjectionError", text="asked for 0.1")
+    error = error_of({0: ECHO, 1: mistake}, {0: 1, 1: 1})
+    assert isinstance(error, InjectionError)
+    assert str(error) == "asked for 0.1"
+
+
+@pytest.mark.parametrize("name", ["ValueError", "nearest", "difflib", "no such name", "BaseException"])
+def test_only_our_own_errors_are_made_again(name: str) -> None:
+    assert named_error(name, "text") is None
+    assert isinstance(named_error("PlanError", "text"), PlanError)
+
+
+def test_the_last_lines_of_a_log_are_told(tmp_path: Path) -> None:
+    (tmp_path / "log.txt").write_text("".join(f"{i}\n" for i in range(100)))
+    assert last_log_lines(tmp_path / "log.txt", 2) == "98\n99"
+    assert last_log_lines(tmp_path / "none.txt") == ""
