@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from bsopt.laws.estimate import Estimate, FitStatus, estimate_from_samples
+from bsopt.laws.estimate import Estimate, FitStatus, draw_from_grid, estimate_from_samples, shuffled_normals
 from bsopt.laws.step_time import StepTimeFit
 from bsopt.serialization import from_plain, to_plain
 
@@ -198,7 +198,7 @@ def predict_update_seconds(
     compute = compute[order]
     log_s = log_s + _log_growth(np.array(float(world)), share, float(communication.reference_world_size))
     last = np.exp(np.logaddexp(gamma * np.log(compute), gamma * log_s) / gamma)
-    noise = norm.ppf((np.random.default_rng(2).permutation(len(last)) + 0.5) / len(last))
+    noise = shuffled_normals(len(last), seed=2)
     return estimate_from_samples(
         ((accumulate_grad_batches - 1) * compute + last) * np.exp(np.hypot(1.0, _WITHIN) * scatter * noise)
     )
@@ -232,8 +232,5 @@ def _draws(log_seconds: Array, compute: Array, K: Array, reference: int) -> Arra
         square += ((own**2).sum(-1) - own.sum(-1) ** 2 / (_WITHIN**2 + count)) / _WITHIN**2
     score = -0.5 * square[..., None] / scatter**2 - len(K) * np.log(scatter) - 0.5 * steps**2
     score = score - 0.5 * (((logit - _GROWTH) / _GROWTH_SD) ** 2)[None, None, :, None]
-    cumulative = np.cumsum(np.exp(score - score.max()).ravel())
-    levels = (np.arange(_DRAWS) + 0.5) / _DRAWS * cumulative[-1]
-    index = np.minimum(np.searchsorted(cumulative, levels), score.size - 1)
-    i, j, k, m = np.unravel_index(index, score.shape)
+    i, j, k, m = draw_from_grid(score, _DRAWS)
     return np.column_stack([log_s[j], share[k], gamma[i], scatter[m]])

@@ -24,7 +24,14 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from scipy.stats import t as student_t
 
-from bsopt.laws.estimate import INTERVAL_MASS, Estimate, FitStatus, estimate_from_samples
+from bsopt.laws.estimate import (
+    INTERVAL_MASS,
+    Estimate,
+    FitStatus,
+    draw_from_grid,
+    estimate_from_samples,
+    shuffled_normals,
+)
 from bsopt.serialization import from_plain, to_plain
 
 __all__ = [
@@ -93,7 +100,7 @@ class StepTimeFit:
         log_t0, log_t1, gamma, scatter = np.array(self.draws).T
         x = float(np.log(micro_batch_size))
         shift, left = _bend_at(x, self.bends, float(self.scatter or _SCATTER))
-        noise = norm.ppf((np.random.default_rng(len(log_t0)).permutation(len(log_t0)) + 0.5) / len(log_t0))
+        noise = shuffled_normals(len(log_t0), seed=len(log_t0))
         law = _log_time(log_t0, log_t1 + x, gamma)
         return np.asarray(np.exp(law + shift + np.hypot(scatter, left) * noise))
 
@@ -355,11 +362,8 @@ def _step_time_draws(x: Array, y: Array) -> Array:
         means.append(mean)
         sds.append(1.0 / np.sqrt(total))
     score = np.stack(scores) - 0.5 * steps[:, None, None] ** 2
-    weight = np.exp(score - score.max()).ravel()
-    cumulative = np.cumsum(weight / weight.sum())
-    index = np.minimum(np.searchsorted(cumulative, (np.arange(_DRAWS) + 0.5) / _DRAWS), len(weight) - 1)
-    i, g, c = np.unravel_index(index, score.shape)
-    noise = norm.ppf((np.random.default_rng(0).permutation(_DRAWS) + 0.5) / _DRAWS)
+    i, g, c = draw_from_grid(score, _DRAWS)
+    noise = shuffled_normals(_DRAWS, seed=0)
     log_t1 = np.stack(means)[i, g, c] + np.array(sds)[i] * noise
     return np.column_stack([log_t1 + corner[c], log_t1, gamma[g], scatter[i]])
 

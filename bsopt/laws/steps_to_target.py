@@ -21,9 +21,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr
-from scipy.stats import norm
 
-from bsopt.laws.estimate import Estimate, FitStatus, estimate_from_samples
+from bsopt.laws.estimate import Estimate, FitStatus, draw_from_grid, estimate_from_samples, shuffled_normals
 from bsopt.serialization import from_plain, to_plain
 
 __all__ = [
@@ -114,7 +113,7 @@ class StepsToTargetFit:
         if self.status is FitStatus.CONTRADICTORY or (self.status is FitStatus.NOT_IDENTIFIED and is_extrapolated):
             return None
         log_min, log_critical, scatter = np.array(self.draws).T
-        noise = norm.ppf((_shuffled(len(log_min)) + 0.5) / len(log_min))
+        noise = shuffled_normals(len(log_min), seed=len(log_min))
         law = log_min + np.log1p(batch_size / np.exp(log_critical))
         rounding = self.resolution_samples / np.sqrt(12.0) / np.exp(law)
         samples = estimate_from_samples(np.exp(law + np.hypot(scatter, rounding) * noise))
@@ -271,7 +270,7 @@ def _contradiction(reached: Sequence[_Size]) -> str | None:
 class _Posterior:
     log_critical: Array  # [g]
     scatter: Array  # [s]
-    weight: Array  # [g, s], sums to one
+    log_weight: Array  # [g, s], not normalised
     mean: Array  # [g, s] of ln E_min
     sd: Array  # [g, s]
 
@@ -297,21 +296,13 @@ def _posterior(table: Sequence[_Size]) -> _Posterior:
     for i in np.flatnonzero(bound):  # the size's true median lies above its bound
         spread = np.sqrt(total[:, i] + sd**2)
         log_weight = log_weight + log_ndtr((mean + shape[:, i : i + 1] - y[i]) / spread)
-    weight = np.exp(log_weight - log_weight.max())
-    return _Posterior(log_critical, scatter, weight / weight.sum(), mean, np.array(sd))
-
-
-def _shuffled(n: int) -> NDArray[np.int64]:
-    return np.random.default_rng(n).permutation(n)
+    return _Posterior(log_critical, scatter, log_weight, mean, np.array(sd))
 
 
 def _draw(posterior: _Posterior) -> Array:
     """Draws [_DRAWS, 3] of (ln E_min, ln B_c, scatter): evenly spaced in B_c's order, so that few say much."""
-    cumulative = np.cumsum(posterior.weight.ravel())
-    levels = (np.arange(_DRAWS) + 0.5) / _DRAWS
-    index = np.minimum(np.searchsorted(cumulative, levels), posterior.weight.size - 1)
-    g, s = np.unravel_index(index, posterior.weight.shape)
-    noise = norm.ppf((np.random.default_rng(0).permutation(_DRAWS) + 0.5) / _DRAWS)
+    g, s = draw_from_grid(posterior.log_weight, _DRAWS)
+    noise = shuffled_normals(_DRAWS, seed=0)
     log_min = posterior.mean[g, s] + posterior.sd[g, s] * noise
     return np.column_stack([log_min, posterior.log_critical[g], posterior.scatter[s]])
 
