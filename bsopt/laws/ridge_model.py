@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import qmc
 
+from bsopt.laws.gaussian_process import log_evidence, matern_five_halves, root_of, squared_distances
 from bsopt.laws.scaling import default_rule
 
 __all__ = [
@@ -175,12 +176,12 @@ def _basin(u: Array, theta: Array) -> Array:
     return np.asarray(np.exp(theta[:, 5:6]) * np.log1p((u / w) ** 2))
 
 
-_SMOOTH, _ROUGH = (5.0, 3.0), (1.5, 1.0)  # length scales of the residual along b and l, octaves
+_SMOOTH, _ROUGH = np.array([5.0, 3.0]), np.array([1.5, 1.0])  # length scales of the residual along b and l, octaves
 
 
-def _matern(b: Array, l: Array, lengths: tuple[float, float]) -> Array:  # noqa: E741
-    s = np.sqrt(5.0) * np.hypot((b[:, None] - b[None]) / lengths[0], (l[:, None] - l[None]) / lengths[1])
-    return np.asarray((1.0 + s + s * s / 3.0) * np.exp(-s))
+def _matern(b: Array, l: Array, lengths: Array) -> Array:  # noqa: E741
+    points = np.column_stack([b, l])
+    return matern_five_halves(squared_distances(points, points, lengths))
 
 
 def _features(b: Array, pivot: float) -> Array:
@@ -204,17 +205,11 @@ def _kernels(b: Array, l: Array, pivot: float) -> _Kernels:  # noqa: E741
 def _log_posterior(theta: Array, data: RidgeData, prior: RidgePrior, kernels: _Kernels) -> Array:
     residual = data.z[None] - _basin(data.l[None] - _ridge(data.b, theta, prior.pivot), theta)
     variance = np.exp(2.0 * theta[:, 6:9])[:, :, None, None]
-    num = len(data.b)
-    index = np.arange(num)
-    # One row more than the covariance: the last row of its factor is then the whitened residual (no second solve).
-    cov = np.empty((len(theta), num + 1, num + 1))
-    cov[:, :num, :num] = variance[:, 0] * kernels.smooth + variance[:, 1] * kernels.rough + kernels.linear
-    cov[:, index, index] += variance[:, 2, :, 0] + data.extra[None] + 1e-6
-    cov[:, num, :num] = cov[:, :num, num] = residual
-    cov[:, num, num] = 1e12
-    chol = np.linalg.cholesky(cov)
-    log_det = np.log(chol[:, index, index]).sum(1)
-    likelihood = -0.5 * (chol[:, num, :num] ** 2).sum(1) - log_det
+    likelihood = log_evidence(
+        variance[:, 0] * kernels.smooth + variance[:, 1] * kernels.rough + kernels.linear,
+        residual,
+        noise_variance=variance[:, 2, :, 0] + data.extra[None] + 1e-6,
+    )
     t = (theta - prior.mean) / prior.sd
     log_prior = -0.5 * (t[:, 1:] ** 2).sum(1) - 2.5 * np.log1p(t[:, 0] ** 2 / 4.0)
     return np.asarray(np.where(np.abs(theta[:, 1] - 0.6) < 0.9, likelihood + log_prior, -np.inf))
@@ -270,8 +265,7 @@ def sample_surfaces(sizes: Array, data: RidgeData, prior: RidgePrior, draws: Arr
     l = np.concatenate([np.tile(rates, len(sizes)), data.l])  # noqa: E741
     num, cells = len(data.b), len(sizes) * _GRID
     kernels, features = _kernels(b, l, prior.pivot), _features(b, prior.pivot)
-    jitter = 1e-6 * np.eye(len(b))
-    smooth, rough = np.linalg.cholesky(kernels.smooth + jitter), np.linalg.cholesky(kernels.rough + jitter)
+    smooth, rough = root_of(kernels.smooth), root_of(kernels.rough)
     found: list[tuple[Array, Array, Array, Array]] = []
     for theta in draws:
         basin = _basin(l[None] - _ridge(b, theta[None], prior.pivot), theta[None])[0]

@@ -32,6 +32,7 @@ from bsopt.laws.estimate import (
     estimate_from_samples,
     shuffled_normals,
 )
+from bsopt.laws.gaussian_process import condition
 from bsopt.serialization import from_plain, to_plain
 
 __all__ = [
@@ -51,7 +52,7 @@ MEMORY_MARGIN = 0.05
 
 _DRAWS = 199
 _SCATTER, _SCATTER_LOG_SD = 0.03, 0.7  # of ln t about the law: the published sets' median error is 2.7 %
-_BEND, _BEND_SD = 0.06, 1.0  # smooth misfit of the law: standard deviation of ln t, length in ln b
+_BEND, _BEND_LENGTH = 0.03, 1.0  # smooth misfit of the law: standard deviation of ln t, length in ln b
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,10 +352,10 @@ def _step_time_draws(x: Array, y: Array) -> Array:
     scatter = _SCATTER * np.exp(_SCATTER_LOG_SD * steps)
     shape = _log_time(corner[None, :, None], x[None, None, :], gamma[:, None, None])  # ln t − ln t1
     residual = y - shape
-    num, distance = len(x), np.abs(x[:, None] - x[None])
+    bend = _bend_covariance(x, x)
     scores, means, sds = [], [], []
     for s in scatter:
-        precision = np.linalg.inv(s**2 * np.eye(num) + _BEND**2 * 0.25 * np.exp(-((distance / _BEND_SD) ** 2) / 2.0))
+        precision = np.linalg.inv(s**2 * np.eye(len(x)) + bend)
         total = precision.sum()
         mean = residual @ precision.sum(0) / total
         square = np.einsum("gci,ij,gcj->gc", residual, precision, residual) - mean**2 * total
@@ -371,12 +372,15 @@ def _step_time_draws(x: Array, y: Array) -> Array:
 def _bend_at(x: float, bends: tuple[tuple[float, float], ...], scatter: float) -> tuple[float, float]:
     """The smooth misfit of the law at ln b = x, kriged from the measured sizes, and what is left of its sd."""
     at, residual = np.array(bends).T
-    prior = _BEND / 2.0
-    kernel = prior**2 * np.exp(-(((at[:, None] - at[None]) / _BEND_SD) ** 2) / 2.0)
-    cross = prior**2 * np.exp(-(((x - at) / _BEND_SD) ** 2) / 2.0)
-    solved = np.linalg.solve(kernel + (0.3 * scatter) ** 2 * np.eye(len(at)), np.column_stack([residual, cross]))
-    left = max(prior**2 - float(cross @ solved[:, 1]), 0.0)
-    return float(cross @ solved[:, 0]), float(np.sqrt(left))
+    process = condition(_bend_covariance(at, at)[None], residual, noise_variance=np.array([(0.3 * scatter) ** 2]))
+    cross = process.project(_bend_covariance(at, np.array([x]))[None])
+    shift, variance = process.predict(cross, np.array([[_BEND**2]]))
+    return float(shift[0, 0]), float(np.sqrt(variance[0, 0]))
+
+
+def _bend_covariance(x: Array, other: Array) -> Array:
+    """Covariance (n, m) of the law's smooth misfit at sizes ln b (n,) and (m,)."""
+    return np.asarray(_BEND**2 * np.exp(-(((x[:, None] - other[None]) / _BEND_LENGTH) ** 2) / 2.0))
 
 
 def _busy_share(micro_batch_size: float, fit: StepTimeFit) -> float | None:

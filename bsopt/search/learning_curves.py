@@ -37,6 +37,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from scipy.special import ndtr, stdtr
 
+from bsopt.laws.gaussian_process import Conditioned, condition, matern_five_halves, squared_distances
 from bsopt.storage.attributes import BATCH_SIZE, LR, is_ours, read_info
 
 __all__ = ["Curves", "PredictedFinal", "predicted_finals", "running_best"]
@@ -279,16 +280,14 @@ class _Process:
         rows: (n, 4) standardised coordinates of the finished trials.
         centre: (4,) what stands in for a missing coordinate, and the origin.
         level_sd: Standard deviation of ln z that l is standardised with.
-        inverses: (k, n, n) of the covariance.
-        residuals: (n,) a − prior mean.
+        process: k processes, given a − prior mean.
         weights: (k,) posterior weights.
     """
 
     rows: _Floats
     centre: _Floats
     level_sd: float
-    inverses: _Floats
-    residuals: _Floats
+    process: Conditioned
     weights: _Floats
 
     @classmethod
@@ -298,23 +297,19 @@ class _Process:
         centre = np.where(counts > 0, np.where(known, raw, 0.0).sum(axis=0) / np.maximum(counts, 1), 0.0)
         level_sd = math.sqrt((_LEVEL_VARIANCE + float(np.sum((raw[:, 3] - centre[3]) ** 2))) / (1 + n))
         rows = _standardised(raw, centre, level_sd)
-        residuals = exponents - _PRIOR_MEAN
-        covariance = _covariance(rows, rows) + _NOISES[:, None, None] ** 2 * np.eye(n)
-        inverses = np.asarray(np.linalg.inv(covariance), dtype=float)
-        log_determinants = np.linalg.slogdet(covariance)[1]
-        log_evidence = -0.5 * np.einsum("i,kij,j->k", residuals, inverses, residuals) - 0.5 * log_determinants
-        weights = np.exp(log_evidence - log_evidence.max())
-        return cls(rows, centre, level_sd, inverses, residuals, weights / weights.sum())
+        covariance, noise = _covariance(rows, rows), _NOISES[:, None] ** 2
+        process = condition(covariance, exponents - _PRIOR_MEAN, noise_variance=noise)
+        weights = np.exp(process.log_evidence - process.log_evidence.max())
+        return cls(rows, centre, level_sd, process, weights / weights.sum())
 
     def predict(self, raw: _Floats) -> tuple[float, float]:
         """Return mean and standard deviation of a at one trial's coordinates, shape (4,)."""
         row = _standardised(raw[None], self.centre, self.level_sd)
-        cross = _covariance(row, self.rows)[:, 0]  # (k, n)
-        solved = np.einsum("kn,knm->km", cross, self.inverses)
-        means = _PRIOR_MEAN + solved @ self.residuals
-        variances = _covariance(row, row)[:, 0, 0] - np.einsum("km,km->k", solved, cross)
+        cross = self.process.project(_covariance(self.rows, row))
+        shifts, variances = (part[:, 0] for part in self.process.predict(cross, _covariance(row, row)[:, 0]))
+        means = _PRIOR_MEAN + shifts
         mean = float(self.weights @ means)
-        variance = float(self.weights @ (np.maximum(variances, 0.0) + _NOISES**2 + (means - mean) ** 2))
+        variance = float(self.weights @ (variances + _NOISES**2 + (means - mean) ** 2))
         return mean, math.sqrt(variance)
 
 
@@ -324,9 +319,7 @@ def _standardised(raw: _Floats, centre: _Floats, level_sd: float) -> _Floats:
 
 def _covariance(left: _Floats, right: _Floats) -> _Floats:
     """Prior covariance of a, shape (k, left, right): constant, tilt in lr/B, slope in l, and Matérn-5/2."""
-    scaled = (left[:, None] - right[None]) / _LENGTHS
-    distance = math.sqrt(5.0) * np.sqrt(np.einsum("nmd,nmd->nm", scaled, scaled))
-    matern = (1.0 + distance + distance**2 / 3.0) * np.exp(-distance)
+    matern = matern_five_halves(squared_distances(left, right, _LENGTHS))
     tilt = np.outer(left[:, 1] - left[:, 0], right[:, 1] - right[:, 0])
     linear = _PRIOR_SD**2 + _TILT_SD**2 * tilt + _SLOPE_SD**2 * np.outer(left[:, 3], right[:, 3])
     return np.asarray(linear + _AMPLITUDES[:, None, None] ** 2 * matern)

@@ -30,7 +30,7 @@ def test_shuffled_normals_are_the_normal_quantiles_in_an_order_that_the_seed_set
     one, two = shuffled_normals(199, seed=0), shuffled_normals(199, seed=1)
     assert sorted(one) == pytest.approx(sorted(two))
     assert one.tolist() != two.tolist()
-    assert np.quantile(one, 0.95) == pytest.approx(stats.norm.ppf(0.95), abs=0.02)
+    assert np.quantile(one, 0.95) == pytest.approx(stats.norm.ppf(0.95), abs=0.03)
 
 
 def test_estimate_is_the_median_with_the_central_nine_tenths() -> None:
