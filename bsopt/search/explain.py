@@ -12,8 +12,8 @@ from optuna import Study
 from optuna.trial import FrozenTrial
 from scipy.special import ndtr
 
+from bsopt.laws.surface_prior import RidgePrior
 from bsopt.search.model import Edge, Model, edges_of
-from bsopt.search.prior import RidgePrior
 
 __all__ = ["Basin", "Explanation", "Proposal", "RidgeAt", "explain_model", "explain_proposal"]
 

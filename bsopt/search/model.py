@@ -12,12 +12,12 @@ from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from bsopt.laws.surface_posterior import Observations, Posterior, fit
+from bsopt.laws.surface_prior import Prior, RidgePrior
 from bsopt.search.feasibility import Feasibility
 from bsopt.search.history import History, history_of
 from bsopt.search.learning_curves import predicted_finals
-from bsopt.search.prior import Prior, RidgePrior
 from bsopt.search.space import Lattice, Space
-from bsopt.search.surrogate import Observations, Posterior, fit
 
 __all__ = ["Edge", "Model", "Settings", "edges_of"]
 
@@ -93,7 +93,7 @@ class Model:
             finals = predicted_finals(study, trials, batch_size=settings.batch_size, lr=settings.lr)
             predicted = {number: (final.mean, final.sd) for number, final in finals.items() if number in pruned}
         history = history_of(study, trials, space, predicted=predicted, weights=weights)
-        prior = Prior(settings.ridge, space)
+        prior = Prior(settings.ridge, space.domain)
         data = Observations(space.coordinates(history.rows), history.y, history.sd)
         posterior = fit(prior, data, seed=(settings.seed, history.num_finished))
         labelled = history.labelled

@@ -19,15 +19,15 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.errors import ConfigError, nearest
 from bsopt.laws.scaling import RULES, Reference, Rule, default_reference
+from bsopt.laws.surface_posterior import Posterior
+from bsopt.laws.surface_prior import RidgePrior, ridge_prior
 from bsopt.search.acquisition import log_improvement
 from bsopt.search.candidates import best_row
 from bsopt.search.explain import Explanation, Proposal, explain_model, explain_proposal, known_before, last_proposed
 from bsopt.search.history import finished_key, joint_space
 from bsopt.search.model import Model, Settings, edges_of
 from bsopt.search.prediction import Prediction
-from bsopt.search.prior import RidgePrior, ridge_prior
 from bsopt.search.space import Lattice, Space, check_lattice
-from bsopt.search.surrogate import Posterior
 
 __all__ = ["ScalingSampler"]
 

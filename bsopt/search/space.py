@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from bsopt.errors import ConfigError
+from bsopt.laws.surface_prior import Coordinates, Domain
 
-__all__ = ["Column", "Coordinates", "Lattice", "Space", "batch_sizes_on", "check_lattice"]
+__all__ = ["Column", "Lattice", "Space", "batch_sizes_on", "check_lattice"]
 
 Lattice: TypeAlias = "Literal['pow2', 'any'] | Mapping[str, int]"
 """Which batch sizes are proposed: powers of two, any, or `{"multiple_of": n}`."""
@@ -36,27 +37,6 @@ USUAL_MOMENTUM = 0.9
 
 MOST_BATCH_SIZES = 33
 """A lattice with more sizes than this is thinned evenly in log2: a quarter of an octave over eight octaves."""
-
-
-@dataclass(frozen=True, slots=True)
-class Coordinates:
-    """Points where the surrogate sees them; the shapes are in this file's notation."""
-
-    b: Array
-    x: Array
-    numbers: Array
-    choices: Array
-
-    def __len__(self) -> int:
-        return len(self.b)
-
-    def __getitem__(self, rows: Any) -> Coordinates:
-        return Coordinates(self.b[rows], self.x[rows], self.numbers[rows], self.choices[rows])
-
-    def joined(self, other: Coordinates) -> Coordinates:
-        """Return these points followed by the other's."""
-        pairs = ((self.b, other.b), (self.x, other.x), (self.numbers, other.numbers), (self.choices, other.choices))
-        return Coordinates(*(np.concatenate(pair) for pair in pairs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,14 +128,17 @@ class Space:
         return tuple(column.name for column in self.columns)
 
     @property
-    def num_numbers(self) -> int:
-        return sum(column.role in ("momentum", "weight_decay", "number") for column in self.columns)
-
-    @property
-    def effective_lr_shift(self) -> float:
-        """What x adds to log2 lr at the middle of a searched momentum range; 0 where it isn't searched."""
-        column = self.column("momentum")
-        return 0.0 if column is None else float(_momentum_shift(np.array([(column.low + column.high) / 2]))[0])
+    def domain(self) -> Domain:
+        """The ranges of the coordinates; the effective learning rate's at the middle of a searched momentum range."""
+        size, rate, momentum = (self.column(role) for role in ("batch_size", "lr", "momentum"))
+        shift = 0.0
+        if momentum is not None:
+            shift = float(_momentum_shift(np.array([(momentum.low + momentum.high) / 2]))[0])
+        return Domain(
+            None if size is None else (size.low, size.high),
+            None if rate is None else (rate.low + shift, rate.high + shift),
+            sum(column.role in ("momentum", "weight_decay", "number") for column in self.columns),
+        )
 
     def encode(self, params: Sequence[Mapping[str, Any]]) -> Array:
         """Return the rows, shape (n, number of columns), of parameter dictionaries that hold every name."""

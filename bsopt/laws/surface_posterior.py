@@ -1,6 +1,6 @@
 """The belief about the final value: a Gaussian process around a basin, over draws of all its parameters.
 
-Notation, beside that of space.py and prior.py (n trials, m points, S draws):
+Notation, beside that of `surface_prior` (n trials, m points, S draws):
 
     u   (S, n)     octaves between a point and the ridge of each draw
     y   (n,)       final values, squashed and standardised, smaller is better
@@ -22,8 +22,7 @@ from scipy.linalg import solve_triangular
 from scipy.special import gammaln, ndtri
 
 from bsopt.laws.gaussian_process import Conditioned, condition, log_evidence, matern_five_halves, root_of
-from bsopt.search.prior import Parameters, Prior
-from bsopt.search.space import Coordinates
+from bsopt.laws.surface_prior import Coordinates, Parameters, Prior
 
 __all__ = ["Observations", "Posterior", "fit"]
 
