@@ -12,6 +12,7 @@ import optuna
 from bsopt.errors import ConfigError, PlanError
 from bsopt.laws.communication import CommunicationFit, given_communication
 from bsopt.laws.estimate import FitStatus
+from bsopt.laws.lattice import lattice_sizes
 from bsopt.recommendation.fits import Fits, fit_laws
 from bsopt.recommendation.result import TIE_CHANCE
 from bsopt.search.learning_curves import predicted_finals
@@ -119,7 +120,7 @@ class Evidence:
         low, high = self.tried
         sizes = {b for b in self.info.batch_sizes if low <= b <= high}
         if not sizes:
-            sizes = {2**k for k in range(31) if low <= 2**k <= high}
+            sizes = set(lattice_sizes("pow2", int(low), int(high)))
         if self.best is not None and self.best.batch_size:
             sizes.add(self.best.batch_size)
         plans = (plan_or_none(self, size) for size in sizes)

@@ -12,12 +12,13 @@ from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from bsopt.laws.lattice import Lattice
 from bsopt.laws.surface_posterior import Observations, Posterior, fit
 from bsopt.laws.surface_prior import Prior, RidgePrior
 from bsopt.search.feasibility import Feasibility
 from bsopt.search.history import History, history_of
 from bsopt.search.learning_curves import predicted_finals
-from bsopt.search.space import Lattice, Space
+from bsopt.search.space import Space
 
 __all__ = ["Edge", "Model", "Settings", "edges_of"]
 

@@ -18,6 +18,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.errors import ConfigError, nearest
+from bsopt.laws.lattice import Lattice, check_lattice
 from bsopt.laws.scaling import RULES, Reference, Rule, default_reference
 from bsopt.laws.surface_posterior import Posterior
 from bsopt.laws.surface_prior import RidgePrior, ridge_prior
@@ -27,7 +28,7 @@ from bsopt.search.explain import Explanation, Proposal, explain_model, explain_p
 from bsopt.search.history import finished_key, joint_space
 from bsopt.search.model import Model, Settings, edges_of
 from bsopt.search.prediction import Prediction
-from bsopt.search.space import Lattice, Space, check_lattice
+from bsopt.search.space import Space
 
 __all__ = ["ScalingSampler"]
 
