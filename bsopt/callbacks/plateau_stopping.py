@@ -9,7 +9,8 @@ from bsopt.callbacks._base import Callback, announce
 from bsopt.callbacks._batches import num_samples
 from bsopt.callbacks._metrics import monitored_value
 from bsopt.errors import ConfigError
-from bsopt.laws.plateau import DIRECTIONS, Direction, PlateauTest, plateau_test
+from bsopt.laws.direction import DIRECTIONS, Direction
+from bsopt.laws.plateau import PlateauTest, plateau_test
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule, Trainer

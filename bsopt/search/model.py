@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
@@ -20,7 +20,7 @@ from bsopt.search.history import History, history_of
 from bsopt.search.learning_curves import predicted_finals
 from bsopt.search.space import Space
 
-__all__ = ["Edge", "Model", "Settings", "edges_of"]
+__all__ = ["Edge", "Model", "Prediction", "Settings", "edges_of"]
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -56,6 +56,23 @@ class Edge:
     low: float
     high: float
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The final value to expect at a point, from finished trials alone.
+
+    Attributes:
+        mean, sd: In squashed, standardised units; smaller is better whatever the study's direction. The standard
+            deviation is of the noiseless value.
+        best: The best value told so far, in these units.
+        transform: From the study's values to these units; monotone.
+    """
+
+    mean: float
+    sd: float
+    best: float
+    transform: Callable[[ArrayLike], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,7 @@ from bsopt.search.acquisition import log_improvement
 from bsopt.search.candidates import best_row
 from bsopt.search.explain import Explanation, Proposal, explain_model, explain_proposal, known_before, last_proposed
 from bsopt.search.history import finished_key, joint_space
-from bsopt.search.model import Model, Settings, edges_of
-from bsopt.search.prediction import Prediction
+from bsopt.search.model import Model, Prediction, Settings, edges_of
 from bsopt.search.space import Space
 
 __all__ = ["ScalingSampler"]
