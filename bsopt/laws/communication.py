@@ -3,7 +3,7 @@ r"""Step time on K devices: one device's law, the gradient all-reduce, and how f
 Notation, as in the code below:
 
     K, n        ranks in all, and nodes
-    c           seconds of one device's forward and backward pass (`throughput.StepTimeFit`)
+    c           seconds of one device's forward and backward pass (`step_time.StepTimeFit`)
     s(K)        seconds of a ring all-reduce:  V·2(K−1)/K + A·2(K−1);  V = gradient bytes/bandwidth, A latency per hop
     t           seconds of a step:  (c^γ + s^γ)^(1/γ), γ in [1, 10]: 1 no overlap, ∞ the longer of the two hides the
                 other (Pollux, Qiao et al. 2021, arXiv 2008.12260, eq. 11)
@@ -14,9 +14,8 @@ predicted from measurements on one, unless the bandwidth is given.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +23,6 @@ from scipy.stats import norm
 
 from bsopt.laws.estimate import Estimate, FitStatus, draw_from_grid, estimate_from_samples, shuffled_normals
 from bsopt.laws.step_time import StepTimeFit
-from bsopt.serialization import from_plain, to_plain
 
 __all__ = ["CommunicationFit", "PlacementPoint", "fit_communication", "given_communication", "predict_update_seconds"]
 
@@ -80,16 +78,6 @@ class CommunicationFit:
             return True
         return self.covers_many_nodes if num_nodes > 1 else self.covers_one_node
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for storage; `from_dict` is the inverse."""
-        plain: dict[str, Any] = to_plain(self)
-        return plain
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> CommunicationFit:
-        """Rebuild a fit from `as_dict`."""
-        return from_plain(cls, plain)
-
 
 def fit_communication(points: Iterable[PlacementPoint], *, step_time: StepTimeFit | None = None) -> CommunicationFit:
     """Fit the all-reduce and its overlap to measured placements of several devices.
@@ -123,9 +111,10 @@ def fit_communication(points: Iterable[PlacementPoint], *, step_time: StepTimeFi
     K = np.array([p.world_size for p in used], dtype=float)
     reference = int(K.max())
     draws = _draws(np.log([p.seconds for p in used]), np.array(compute)[index], K, reference)
+    log_s, _, gamma, _ = draws.T
     worlds = len(np.unique(K))
     status = FitStatus.OK if worlds > 1 else FitStatus.NOT_IDENTIFIED
-    allreduce = estimate_from_samples(np.exp(draws[:, 0]))
+    allreduce = estimate_from_samples(np.exp(log_s))
     message = f"The all-reduce takes {allreduce.value:.3g} s over {reference} ranks, from {worlds} placement(s)."
     if worlds == 1:
         message += " How it grows with more is the ring's formula, not a measurement."
@@ -137,7 +126,7 @@ def fit_communication(points: Iterable[PlacementPoint], *, step_time: StepTimeFi
         covers_many_nodes=bool(many),
         reference_world_size=reference,
         allreduce_seconds=allreduce,
-        gamma=estimate_from_samples(draws[:, 2]),
+        gamma=estimate_from_samples(gamma),
         draws=tuple((float(a), float(b), float(c), float(d)) for a, b, c, d in draws),
     )
 
@@ -215,7 +204,7 @@ def _log_growth(K: Array, share: Array, reference: float) -> Array:
 
 
 def _draws(log_seconds: Array, compute: Array, K: Array, reference: int) -> Array:
-    """Posterior draws [_DRAWS, 4] on a grid over s at the reference, its growing share, γ and the scatter."""
+    """Posterior draws [_DRAWS, 4], as `CommunicationFit.draws`: on a grid over s, its growing share, γ and the scatter."""
     log_s = np.linspace(np.log(np.exp(log_seconds).max()) - 4.0, np.log(np.exp(log_seconds).max()) + 0.5, 60)
     logit = np.linspace(-5.0, 3.0, 11)
     gamma = np.geomspace(1.0, 10.0, 8)

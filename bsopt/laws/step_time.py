@@ -15,9 +15,8 @@ error, so that a step of a millisecond counts like one of a second. Several devi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +32,6 @@ from bsopt.laws.estimate import (
     shuffled_normals,
 )
 from bsopt.laws.gaussian_process import condition
-from bsopt.serialization import from_plain, to_plain
 
 __all__ = [
     "MemoryFit",
@@ -105,16 +103,6 @@ class StepTimeFit:
         law = _log_time(log_t0, log_t1 + x, gamma)
         return np.asarray(np.exp(law + shift + np.hypot(scatter, left) * noise))
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for storage; `from_dict` is the inverse."""
-        plain: dict[str, Any] = to_plain(self)
-        return plain
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> StepTimeFit:
-        """Rebuild a fit from `as_dict`."""
-        return from_plain(cls, plain)
-
 
 @dataclass(frozen=True, slots=True)
 class MemoryFit:
@@ -162,16 +150,6 @@ class MemoryFit:
             middle = (low + high) // 2
             low, high = (middle, high) if fits(middle) else (low, middle)
         return low
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for storage; `from_dict` is the inverse."""
-        plain: dict[str, Any] = to_plain(self)
-        return plain
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> MemoryFit:
-        """Rebuild a fit from `as_dict`."""
-        return from_plain(cls, plain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,13 +216,14 @@ def fit_step_time(points: Iterable[tuple[float, float]]) -> StepTimeFit:
             len(b),
         )
     draws = _step_time_draws(x, y)
-    law = _log_time(draws[:, 0], draws[:, 1] + x[:, None], draws[:, 2]).mean(1)
-    latency, rate = (estimate_from_samples(np.exp(draws[:, i])) for i in (0, 1))
+    log_t0, log_t1, gamma, scatter = draws.T
+    law = _log_time(log_t0, log_t1 + x[:, None], gamma).mean(1)
+    latency, rate = estimate_from_samples(np.exp(log_t0)), estimate_from_samples(np.exp(log_t1))
     status, message = (
         FitStatus.OK,
         f"{len(b)} measurements; at most {1.0 / rate.value:,.4g} samples per second and device.",
     )
-    corner = estimate_from_samples(draws[:, 0] - draws[:, 1])  # ln of the size where latency and work are equal
+    corner = estimate_from_samples(log_t0 - log_t1)  # ln of the size where latency and work are equal
     no_rate, no_latency = corner.high > x.max() + 2.0, corner.low < x.min() - 2.0
     if no_rate or no_latency or sizes < 3:
         status = FitStatus.NOT_IDENTIFIED
@@ -257,8 +236,8 @@ def fit_step_time(points: Iterable[tuple[float, float]]) -> StepTimeFit:
         len(b),
         latency_seconds=latency,
         seconds_per_sample=rate,
-        gamma=estimate_from_samples(draws[:, 2]),
-        scatter=float(np.median(draws[:, 3])),
+        gamma=estimate_from_samples(gamma),
+        scatter=float(np.median(scatter)),
         tried_low=float(b.min()),
         tried_high=float(b.max()),
         draws=tuple((float(p), float(q), float(r), float(s)) for p, q, r, s in draws),
@@ -345,7 +324,10 @@ def _time_falls(x: Array, y: Array) -> bool:
 
 
 def _step_time_draws(x: Array, y: Array) -> Array:
-    """Posterior draws [_DRAWS, 4] from a grid over γ, the corner ln(t0/t1) and the scatter; the scale is exact."""
+    """Posterior draws [_DRAWS, 4] of (ln t0, ln t1, γ, scatter).
+
+    From a grid over γ, the corner ln(t0/t1) and the scatter; ln t1 is marginalised exactly.
+    """
     gamma = np.geomspace(1.0, 10.0, 12)
     corner = np.linspace(x.min() - 4.0, x.max() + 4.0, 120)
     steps = np.linspace(-2.0, 2.5, 10)

@@ -8,22 +8,21 @@ Notation, as in the code below:
     e(B)            scaling elasticity −d ln S/d ln B = B_c/(B + B_c): 1 perfect scaling, 0 flat
 
 McCandlish et al. 2018 (arXiv 1812.06162, eq. 2.7 and 5.1). The law holds where the learning rate is tuned at each
-batch size; runs that contradict it are said to. The posterior is taken on a grid over ln B_c and the scatter of
+batch size; a fit says where runs contradict it. The posterior is taken on a grid over ln B_c and the scatter of
 batch sizes about the law, with ln E_min marginalised exactly where no run is censored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr
 
 from bsopt.laws.estimate import Estimate, FitStatus, draw_from_grid, estimate_from_samples, shuffled_normals
-from bsopt.serialization import from_plain, to_plain
 
 __all__ = [
     "Regime",
@@ -132,16 +131,6 @@ class StepsToTargetFit:
             regime_chance=chances[regime],
             is_extrapolated=is_extrapolated,
         )
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for storage; `from_dict` is the inverse."""
-        plain: dict[str, Any] = to_plain(self)
-        return plain
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> StepsToTargetFit:
-        """Rebuild a fit from `as_dict`."""
-        return from_plain(cls, plain)
 
 
 def steps_to_target(batch_size: float, *, min_steps: float, critical_batch_size: float) -> float:
@@ -311,7 +300,8 @@ def _summarise(
     table: Sequence[_Size], posterior: _Posterior, head: tuple[int, int, float | None, float]
 ) -> StepsToTargetFit:
     draws = _draw(posterior)
-    critical = estimate_from_samples(np.exp(draws[:, 1]))
+    log_min, log_critical, scatter = draws.T
+    critical = estimate_from_samples(np.exp(log_critical))
     reached = [row.B for row in table if not row.is_bound]
     low, high = min(reached), max(reached)
     at_least = float(np.exp(posterior.log_critical[-1])) * 0.5
@@ -319,8 +309,8 @@ def _summarise(
     status, message = (
         FitStatus.OK,
         (
-            f"The critical batch size is {_short(critical.value)} samples (90 %: {_short(critical.low)} to "
-            f"{_short(critical.high)}), from {head[0]} batch sizes."
+            f"The critical batch size is {_samples(critical.value)} samples (90 %: {_samples(critical.low)} to "
+            f"{_samples(critical.high)}), from {head[0]} batch sizes."
         ),
     )
     if unbounded_above or unbounded_below or critical.high / critical.low > IDENTIFIED_FACTOR:
@@ -333,10 +323,10 @@ def _summarise(
         status,
         message,
         *head,
-        min_samples=estimate_from_samples(np.exp(draws[:, 0])),
-        min_steps=estimate_from_samples(np.exp(draws[:, 0] - draws[:, 1])),
+        min_samples=estimate_from_samples(np.exp(log_min)),
+        min_steps=estimate_from_samples(np.exp(log_min - log_critical)),
         critical_batch_size=critical,
-        scatter=float(np.median(draws[:, 2])),
+        scatter=float(np.median(scatter)),
         tried_low=low,
         tried_high=high,
         draws=tuple((float(a), float(b), float(c)) for a, b, c in draws),
@@ -347,12 +337,12 @@ def _unidentified(critical: Estimate, low: float, high: float) -> str:
     tried = f"batch sizes {low:.0f} to {high:.0f}"
     if np.isinf(critical.high) and critical.low > 0:
         return (
-            f"The critical batch size lies above {_short(critical.low)} samples: {tried} use about as many samples "
+            f"The critical batch size lies above {_samples(critical.low)} samples: {tried} use about as many samples "
             "each, so larger ones must run before it can be told."
         )
     if critical.low <= 0 and np.isfinite(critical.high):
         return (
-            f"The critical batch size lies below {_short(critical.high)} samples: {tried} take about as many steps "
+            f"The critical batch size lies below {_samples(critical.high)} samples: {tried} take about as many steps "
             "each, so smaller ones must run before it can be told."
         )
     return (
@@ -360,5 +350,5 @@ def _unidentified(critical: Estimate, low: float, high: float) -> str:
     )
 
 
-def _short(number: float) -> str:
+def _samples(number: float) -> str:
     return f"{number:.3g}" if number < 1000 else f"{number:,.0f}"

@@ -45,11 +45,11 @@ LEAST_FOR_BELIEF = 3
 
 
 class ScalingSampler(BaseSampler):
-    """Proposes the batch size and the learning rate of the next trial; further parameters ride along.
+    """Proposes the batch size and the learning rate of the next trial, and any other parameters that are searched.
 
-    A Gaussian process around a basin whose axis, the ridge lr*(B), starts from a learning-rate scaling rule
-    through a reference and is learned from there; `bsopt.search` says where to read on. Any Optuna study can use
-    it. Everything is deterministic in the seed and the trial's number.
+    Its model is a Gaussian process around a basin. The basin's axis is the ridge lr*(B): at first a learning-rate
+    scaling rule through a reference, then what the trials teach. `bsopt.search` says where to read on. Any Optuna
+    study can use it, and the same seed and trials give the same proposals.
 
     Args:
         optimizer: Its name; chooses the reference and the rule's exponent where they are not given.

@@ -10,6 +10,7 @@ import pytest
 
 from bsopt.laws.estimate import FitStatus
 from bsopt.laws.lr_ridge import LrRidgeFit, RidgePoint, fit_lr_ridge
+from bsopt.serialization import from_plain, to_plain
 
 LR_RANGE = (2.0**-12, 2.0**-1)
 
@@ -94,7 +95,7 @@ def test_fit_is_the_same_every_time(fit: LrRidgeFit) -> None:
 
 
 def test_fit_survives_storage_as_json(fit: LrRidgeFit) -> None:
-    assert LrRidgeFit.from_dict(json.loads(json.dumps(fit.as_dict()))) == fit
+    assert from_plain(LrRidgeFit, json.loads(json.dumps(to_plain(fit)))) == fit
 
 
 def test_few_trials_give_a_sentence_and_no_number() -> None:

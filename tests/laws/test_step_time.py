@@ -18,6 +18,7 @@ from bsopt.laws.communication import (
 )
 from bsopt.laws.estimate import FitStatus
 from bsopt.laws.step_time import MemoryFit, StepTimeFit, fit_memory, fit_power, fit_step_time, step_time
+from bsopt.serialization import from_plain, to_plain
 
 # Zeus (Apache-2.0): ShuffleNet-v2, CIFAR-100, adadelta on an A40 at 300 W: batch size, seconds per epoch × batch size.
 SHUFFLENET = {8: 232.05, 16: 115.49, 32: 57.37, 64: 33.165, 128: 17.95, 256: 10.705, 512: 9.14, 1024: 8.525, 2048: 8.66}
@@ -171,8 +172,8 @@ def test_no_measured_placement_is_said() -> None:
 
 def test_fits_survive_storage_as_json() -> None:
     times = fit_step_time(probes())
-    assert StepTimeFit.from_dict(json.loads(json.dumps(times.as_dict()))) == times
+    assert from_plain(StepTimeFit, json.loads(json.dumps(to_plain(times)))) == times
     memory = fit_memory([(8, 2e9), (16, 3e9), (32, 5e9)])
-    assert MemoryFit.from_dict(json.loads(json.dumps(memory.as_dict()))) == memory
+    assert from_plain(MemoryFit, json.loads(json.dumps(to_plain(memory)))) == memory
     network = fit_communication([placement(64, 2), placement(64, 4)], step_time=times)
-    assert CommunicationFit.from_dict(json.loads(json.dumps(network.as_dict()))) == network
+    assert from_plain(CommunicationFit, json.loads(json.dumps(to_plain(network)))) == network

@@ -18,6 +18,7 @@ from bsopt.laws.steps_to_target import (
     samples_to_target,
     steps_to_target,
 )
+from bsopt.serialization import from_plain, to_plain
 
 SIZES = (16, 32, 64, 128, 256, 512, 1024)
 # MLPerf reference convergence points of DeepCAM (Apache-2.0): median epochs to the target by global batch size.
@@ -129,4 +130,4 @@ def test_two_batch_sizes_are_too_few() -> None:
 def test_fit_survives_storage_as_json() -> None:
     for critical in (200.0, 1e7):
         fit = fit_steps_to_target(runs(critical), target=0.5)
-        assert StepsToTargetFit.from_dict(json.loads(json.dumps(fit.as_dict()))) == fit
+        assert from_plain(StepsToTargetFit, json.loads(json.dumps(to_plain(fit)))) == fit
