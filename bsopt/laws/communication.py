@@ -204,7 +204,7 @@ def _log_growth(K: Array, share: Array, reference: float) -> Array:
 
 
 def _draws(log_seconds: Array, compute: Array, K: Array, reference: int) -> Array:
-    """Posterior draws [_DRAWS, 4], as `CommunicationFit.draws`: on a grid over s, its growing share, γ and the scatter."""
+    """Posterior draws [_DRAWS, 4], as `CommunicationFit.draws`, on a grid over s, its growing share, γ and scatter."""
     log_s = np.linspace(np.log(np.exp(log_seconds).max()) - 4.0, np.log(np.exp(log_seconds).max()) + 0.5, 60)
     logit = np.linspace(-5.0, 3.0, 11)
     gamma = np.geomspace(1.0, 10.0, 8)
