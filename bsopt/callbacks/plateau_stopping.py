@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from bsopt.callbacks._base import announce
 from bsopt.callbacks._metrics import MetricCallback
 from bsopt.errors import ConfigError
-from bsopt.laws.plateau import DIRECTIONS, Direction, PlateauTest, plateau_test
+from bsopt.laws.direction import DIRECTIONS, Direction
+from bsopt.laws.plateau import PlateauTest, plateau_test
 
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer

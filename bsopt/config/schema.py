@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from bsopt.laws.lattice import lattice_sizes
 from bsopt.trial.objective import Objective
 from bsopt.units import Amount, Unit, in_words, parse_amount, parse_bytes
 
@@ -143,12 +144,9 @@ class BatchSizeSpace(_Strict):
 
     def sizes(self) -> tuple[int, ...]:
         """Return the batch sizes on the lattice, smallest first; for `any`, the two ends."""
-        if self.lattice == "pow2":
-            return tuple(2**k for k in range(self.high.bit_length()) if self.low <= 2**k <= self.high)
-        if isinstance(self.lattice, dict):
-            step = self.lattice["multiple_of"]
-            return tuple(range(-(-self.low // step) * step, self.high + 1, step))
-        return (self.low,) if self.low == self.high else (self.low, self.high)
+        if self.lattice == "any":
+            return (self.low,) if self.low == self.high else (self.low, self.high)
+        return tuple(lattice_sizes(self.lattice, self.low, self.high))
 
     def __contains__(self, size: int) -> bool:
         """Whether a batch size may be trained."""

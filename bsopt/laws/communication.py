@@ -3,7 +3,7 @@ r"""Step time on K devices: one device's law, the gradient all-reduce, and how f
 Notation, as in the code below:
 
     K, n        ranks in all, and nodes
-    c           seconds of one device's forward and backward pass (`throughput.StepTimeFit`)
+    c           seconds of one device's forward and backward pass (`step_time.StepTimeFit`)
     s(K)        seconds of a ring all-reduce:  V·2(K−1)/K + A·2(K−1);  V = gradient bytes/bandwidth, A latency per hop
     t           seconds of a step:  (c^γ + s^γ)^(1/γ), γ in [1, 10]: 1 no overlap, ∞ the longer of the two hides the
                 other (Pollux, Qiao et al. 2021, arXiv 2008.12260, eq. 11)
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from bsopt.laws.estimate import Estimate, FitStatus, estimate_from_samples
+from bsopt.laws.estimate import Estimate, FitStatus, draw_from_grid, estimate_from_samples, shuffled_normals
 from bsopt.laws.step_time import StepTimeFit
 
 __all__ = ["CommunicationFit", "PlacementPoint", "fit_communication", "given_communication", "predict_update_seconds"]
@@ -111,9 +111,10 @@ def fit_communication(points: Iterable[PlacementPoint], *, step_time: StepTimeFi
     K = np.array([p.world_size for p in used], dtype=float)
     reference = int(K.max())
     draws = _draws(np.log([p.seconds for p in used]), np.array(compute)[index], K, reference)
+    log_s, _, gamma, _ = draws.T
     worlds = len(np.unique(K))
     status = FitStatus.OK if worlds > 1 else FitStatus.NOT_IDENTIFIED
-    allreduce = estimate_from_samples(np.exp(draws[:, 0]))
+    allreduce = estimate_from_samples(np.exp(log_s))
     message = f"The all-reduce takes {allreduce.value:.3g} s over {reference} ranks, from {worlds} placement(s)."
     if worlds == 1:
         message += " How it grows with more is the ring's formula, not a measurement."
@@ -125,7 +126,7 @@ def fit_communication(points: Iterable[PlacementPoint], *, step_time: StepTimeFi
         covers_many_nodes=bool(many),
         reference_world_size=reference,
         allreduce_seconds=allreduce,
-        gamma=estimate_from_samples(draws[:, 2]),
+        gamma=estimate_from_samples(gamma),
         draws=tuple((float(a), float(b), float(c), float(d)) for a, b, c, d in draws),
     )
 
@@ -186,7 +187,7 @@ def predict_update_seconds(
     compute = compute[order]
     log_s = log_s + _log_growth(np.array(float(world)), share, float(communication.reference_world_size))
     last = np.exp(np.logaddexp(gamma * np.log(compute), gamma * log_s) / gamma)
-    noise = norm.ppf((np.random.default_rng(2).permutation(len(last)) + 0.5) / len(last))
+    noise = shuffled_normals(len(last), seed=2)
     return estimate_from_samples(
         ((accumulate_grad_batches - 1) * compute + last) * np.exp(np.hypot(1.0, _WITHIN) * scatter * noise)
     )
@@ -203,7 +204,7 @@ def _log_growth(K: Array, share: Array, reference: float) -> Array:
 
 
 def _draws(log_seconds: Array, compute: Array, K: Array, reference: int) -> Array:
-    """Posterior draws [_DRAWS, 4] on a grid over s at the reference, its growing share, γ and the scatter."""
+    """Posterior draws [_DRAWS, 4], as `CommunicationFit.draws`, on a grid over s, its growing share, γ and scatter."""
     log_s = np.linspace(np.log(np.exp(log_seconds).max()) - 4.0, np.log(np.exp(log_seconds).max()) + 0.5, 60)
     logit = np.linspace(-5.0, 3.0, 11)
     gamma = np.geomspace(1.0, 10.0, 8)
@@ -220,8 +221,5 @@ def _draws(log_seconds: Array, compute: Array, K: Array, reference: int) -> Arra
         square += ((own**2).sum(-1) - own.sum(-1) ** 2 / (_WITHIN**2 + count)) / _WITHIN**2
     score = -0.5 * square[..., None] / scatter**2 - len(K) * np.log(scatter) - 0.5 * steps**2
     score = score - 0.5 * (((logit - _GROWTH) / _GROWTH_SD) ** 2)[None, None, :, None]
-    cumulative = np.cumsum(np.exp(score - score.max()).ravel())
-    levels = (np.arange(_DRAWS) + 0.5) / _DRAWS * cumulative[-1]
-    index = np.minimum(np.searchsorted(cumulative, levels), score.size - 1)
-    i, j, k, m = np.unravel_index(index, score.shape)
+    i, j, k, m = draw_from_grid(score, _DRAWS)
     return np.column_stack([log_s[j], share[k], gamma[i], scatter[m]])

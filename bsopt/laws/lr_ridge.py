@@ -7,23 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bsopt.laws.direction import Direction, sign_of
 from bsopt.laws.estimate import Estimate, FitStatus, estimate_from_samples
 from bsopt.laws.ridge_model import (
+    ModelPrior,
     RidgeData,
+    RidgeParameters,
     RidgePoint,
-    RidgePrior,
     Surfaces,
     prepare,
     prior_of,
     sample_parameters,
     sample_surfaces,
-    saturating_law,
 )
+from bsopt.laws.scaling import log2_scaling
 
 __all__ = ["LrPrediction", "LrRidgeFit", "RidgePoint", "RuleVerdict", "fit_lr_ridge"]
 
@@ -41,8 +42,8 @@ class LrPrediction:
 
     Attributes:
         lr: The best learning rate.
-        stable_low: Learning rates from here
-        stable_high: to here are predicted no further from the best than the study's median trial.
+        stable_low, stable_high: The range of learning rates that are predicted no further from the best than the
+            study's median trial.
         value: The objective's value at `lr`.
         is_extrapolated: No trial ran within half an octave of, or beyond, this batch size.
         at_edge: The best learning rate lies at or beyond the edge of the range that was searched.
@@ -142,17 +143,15 @@ class LrRidgeFit:
         )
 
     def _law_step(self, start: float, end: float) -> Estimate:
-        draws = np.array(self.law_draws)
-        change = saturating_law(np.array([end]), draws[:, 1], draws[:, 2]) - saturating_law(
-            np.array([start]), draws[:, 1], draws[:, 2]
-        )
-        return estimate_from_samples(2.0 ** change[:, 0])
+        """By which factor lr* changes between two batch sizes, log2 samples, under the law."""
+        _, exponent, knee = np.array(self.law_draws).T
+        return estimate_from_samples(2.0 ** log2_scaling(np.array(end - start), knee=knee - start, exponent=exponent))
 
 
 def fit_lr_ridge(
     points: Iterable[RidgePoint],
     *,
-    direction: Literal["minimize", "maximize"] = "minimize",
+    direction: Direction = "minimize",
     optimizer: str | None = None,
     lr_range: tuple[float, float] | None = None,
 ) -> LrRidgeFit:
@@ -178,7 +177,7 @@ def fit_lr_ridge(
             f"best learning rate: it needs at least {MIN_POINTS} trials and 3 learning rates.",
             len(finite),
         )
-    data = prepare(kept, sign=1.0 if direction == "minimize" else -1.0)
+    data = prepare(kept, sign=sign_of(direction))
     if data.spread <= 0:
         return LrRidgeFit(
             FitStatus.CONTRADICTORY,
@@ -190,7 +189,7 @@ def fit_lr_ridge(
     return _summarise(data, prior, draws, num_points=len(finite))
 
 
-def _summarise(data: RidgeData, prior: RidgePrior, draws: Array, *, num_points: int) -> LrRidgeFit:
+def _summarise(data: RidgeData, prior: ModelPrior, draws: RidgeParameters, *, num_points: int) -> LrRidgeFit:
     tried = np.unique(data.b)
     low, high = float(tried[0]), float(tried[-1])
     step = max(1.0, (high - low + 4.0) / 14.0)
@@ -198,18 +197,19 @@ def _summarise(data: RidgeData, prior: RidgePrior, draws: Array, *, num_points: 
     surface = sample_surfaces(sizes, data, prior, draws)
     table = tuple(_row(i, b, surface, data, prior, tried) for i, b in enumerate(sizes))
     inner = (sizes >= low - 0.5 * step) & (sizes <= high + 0.5 * step)
-    noise = np.exp(np.logaddexp(2.0 * draws[:, 7], 2.0 * draws[:, 8]) / 2.0)  # roughness is noise to who trains once
+    # To someone who trains once, roughness is noise.
+    noise = np.exp(np.logaddexp(2.0 * draws.log_rough, 2.0 * draws.log_noise) / 2.0)
     quality = _chance_as_good(surface.z, inner, float(np.median(noise)))
     at_best = int(np.argmin(np.where(inner, np.quantile(surface.z, 0.75, axis=0), np.inf)))
     widths = [float(np.log2(row.lr.high / row.lr.low)) for row, ok in zip(table, inner, strict=True) if ok]
-    status, message = _judge(data, table[at_best], min(widths), float(np.exp(np.median(draws[:, 8]))), num_points)
+    status, message = _judge(data, table[at_best], min(widths), float(np.exp(np.median(draws.log_noise))), num_points)
     return LrRidgeFit(
         status,
         message,
         num_points,
         exponent=_exponent(sizes, surface, prior, low, high) if len(tried) > 1 and high - low >= 1.0 else None,
-        law_exponent=estimate_from_samples(draws[:, 1]) if len(tried) > 2 else None,
-        knee_batch_size=estimate_from_samples(2.0 ** draws[:, 2]) if len(tried) > 2 else None,
+        law_exponent=estimate_from_samples(draws.exponent) if len(tried) > 2 else None,
+        knee_batch_size=estimate_from_samples(2.0**draws.knee) if len(tried) > 2 else None,
         noise_sd=float(np.median(noise)) * data.spread / 3.0,
         best_batch_size=table[at_best].batch_size,
         tried_low=float(2.0**low),
@@ -217,11 +217,11 @@ def _summarise(data: RidgeData, prior: RidgePrior, draws: Array, *, num_points: 
         pivot_batch_size=float(2.0**prior.pivot),
         table=table,
         quality=quality,
-        law_draws=tuple((float(t[0]), float(t[1]), float(t[2])) for t in draws),
+        law_draws=tuple(zip(draws.centre.tolist(), draws.exponent.tolist(), draws.knee.tolist(), strict=True)),
     )
 
 
-def _row(i: int, b: float, surface: Surfaces, data: RidgeData, prior: RidgePrior, tried: Array) -> LrPrediction:
+def _row(i: int, b: float, surface: Surfaces, data: RidgeData, prior: ModelPrior, tried: Array) -> LrPrediction:
     lr = estimate_from_samples(surface.best[:, i])
     z = np.clip(surface.z[:, i], -5.0, 5.0)
     value = estimate_from_samples(data.sign * (data.best + data.spread * np.expm1(z) / 3.0))
@@ -242,7 +242,7 @@ def _chance_as_good(z: Array, inner: NDArray[np.bool_], noise: float) -> tuple[f
     return tuple(float(v) for v in (z <= best + 2.0 * noise).mean(0))
 
 
-def _exponent(sizes: Array, surface: Surfaces, prior: RidgePrior, low: float, high: float) -> Estimate:
+def _exponent(sizes: Array, surface: Surfaces, prior: ModelPrior, low: float, high: float) -> Estimate:
     inside = (sizes >= low - 1e-9) & (sizes <= high + 1e-9)
     if inside.sum() < 2:
         inside = (sizes >= low - 1.0) & (sizes <= high + 1.0)

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from scipy.special import stdtrit
 
 from bsopt.errors import ConfigError
+from bsopt.laws.estimate import fieller_interval
 
 __all__ = [
     "NoiseMeasurement",
@@ -199,14 +200,13 @@ def measure_noise(
 def estimate_noise_scale(moments: NoiseMoments, *, confidence: float = 0.95) -> NoiseScale | None:
     """Return tr Σ / |G|² with Fieller's interval for a ratio of two means, or None before any measurement.
 
-    The interval is exact for normal means: {θ : (n − θd)² ≤ t²·(V_n − 2θ·V_nd + θ²·V_d)} for the means n, d and
-    their estimated covariance V, t with Σ(w)²/Σ(w²) − 1 degrees of freedom (Fieller 1954). It has no upper end
-    where |G|² can't be told from zero. With fewer than three measurements it is (0, inf).
+    Its t has Σ(w)²/Σ(w²) − 1 degrees of freedom (`bsopt.laws.estimate.fieller_interval`). It has no upper end where
+    |G|² can't be told from zero. With fewer than three measurements it is (0, inf).
     """
     if moments.num_measurements == 0:
         return None
     n, d = moments.covariance_trace, moments.gradient_sq_norm
-    low, high = _fieller(moments, confidence)
+    low, high = _interval(moments, confidence)
     value = max(n, 0.0) / d if d > 0 else math.inf
     return NoiseScale(
         value=value,
@@ -282,22 +282,19 @@ def describe_noise_scale(noise: NoiseScale, *, global_batch_size: float) -> str:
     )
 
 
-def _fieller(moments: NoiseMoments, confidence: float) -> tuple[float, float]:
+def _interval(moments: NoiseMoments, confidence: float) -> tuple[float, float]:
     if moments.num_measurements < 3:
         return 0.0, math.inf
-    n, d = moments.covariance_trace, moments.gradient_sq_norm
     scale = _variance_of_mean(moments)
-    vn, vd, vnd = moments.var_trace * scale, moments.var_gradient * scale, moments.cov * scale
     degrees = moments.weight**2 / moments.weight_sq - 1.0
-    t2 = float(stdtrit(degrees, 0.5 + confidence / 2.0)) ** 2
-    # The set solves a·θ² − 2h·θ + c ≤ 0.
-    a, h, c = d * d - t2 * vd, n * d - t2 * vnd, n * n - t2 * vn
-    root = math.sqrt(max(h * h - a * c, 0.0))
-    if d > 0 and a > 0:
-        return max((h - root) / a, 0.0), max((h + root) / a, 0.0)
-    if n > 0 and c > 0 and a < 0:  # |G|² may be zero, tr Σ not: [positive root, inf)
-        return (h - root) / a, math.inf
-    return 0.0, math.inf
+    return fieller_interval(
+        moments.covariance_trace,
+        moments.gradient_sq_norm,
+        variances=(moments.var_trace * scale, moments.var_gradient * scale),
+        covariance=moments.cov * scale,
+        quantile=float(stdtrit(degrees, 0.5 + confidence / 2.0)),
+        is_positive=True,
+    )
 
 
 def _variance_of_mean(moments: NoiseMoments) -> float:

@@ -1,4 +1,4 @@
-r"""Is a training curve still improving, and where will it end.
+r"""Is a training curve still improving. Where it will end: `bsopt.laws.extrapolation`.
 
 A curve is two sequences of one length: `steps`, increasing positions on the progress axis (samples seen in a
 bsopt study, anything that grows elsewhere), and `values`, the current metric there. Points whose step or
@@ -7,7 +7,7 @@ validations, unless a function says so.
 
 Notation:
 
-    t       step; t_last the last one, t_end the one to extrapolate to
+    t       step; t_last the last one
     y       value, negated where the direction is "maximize", so that lower is better
     σ       standard deviation of one value's noise
     E_va    validation error of an epoch; E_opt the lowest so far (Prechelt 1998)
@@ -15,39 +15,35 @@ Notation:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import gammaln, ndtr, stdtrit
+from scipy.special import stdtrit
 
-from bsopt.errors import ConfigError, nearest
+from bsopt.errors import ConfigError
+from bsopt.laws.direction import Direction, sign_of
 
 __all__ = [
-    "DIRECTIONS",
-    "Direction",
-    "Extrapolation",
+    "RULES",
     "PlateauTest",
-    "extrapolate",
+    "clean_curve",
+    "flat_for",
     "generalization_loss",
-    "keras_early_stop",
     "noise_sd",
     "plateau_test",
-    "reduce_lr_steps",
     "successive_rises",
 ]
 
-Direction: TypeAlias = Literal["minimize", "maximize"]
-DIRECTIONS: tuple[Direction, ...] = ("minimize", "maximize")
+RULES = ("noise", "keras", "relative", "prechelt_gl", "prechelt_up")
+"""How a plateau can be told from progress, see `flat_for`."""
 
 _Floats: TypeAlias = NDArray[np.float64]
 
+_STRIPS = 3  # of UP_3
 _SIGNIFICANCE = 0.025  # one-sided: a flat noisy curve passes for an improving one this often per window
-_POWERS = np.array([0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0])  # α of c + a·t^−α
-_RATES = np.geomspace(0.25, 16.0, 16)  # t_last/τ of c + a·exp(−t/τ)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,37 +67,6 @@ class PlateauTest:
     flat_for: float
     gain_per_patience: float
     noise: float
-
-
-@dataclass(frozen=True, slots=True)
-class Extrapolation:
-    """Where a curve will be at `t_end`, from its own shape.
-
-    Attributes:
-        status: "ok", or "too_few" with fewer than four points, or "beyond" where the curve is at its end.
-        message: What the status means, for people.
-        value: Expected level at the end, noise left out; the last value where the status isn't "ok".
-        sd: Its standard deviation; infinite where there are too few points.
-        low: Lower end of the 90 % interval.
-        high: Upper end.
-        shape: The more probable family, "power law" or "exponential"; empty where the status isn't "ok".
-    """
-
-    status: Literal["ok", "too_few", "beyond"]
-    message: str
-    value: float
-    sd: float
-    low: float
-    high: float
-    shape: str = ""
-
-    def chance_below(self, value: float) -> float:
-        """Return the probability that the curve ends below `value`, by a normal distribution."""
-        if not np.isfinite(self.sd):
-            return 0.5
-        if self.sd == 0.0:
-            return float(self.value < value)
-        return float(ndtr((value - self.value) / self.sd))
 
 
 def plateau_test(
@@ -142,7 +107,7 @@ def plateau_test(
     False
     """
     _check_rule(patience=patience, min_delta=min_delta)
-    t, y = _clean(steps, values, direction)
+    t, y = clean_curve(steps, values, direction)
     if not len(y):
         nan = float("nan")
         return PlateauTest(
@@ -154,9 +119,9 @@ def plateau_test(
             gain_per_patience=0.0,
             noise=0.0,
         )
-    sign, best = _sign(direction), int(np.argmin(y))
+    sign, best = sign_of(direction), int(np.argmin(y))
     noise = noise_sd(t, y, recent=4 * patience)
-    improved_at = _last_significant_record(t, y, margin=max(min_delta, 2.0 * np.sqrt(2.0) * noise))
+    improved_at = _last_record(t, y, margin=max(min_delta, 2.0 * np.sqrt(2.0) * noise))
     gain, has_trend = _trend(t, y, patience=patience, min_delta=min_delta, noise=noise)
     flat_for = 0.0 if has_trend else float(t[-1] - improved_at)
     is_improving = has_trend or flat_for < patience
@@ -170,6 +135,47 @@ def plateau_test(
         gain_per_patience=gain,
         noise=noise,
     )
+
+
+def flat_for(
+    steps: ArrayLike, values: ArrayLike, *, patience: float, rule: str, min_delta: float = 0.0
+) -> float | None:
+    """Return for how long a curve hasn't improved by a rule; None where it improves or is shorter than `patience`.
+
+    Args:
+        steps: Increasing positions, shape (n,), n at least 1.
+        values: Current values, shape (n,), smaller is better.
+        patience: Distance on the step axis without progress that makes a plateau, above 0.
+        rule: "noise": `plateau_test`. "keras": no value better than the best by more than `min_delta`, as Keras'
+            EarlyStopping. "relative": the same with `min_delta` as a share of the best, as PyTorch's
+            ReduceLROnPlateau. "prechelt_gl": generalisation loss above `min_delta` percent. "prechelt_up": UP_3, the
+            value worse at the end of each third of `patience` than at the end of the one before.
+        min_delta: The least improvement that counts, in the rule's unit.
+
+    Raises:
+        ConfigError: "prechelt_gl" with values that aren't positive.
+
+    >>> flat_for([1, 2, 3, 4, 5], [3.0, 2.0, 2.0, 2.5, 2.1], patience=2, rule="keras")
+    3.0
+    """
+    t, y = clean_curve(steps, values, "minimize")
+    if t[-1] - t[0] < patience:
+        return None
+    if rule == "noise":
+        found = plateau_test(t, y, patience=patience, min_delta=min_delta)
+        return found.flat_for if found.is_plateau else None
+    if rule == "prechelt_gl":
+        if y.min() <= 0.0:
+            raise ConfigError(
+                'rule="prechelt_gl" needs positive values to minimise; report 1 - accuracy, or use another rule.'
+            )
+        is_worse = generalization_loss(y)[-1] > min_delta
+        return float(t[-1] - t[np.argmin(y)]) if is_worse else None
+    if rule == "prechelt_up":
+        return patience if _rises_over_thirds(t, y, patience) else None
+    is_relative = rule == "relative"
+    flat = t[-1] - _last_record(t, y, margin=0.0 if is_relative else min_delta, share=min_delta if is_relative else 0.0)
+    return float(flat) if flat >= patience else None
 
 
 def noise_sd(steps: ArrayLike, values: ArrayLike, *, recent: float | None = None) -> float:
@@ -188,128 +194,13 @@ def noise_sd(steps: ArrayLike, values: ArrayLike, *, recent: float | None = None
     Returns:
         σ in value units; 0 for fewer than four points.
     """
-    t, y = _clean(steps, values, "minimize")
+    t, y = clean_curve(steps, values, "minimize")
     if recent is not None and len(t):
         first = min(int(np.searchsorted(t, t[-1] - recent)), max(len(t) - 6, 0))
         t, y = t[first:], y[first:]
     if len(y) < 4:
         return 0.0
     return min(_difference_noise(t, y, points) for points in ((3, 4) if len(y) >= 6 else (3,)))
-
-
-def extrapolate(
-    steps: ArrayLike,
-    values: ArrayLike,
-    *,
-    end: float,
-    direction: Direction = "minimize",
-) -> Extrapolation:
-    """Say where a curve will be at `end`, with an interval, from its own shape.
-
-    Two families are fitted, c + a·t^−α with eight α in 0.1–2 (pow3) and c + a·exp(−t/τ) with sixteen τ
-    (exponential), as Domhan, Springenberg & Hutter 2015 (IJCAI) do among others. c and a have a
-    normal-inverse-gamma prior in units of the curve's range, so each fit is closed form; all are averaged by
-    their marginal likelihood, and curves that expect r times the progress so far are discounted by 1/(1 + r).
-    Older points weigh t/t_last, because early transients follow no such law. Real curves follow neither
-    family exactly, so 15 % of the expected change, once more for each doubling of the steps, and the misfit
-    of the last quarter of the points are added to the standard deviation. An annealed learning rate bends a
-    curve later than the curve itself can show.
-
-    Args:
-        steps: Increasing positions, shape (n,). Where they start at 0 or below, all are moved by one gap.
-        values: Current values, shape (n,).
-        end: The step to extrapolate to.
-        direction: "minimize" or "maximize"; only says which way a curve is expected to go.
-
-    Raises:
-        ConfigError: An unknown direction.
-
-    >>> t = [1, 2, 4, 8, 16]
-    >>> found = extrapolate(t, [0.2 + 0.8 / step**0.5 for step in t], end=64)
-    >>> round(found.value, 2), found.shape
-    (0.3, 'power law')
-    """
-    t, y = _clean(steps, values, direction)
-    sign = _sign(direction)
-    last = float(sign * y[-1]) if len(y) else float("nan")
-    if len(y) and t[-1] >= end:
-        return Extrapolation("beyond", "the curve has reached its end", last, 0.0, last, last)
-    if len(y) < 4:
-        message = f"{len(y)} of at least 4 points to extrapolate from"
-        return Extrapolation("too_few", message, last, float("inf"), float("-inf"), float("inf"))
-    if t[0] <= 0.0:
-        shift = float(np.median(np.diff(t))) - t[0]
-        t, end = t + shift, end + shift
-    mean, sd, weights = _average_shapes(t, y, end)
-    value = sign * mean
-    # 1.645 standard deviations: the mixture's tails are left to the standard deviation
-    low, high = value - 1.645 * sd, value + 1.645 * sd
-    shape = "power law" if weights[: len(_POWERS)].sum() >= 0.5 else "exponential"
-    return Extrapolation("ok", f"a {shape} through {len(y)} points", value, sd, low, high, shape)
-
-
-def keras_early_stop(
-    values: Sequence[float],
-    *,
-    patience: int,
-    min_delta: float = 0.0,
-    direction: Direction = "minimize",
-) -> int | None:
-    """Return the index at which Keras' EarlyStopping would stop, or None.
-
-    A value improves if it is better than the best by more than |min_delta|; training stops when `patience`
-    validations in a row (at least one) brought none (keras.callbacks.EarlyStopping, `_is_improvement` and
-    `on_epoch_end`). NaN never improves.
-
-    >>> keras_early_stop([3.0, 2.0, 2.0, 2.5, 1.0], patience=2)
-    3
-    """
-    _check_rule(patience=patience, min_delta=abs(min_delta), least_patience=0)
-    sign, best, wait = _sign(direction), float("inf"), 0
-    for index, value in enumerate(values):
-        current = sign * float(value)
-        wait += 1
-        if current + abs(min_delta) < best:
-            best, wait = current, 0
-        elif wait >= patience and index > 0:
-            return index
-    return None
-
-
-def reduce_lr_steps(
-    values: Sequence[float],
-    *,
-    patience: int = 10,
-    threshold: float = 1e-4,
-    threshold_mode: Literal["rel", "abs"] = "rel",
-    cooldown: int = 0,
-    direction: Direction = "minimize",
-) -> tuple[int, ...]:
-    """Return the indices at which PyTorch's ReduceLROnPlateau would reduce the learning rate.
-
-    A value improves if it is below best·(1 − threshold), or above best·(1 + threshold) when maximising;
-    with "abs", best ∓ threshold. The rate is reduced when *more than* `patience` values in a row didn't
-    (torch.optim.lr_scheduler.ReduceLROnPlateau). The relative threshold depends on where zero is: a
-    negative best is "improved" by anything near it.
-
-    >>> reduce_lr_steps([1.0, 1.0, 1.0, 1.0, 1.0], patience=1)
-    (2, 4)
-    """
-    _check_rule(patience=patience, min_delta=threshold, least_patience=0)
-    sign, best = _sign(direction), _sign(direction) * float("inf")
-    bad, resting, reductions = 0, 0, []
-    for index, value in enumerate(values):
-        bar = best - sign * threshold if threshold_mode == "abs" else best * (1.0 - sign * threshold)
-        if sign * float(value) < sign * bar:
-            best, bad = float(value), 0
-        else:
-            bad += 1
-        if resting > 0:
-            resting, bad = resting - 1, 0
-        if bad > patience:
-            reductions.append(index)
-            resting, bad = cooldown, 0
-    return tuple(reductions)
 
 
 def generalization_loss(values: ArrayLike) -> _Floats:
@@ -344,35 +235,36 @@ def successive_rises(values: ArrayLike, *, strip: int = 5, direction: Direction 
     """
     if strip < 1:
         raise ConfigError(f"strip must be at least 1 validation, got {strip}.")
-    ends = (_sign(direction) * np.asarray(values, dtype=float))[::-1][::strip]  # newest first
+    ends = (sign_of(direction) * np.asarray(values, dtype=float))[::-1][::strip]  # newest first
     rises = ends[:-1] > ends[1:]
     return int(len(rises) if rises.all() else np.argmin(rises))
 
 
-def _sign(direction: Direction) -> float:
-    if direction not in DIRECTIONS:
-        allowed = " or ".join(map(repr, DIRECTIONS))
-        raise ConfigError(f"direction must be {allowed}, got {direction!r}." + nearest(str(direction), DIRECTIONS))
-    return 1.0 if direction == "minimize" else -1.0
+def clean_curve(steps: ArrayLike, values: ArrayLike, direction: Direction) -> tuple[_Floats, _Floats]:
+    """Return a curve by increasing step, its values negated to be minimised, without what isn't finite.
 
+    Args:
+        steps: Positions, shape (n,); of equal ones the last counts.
+        values: Shape (n,).
+        direction: Which way they get better.
 
-def _check_rule(*, patience: float, min_delta: float, least_patience: float = np.nextafter(0.0, 1.0)) -> None:
-    if not (np.isfinite(patience) and patience >= least_patience):
-        bound = "at least 0" if least_patience == 0 else "above 0"
-        raise ConfigError(f"patience must be a number {bound}, got {patience!r}.")
-    if not (np.isfinite(min_delta) and min_delta >= 0.0):
-        raise ConfigError(f"min_delta must be a number of at least 0, got {min_delta!r}.")
-
-
-def _clean(steps: ArrayLike, values: ArrayLike, direction: Direction) -> tuple[_Floats, _Floats]:
-    """Sort by step, keep the last report of each step, drop what isn't finite, turn maximise into minimise."""
-    t, y = np.asarray(steps, dtype=float), _sign(direction) * np.asarray(values, dtype=float)
+    Raises:
+        ConfigError: Shapes that differ, or an unknown direction.
+    """
+    t, y = np.asarray(steps, dtype=float), sign_of(direction) * np.asarray(values, dtype=float)
     if t.shape != y.shape or t.ndim != 1:
         raise ConfigError(f"steps and values must be of one length, got shapes {t.shape} and {y.shape}.")
     keep = np.isfinite(t) & np.isfinite(y)
     t, y = t[keep][::-1], y[keep][::-1]
     t, first = np.unique(t, return_index=True)
     return t, y[first]
+
+
+def _check_rule(*, patience: float, min_delta: float) -> None:
+    if not (np.isfinite(patience) and patience > 0.0):
+        raise ConfigError(f"patience must be a number above 0, got {patience!r}.")
+    if not (np.isfinite(min_delta) and min_delta >= 0.0):
+        raise ConfigError(f"min_delta must be a number of at least 0, got {min_delta!r}.")
 
 
 def _difference_noise(t: _Floats, y: _Floats, points: int) -> float:
@@ -383,12 +275,20 @@ def _difference_noise(t: _Floats, y: _Floats, points: int) -> float:
     return float(1.4826 * np.median(sizes))  # the median size of a standard normal is 1/1.4826
 
 
-def _last_significant_record(t: _Floats, y: _Floats, *, margin: float) -> float:
+def _last_record(t: _Floats, y: _Floats, *, margin: float, share: float = 0.0) -> float:
+    """The step of the last value that beat its reference, the one that did so before, by margin + share·|reference|."""
     reference, improved_at = y[0], t[0]
     for step, value in zip(t[1:], y[1:], strict=True):
-        if value + margin < reference:
+        if value + margin + share * abs(reference) < reference:
             reference, improved_at = value, step
     return float(improved_at)
+
+
+def _rises_over_thirds(t: _Floats, y: _Floats, patience: float) -> bool:
+    """Whether the value rose over each third of the last `patience`, at the points nearest to the strips' ends."""
+    ends = t[-1] - patience * np.arange(_STRIPS + 1)[::-1] / _STRIPS
+    at = np.abs(t[:, None] - ends).argmin(axis=0)
+    return bool(np.all(np.diff(at) > 0)) and successive_rises(y[at], strip=1) >= _STRIPS
 
 
 def _trend(t: _Floats, y: _Floats, *, patience: float, min_delta: float, noise: float) -> tuple[float, bool]:
@@ -413,36 +313,3 @@ def _line(t: _Floats, y: _Floats, window: float) -> tuple[float, float, int]:
     x, z = t[inside] - t[inside].mean(), y[inside]
     spread = float(np.sqrt(x @ x))
     return (float(x @ z) / spread**2 if spread else 0.0), spread, len(z)
-
-
-def _average_shapes(t: _Floats, y: _Floats, end: float) -> tuple[float, float, _Floats]:
-    """Posterior mean and standard deviation of the level at `end`, and the weight of each shape."""
-    x, x_end = t / t[-1], end / t[-1]
-    shapes = np.vstack([x ** -_POWERS[:, None], np.exp(-_RATES[:, None] * x)])
-    at_end = np.concatenate([x_end**-_POWERS, np.exp(-_RATES * x_end)])
-    first, last = shapes[:, :1], shapes[:, -1:]
-    h = (shapes - last) / (first - last)  # 1 at the first point, 0 at the last
-    h_end = (at_end - last[:, 0]) / (first - last)[:, 0]  # −r: progress to come over progress so far
-    scale = float(np.ptp(y)) or max(abs(float(y[-1])), 1.0) * 1e-9
-    z, weights = (y - y[-1]) / scale, x
-    design = np.stack([np.ones_like(h), h], axis=-1)  # (shapes, points, 2)
-    precision = np.einsum("sni,n,snj->sij", design, weights, design) + np.diag([0.25, 1.0])
-    moment = np.einsum("sni,n,n->si", design, weights, z) + np.array([0.0, 1.0 if z[0] > 0 else 0.0])
-    coefficients = np.linalg.solve(precision, moment[..., None])[..., 0]
-    a = 1.0 + 0.5 * float(weights.sum())
-    prior_fit = 1.0 if z[0] > 0 else 0.0
-    b = 2e-4 + 0.5 * (float(weights @ z**2) + prior_fit - np.einsum("si,si->s", coefficients, moment))
-    b = np.maximum(b, 1e-12)
-    log_evidence = -0.5 * np.linalg.slogdet(precision)[1] - a * np.log(b) + gammaln(a) - np.log1p(np.abs(h_end))
-    weight = np.exp(log_evidence - log_evidence.max())
-    weight /= weight.sum()
-    target = np.stack([np.ones_like(h_end), h_end], axis=-1)
-    means = np.einsum("si,si->s", target, coefficients)
-    spread = np.einsum("si,sij,sj->s", target, np.linalg.inv(precision), target)
-    variances = b / max(a - 1.0, 0.5) * spread
-    mean = float(weight @ means)
-    late = -max(len(y) // 4, 2)
-    misfit = float(np.mean(z[late:] - np.einsum("s,sni,si->n", weight, design, coefficients)[late:]))
-    departure = 0.15 * (1.0 + float(np.log2(x_end))) * mean
-    variance = float(weight @ (variances + (means - mean) ** 2)) + departure**2 + misfit**2
-    return float(y[-1] + scale * mean), scale * float(np.sqrt(variance)), weight

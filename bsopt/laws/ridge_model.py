@@ -3,7 +3,7 @@ r"""The model of lr*(B): what is assumed of a study's values, and draws of it gi
 Notation, as in the code below:
 
     b, l        log2 B [samples], log2 lr of a trial
-    r(b)        log2 lr*(b), the ridge:  c + g(b) − g(b̄),  g(b) = −a·log2(1 + 2^(n − b))
+    r(b)        log2 lr*(b), the ridge:  c + a·log2[(1 + 2^(n − b̄))/(1 + 2^(n − b))], b̄ a pivot among the trials
     a, n        exponent of lr* ∝ B^a well below the knee, and the knee log2 B_n, where the ridge bends flat
     u = l − r(b)    octaves above the ridge
     z           squashed value: log1p(3·d), d = (value − best)/(median − best), so that a diverged run informs
@@ -24,18 +24,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import qmc
 
-from bsopt.laws.scaling import default_rule
+from bsopt.laws.gaussian_process import log_evidence, matern_five_halves, root_of, squared_distances
+from bsopt.laws.scaling import default_rule, log2_scaling
 
 __all__ = [
+    "ModelPrior",
     "RidgeData",
+    "RidgeParameters",
     "RidgePoint",
-    "RidgePrior",
     "Surfaces",
     "prepare",
     "prior_of",
     "sample_parameters",
     "sample_surfaces",
-    "saturating_law",
 ]
 
 Array = NDArray[np.float64]
@@ -132,55 +133,97 @@ def _thin(b: Array, l: Array, z: Array) -> NDArray[np.int64]:  # noqa: E741
 
 
 @dataclass(frozen=True, slots=True)
-class RidgePrior:
-    """What is assumed before the first trial: normal in every parameter, wide-tailed in the ridge's height."""
+class RidgeParameters:
+    """Draws of the model's parameters, each of shape [s]; scales and standard deviations as natural logarithms.
 
-    mean: Array  # [9] of c, a, n, log w−, log w+, log k, and log sd of the residual, the roughness and the noise
-    sd: Array  # [9]
-    pivot: float  # b̄, log2 samples
-    lr_low: float  # log2
-    lr_high: float  # log2
+    Attributes:
+        centre: c, log2 lr.
+        exponent: a.
+        knee: n, log2 samples.
+        log_width_low, log_width_high: w− and w+, octaves.
+        log_depth: k.
+        log_smooth, log_rough: Of the residual's slow part and of its roughness.
+        log_noise: Of the noise.
+    """
+
+    centre: Array
+    exponent: Array
+    knee: Array
+    log_width_low: Array
+    log_width_high: Array
+    log_depth: Array
+    log_smooth: Array
+    log_rough: Array
+    log_noise: Array
+
+    def __len__(self) -> int:
+        return len(self.centre)
+
+    def __getitem__(self, draws: slice) -> RidgeParameters:
+        return RidgeParameters(*(getattr(self, name)[draws] for name in self.__slots__))
 
 
-def prior_of(data: RidgeData, optimizer: str | None, lr_range: tuple[float, float] | None) -> RidgePrior:
+@dataclass(frozen=True, slots=True)
+class ModelPrior:
+    """What is assumed before the first trial: normal in every parameter, wide-tailed in the ridge's height.
+
+    Attributes:
+        mean, sd: [9] in the order of `RidgeParameters`.
+        pivot: b̄, log2 samples.
+        lr_low, lr_high: log2 of the searched range.
+    """
+
+    mean: Array
+    sd: Array
+    pivot: float
+    lr_low: float
+    lr_high: float
+
+
+def prior_of(data: RidgeData, optimizer: str | None, lr_range: tuple[float, float] | None) -> ModelPrior:
     """Return the prior over the searched range; the optimizer's name tells the exponent to expect."""
     low, high = (float(np.log2(v)) for v in lr_range) if lr_range else (float(data.l.min()), float(data.l.max()))
     weight = np.exp(-2.0 * data.z)
     exponent = 0.55 if optimizer is None else _DEFAULT_EXPONENT["adam" if _adaptive(optimizer) else "sgd"]
-    mean = [0.5 * (low + high), exponent, 9.0, np.log(2.5), np.log(2.5), 0.0, np.log(0.4), np.log(0.1), np.log(0.05)]
-    sd = [max(1.0, 2.0 * (high - low) / np.sqrt(12.0)), 0.25, 2.0, 0.5, 0.5, 0.7, 0.6, 0.8, 1.0]
-    return RidgePrior(np.array(mean), np.array(sd), float(np.average(data.b, weights=weight)), low, high)
+    normals = {  # parameter -> (mean, sd)
+        "centre": (0.5 * (low + high), max(1.0, 2.0 * (high - low) / np.sqrt(12.0))),
+        "exponent": (exponent, 0.25),
+        "knee": (9.0, 2.0),
+        "log_width_low": (np.log(2.5), 0.5),
+        "log_width_high": (np.log(2.5), 0.5),
+        "log_depth": (0.0, 0.7),
+        "log_smooth": (np.log(0.4), 0.6),
+        "log_rough": (np.log(0.1), 0.8),
+        "log_noise": (np.log(0.05), 1.0),
+    }
+    mean, sd = np.array([normals[name] for name in RidgeParameters.__slots__]).T
+    return ModelPrior(mean, sd, float(np.average(data.b, weights=weight)), low, high)
 
 
 def _adaptive(optimizer: str) -> bool:
     return default_rule(optimizer) == "sqrt"
 
 
-def saturating_law(b: Array, a: Array, n: Array) -> Array:
-    """g(b) for draws [s] at batch sizes [m] -> [s, m]."""
-    return np.asarray(-a[:, None] * np.logaddexp2(0.0, n[:, None] - b[None, :]))
-
-
-def _ridge(b: Array, theta: Array, pivot: float) -> Array:
-    return np.asarray(
-        theta[:, :1]
-        + saturating_law(b, theta[:, 1], theta[:, 2])
-        - saturating_law(np.array([pivot]), theta[:, 1], theta[:, 2])
+def _ridge(b: Array, parameters: RidgeParameters, pivot: float) -> Array:
+    """r(b) of draws [s] at batch sizes [m] -> [s, m]."""
+    bend = log2_scaling(
+        b[None, :] - pivot, knee=parameters.knee[:, None] - pivot, exponent=parameters.exponent[:, None]
     )
+    return np.asarray(parameters.centre[:, None] + bend)
 
 
-def _basin(u: Array, theta: Array) -> Array:
+def _basin(u: Array, parameters: RidgeParameters) -> Array:
     """k·log1p((u/w)²) for u [s, m]."""
-    w = np.where(u < 0, np.exp(theta[:, 3:4]), np.exp(theta[:, 4:5]))
-    return np.asarray(np.exp(theta[:, 5:6]) * np.log1p((u / w) ** 2))
+    w = np.exp(np.where(u < 0, parameters.log_width_low[:, None], parameters.log_width_high[:, None]))
+    return np.asarray(np.exp(parameters.log_depth[:, None]) * np.log1p((u / w) ** 2))
 
 
-_SMOOTH, _ROUGH = (5.0, 3.0), (1.5, 1.0)  # length scales of the residual along b and l, octaves
+_SMOOTH, _ROUGH = np.array([5.0, 3.0]), np.array([1.5, 1.0])  # length scales of the residual along b and l, octaves
 
 
-def _matern(b: Array, l: Array, lengths: tuple[float, float]) -> Array:  # noqa: E741
-    s = np.sqrt(5.0) * np.hypot((b[:, None] - b[None]) / lengths[0], (l[:, None] - l[None]) / lengths[1])
-    return np.asarray((1.0 + s + s * s / 3.0) * np.exp(-s))
+def _matern(b: Array, l: Array, lengths: Array) -> Array:  # noqa: E741
+    points = np.column_stack([b, l])
+    return matern_five_halves(squared_distances(points, points, lengths))
 
 
 def _features(b: Array, pivot: float) -> Array:
@@ -201,27 +244,25 @@ def _kernels(b: Array, l: Array, pivot: float) -> _Kernels:  # noqa: E741
     return _Kernels(_matern(b, l, _SMOOTH), _matern(b, l, _ROUGH), features @ features.T)
 
 
-def _log_posterior(theta: Array, data: RidgeData, prior: RidgePrior, kernels: _Kernels) -> Array:
-    residual = data.z[None] - _basin(data.l[None] - _ridge(data.b, theta, prior.pivot), theta)
-    variance = np.exp(2.0 * theta[:, 6:9])[:, :, None, None]
-    num = len(data.b)
-    index = np.arange(num)
-    # One row more than the covariance: the last row of its factor is then the whitened residual (no second solve).
-    cov = np.empty((len(theta), num + 1, num + 1))
-    cov[:, :num, :num] = variance[:, 0] * kernels.smooth + variance[:, 1] * kernels.rough + kernels.linear
-    cov[:, index, index] += variance[:, 2, :, 0] + data.extra[None] + 1e-6
-    cov[:, num, :num] = cov[:, :num, num] = residual
-    cov[:, num, num] = 1e12
-    chol = np.linalg.cholesky(cov)
-    log_det = np.log(chol[:, index, index]).sum(1)
-    likelihood = -0.5 * (chol[:, num, :num] ** 2).sum(1) - log_det
+def _log_posterior(theta: Array, data: RidgeData, prior: ModelPrior, kernels: _Kernels) -> Array:
+    """Log density [s] of parameters [s, 9], in the order of `RidgeParameters`."""
+    parameters = RidgeParameters(*theta.T)
+    residual = data.z[None] - _basin(data.l[None] - _ridge(data.b, parameters, prior.pivot), parameters)
+    smooth, rough, noise = (
+        np.exp(2.0 * log_sd)[:, None] for log_sd in (parameters.log_smooth, parameters.log_rough, parameters.log_noise)
+    )
+    likelihood = log_evidence(
+        smooth[..., None] * kernels.smooth + rough[..., None] * kernels.rough + kernels.linear,
+        residual,
+        noise_variance=noise + data.extra[None] + 1e-6,
+    )
     t = (theta - prior.mean) / prior.sd
     log_prior = -0.5 * (t[:, 1:] ** 2).sum(1) - 2.5 * np.log1p(t[:, 0] ** 2 / 4.0)
-    return np.asarray(np.where(np.abs(theta[:, 1] - 0.6) < 0.9, likelihood + log_prior, -np.inf))
+    return np.asarray(np.where(np.abs(parameters.exponent - 0.6) < 0.9, likelihood + log_prior, -np.inf))
 
 
-def sample_parameters(data: RidgeData, prior: RidgePrior) -> Array:
-    """Posterior draws [_DRAWS, 9] by a stretch-move ensemble started from the best of a Sobol prior sample."""
+def sample_parameters(data: RidgeData, prior: ModelPrior) -> RidgeParameters:
+    """Return posterior draws by a stretch-move ensemble started from the best of a Sobol prior sample."""
     kernels = _kernels(data.b, data.l, prior.pivot)
     rng = np.random.default_rng(0)
     unit = qmc.MultivariateNormalQMC(np.zeros(len(prior.mean)), seed=0).random(512)
@@ -245,7 +286,7 @@ def sample_parameters(data: RidgeData, prior: RidgePrior) -> Array:
         if sweep >= _SWEEPS // 2 and sweep % 9 == 0:
             kept.append(walkers.copy())
     pool = np.concatenate(kept)
-    return np.asarray(pool[np.linspace(0, len(pool) - 1, _DRAWS).astype(int)])
+    return RidgeParameters(*pool[np.linspace(0, len(pool) - 1, _DRAWS).astype(int)].T)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +299,7 @@ class Surfaces:
     z: Array
 
 
-def sample_surfaces(sizes: Array, data: RidgeData, prior: RidgePrior, draws: Array) -> Surfaces:
+def sample_surfaces(sizes: Array, data: RidgeData, prior: ModelPrior, draws: RidgeParameters) -> Surfaces:
     """Sample z over (sizes × the searched learning rates) given the trials, by Matheron's rule.
 
     A joint prior sample at grid and trials is moved by what the trials say of its error there, so that one
@@ -270,15 +311,16 @@ def sample_surfaces(sizes: Array, data: RidgeData, prior: RidgePrior, draws: Arr
     l = np.concatenate([np.tile(rates, len(sizes)), data.l])  # noqa: E741
     num, cells = len(data.b), len(sizes) * _GRID
     kernels, features = _kernels(b, l, prior.pivot), _features(b, prior.pivot)
-    jitter = 1e-6 * np.eye(len(b))
-    smooth, rough = np.linalg.cholesky(kernels.smooth + jitter), np.linalg.cholesky(kernels.rough + jitter)
+    smooth, rough = root_of(kernels.smooth), root_of(kernels.rough)
     found: list[tuple[Array, Array, Array, Array]] = []
-    for theta in draws:
-        basin = _basin(l[None] - _ridge(b, theta[None], prior.pivot), theta[None])[0]
-        noise = np.exp(2.0 * theta[8]) + data.extra
-        cov = np.exp(2.0 * theta[6]) * kernels.smooth + np.exp(2.0 * theta[7]) * kernels.rough + kernels.linear
-        sample = np.exp(theta[6]) * smooth @ rng.standard_normal((len(b), _SAMPLES_PER_DRAW))
-        sample += np.exp(theta[7]) * rough @ rng.standard_normal((len(b), _SAMPLES_PER_DRAW))
+    for i in range(len(draws)):
+        one = draws[i : i + 1]
+        basin = _basin(l[None] - _ridge(b, one, prior.pivot), one)[0]
+        smooth_sd, rough_sd = np.exp(one.log_smooth), np.exp(one.log_rough)
+        noise = np.exp(2.0 * one.log_noise) + data.extra
+        cov = smooth_sd**2 * kernels.smooth + rough_sd**2 * kernels.rough + kernels.linear
+        sample = smooth_sd * smooth @ rng.standard_normal((len(b), _SAMPLES_PER_DRAW))
+        sample += rough_sd * rough @ rng.standard_normal((len(b), _SAMPLES_PER_DRAW))
         sample += features @ rng.standard_normal((features.shape[1], _SAMPLES_PER_DRAW))
         error = (data.z - basin[cells:])[:, None] - sample[cells:]
         error -= np.sqrt(noise)[:, None] * rng.standard_normal((num, _SAMPLES_PER_DRAW))

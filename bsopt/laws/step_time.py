@@ -23,7 +23,15 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from scipy.stats import t as student_t
 
-from bsopt.laws.estimate import INTERVAL_MASS, Estimate, FitStatus, estimate_from_samples
+from bsopt.laws.estimate import (
+    INTERVAL_MASS,
+    Estimate,
+    FitStatus,
+    draw_from_grid,
+    estimate_from_samples,
+    shuffled_normals,
+)
+from bsopt.laws.gaussian_process import condition
 
 __all__ = [
     "MemoryFit",
@@ -42,7 +50,7 @@ MEMORY_MARGIN = 0.05
 
 _DRAWS = 199
 _SCATTER, _SCATTER_LOG_SD = 0.03, 0.7  # of ln t about the law: the published sets' median error is 2.7 %
-_BEND, _BEND_SD = 0.06, 1.0  # smooth misfit of the law: standard deviation of ln t, length in ln b
+_BEND, _BEND_LENGTH = 0.03, 1.0  # smooth misfit of the law: standard deviation of ln t, length in ln b
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +99,7 @@ class StepTimeFit:
         log_t0, log_t1, gamma, scatter = np.array(self.draws).T
         x = float(np.log(micro_batch_size))
         shift, left = _bend_at(x, self.bends, float(self.scatter or _SCATTER))
-        noise = norm.ppf((np.random.default_rng(len(log_t0)).permutation(len(log_t0)) + 0.5) / len(log_t0))
+        noise = shuffled_normals(len(log_t0), seed=len(log_t0))
         law = _log_time(log_t0, log_t1 + x, gamma)
         return np.asarray(np.exp(law + shift + np.hypot(scatter, left) * noise))
 
@@ -208,13 +216,14 @@ def fit_step_time(points: Iterable[tuple[float, float]]) -> StepTimeFit:
             len(b),
         )
     draws = _step_time_draws(x, y)
-    law = _log_time(draws[:, 0], draws[:, 1] + x[:, None], draws[:, 2]).mean(1)
-    latency, rate = (estimate_from_samples(np.exp(draws[:, i])) for i in (0, 1))
+    log_t0, log_t1, gamma, scatter = draws.T
+    law = _log_time(log_t0, log_t1 + x[:, None], gamma).mean(1)
+    latency, rate = estimate_from_samples(np.exp(log_t0)), estimate_from_samples(np.exp(log_t1))
     status, message = (
         FitStatus.OK,
         f"{len(b)} measurements; at most {1.0 / rate.value:,.4g} samples per second and device.",
     )
-    corner = estimate_from_samples(draws[:, 0] - draws[:, 1])  # ln of the size where latency and work are equal
+    corner = estimate_from_samples(log_t0 - log_t1)  # ln of the size where latency and work are equal
     no_rate, no_latency = corner.high > x.max() + 2.0, corner.low < x.min() - 2.0
     if no_rate or no_latency or sizes < 3:
         status = FitStatus.NOT_IDENTIFIED
@@ -227,8 +236,8 @@ def fit_step_time(points: Iterable[tuple[float, float]]) -> StepTimeFit:
         len(b),
         latency_seconds=latency,
         seconds_per_sample=rate,
-        gamma=estimate_from_samples(draws[:, 2]),
-        scatter=float(np.median(draws[:, 3])),
+        gamma=estimate_from_samples(gamma),
+        scatter=float(np.median(scatter)),
         tried_low=float(b.min()),
         tried_high=float(b.max()),
         draws=tuple((float(p), float(q), float(r), float(s)) for p, q, r, s in draws),
@@ -315,17 +324,20 @@ def _time_falls(x: Array, y: Array) -> bool:
 
 
 def _step_time_draws(x: Array, y: Array) -> Array:
-    """Posterior draws [_DRAWS, 4] from a grid over γ, the corner ln(t0/t1) and the scatter; the scale is exact."""
+    """Posterior draws [_DRAWS, 4] of (ln t0, ln t1, γ, scatter).
+
+    From a grid over γ, the corner ln(t0/t1) and the scatter; ln t1 is marginalised exactly.
+    """
     gamma = np.geomspace(1.0, 10.0, 12)
     corner = np.linspace(x.min() - 4.0, x.max() + 4.0, 120)
     steps = np.linspace(-2.0, 2.5, 10)
     scatter = _SCATTER * np.exp(_SCATTER_LOG_SD * steps)
     shape = _log_time(corner[None, :, None], x[None, None, :], gamma[:, None, None])  # ln t − ln t1
     residual = y - shape
-    num, distance = len(x), np.abs(x[:, None] - x[None])
+    bend = _bend_covariance(x, x)
     scores, means, sds = [], [], []
     for s in scatter:
-        precision = np.linalg.inv(s**2 * np.eye(num) + _BEND**2 * 0.25 * np.exp(-((distance / _BEND_SD) ** 2) / 2.0))
+        precision = np.linalg.inv(s**2 * np.eye(len(x)) + bend)
         total = precision.sum()
         mean = residual @ precision.sum(0) / total
         square = np.einsum("gci,ij,gcj->gc", residual, precision, residual) - mean**2 * total
@@ -333,11 +345,8 @@ def _step_time_draws(x: Array, y: Array) -> Array:
         means.append(mean)
         sds.append(1.0 / np.sqrt(total))
     score = np.stack(scores) - 0.5 * steps[:, None, None] ** 2
-    weight = np.exp(score - score.max()).ravel()
-    cumulative = np.cumsum(weight / weight.sum())
-    index = np.minimum(np.searchsorted(cumulative, (np.arange(_DRAWS) + 0.5) / _DRAWS), len(weight) - 1)
-    i, g, c = np.unravel_index(index, score.shape)
-    noise = norm.ppf((np.random.default_rng(0).permutation(_DRAWS) + 0.5) / _DRAWS)
+    i, g, c = draw_from_grid(score, _DRAWS)
+    noise = shuffled_normals(_DRAWS, seed=0)
     log_t1 = np.stack(means)[i, g, c] + np.array(sds)[i] * noise
     return np.column_stack([log_t1 + corner[c], log_t1, gamma[g], scatter[i]])
 
@@ -345,12 +354,15 @@ def _step_time_draws(x: Array, y: Array) -> Array:
 def _bend_at(x: float, bends: tuple[tuple[float, float], ...], scatter: float) -> tuple[float, float]:
     """The smooth misfit of the law at ln b = x, kriged from the measured sizes, and what is left of its sd."""
     at, residual = np.array(bends).T
-    prior = _BEND / 2.0
-    kernel = prior**2 * np.exp(-(((at[:, None] - at[None]) / _BEND_SD) ** 2) / 2.0)
-    cross = prior**2 * np.exp(-(((x - at) / _BEND_SD) ** 2) / 2.0)
-    solved = np.linalg.solve(kernel + (0.3 * scatter) ** 2 * np.eye(len(at)), np.column_stack([residual, cross]))
-    left = max(prior**2 - float(cross @ solved[:, 1]), 0.0)
-    return float(cross @ solved[:, 0]), float(np.sqrt(left))
+    process = condition(_bend_covariance(at, at)[None], residual, noise_variance=np.array([(0.3 * scatter) ** 2]))
+    cross = process.project(_bend_covariance(at, np.array([x]))[None])
+    shift, variance = process.predict(cross, np.array([[_BEND**2]]))
+    return float(shift[0, 0]), float(np.sqrt(variance[0, 0]))
+
+
+def _bend_covariance(x: Array, other: Array) -> Array:
+    """Covariance (n, m) of the law's smooth misfit at sizes ln b (n,) and (m,)."""
+    return np.asarray(_BEND**2 * np.exp(-(((x[:, None] - other[None]) / _BEND_LENGTH) ** 2) / 2.0))
 
 
 def _busy_share(micro_batch_size: float, fit: StepTimeFit) -> float | None:

@@ -8,7 +8,7 @@ Notation, as in the code below:
     e(B)            scaling elasticity −d ln S/d ln B = B_c/(B + B_c): 1 perfect scaling, 0 flat
 
 McCandlish et al. 2018 (arXiv 1812.06162, eq. 2.7 and 5.1). The law holds where the learning rate is tuned at each
-batch size; runs that contradict it are said to. The posterior is taken on a grid over ln B_c and the scatter of
+batch size; a fit says where runs contradict it. The posterior is taken on a grid over ln B_c and the scatter of
 batch sizes about the law, with ln E_min marginalised exactly where no run is censored.
 """
 
@@ -21,9 +21,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr
-from scipy.stats import norm
 
-from bsopt.laws.estimate import Estimate, FitStatus, estimate_from_samples
+from bsopt.laws.estimate import Estimate, FitStatus, draw_from_grid, estimate_from_samples, shuffled_normals
 
 __all__ = [
     "Regime",
@@ -113,7 +112,7 @@ class StepsToTargetFit:
         if self.status is FitStatus.CONTRADICTORY or (self.status is FitStatus.NOT_IDENTIFIED and is_extrapolated):
             return None
         log_min, log_critical, scatter = np.array(self.draws).T
-        noise = norm.ppf((_shuffled(len(log_min)) + 0.5) / len(log_min))
+        noise = shuffled_normals(len(log_min), seed=len(log_min))
         law = log_min + np.log1p(batch_size / np.exp(log_critical))
         rounding = self.resolution_samples / np.sqrt(12.0) / np.exp(law)
         samples = estimate_from_samples(np.exp(law + np.hypot(scatter, rounding) * noise))
@@ -260,7 +259,7 @@ def _contradiction(reached: Sequence[_Size]) -> str | None:
 class _Posterior:
     log_critical: Array  # [g]
     scatter: Array  # [s]
-    weight: Array  # [g, s], sums to one
+    log_weight: Array  # [g, s], not normalised
     mean: Array  # [g, s] of ln E_min
     sd: Array  # [g, s]
 
@@ -286,21 +285,13 @@ def _posterior(table: Sequence[_Size]) -> _Posterior:
     for i in np.flatnonzero(bound):  # the size's true median lies above its bound
         spread = np.sqrt(total[:, i] + sd**2)
         log_weight = log_weight + log_ndtr((mean + shape[:, i : i + 1] - y[i]) / spread)
-    weight = np.exp(log_weight - log_weight.max())
-    return _Posterior(log_critical, scatter, weight / weight.sum(), mean, np.array(sd))
-
-
-def _shuffled(n: int) -> NDArray[np.int64]:
-    return np.random.default_rng(n).permutation(n)
+    return _Posterior(log_critical, scatter, log_weight, mean, np.array(sd))
 
 
 def _draw(posterior: _Posterior) -> Array:
     """Draws [_DRAWS, 3] of (ln E_min, ln B_c, scatter): evenly spaced in B_c's order, so that few say much."""
-    cumulative = np.cumsum(posterior.weight.ravel())
-    levels = (np.arange(_DRAWS) + 0.5) / _DRAWS
-    index = np.minimum(np.searchsorted(cumulative, levels), posterior.weight.size - 1)
-    g, s = np.unravel_index(index, posterior.weight.shape)
-    noise = norm.ppf((np.random.default_rng(0).permutation(_DRAWS) + 0.5) / _DRAWS)
+    g, s = draw_from_grid(posterior.log_weight, _DRAWS)
+    noise = shuffled_normals(_DRAWS, seed=0)
     log_min = posterior.mean[g, s] + posterior.sd[g, s] * noise
     return np.column_stack([log_min, posterior.log_critical[g], posterior.scatter[s]])
 
@@ -309,7 +300,8 @@ def _summarise(
     table: Sequence[_Size], posterior: _Posterior, head: tuple[int, int, float | None, float]
 ) -> StepsToTargetFit:
     draws = _draw(posterior)
-    critical = estimate_from_samples(np.exp(draws[:, 1]))
+    log_min, log_critical, scatter = draws.T
+    critical = estimate_from_samples(np.exp(log_critical))
     reached = [row.B for row in table if not row.is_bound]
     low, high = min(reached), max(reached)
     at_least = float(np.exp(posterior.log_critical[-1])) * 0.5
@@ -317,8 +309,8 @@ def _summarise(
     status, message = (
         FitStatus.OK,
         (
-            f"The critical batch size is {_short(critical.value)} samples (90 %: {_short(critical.low)} to "
-            f"{_short(critical.high)}), from {head[0]} batch sizes."
+            f"The critical batch size is {_samples(critical.value)} samples (90 %: {_samples(critical.low)} to "
+            f"{_samples(critical.high)}), from {head[0]} batch sizes."
         ),
     )
     if unbounded_above or unbounded_below or critical.high / critical.low > IDENTIFIED_FACTOR:
@@ -331,10 +323,10 @@ def _summarise(
         status,
         message,
         *head,
-        min_samples=estimate_from_samples(np.exp(draws[:, 0])),
-        min_steps=estimate_from_samples(np.exp(draws[:, 0] - draws[:, 1])),
+        min_samples=estimate_from_samples(np.exp(log_min)),
+        min_steps=estimate_from_samples(np.exp(log_min - log_critical)),
         critical_batch_size=critical,
-        scatter=float(np.median(draws[:, 2])),
+        scatter=float(np.median(scatter)),
         tried_low=low,
         tried_high=high,
         draws=tuple((float(a), float(b), float(c)) for a, b, c in draws),
@@ -345,12 +337,12 @@ def _unidentified(critical: Estimate, low: float, high: float) -> str:
     tried = f"batch sizes {low:.0f} to {high:.0f}"
     if np.isinf(critical.high) and critical.low > 0:
         return (
-            f"The critical batch size lies above {_short(critical.low)} samples: {tried} use about as many samples "
+            f"The critical batch size lies above {_samples(critical.low)} samples: {tried} use about as many samples "
             "each, so larger ones must run before it can be told."
         )
     if critical.low <= 0 and np.isfinite(critical.high):
         return (
-            f"The critical batch size lies below {_short(critical.high)} samples: {tried} take about as many steps "
+            f"The critical batch size lies below {_samples(critical.high)} samples: {tried} take about as many steps "
             "each, so smaller ones must run before it can be told."
         )
     return (
@@ -358,5 +350,5 @@ def _unidentified(critical: Estimate, low: float, high: float) -> str:
     )
 
 
-def _short(number: float) -> str:
+def _samples(number: float) -> str:
     return f"{number:.3g}" if number < 1000 else f"{number:,.0f}"

@@ -126,7 +126,7 @@ class Evidence:
         """Realisable sizes within the tried range: the study's lattice, else powers of two; and the best trial's."""
         low, high = self.tried
         sizes = {size for size in self.info.batch_sizes if low <= size <= high}
-        sizes = sizes or {2**k for k in range(31) if low <= 2**k <= high}
+        sizes = sizes or set(lattice_sizes("pow2", int(low), int(high)))
         if self.best is not None and self.best.batch_size:
             sizes.add(self.best.batch_size)
         plans = (self.plan_or_none(size) for size in sizes)

@@ -13,10 +13,11 @@ import optuna
 
 from bsopt.laws.communication import CommunicationFit, PlacementPoint, fit_communication
 from bsopt.laws.estimate import Estimate
+from bsopt.laws.learning_curves import PredictedFinal
 from bsopt.laws.lr_ridge import LrRidgeFit, RidgePoint, fit_lr_ridge
 from bsopt.laws.step_time import MemoryFit, PowerFit, StepTimeFit, fit_memory, fit_power, fit_step_time
 from bsopt.laws.steps_to_target import StepsToTargetFit, TargetRun, fit_steps_to_target
-from bsopt.search.learning_curves import PredictedFinal, predicted_finals
+from bsopt.search.learning_curves import predicted_finals
 from bsopt.trial.record import StopReason, StudyInfo, TrialRecord
 
 __all__ = ["Fits", "fit_laws"]

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from bsopt.search.space import Coordinates
-from bsopt.search.surrogate import Posterior
+from bsopt.laws.surface_posterior import Posterior
+from bsopt.laws.surface_prior import Coordinates
 
 __all__ = ["expected_improvement", "log_improvement"]
 

@@ -12,8 +12,9 @@ from optuna import Study
 from optuna.trial import FrozenTrial
 from scipy.special import ndtr
 
+from bsopt.laws.surface_prior import RidgePrior
 from bsopt.search.model import Edge, Model, edges_of
-from bsopt.search.prior import RidgePrior
+from bsopt.units import format_number
 
 __all__ = ["Basin", "Explanation", "Proposal", "RidgeAt", "explain_model", "explain_proposal"]
 
@@ -121,7 +122,7 @@ def explain_proposal(model: Model, trial: FrozenTrial) -> Proposal:
     """Return why a trial was proposed, given the fit to the trials that had finished when it started."""
     history = model.history
     params: dict[str, Any] = {name: trial.params[name] for name in model.space.names}
-    what = ", ".join(f"{name} {_short(value)}" for name, value in params.items())
+    what = ", ".join(f"{name} {_text(value)}" for name, value in params.items())
     if not len(history.y):
         reason = f"{what}: nothing had finished yet, so the prior's best guess."
         return Proposal(trial.number, float("nan"), float("nan"), reason)
@@ -238,5 +239,5 @@ def _likeliest(chances: Sequence[tuple[float, float]]) -> str:
     return f"no batch size stands out; likeliest are {first}{third}"
 
 
-def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def _text(value: object) -> str:
+    return format_number(value, digits=3) if isinstance(value, float) else str(value)

@@ -13,8 +13,9 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
 from scipy.special import ndtr
+
+from bsopt.laws.gaussian_process import Conditioned, condition, log_evidence, matern_three_halves, squared_distances
 
 __all__ = ["Feasibility"]
 
@@ -22,47 +23,43 @@ Array: TypeAlias = NDArray[np.float64]
 
 MARGIN = 0.25
 AMPLITUDE, PRIOR_MEAN, LABEL_NOISE, FAILURE_NOISE = 1.0, 0.7, 0.15, 0.7
-LENGTHS = (0.15, 0.4)
-"""Length scales along the dimensions that matter, in parts of the range."""
+LENGTHS, FAR = (0.15, 0.4), 1e3
+"""Length scales along the dimensions that matter, and along the others, in parts of the range."""
 
 
 @dataclass(frozen=True, slots=True)
 class Feasibility:
-    """A fitted boundary. Points are rows scaled to [0, 1] over the ranges."""
+    """A fitted boundary; points are rows scaled to [0, 1] over the ranges.
+
+    Attributes:
+        rows: (n, d) where trials ran or couldn't.
+        scales: (d,) length scales.
+        process: One process, given the labels less `PRIOR_MEAN`.
+    """
 
     rows: Array
     scales: Array
-    solved: Array
-    factor: tuple[Array, bool]
+    process: Conditioned
 
     @classmethod
     def of(cls, rows: Array, labels: Array) -> Feasibility:
         """Return the boundary of labelled rows, shapes (n, d) and (n,)."""
         d = rows.shape[1]
-        far = np.full(d, 1e3)
-        options = []
-        for length in LENGTHS:
-            options.append(np.full(d, length))
-            options += [np.where(np.arange(d) == j, length, far) for j in range(d) if d > 1]
+        matters = [np.ones(d, dtype=bool), *(np.arange(d) == j for j in range(d) if d > 1)]
+        scales = np.array([np.where(dimensions, length, FAR) for length in LENGTHS for dimensions in matters])
         noise = np.where(labels == 0, FAILURE_NOISE, LABEL_NOISE) ** 2
-        best, best_evidence = None, -np.inf
-        for scales in options:
-            factor = cho_factor(_kernel(rows, rows, scales) + np.diag(noise), lower=True)
-            solved = cho_solve(factor, labels - PRIOR_MEAN)
-            evidence = -0.5 * (labels - PRIOR_MEAN) @ solved - np.log(np.diag(factor[0])).sum()
-            if evidence > best_evidence + 1e-9:
-                best, best_evidence = cls(rows, scales, solved, factor), evidence
-        assert best is not None
-        return best
+        residual = labels - PRIOR_MEAN
+        covariance = np.stack([_covariance(rows, rows, each) for each in scales])
+        evidence = log_evidence(covariance, residual, noise_variance=noise)
+        best = np.flatnonzero(evidence > evidence.max() - 1e-9)[:1]  # of equals the first, whatever the rounding
+        return cls(rows, scales[best[0]], condition(covariance[best], residual, noise_variance=noise))
 
     def probability(self, rows: Array) -> Array:
-        """Return the probability to lie beyond the margin on the feasible side, shape (m,)."""
-        cross = _kernel(self.rows, rows, self.scales)
-        mean = PRIOR_MEAN + cross.T @ self.solved
-        variance = AMPLITUDE**2 - np.sum(cross * cho_solve(self.factor, cross), axis=0)
-        return np.asarray(ndtr((mean - MARGIN) / np.sqrt(np.maximum(variance, 0.0) + LABEL_NOISE**2)))
+        """Return the probability to lie beyond the margin on the feasible side, shape (m,), of rows (m, d)."""
+        cross = self.process.project(_covariance(self.rows, rows, self.scales)[None])
+        shift, variance = self.process.predict(cross, np.array([[AMPLITUDE**2]]))
+        return np.asarray(ndtr((PRIOR_MEAN + shift[0] - MARGIN) / np.sqrt(variance[0] + LABEL_NOISE**2)))
 
 
-def _kernel(rows: Array, others: Array, scales: Array) -> Array:
-    distance = np.sqrt((((rows[:, None, :] - others[None, :, :]) / scales) ** 2).sum(axis=2))
-    return np.asarray(AMPLITUDE**2 * (1 + np.sqrt(3) * distance) * np.exp(-np.sqrt(3) * distance))
+def _covariance(rows: Array, others: Array, scales: Array) -> Array:
+    return AMPLITUDE**2 * matern_three_halves(squared_distances(rows, others, scales))

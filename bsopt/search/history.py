@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -13,10 +14,11 @@ from optuna.distributions import BaseDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from bsopt.laws.direction import sign_of
 from bsopt.search.space import Space
 from bsopt.search.value_transform import ValueTransform
 
-__all__ = ["MOST_POINTS", "History", "finished_key", "history_of", "joint_space"]
+__all__ = ["MOST_POINTS", "History", "finished_key", "finite_reports", "history_of", "joint_space", "study_sign"]
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -52,6 +54,18 @@ class History:
     def best(self) -> float:
         """The lowest y of a feasible trial, or the lowest of all."""
         return float(self.y[self.is_feasible].min() if self.is_feasible.any() else self.y.min())
+
+
+def study_sign(study: Study) -> float:
+    """Return 1 where smaller values of the study's first objective are better, else −1."""
+    return sign_of("maximize" if study.directions[0] == StudyDirection.MAXIMIZE else "minimize")
+
+
+def finite_reports(trial: FrozenTrial) -> tuple[Array, Array]:
+    """Return steps and values of a trial's finite reports by increasing step, each of shape (r,)."""
+    items = sorted((step, value) for step, value in trial.intermediate_values.items() if math.isfinite(value))
+    pairs = np.array(items, dtype=float).reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1]
 
 
 def joint_space(trials: Sequence[FrozenTrial]) -> dict[str, BaseDistribution]:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from bsopt.laws.lattice import Lattice
+from bsopt.laws.surface_posterior import Observations, Posterior, fit
+from bsopt.laws.surface_prior import Prior, RidgePrior
 from bsopt.search.feasibility import Feasibility
 from bsopt.search.history import History, history_of
 from bsopt.search.learning_curves import predicted_finals
-from bsopt.search.prior import Prior, RidgePrior
-from bsopt.search.space import Lattice, Space
-from bsopt.search.surrogate import Observations, Posterior, fit
+from bsopt.search.space import Space
 
-__all__ = ["Edge", "Model", "Settings", "edges_of"]
+__all__ = ["Edge", "Model", "Prediction", "Settings", "edges_of"]
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -58,6 +59,23 @@ class Edge:
 
 
 @dataclass(frozen=True, slots=True)
+class Prediction:
+    """The final value to expect at a point, from finished trials alone.
+
+    Attributes:
+        mean, sd: In squashed, standardised units; smaller is better whatever the study's direction. The standard
+            deviation is of the noiseless value.
+        best: The best value told so far, in these units.
+        transform: From the study's values to these units; monotone.
+    """
+
+    mean: float
+    sd: float
+    best: float
+    transform: Callable[[ArrayLike], NDArray[np.float64]]
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """One fit; `feasibility` is None where nothing was ever infeasible."""
 
@@ -93,7 +111,7 @@ class Model:
             finals = predicted_finals(study, trials, batch_size=settings.batch_size, lr=settings.lr)
             predicted = {number: (final.mean, final.sd) for number, final in finals.items() if number in pruned}
         history = history_of(study, trials, space, predicted=predicted, weights=weights)
-        prior = Prior(settings.ridge, space)
+        prior = Prior(settings.ridge, space.domain)
         data = Observations(space.coordinates(history.rows), history.y, history.sd)
         posterior = fit(prior, data, seed=(settings.seed, history.num_finished))
         labelled = history.labelled

@@ -24,22 +24,26 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import optuna
-from numpy.typing import ArrayLike, NDArray
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 from scipy.special import stdtr
 
 from bsopt.errors import ConfigError, nearest
-from bsopt.laws import plateau
-from bsopt.search.learning_curves import Curves, PredictedFinal
-from bsopt.search.stopping_rules import RULES, Reports, chance_of_a_plateau, divergence, flat_for
+from bsopt.laws.extrapolation import chance_of_reaching, extrapolate
+from bsopt.laws.learning_curves import PredictedFinal
+from bsopt.laws.plateau import RULES, flat_for
+from bsopt.search.learning_curves import Curves
+from bsopt.search.model import Prediction
+from bsopt.search.stopping_rules import Reports, divergence
 from bsopt.storage.attributes import BATCH_SIZE, LR, read_decay_remaining, read_record, write_record
 from bsopt.trial.record import StopReason
 from bsopt.trial.spec import StopDecision
+from bsopt.units import format_chance, format_number
 
-__all__ = ["RULES", "PlateauPruner", "conclude"]
+__all__ = ["PlateauPruner", "conclude"]
 
 _BELIEF_WIDENING = 1.5  # the sampler's belief at a point is this much wider when a curve contradicts it
+_SAME = 0.1  # final values this share of the spread apart could be two seeds of one configuration
 
 
 class PlateauPruner(BasePruner):
@@ -55,7 +59,7 @@ class PlateauPruner(BasePruner):
        known that none remains, the chance is also taken from the plateau's own shape.
     4. *hopeless*: still improving, but the chance is below `threshold`.
 
-    The chance comes from `bsopt.search.learning_curves`, combined with what the study's sampler believes of the point
+    The chance comes from `bsopt.laws.learning_curves`, combined with what the study's sampler believes of the point
     where it is a `ScalingSampler`. Trials are compared at equal steps, so report samples or epochs, not
     updates; if the finished trials ended at equal step · batch size, steps count as updates and are
     converted. Reports carry the current value. A report that isn't finite is left out unless two come
@@ -76,7 +80,7 @@ class PlateauPruner(BasePruner):
             for a tenth of the finished trials' last step, at least three reports.
         min_delta: The least improvement that counts, in value units (for "relative" a share of the best
             value, for "prechelt_gl" the loss α in percent).
-        rule: "noise": `plateau.plateau_test`, which knows the curve's noise. "keras": no value better than
+        rule: "noise": `bsopt.laws.plateau.plateau_test`, which knows the curve's noise. "keras": no value better than
             the best by more than min_delta. "relative": the same with min_delta · |best|, as PyTorch's
             ReduceLROnPlateau. "prechelt_gl": generalisation loss above min_delta percent. "prechelt_up":
             UP_3, the value worse at the end of each third of `patience` than at the end of the one before.
@@ -187,21 +191,27 @@ class PlateauPruner(BasePruner):
         decays: bool | None,
     ) -> StopDecision:
         model = Curves.of(study, trials, batch_size=self.batch_size, lr=self.lr)
-        stuck_for = flat_for(reports, self._patience(trial, reports, model), rule=self.rule, min_delta=self.min_delta)
+        patience, stuck_for = self._patience(trial, reports, model), None
+        if patience is not None:
+            stuck_for = flat_for(
+                reports.steps, reports.values, patience=patience, rule=self.rule, min_delta=self.min_delta
+            )
         plateaued_for = None if decays else stuck_for
         finals = [reports.sign * t.values[0] for t in complete if t.values and math.isfinite(t.values[0])]
         best = min(finals, default=math.inf)
         spread = float(np.median(finals)) - best if finals else 0.0
         chance = self._chance(study, trial, reports, model, best - self.margin * spread)
         if plateaued_for is not None and model is not None and decays is False:
-            end = model.last_step(trial.params.get(self.batch_size))
-            chance = float(np.fmin(chance, chance_of_a_plateau(reports, end, best, spread)))
+            own = chance_of_reaching(
+                best, reports.steps, reports.values, end=model.last_step(trial), resolution=_SAME * spread
+            )
+            chance = float(np.fmin(chance, own))
         may_prune = len(finals) >= self.min_finished and len(reports.steps) >= self.min_reports
         is_behind = may_prune and chance < self.threshold
         out_of_reach = is_behind and not self._is_exempt(trial, trials)
-        verdict = f"the best is {_text(reports.sign * best)}; chance of catching up {_percent(chance)}"
+        verdict = f"the best is {format_number(reports.sign * best)}; chance of catching up {format_chance(chance)}"
         if plateaued_for is not None:
-            words = f"plateaued at {_text(reports.best)} for {self._distance(plateaued_for)}"
+            words = f"plateaued at {format_number(reports.best)} for {self._distance(plateaued_for)}"
             if out_of_reach:
                 return StopDecision(StopReason.PRUNED_PLATEAU, f"{words}; {verdict}", chance, reports.best)
             if is_behind:  # not in reach, so it hasn't converged either: it shows where such curves end
@@ -211,17 +221,17 @@ class PlateauPruner(BasePruner):
             tail = f"; {verdict}" if math.isfinite(best) and best < reports.sign * reports.best else "; the best so far"
             return StopDecision(StopReason.CONVERGED, words + tail, chance, reports.best)
         if out_of_reach:
-            words = f"hopeless at {_text(reports.best)}; {verdict}"
+            words = f"hopeless at {format_number(reports.best)}; {verdict}"
             return StopDecision(StopReason.PRUNED_HOPELESS, words, chance, reports.best)
         if stuck_for is not None and self._wrapped_prunes(study, trial):
             words = f"no progress for {self._distance(stuck_for)}; {self._wrapped_name} ends it"
             return StopDecision(StopReason.PRUNED, words, chance, reports.best)
-        return StopDecision(None, f"at {_text(reports.best)}; {verdict}", chance, reports.best)
+        return StopDecision(None, f"at {format_number(reports.best)}; {verdict}", chance, reports.best)
 
     def _towards_target(self, reports: Reports, complete: Sequence[FrozenTrial], spent: float | None) -> StopDecision:
         assert self.target is not None
         goal, step = reports.sign * self.target, float(reports.steps[-1])
-        words = f"the target {_text(self.target)}"
+        words = f"the target {format_number(self.target)}"
         if reports.sign * reports.best <= goal:
             first = float(reports.steps[np.argmax(reports.values <= goal)])
             return StopDecision(
@@ -231,30 +241,28 @@ class PlateauPruner(BasePruner):
             (step, _best_step(complete, reports.sign, goal)) if spent is None else (spent, _best_cost(complete))
         )
         if best is None or len(complete) < self.min_finished:
-            return StopDecision(None, f"at {_text(reports.best)} on the way to {words}", best=reports.best)
-        what = self._distance(best) if spent is None else _text(best)
+            return StopDecision(None, f"at {format_number(reports.best)} on the way to {words}", best=reports.best)
+        what = self._distance(best) if spent is None else format_number(best)
         if cost >= best:
-            reason = f"{words} was missed: {_text(reports.best)} after the {what} of the best trial"
+            reason = f"{words} was missed: {format_number(reports.best)} after the {what} of the best trial"
             return StopDecision(StopReason.PRUNED_HOPELESS, reason, 0.0, reports.best)
         end = step * best / cost if cost > 0 else math.inf
-        found = plateau.extrapolate(reports.steps, reports.values, end=end) if math.isfinite(end) else None
+        found = extrapolate(reports.steps, reports.values, end=end) if math.isfinite(end) else None
         if found is None or found.status != "ok":
-            return StopDecision(None, f"at {_text(reports.best)} on the way to {words}", best=reports.best)
+            return StopDecision(None, f"at {format_number(reports.best)} on the way to {words}", best=reports.best)
         chance = found.chance_below(goal)
-        verdict = f"chance of {words} within the {what} of the best trial {_percent(chance)}"
+        verdict = f"chance of {words} within the {what} of the best trial {format_chance(chance)}"
         if chance < self.threshold:
-            reason = f"hopeless at {_text(reports.best)}; {verdict}"
+            reason = f"hopeless at {format_number(reports.best)}; {verdict}"
             return StopDecision(StopReason.PRUNED_HOPELESS, reason, chance, reports.best)
-        return StopDecision(None, f"at {_text(reports.best)}; {verdict}", chance, reports.best)
+        return StopDecision(None, f"at {format_number(reports.best)}; {verdict}", chance, reports.best)
 
     def _patience(self, trial: FrozenTrial, reports: Reports, model: Curves | None) -> float | None:
         if self.patience is not None:
             return self.patience
         if model is None or len(reports.steps) < 4:
             return None
-        return max(
-            0.1 * model.last_step(trial.params.get(self.batch_size)), float(reports.steps[-1] - reports.steps[-4])
-        )
+        return max(0.1 * model.last_step(trial), float(reports.steps[-1] - reports.steps[-4]))
 
     def _chance(
         self, study: optuna.Study, trial: FrozenTrial, reports: Reports, model: Curves | None, best: float
@@ -264,7 +272,7 @@ class PlateauPruner(BasePruner):
             return 1.0
         if model is None:
             return math.nan
-        predicted = model.predict([trial]).get(trial.number)
+        predicted = model.predict(trial)
         if predicted is None:
             return math.nan
         belief = _belief(study, trial)
@@ -330,27 +338,17 @@ def conclude(trial: optuna.Trial) -> float | None:
     return decision.best
 
 
-class _Prediction(Protocol):
-    """What the sampler believes of the value at a point, in its standardised units, lower better."""
-
-    @property
-    def mean(self) -> float: ...
-    @property
-    def sd(self) -> float: ...
-    def transform(self, values: ArrayLike) -> NDArray[np.float64]: ...
-
-
 @runtime_checkable
 class _Predictor(Protocol):
-    def predict(self, study: optuna.Study, params: dict[str, Any]) -> _Prediction | None: ...
+    def predict(self, study: optuna.Study, params: dict[str, Any]) -> Prediction | None: ...
 
 
-def _belief(study: optuna.Study, trial: FrozenTrial) -> _Prediction | None:
+def _belief(study: optuna.Study, trial: FrozenTrial) -> Prediction | None:
     sampler = study.sampler
     return sampler.predict(study, trial.params) if isinstance(sampler, _Predictor) else None
 
 
-def _combined_chance(predicted: PredictedFinal, belief: _Prediction, best: float) -> float:
+def _combined_chance(predicted: PredictedFinal, belief: Prediction, best: float) -> float:
     """Chance of beating the best under the product of the curve's and the sampler's belief, tails from few trials."""
     low, median, high, goal = belief.transform(
         [predicted.quantile(-1.0), predicted.median, predicted.quantile(1.0), best]
@@ -381,13 +379,3 @@ def _scattered(number: int) -> int:
 def _require(condition: bool, name: str, value: object, allowed: str) -> None:
     if not condition:
         raise ConfigError(f"{name} must be {allowed}, got {value!r}.")
-
-
-def _text(value: float) -> str:
-    return f"{value:.4g}"
-
-
-def _percent(chance: float) -> str:
-    if math.isnan(chance):
-        return "unknown"
-    return f"{100 * chance:.0f} %" if chance >= 0.01 else "below 1 %"

@@ -18,16 +18,16 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.errors import ConfigError, nearest
+from bsopt.laws.lattice import Lattice, check_lattice
 from bsopt.laws.scaling import RULES, Reference, Rule, default_reference
+from bsopt.laws.surface_posterior import Posterior
+from bsopt.laws.surface_prior import RidgePrior, ridge_prior
 from bsopt.search.acquisition import log_improvement
 from bsopt.search.candidates import best_row
 from bsopt.search.explain import Explanation, Proposal, explain_model, explain_proposal, known_before, last_proposed
 from bsopt.search.history import finished_key, joint_space
-from bsopt.search.model import Model, Settings, edges_of
-from bsopt.search.prediction import Prediction
-from bsopt.search.prior import RidgePrior, ridge_prior
-from bsopt.search.space import Lattice, Space, check_lattice
-from bsopt.search.surrogate import Posterior
+from bsopt.search.model import Model, Prediction, Settings, edges_of
+from bsopt.search.space import Space
 from bsopt.storage.attributes import enqueued_params
 
 __all__ = ["ScalingSampler"]
@@ -46,11 +46,11 @@ LEAST_FOR_BELIEF = 3
 
 
 class ScalingSampler(BaseSampler):
-    """Proposes the batch size and the learning rate of the next trial; further parameters ride along.
+    """Proposes the batch size and the learning rate of the next trial, and any other parameters that are searched.
 
-    A Gaussian process around a basin whose axis, the ridge lr*(B), starts from a learning-rate scaling rule
-    through a reference and is learned from there; `bsopt.search` says where to read on. Any Optuna study can use
-    it. Everything is deterministic in the seed and the trial's number.
+    Its model is a Gaussian process around a basin. The basin's axis is the ridge lr*(B): at first a learning-rate
+    scaling rule through a reference, then what the trials teach. `bsopt.search` says where to read on. Any Optuna
+    study can use it, and the same seed and trials give the same proposals.
 
     Args:
         optimizer: Its name; chooses the reference and the rule's exponent where they are not given.

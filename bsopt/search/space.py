@@ -14,6 +14,7 @@ weights in one update is their product. A further parameter is known by its last
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
@@ -22,12 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from bsopt.errors import ConfigError
+from bsopt.laws.lattice import Lattice, lattice_sizes
+from bsopt.laws.surface_prior import Coordinates, Domain
 
-__all__ = ["Column", "Coordinates", "Lattice", "Space", "batch_sizes_on", "check_lattice"]
-
-Lattice: TypeAlias = "Literal['pow2', 'any'] | Mapping[str, int]"
-"""Which batch sizes are proposed: powers of two, any, or `{"multiple_of": n}`."""
+__all__ = ["Column", "Space", "batch_sizes_on"]
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -37,26 +36,8 @@ USUAL_MOMENTUM = 0.9
 MOST_BATCH_SIZES = 33
 """A lattice with more sizes than this is thinned evenly in log2: a quarter of an octave over eight octaves."""
 
-
-@dataclass(frozen=True, slots=True)
-class Coordinates:
-    """Points where the surrogate sees them; the shapes are in this file's notation."""
-
-    b: Array
-    x: Array
-    numbers: Array
-    choices: Array
-
-    def __len__(self) -> int:
-        return len(self.b)
-
-    def __getitem__(self, rows: Any) -> Coordinates:
-        return Coordinates(self.b[rows], self.x[rows], self.numbers[rows], self.choices[rows])
-
-    def joined(self, other: Coordinates) -> Coordinates:
-        """Return these points followed by the other's."""
-        pairs = ((self.b, other.b), (self.x, other.x), (self.numbers, other.numbers), (self.choices, other.choices))
-        return Coordinates(*(np.concatenate(pair) for pair in pairs))
+MANY_BATCH_SIZES = 100_000
+"""A lattice with more sizes than this is thinned before they are listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,14 +129,17 @@ class Space:
         return tuple(column.name for column in self.columns)
 
     @property
-    def num_numbers(self) -> int:
-        return sum(column.role in ("momentum", "weight_decay", "number") for column in self.columns)
-
-    @property
-    def effective_lr_shift(self) -> float:
-        """What x adds to log2 lr at the middle of a searched momentum range; 0 where it isn't searched."""
-        column = self.column("momentum")
-        return 0.0 if column is None else float(_momentum_shift(np.array([(column.low + column.high) / 2]))[0])
+    def domain(self) -> Domain:
+        """The ranges of the coordinates; the effective learning rate's at the middle of a searched momentum range."""
+        size, rate, momentum = (self.column(role) for role in ("batch_size", "lr", "momentum"))
+        shift = 0.0
+        if momentum is not None:
+            shift = float(_momentum_shift(np.array([(momentum.low + momentum.high) / 2]))[0])
+        return Domain(
+            None if size is None else (size.low, size.high),
+            None if rate is None else (rate.low + shift, rate.high + shift),
+            sum(column.role in ("momentum", "weight_decay", "number") for column in self.columns),
+        )
 
     def encode(self, params: Sequence[Mapping[str, Any]]) -> Array:
         """Return the rows, shape (n, number of columns), of parameter dictionaries that hold every name."""
@@ -208,17 +192,6 @@ class Space:
         return Space(tuple(columns))
 
 
-def check_lattice(lattice: Lattice) -> Lattice:
-    """Return the lattice, or raise ConfigError when it is none of those allowed."""
-    if lattice in ("pow2", "any"):
-        return lattice
-    if isinstance(lattice, Mapping) and set(lattice) == {"multiple_of"}:
-        step = lattice["multiple_of"]
-        if isinstance(step, int) and step >= 1:
-            return {"multiple_of": step}
-    raise ConfigError(f"lattice must be 'pow2', 'any' or {{'multiple_of': n}} with n >= 1, got {lattice!r}.")
-
-
 def batch_sizes_on(lattice: Lattice, distribution: BaseDistribution) -> Array:
     """Return the batch sizes that may be proposed, in increasing order, at most `MOST_BATCH_SIZES`.
 
@@ -228,28 +201,27 @@ def batch_sizes_on(lattice: Lattice, distribution: BaseDistribution) -> Array:
         return np.unique(np.array(distribution.choices, dtype=float))
     assert isinstance(distribution, (FloatDistribution, IntDistribution))
     low, high = float(distribution.low), float(distribution.high)
-    if lattice == "pow2":
-        powers = 2.0 ** np.arange(np.ceil(np.log2(low) - 1e-9), np.floor(np.log2(high) + 1e-9) + 1)
-        kept = powers[_on_step(powers, distribution)]
-        return kept if len(kept) else batch_sizes_on("any", distribution)
-    step = float(lattice["multiple_of"]) if isinstance(lattice, Mapping) else 1.0
-    first, last = np.ceil(low / step), np.floor(high / step)
-    if isinstance(lattice, Mapping) and first > last:
-        return batch_sizes_on("any", distribution)
-    if isinstance(distribution, FloatDistribution) and lattice == "any" and distribution.step is None:
+    grid = _step(distribution)
+    if lattice == "any" and grid is None:
         return np.geomspace(low, high, MOST_BATCH_SIZES)
-    is_short = last - first < 100_000
-    counts = np.arange(first, last + 1) if is_short else np.round(np.geomspace(max(first, 1), last, 10_000))
-    multiples: Array = step * np.unique(counts)
-    kept = multiples[_on_step(multiples, distribution)]
-    if not len(kept):
-        grid = _step(distribution) or (low, 1.0)
+    sizes = lattice_sizes(lattice, math.ceil(low), math.floor(high))
+    on_lattice = np.array(sizes if len(sizes) <= MANY_BATCH_SIZES else _spread(sizes), dtype=float)
+    kept = on_lattice[_on_step(on_lattice, distribution)]
+    if not len(kept) and grid is None:
+        return batch_sizes_on("any", distribution)
+    if not len(kept) and grid is not None:
         kept = grid[0] + grid[1] * np.arange(np.floor((high - grid[0]) / grid[1]) + 1)
     if len(kept) <= MOST_BATCH_SIZES:
         return kept
     wanted = np.geomspace(kept[0], kept[-1], MOST_BATCH_SIZES)
     nearest = np.abs(np.log2(kept)[:, None] - np.log2(wanted)[None, :]).argmin(axis=0)
     return np.asarray(kept[np.unique(nearest)])
+
+
+def _spread(sizes: Sequence[int]) -> Array:
+    """Return some of very many equally spaced sizes, spread evenly in log2."""
+    step = sizes[1] - sizes[0]
+    return np.asarray(step * np.unique(np.round(np.geomspace(sizes[0], sizes[-1], 10_000) / step)))
 
 
 def _batch_size_column(name: str, distribution: BaseDistribution, lattice: Lattice) -> Column:

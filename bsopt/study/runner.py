@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from bsopt.config import StudyConfig
 from bsopt.errors import BsoptError, PlanError, StorageError, StudyError, TaskError
 from bsopt.experiment.design import queue_designed
+from bsopt.laws.lattice import nearest_in_ratio
 from bsopt.search.pruner import PlateauPruner
 from bsopt.storage import ownership, queue
 from bsopt.storage.attributes import (
@@ -447,7 +448,7 @@ def _on_lattice(size: int, config: StudyConfig) -> int:
     space = config.search.batch_size
     if space.lattice == "any":
         return size
-    return min(space.sizes(), key=lambda s: max(s / size, size / s))
+    return nearest_in_ratio(size, space.sizes())
 
 
 class _TrialFailedError(Exception):

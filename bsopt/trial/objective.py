@@ -5,19 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from bsopt.laws.direction import Direction, sign_of
+
 __all__ = ["Cost", "Direction", "Objective", "sign_of"]
 
-Direction = Literal["minimize", "maximize"]
 Cost = Literal["seconds", "samples", "steps", "energy"]
-
-
-def sign_of(direction: Direction) -> float:
-    """Return 1 where a smaller value is better and −1 where a larger one is: sign · value is to be minimised.
-
-    >>> sign_of("minimize"), sign_of("maximize")
-    (1.0, -1.0)
-    """
-    return -1.0 if direction == "maximize" else 1.0
 
 
 @dataclass(frozen=True, slots=True)

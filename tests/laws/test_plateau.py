@@ -25,11 +25,11 @@ def _share_of_plateaus(level: np.ndarray, *, sd: float, patience: float) -> floa
 
 def test_a_noisy_flat_curve_is_a_plateau_although_it_sets_records() -> None:
     flat = np.ones(40)
-    keras_late = np.mean(
-        [plateau.keras_early_stop(list(_noisy(flat, 0.05, s)), patience=10) is None for s in range(60)]
-    )
     assert _share_of_plateaus(flat, sd=0.05, patience=10 * EPOCH) > 0.85
-    assert keras_late < 0.5  # the same curves do stop under Keras' rule, somewhere
+    by_keras = [
+        plateau.flat_for(range(40), _noisy(flat, 0.05, s), patience=10, rule="keras") is not None for s in range(60)
+    ]
+    assert np.mean(by_keras) < 0.85  # any record counts as progress there
 
 
 def test_a_slow_steady_curve_is_no_plateau_even_under_noise() -> None:
@@ -96,77 +96,34 @@ def test_noise_is_estimated_whatever_the_smooth_part_and_the_spacing() -> None:
     assert plateau.noise_sd(steps, values) == pytest.approx(0.02, rel=0.2)
 
 
-@pytest.mark.parametrize("seconds", [1.0, 1e6])
-@pytest.mark.parametrize("shape", ["power law", "exponential"])
-def test_extrapolation_recovers_the_family_it_assumes(shape: str, seconds: float) -> None:
-    t = np.arange(1, 21) * seconds
-    curve = {"power law": lambda x: 0.3 + x**-0.5, "exponential": lambda x: 0.3 + np.exp(-x / 6.0)}[shape]
-    found = plateau.extrapolate(t, curve(t / seconds), end=60 * seconds)
-    assert found.status == "ok"
-    assert found.shape == shape
-    assert found.value == pytest.approx(curve(60.0), abs=0.03)
-    assert found.low <= curve(60.0) <= found.high
-
-
-def test_extrapolation_intervals_cover_noisy_curves() -> None:
-    t, truth, covered = np.arange(1.0, 13.0), 0.3 + 52.0**-0.7, 0
-    for seed in range(60):
-        found = plateau.extrapolate(t, _noisy(0.3 + t**-0.7, 0.01, seed), end=52)
-        covered += found.low <= truth <= found.high
-    assert covered >= 50
-
-
-def test_extrapolation_mirrors_when_the_direction_does() -> None:
-    t = np.arange(0, 10)
-    down = plateau.extrapolate(t, 1 / (1.0 + t), end=40)
-    up = plateau.extrapolate(t, -1 / (1.0 + t), end=40, direction="maximize")
-    assert up.value == pytest.approx(-down.value)
-    assert (up.low, up.high) == pytest.approx((-down.high, -down.low))
-
-
-def test_extrapolation_says_when_it_cannot() -> None:
-    few = plateau.extrapolate([1, 2, 3], [3.0, 2.0, 1.0], end=10)
-    assert (few.status, few.value, few.sd) == ("too_few", 1.0, float("inf"))
-    assert few.chance_below(0.5) == 0.5
-    done = plateau.extrapolate([1, 2], [3.0, 2.0], end=2)
-    assert (done.status, done.value, done.chance_below(2.5)) == ("beyond", 2.0, 1.0)
-    flat = plateau.extrapolate([1, 2, 3, 4], [1.0] * 4, end=10)
-    assert flat.value == pytest.approx(1.0, abs=1e-6)
-
-
 def test_keras_rule_needs_more_than_min_delta_and_keeps_the_old_reference() -> None:
-    values = [1.0, 0.95, 0.91, 0.87, 0.85]
-    assert plateau.keras_early_stop(values, patience=2, min_delta=0.1) == 2
-    assert plateau.keras_early_stop(values, patience=3, min_delta=0.1) is None  # 0.87 is 0.1 below 1.0
-    assert plateau.keras_early_stop([1.0, float("nan"), 0.5], patience=2) is None
-    assert plateau.keras_early_stop([0.5, 0.6, 0.7], patience=1, direction="maximize") is None
+    def flat(values: list[float], *, patience: float, min_delta: float = 0.0) -> float | None:
+        return plateau.flat_for(range(len(values)), values, patience=patience, rule="keras", min_delta=min_delta)
+
+    values = [1.0, 0.95, 0.91, 0.87]
+    assert flat(values[:3], patience=2, min_delta=0.1) == 2
+    assert flat(values[:3], patience=3, min_delta=0.1) is None
+    assert flat(values, patience=1, min_delta=0.1) is None  # 0.87 is 0.1 below 1.0
+    assert flat([1.0, float("nan"), 0.5], patience=2) is None
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    st.lists(st.floats(-5, 5), min_size=1, max_size=25),
-    st.integers(0, 3),
-    st.sampled_from(["rel", "abs"]),
-    st.integers(0, 2),
-    st.sampled_from(["minimize", "maximize"]),
-)
-def test_reductions_fall_where_pytorch_reduces(values, patience, mode, cooldown, direction) -> None:
-    parameter = torch.nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.SGD([parameter], lr=1.0)
-    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
-        optimizer, mode=direction[:3], factor=0.5, patience=patience, threshold=0.1, threshold_mode=mode,
-        cooldown=cooldown, eps=0.0,
-    )  # fmt: skip
-    reduced = []
-    for index, value in enumerate(values):
-        before = optimizer.param_groups[0]["lr"]
+@given(st.lists(st.floats(0.1, 5), min_size=1, max_size=25), st.integers(1, 4))
+def test_relative_rule_counts_bad_epochs_as_pytorchs_scheduler_does(values: list[float], patience: int) -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=1000, threshold=0.1)
+    for value in values:
         scheduler.step(value)
-        if optimizer.param_groups[0]["lr"] < before:
-            reduced.append(index)
-    found = plateau.reduce_lr_steps(
-        values, patience=patience, threshold=0.1, threshold_mode=mode, cooldown=cooldown, direction=direction
-    )
-    assert list(found) == reduced
+    bad = scheduler.num_bad_epochs
+    found = plateau.flat_for(range(len(values)), values, patience=patience, rule="relative", min_delta=0.1)
+    assert found == (bad if bad >= patience else None)
+
+
+def test_rises_over_every_third_of_patience_are_prechelts_third_rule() -> None:
+    steps = range(1, 11)
+    rising = [5, 4, 3, 2, 2.1, 2.2, 2.3, 2.4, 2.5, 2.6]
+    assert plateau.flat_for(steps, rising, patience=6, rule="prechelt_up") == 6
+    assert plateau.flat_for(steps, [*rising[:-1], 2.2], patience=6, rule="prechelt_up") is None
 
 
 def test_generalization_loss_is_prechelts() -> None:

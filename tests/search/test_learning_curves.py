@@ -8,7 +8,7 @@ import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from bsopt.search.learning_curves import Curves, predicted_finals, running_best
+from bsopt.search.learning_curves import Curves, predicted_finals
 from bsopt.storage.attributes import write_info
 from bsopt.trial.objective import Objective
 from bsopt.trial.record import StudyInfo
@@ -199,10 +199,3 @@ def test_predicting_300_pruned_trials_takes_a_fraction_of_a_second() -> None:
     found = predicted_finals(study, known)
     assert len(found) == 300
     assert time.process_time() - start < 0.5
-
-
-def test_running_best_follows_the_direction() -> None:
-    trial = trial_of(32, 0.1, reports={3: 0.5, 1: 0.4, 2: float("nan")}, state=TrialState.RUNNING)
-    steps, best = running_best(trial, optuna.study.StudyDirection.MINIMIZE)
-    assert (steps.tolist(), best.tolist()) == ([1.0, 3.0], [0.4, 0.4])
-    assert running_best(trial, optuna.study.StudyDirection.MAXIMIZE)[1].tolist() == [0.4, 0.5]

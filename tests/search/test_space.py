@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from bsopt.errors import ConfigError
-from bsopt.search.space import MOST_BATCH_SIZES, Space, batch_sizes_on, check_lattice
+from bsopt.search.space import MOST_BATCH_SIZES, Space, batch_sizes_on
 
 
 def space_of(**distributions: BaseDistribution) -> Space:
@@ -38,12 +37,6 @@ def test_every_lattice_stays_inside_any_range_and_is_never_empty(low: int, octav
         assert 1 <= len(sizes) <= MOST_BATCH_SIZES
         assert distribution.low <= sizes[0] <= sizes[-1] <= distribution.high
         assert (sizes == np.round(sizes)).all()
-
-
-@pytest.mark.parametrize("wrong", ["pow3", {"multiple_of": 0}, {"multiple_of": 1.5}, {"step": 8}, 8])
-def test_wrong_lattice_is_refused_by_name(wrong: object) -> None:
-    with pytest.raises(ConfigError, match="lattice"):
-        check_lattice(wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ import numpy as np
 from scipy import stats
 
 from bsopt.errors import ConfigError
+from bsopt.laws.estimate import fieller_interval
 
 __all__ = ["Contrast", "Group", "TooFewSeedsError", "contrast", "fraction_interval", "holm", "trend_coefficients"]
 
@@ -129,10 +130,9 @@ def fraction_interval(
     min_seeds: int = 5,
     confidence: float = 0.95,
 ) -> tuple[float, float]:
-    """Return Fieller's interval of the ratio of two contrasts (Fieller 1954).
+    """Return Fieller's interval of the ratio of two contrasts, `bsopt.laws.estimate.fieller_interval`.
 
-    The ratios r for which the contrast part − r·whole is compatible with zero. Unbounded, (−inf, inf), where
-    the whole itself is: no fraction of nothing.
+    Unbounded, (−inf, inf), where the whole can't be told from zero: no fraction of nothing.
 
     Args:
         groups: Values by seed.
@@ -144,16 +144,14 @@ def fraction_interval(
     numerator = contrast(groups, part, min_seeds=min_seeds)
     denominator = contrast(groups, whole, min_seeds=min_seeds)
     both = contrast(groups, [a + b for a, b in zip(part, whole, strict=True)], min_seeds=min_seeds)
-    t_square = _quantile(denominator, confidence) ** 2
     var_n, var_d = numerator.standard_error**2, denominator.standard_error**2
-    covariance = (both.standard_error**2 - var_n - var_d) / 2
-    a = denominator.estimate**2 - t_square * var_d
-    b = numerator.estimate * denominator.estimate - t_square * covariance
-    c = numerator.estimate**2 - t_square * var_n
-    if a <= 0:
-        return -math.inf, math.inf
-    half = math.sqrt(max(b**2 - a * c, 0.0))
-    return (b - half) / a, (b + half) / a
+    return fieller_interval(
+        numerator.estimate,
+        denominator.estimate,
+        variances=(var_n, var_d),
+        covariance=(both.standard_error**2 - var_n - var_d) / 2,
+        quantile=_quantile(denominator, confidence),
+    )
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

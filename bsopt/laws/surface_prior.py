@@ -1,8 +1,12 @@
-"""What the surrogate believes before any data: priors of its parameters, written as maps of standard normals.
+"""What is believed of a study's values before any data: priors of a surface's parameters, as maps of normals.
 
-Notation (S draws):
+Notation:
 
-    z        (S, num_dimensions)  standard normal; every parameter is a monotone function of one coordinate
+    n points:
+    b        (n,)  log2 of the global batch size in samples
+    x        (n,)  log2 of the effective learning rate
+    S draws of the parameters:
+    z        (S, num_dimensions)  standard normals; every parameter is a monotone function of one coordinate
     centre   (S,)  octaves; log2 of the best learning rate at the reference batch size
     exponent (S,)  slope of the ridge below its knee, octaves of learning rate per octave of batch size
     knee     (S,)  log2 samples; the noise batch size B_n, above which the ridge flattens
@@ -23,16 +27,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, stdtr, stdtrit
 
 from bsopt.laws.scaling import Reference, Rule, default_rule, log2_scaling
-from bsopt.search.space import Space
 
-__all__ = ["Parameters", "Prior", "RidgePrior", "ridge_prior"]
+__all__ = ["Coordinates", "Domain", "Parameters", "Prior", "RidgePrior", "ridge_prior"]
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -44,6 +47,66 @@ ROUGH, REACH = (0.6, 0.4), (1.5, 0.4)
 
 TAIL = 4.0
 """Degrees of freedom of the centre's Student t: a default that is wrong by far is believed wrong soon."""
+
+
+_COLUMNS = (
+    "centre", "exponent", "knee", "width_low", "width_high", "depth", "bend", "b_best", "noise", "rough", "reach",
+    "effect",
+)  # fmt: skip
+"""What the first columns of z stand for; those that follow are `scales`."""
+
+_LOG_NORMALS = {  # parameter -> (median, log-sd)
+    "width_low": (2.5, 0.5),
+    "width_high": (2.5, 0.5),
+    "depth": (1.0, 0.7),
+    "bend": (0.3, 0.8),
+    "noise": (0.02, 0.4),
+    "rough": ROUGH,
+    "reach": REACH,
+    "effect": (0.5, 0.6),
+    "scales": (0.7, 0.6),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Coordinates:
+    """Points where a surface is simple (n of them).
+
+    Attributes:
+        b, x: (n,) in this file's notation.
+        numbers: (n, p) further numeric parameters, each scaled to [0, 1] over its range.
+        choices: (n, q) further categorical parameters, as indices.
+    """
+
+    b: Array
+    x: Array
+    numbers: Array
+    choices: Array
+
+    def __len__(self) -> int:
+        return len(self.b)
+
+    def __getitem__(self, rows: Any) -> Coordinates:
+        return Coordinates(self.b[rows], self.x[rows], self.numbers[rows], self.choices[rows])
+
+    def joined(self, other: Coordinates) -> Coordinates:
+        """Return these points followed by the other's."""
+        pairs = ((self.b, other.b), (self.x, other.x), (self.numbers, other.numbers), (self.choices, other.choices))
+        return Coordinates(*(np.concatenate(pair) for pair in pairs))
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """What is searched.
+
+    Attributes:
+        b, x: The ranges of both coordinates; None for one that isn't searched.
+        num_numbers: How many further numeric parameters are.
+    """
+
+    b: tuple[float, float] | None
+    x: tuple[float, float] | None
+    num_numbers: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +130,7 @@ class RidgePrior:
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """Draws of the surrogate's parameters, in this file's notation."""
+    """Draws of a surface's parameters, in this file's notation."""
 
     centre: Array
     exponent: Array
@@ -114,22 +177,25 @@ def ridge_prior(optimizer: str, rule: Rule | None, reference: Reference) -> Ridg
 
 @dataclass(frozen=True, slots=True)
 class Prior:
-    """The priors of all parameters over one space."""
+    """The priors of all parameters over one domain."""
 
     ridge: RidgePrior
-    space: Space
+    domain: Domain
 
     @property
     def has_lr(self) -> bool:
-        return self.space.column("lr") is not None
+        """Whether the learning rate is searched."""
+        return self.domain.x is not None
 
     @property
     def has_batch_size(self) -> bool:
-        return self.space.column("batch_size") is not None
+        """Whether the batch size is searched."""
+        return self.domain.b is not None
 
     @property
     def num_dimensions(self) -> int:
-        return 12 + self.space.num_numbers
+        """Parameters of a surface: columns of z."""
+        return len(_COLUMNS) + self.domain.num_numbers
 
     @property
     def centre(self) -> tuple[float, float]:
@@ -138,10 +204,10 @@ class Prior:
         The range speaks as a uniform distribution of twice its width would.
         """
         mean, precision = self.ridge.centre, self.ridge.centre_sd**-2
-        column = self.space.column("lr")
-        if column is not None and column.high > column.low:
-            middle = (column.low + column.high) / 2 + self.space.effective_lr_shift
-            sd = 2.0 * (column.high - column.low) / np.sqrt(12.0)
+        low, high = self.domain.x or (0.0, 0.0)
+        if high > low:
+            middle = (low + high) / 2
+            sd = 2.0 * (high - low) / np.sqrt(12.0)
             total = precision + sd**-2
             mean, precision = (mean * precision + middle * sd**-2) / total, total
         return float(mean), float(precision**-0.5)
@@ -155,27 +221,26 @@ class Prior:
                 are multiplied by.
         """
         ridge, (mean, sd) = self.ridge, self.centre
-        log_normal = [  # (median, log-sd)
-            (2.5, 0.5),
-            (2.5, 0.5),
-            (1.0, 0.7),
-            (0.3, 0.8),
-        ]
-        low, high, depth, bend = (median * np.exp(s * z[:, 3 + i]) for i, (median, s) in enumerate(log_normal))
+        normals = dict(zip(_COLUMNS, z.T, strict=False)) | {"scales": z[:, len(_COLUMNS) :]}
+
+        def log_normal(name: str) -> Array:
+            median, log_sd = _LOG_NORMALS[name]
+            return np.asarray(median * np.exp(log_sd * normals[name]))
+
         return Parameters(
-            centre=np.asarray(mean + sd * stdtrit(TAIL, ndtr(z[:, 0]))),
-            exponent=ridge.exponent + ridge.exponent_sd * z[:, 1],
-            knee=ridge.knee + ridge.knee_sd * z[:, 2],
-            width_low=low,
-            width_high=high,
-            depth=scale * depth,
-            bend=scale * bend,
-            b_best=z[:, 7],
-            noise=0.02 * np.exp(0.4 * z[:, 8]),
-            rough=scale * ROUGH[0] * np.exp(ROUGH[1] * z[:, 9]),
-            reach=REACH[0] * np.exp(REACH[1] * z[:, 10]),
-            effect=scale * 0.5 * np.exp(0.6 * z[:, 11]),
-            scales=0.7 * np.exp(0.6 * z[:, 12:]),
+            centre=np.asarray(mean + sd * stdtrit(TAIL, ndtr(normals["centre"]))),
+            exponent=ridge.exponent + ridge.exponent_sd * normals["exponent"],
+            knee=ridge.knee + ridge.knee_sd * normals["knee"],
+            width_low=log_normal("width_low"),
+            width_high=log_normal("width_high"),
+            depth=scale * log_normal("depth"),
+            bend=scale * log_normal("bend"),
+            b_best=normals["b_best"],
+            noise=log_normal("noise"),
+            rough=scale * log_normal("rough"),
+            reach=log_normal("reach"),
+            effect=scale * log_normal("effect"),
+            scales=log_normal("scales"),
         )
 
     def ridge_at(self, parameters: Parameters, b: Array) -> Array:
@@ -203,9 +268,9 @@ class Prior:
         if self.has_lr:
             width = np.where(u < 0, parameters.width_low[:, None], parameters.width_high[:, None])
             total += parameters.depth[:, None] * np.log1p((u / width) ** 2)
-        column = self.space.column("batch_size")
-        if column is not None and column.high > column.low:
-            scaled = (2 * b - column.high - column.low) / (column.high - column.low)
+        low, high = self.domain.b or (0.0, 0.0)
+        if high > low:
+            scaled = (2 * b - high - low) / (high - low)
             total += parameters.bend[:, None] * (scaled[None, :] - parameters.b_best[:, None]) ** 2
         return total
 

@@ -1,27 +1,16 @@
-"""The belief: squashed values, priors, the fit, and what follows from it."""
+"""The surface: its priors, the fit, and what it predicts."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from optuna.distributions import FloatDistribution, IntDistribution
 
 from bsopt.laws.scaling import Reference
-from bsopt.search.acquisition import expected_improvement
-from bsopt.search.feasibility import Feasibility
-from bsopt.search.prior import Prior, ridge_prior
-from bsopt.search.space import Coordinates, Space
-from bsopt.search.surrogate import Observations, Posterior, fit
-from bsopt.search.value_transform import ValueTransform
+from bsopt.laws.surface_posterior import Observations, Posterior, fit
+from bsopt.laws.surface_prior import Coordinates, Domain, Prior, ridge_prior
 
-SPACE = Space.of(
-    {"batch_size": IntDistribution(8, 1024, log=True), "lr": FloatDistribution(1e-5, 1.0, log=True)},
-    batch_size="batch_size",
-    lr="lr",
-)
-PRIOR = Prior(ridge_prior("sgd", None, Reference(32, 0.01)), SPACE)
+DOMAIN = Domain(b=(3.0, 10.0), x=(float(np.log2(1e-5)), 0.0))
+PRIOR = Prior(ridge_prior("sgd", None, Reference(32, 0.01)), DOMAIN)
 
 
 def points(b: list[float], x: list[float]) -> Coordinates:
@@ -41,41 +30,6 @@ def fitted(n: int, *, noise: float = 0.0) -> Posterior:
     return fit(PRIOR, Observations(points(b.tolist(), x.tolist()), y, np.zeros(n)), seed=(0,))
 
 
-@given(values=st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20), maximize=st.booleans())
-@settings(deadline=None)
-def test_squash_is_monotone_and_follows_the_direction(values: list[float], maximize: bool) -> None:
-    transform = ValueTransform.of(values, maximize=maximize)
-    ordered = transform(np.sort(values))
-    steps = np.diff(ordered)
-    assert np.isfinite(ordered).all()
-    assert (steps <= 1e-9).all() if maximize else (steps >= -1e-9).all()
-
-
-@given(values=st.lists(st.floats(0.1, 10), min_size=3, max_size=12), scale=st.floats(1e-3, 1e3), shift=st.floats(-5, 5))
-@settings(deadline=None)
-def test_squash_does_not_depend_on_the_unit(values: list[float], scale: float, shift: float) -> None:
-    v = np.round(np.array(values), 3)
-    plain, other = ValueTransform.of(v), ValueTransform.of(scale * (v + shift))
-    assert other(scale * (v + shift)) == pytest.approx(plain(v), abs=1e-5)
-
-
-def test_diverged_and_missing_values_count_as_the_cap() -> None:
-    transform = ValueTransform.of([1.0, 2.0, 3.0, np.inf, np.nan])
-    assert transform(np.inf) == transform(np.nan) == transform(1e30) > transform(3.0)
-    assert transform(-np.inf) == transform(1.0)
-
-
-def test_squash_inverts_below_its_cap() -> None:
-    transform = ValueTransform.of([0.3, 0.4, 0.9, 5.0], maximize=True)
-    assert transform.inverse(transform([5.5, 5.0, 0.4])) == pytest.approx([5.5, 5.0, 0.4])
-
-
-def test_slope_is_the_derivative_of_the_squash() -> None:
-    transform = ValueTransform.of([1.0, 1.5, 2.0, 4.0])
-    step = 1e-6
-    assert transform.slope(2.5) == pytest.approx((transform(2.5 + step) - transform(2.5 - step)) / (2 * step), rel=1e-4)
-
-
 def test_ridge_prior_passes_through_the_reference_and_saturates() -> None:
     ridge = PRIOR.ridge
     assert PRIOR.shape_at(ridge, 5.0) == 0.0
@@ -85,7 +39,7 @@ def test_ridge_prior_passes_through_the_reference_and_saturates() -> None:
 
 @pytest.mark.parametrize(("rule", "octaves"), [("linear", 2.0), ("sqrt", 1.0), ("none", 0.0), (lambda k: k**0.25, 0.5)])
 def test_rule_sets_the_slope_of_the_ridge(rule: object, octaves: float) -> None:
-    prior = Prior(ridge_prior("sgd", rule, Reference(32, 0.01)), SPACE)  # type: ignore[arg-type]
+    prior = Prior(ridge_prior("sgd", rule, Reference(32, 0.01)), DOMAIN)  # type: ignore[arg-type]
     assert prior.shape_at(prior.ridge, 7.0) == pytest.approx(octaves, abs=0.02)
 
 
@@ -155,17 +109,3 @@ def test_uncertain_observation_moves_the_belief_less() -> None:
     ]
     assert abs(means[0] - 3.0) < 0.1
     assert means[1] < 2.0
-
-
-def test_expected_improvement_of_a_certain_gain_is_the_gain() -> None:
-    assert expected_improvement(np.array(2.0), np.array(1e-9)) == pytest.approx(2.0)
-    assert expected_improvement(np.array(-2.0), np.array(1e-3)) == pytest.approx(0.0, abs=1e-12)
-
-
-def test_boundary_along_one_parameter_is_learned_with_a_margin() -> None:
-    rng = np.random.default_rng(0)
-    rows = rng.random((30, 2))
-    model = Feasibility.of(rows, np.where(rows[:, 0] < 0.6, 1.0, -1.0))
-    assert model.probability(np.array([[0.2, 0.5], [0.4, 0.1]])).min() > 0.8
-    assert model.probability(np.array([[0.75, 0.5], [0.95, 0.1]])).max() < 0.1
-    assert model.probability(np.array([[0.6, 0.5]]))[0] < 0.5

@@ -1,11 +1,10 @@
 """The belief about the final value: a Gaussian process around a basin, over draws of all its parameters.
 
-Notation, beside that of space.py and prior.py (n trials, m points, S draws):
+Notation, beside that of `surface_prior` (n trials, m points, S draws):
 
     u   (S, n)     octaves between a point and the ridge of each draw
     y   (n,)       final values, squashed and standardised, smaller is better
     K   (S, n, n)  4 + rough²·k(u, b)·k(further) + effect²·k(further) + noise²; k is Matérn-5/2
-    L   (S, n, n)  Cholesky factor of K; `whiten` is its inverse, `residual` (S, n) is L⁻¹(y − mean)
     log w (S,)     log importance weights of the draws under the posterior
 
 A few trials don't determine the parameters, so nothing is point-estimated: draws from the prior are weighed by
@@ -22,8 +21,8 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 from scipy.special import gammaln, ndtri
 
-from bsopt.search.prior import Parameters, Prior
-from bsopt.search.space import Coordinates
+from bsopt.laws.gaussian_process import Conditioned, condition, log_evidence, matern_five_halves, root_of
+from bsopt.laws.surface_prior import Coordinates, Parameters, Prior
 
 __all__ = ["Observations", "Posterior", "fit"]
 
@@ -61,8 +60,7 @@ class Posterior:
     data: Observations
     parameters: Parameters
     weights: Array
-    whiten: Array
-    residual: Array
+    process: Conditioned
 
     def predict(self, at: Coordinates) -> tuple[Array, Array]:
         """Return mean and variance of the noiseless value, each of shape (S, m)."""
@@ -78,28 +76,27 @@ class Posterior:
             at: The points.
             rows: Which of the data may be best; at least one.
         """
-        mean, variance, half = self._predict(at)
+        mean, variance, projected = self._predict(at)
         known = self.data.at[rows]
-        known_mean, known_variance, known_half = self._predict(known)
+        known_mean, known_variance, known_projected = self._predict(known)
         u, u_known = _mean(self.prior, self.parameters, at)[0], _mean(self.prior, self.parameters, known)[0]
         chosen = known_mean.argmin(axis=1)
         for best in np.unique(chosen):
             s = np.flatnonzero(chosen == best)
             one = slice(best, best + 1)
             shared = _covariance(self.parameters[s], u_known[s, one], known[one], u[s], at)[:, 0]
-            shared -= np.einsum("sn,snm->sm", known_half[s, :, best], half[s])
+            shared -= np.einsum("sn,snm->sm", known_projected[s, :, best], projected[s])
             variance[s] += known_variance[s, best][:, None] - 2.0 * shared
             mean[s] = known_mean[s, best][:, None] - mean[s]
         return mean, np.maximum(variance, 1e-12)
 
     def _predict(self, at: Coordinates) -> tuple[Array, Array, Array]:
-        """Return mean and variance (S, m), and L⁻¹·K(data, points) (S, n, m)."""
+        """Return mean and variance (S, m), and the points' projections on the data (S, n, m)."""
         u, mean = _mean(self.prior, self.parameters, at)
         u_data, _ = _mean(self.prior, self.parameters, self.data.at)
-        half = self.whiten @ _covariance(self.parameters, u_data, self.data.at, u, at)
-        mean = mean + np.einsum("snm,sn->sm", half, self.residual)
-        variance = _variance(self.parameters, at)[:, None] - np.einsum("snm,snm->sm", half, half)
-        return mean, np.maximum(variance, 1e-10), half
+        projected = self.process.project(_covariance(self.parameters, u_data, self.data.at, u, at))
+        shift, variance = self.process.predict(projected, _variance(self.parameters, at)[:, None])
+        return mean + shift, np.maximum(variance, 1e-10), projected
 
     def moments(self, at: Coordinates) -> tuple[Array, Array]:
         """Return mean and standard deviation over all draws, each of shape (m,)."""
@@ -109,14 +106,13 @@ class Posterior:
 
     def sample(self, at: Coordinates, num_samples: int, rng: np.random.Generator) -> tuple[Array, Array]:
         """Return whole surfaces over the points, shape (S·num_samples, m), and their weights."""
-        mean, _, half = self._predict(at)
+        mean, _, projected = self._predict(at)
         u, _ = _mean(self.prior, self.parameters, at)
         surfaces = np.empty((len(self.weights), num_samples, len(at)))
         for s in range(len(self.weights)):
             one = slice(s, s + 1)
-            shared = _covariance(self.parameters[one], u[one], at, u[one], at)[0] - half[s].T @ half[s]
-            root = np.linalg.cholesky(shared + 1e-6 * np.eye(len(at)))
-            surfaces[s] = mean[s] + rng.standard_normal((num_samples, len(at))) @ root.T
+            shared = _covariance(self.parameters[one], u[one], at, u[one], at)[0] - projected[s].T @ projected[s]
+            surfaces[s] = mean[s] + rng.standard_normal((num_samples, len(at))) @ root_of(shared).T
         return surfaces.reshape(-1, len(at)), np.repeat(self.weights / num_samples, num_samples)
 
     def with_fantasies(self, pending: Coordinates) -> Posterior:
@@ -127,9 +123,9 @@ class Posterior:
         sd = np.concatenate([self.data.sd, np.zeros(len(pending))])
         believed, _ = self.predict(pending)
         y = np.concatenate([np.broadcast_to(self.data.y, (len(self.weights), len(self.data.y))), believed], axis=1)
-        factor, residual, _ = _condition(self.prior, self.parameters, at, y, sd)
         data = Observations(at, np.concatenate([self.data.y, self.weights @ believed]), sd)
-        return Posterior(self.prior, data, self.parameters, self.weights, np.asarray(np.linalg.inv(factor)), residual)
+        process = _process(self.prior, self.parameters, at, y, sd)
+        return Posterior(self.prior, data, self.parameters, self.weights, process)
 
     def thinned(self, num_draws: int) -> Posterior:
         """Return the belief with its `num_draws` heaviest draws only."""
@@ -137,7 +133,7 @@ class Posterior:
             return self
         kept = np.sort(np.argsort(-self.weights, kind="stable")[:num_draws])
         weights = self.weights[kept] / self.weights[kept].sum()
-        return Posterior(self.prior, self.data, self.parameters[kept], weights, self.whiten[kept], self.residual[kept])
+        return Posterior(self.prior, self.data, self.parameters[kept], weights, self.process[kept])
 
 
 def fit(
@@ -161,9 +157,7 @@ def fit(
         kept = np.argsort(-weights, kind="stable")[:keep]
         z, weights = z[kept], weights[kept] / weights[kept].sum()
     parameters = prior.parameters(z, scale=scale)
-    y = np.broadcast_to(data.y, (len(weights), len(data.y)))
-    factor, residual, _ = _condition(prior, parameters, data.at, y, data.sd)
-    return Posterior(prior, data, parameters, weights, np.asarray(np.linalg.inv(factor)), residual)
+    return Posterior(prior, data, parameters, weights, _process(prior, parameters, data.at, data.y, data.sd))
 
 
 def _rounds(
@@ -215,26 +209,20 @@ def _log_t(z: Array, mean: Array, half: Array) -> Array:
 
 def _log_likelihood(prior: Prior, data: Observations, z: Array, scale: float) -> Array:
     parameters = prior.parameters(z, scale=scale)
-    y = np.broadcast_to(data.y, (len(z), len(data.y)))
-    return _condition(prior, parameters, data.at, y, data.sd)[2]
+    covariance, mean, noise = _prior_at(prior, parameters, data.at, data.sd)
+    return log_evidence(covariance, data.y - mean, noise_variance=noise)
 
 
-def _condition(
-    prior: Prior, parameters: Parameters, at: Coordinates, y: Array, sd: Array
-) -> tuple[Array, Array, Array]:
-    """Return L, L⁻¹(y − mean) (S, n) and the log likelihood (S,), at y (S, n)."""
+def _process(prior: Prior, parameters: Parameters, at: Coordinates, y: Array, sd: Array) -> Conditioned:
+    """Return the process of each draw given values y, (n,) or (S, n), with their own errors sd (n,)."""
+    covariance, mean, noise = _prior_at(prior, parameters, at, sd)
+    return condition(covariance, y - mean, noise_variance=noise)
+
+
+def _prior_at(prior: Prior, parameters: Parameters, at: Coordinates, sd: Array) -> tuple[Array, Array, Array]:
+    """Return covariance (S, n, n), mean (S, n) and noise variance (S, n) of values told at points."""
     u, mean = _mean(prior, parameters, at)
-    n = len(at)
-    # One Cholesky gives both: the last row of the factor of [[K, r], [rᵀ, huge]] is L⁻¹r.
-    K = np.empty((len(parameters), n + 1, n + 1))
-    K[:, :n, :n] = _covariance(parameters, u, at, u, at)
-    K[:, np.arange(n), np.arange(n)] += parameters.noise[:, None] ** 2 + sd**2 + 1e-8
-    K[:, n, :n] = K[:, :n, n] = y - mean
-    K[:, n, n] = 1e30
-    both = np.linalg.cholesky(K)
-    L, residual = both[:, :n, :n], both[:, n, :n]
-    log_like = -0.5 * np.sum(residual**2, axis=1) - np.sum(np.log(np.diagonal(L, axis1=1, axis2=2)), axis=1)
-    return np.asarray(L), np.asarray(residual), np.asarray(log_like)
+    return _covariance(parameters, u, at, u, at), mean, parameters.noise[:, None] ** 2 + sd**2 + 1e-8
 
 
 def _mean(prior: Prior, parameters: Parameters, at: Coordinates) -> tuple[Array, Array]:
@@ -248,7 +236,7 @@ def _covariance(parameters: Parameters, u: Array, at: Coordinates, u2: Array, at
     near *= near
     near += ((at.b[:, None] - at2.b[None, :]) / LENGTH_B)[None] ** 2
     near /= parameters.reach[:, None, None] ** 2
-    K = _matern(near)
+    K = matern_five_halves(near)
     K *= parameters.rough[:, None, None] ** 2
     if at.numbers.shape[1] or at.choices.shape[1]:
         away = np.zeros((1, len(at), len(at2)))
@@ -258,7 +246,7 @@ def _covariance(parameters: Parameters, u: Array, at: Coordinates, u2: Array, at
         for j in range(at.numbers.shape[1]):
             step = at.numbers[:, None, j] - at2.numbers[None, :, j]
             away = away + (step[None] / parameters.scales[:, j, None, None]) ** 2
-        further = _matern(away)
+        further = matern_five_halves(away)
         K = further * (K + parameters.effect[:, None, None] ** 2)
     K += CONSTANT_VARIANCE
     return K
@@ -270,19 +258,6 @@ def _variance(parameters: Parameters, at: Coordinates) -> Array:
     return (
         CONSTANT_VARIANCE + parameters.rough**2 + (parameters.effect**2 if has_further else np.zeros(len(parameters)))
     )
-
-
-def _matern(squared_distance: Array) -> Array:
-    """Return the Matérn-5/2 correlation."""
-    r = np.sqrt(5.0 * squared_distance)
-    polynomial = r / 3.0
-    polynomial += 1.0
-    polynomial *= r
-    polynomial += 1.0
-    np.negative(r, out=r)
-    np.exp(r, out=r)
-    r *= polynomial
-    return np.asarray(r)
 
 
 def _spread_normals(rng: np.random.Generator, num_draws: int, num_dimensions: int) -> Array:
