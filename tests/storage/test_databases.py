@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from servers import grpc_proxy, postgresql
 
 from bsopt.cli.main import main
 from bsopt.config import load_config
@@ -25,9 +26,6 @@ from bsopt.storage.queue import queue_retries
 from bsopt.study.study import Study, load_study
 from bsopt.trial.events import Listener
 from bsopt.trial.record import StopReason, Tick
-
-sys.path.insert(0, str(Path(__file__).parent))
-from servers import grpc_proxy, postgresql
 
 pytestmark = [pytest.mark.distributed, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 

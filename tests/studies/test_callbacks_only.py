@@ -18,6 +18,7 @@ PACKAGES = ("pytorch_lightning", "lightning.pytorch")
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
+    pytest.mark.filterwarnings("ignore:The number of training batches", "ignore:GPU available"),
     pytest.mark.filterwarnings("ignore:LightningCLI's args parameter is intended"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
 ]
