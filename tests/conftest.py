@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from browsing import browser, chrome  # noqa: F401 - fixtures
 from hypothesis import HealthCheck, settings
-
-from bsopt.config import LoadedConfig, load_config
 
 # The same examples on every machine, however slow: a test that fails must fail again.
 settings.register_profile(
@@ -162,15 +161,22 @@ def package(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(scope="session")
+def write_project() -> Callable[[Path, str], None]:
+    """Return a function that writes `toy.py` and `study.yaml` into a folder."""
+
+    def write(folder: Path, package: str) -> None:
+        (folder / "toy.py").write_text(MODEL.replace("{package}", package))
+        (folder / "study.yaml").write_text(STUDY)
+
+    return write
+
+
 @pytest.fixture
-def project(tmp_path: Path, package: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(
+    tmp_path: Path, package: str, monkeypatch: pytest.MonkeyPatch, write_project: Callable[[Path, str], None]
+) -> Path:
     """Return a folder with `toy.py` and `study.yaml`, which is the working folder, too."""
-    (tmp_path / "toy.py").write_text(MODEL.replace("{package}", package))
-    (tmp_path / "study.yaml").write_text(STUDY)
+    write_project(tmp_path, package)
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def load(project: Path, *overrides: str) -> LoadedConfig:
-    """Return the project's study with overrides."""
-    return load_config(project / "study.yaml", overrides)

@@ -13,6 +13,7 @@ import optuna
 from bsopt.errors import ConfigError, PlanError
 from bsopt.laws.communication import CommunicationFit, given_communication
 from bsopt.laws.estimate import FitStatus
+from bsopt.laws.lattice import lattice_sizes
 from bsopt.recommendation.fits import Fits, fit_laws
 from bsopt.trial.plan import Limits, Plan, nearest_realisable, realise
 from bsopt.trial.record import StopReason, StudyInfo, TrialRecord

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))  # for linear_regression, a module of these tests
 
 QUIET = (
     "ignore:The .* does not have many workers",

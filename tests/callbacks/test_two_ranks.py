@@ -18,8 +18,8 @@ pytestmark = pytest.mark.distributed
 HERE = Path(__file__).parent
 
 
-def _run(what: str, folder: Path) -> list[dict[str, Any]]:
-    """Start two ranks as torchrun would, and return what each wrote."""
+def _run(folder: Path, *what: str) -> list[dict[str, Any]]:
+    """Start two ranks as torchrun would, and return what each wrote, by what it ran."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -39,7 +39,7 @@ def _run(what: str, folder: Path) -> list[dict[str, Any]]:
             "OMP_NUM_THREADS": "1",
             "PYTHONPATH": str(HERE.parents[1]),
         }
-        command = [sys.executable, str(HERE / "two_ranks.py"), what, str(file)]
+        command = [sys.executable, str(HERE / "two_ranks.py"), str(file), *what]
         ranks.append(subprocess.Popen(command, env=env, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
     try:
         outputs = [rank.communicate(timeout=240)[0].decode() for rank in ranks]
@@ -52,8 +52,14 @@ def _run(what: str, folder: Path) -> list[dict[str, Any]]:
     return [json.loads(file.read_text()) for file in files]
 
 
-def test_two_ranks_measure_what_two_micro_batches_do(tmp_path: Path) -> None:
-    first, second = _run("measure", tmp_path)
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """Return what the two ranks of one start wrote."""
+    return _run(tmp_path_factory.mktemp("ranks"), "measure", "prune")
+
+
+def test_two_ranks_measure_what_two_micro_batches_do(ended: list[dict[str, Any]]) -> None:
+    first, second = (rank["measure"] for rank in ended)
     noise, norms, distance = GradientNoiseScale(every=1), UpdateNorms(every=1), WeightDistance()
     trainer = quiet_trainer(callbacks=[noise, norms, distance], accumulate_grad_batches=2)
     trainer.fit(LinearRegression(lr=0.02), loader(num_samples=640, batch_size=16))  # the ranks scaled 0.01 at 16 to 32
@@ -71,11 +77,11 @@ def test_two_ranks_measure_what_two_micro_batches_do(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_ranks_are_unbiased_and_covered_over_200_seeds(tmp_path: Path) -> None:
-    assert [result["num_seeds"] for result in _run("seeds", tmp_path)] == [200, 200]
+    assert [rank["seeds"]["num_seeds"] for rank in _run(tmp_path, "seeds")] == [200, 200]
 
 
-def test_a_trial_on_rank_zero_prunes_both_ranks(tmp_path: Path) -> None:
-    first, second = _run("prune", tmp_path)
+def test_a_trial_on_rank_zero_prunes_both_ranks(ended: list[dict[str, Any]]) -> None:
+    first, second = (rank["prune"] for rank in ended)
     assert "ThresholdPruner pruned trial 0" in first["pruned"]
     assert second["pruned"] == first["pruned"]
     assert first["epoch"] == second["epoch"] == 0

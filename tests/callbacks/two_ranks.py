@@ -1,6 +1,6 @@
-"""One rank of a two-rank fit, started from outside as torchrun does; writes what its callbacks measured as JSON.
+"""One rank of two-rank fits, started from outside as torchrun does; writes what its callbacks measured as JSON.
 
-Arguments: what to run ("measure", "seeds" or "prune"), the file to write.
+Arguments: the file to write, and what to run, one after another: "measure", "seeds" and "prune".
 """
 
 from __future__ import annotations
@@ -74,5 +74,5 @@ def prune() -> dict[str, Any]:
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    result = {"measure": measure, "seeds": seeds, "prune": prune}[sys.argv[1]]()
-    Path(sys.argv[2]).write_text(json.dumps(result))
+    runs = {"measure": measure, "seeds": seeds, "prune": prune}
+    Path(sys.argv[1]).write_text(json.dumps({name: runs[name]() for name in sys.argv[2:]}))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from script import Script
 
 from bsopt.cli.main import main
 from bsopt.config import load_config
@@ -17,9 +18,6 @@ from bsopt.engines.worker import Job, Outcome, work
 from bsopt.errors import ConfigError, MissingExtraError, StorageError, StudyError, TaskError
 from bsopt.storage.attributes import read_records
 from bsopt.trial.record import StopReason
-
-sys.path.insert(0, str(Path(__file__).parent))
-from script import Script
 
 
 class Here:

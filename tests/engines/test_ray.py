@@ -6,21 +6,18 @@ import importlib.util
 import os
 import re
 import signal
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from script import Script, owner, press_ctrl_c
 
 from bsopt.config import LoadedConfig
 from bsopt.engines.leader import Leader
 from bsopt.storage.attributes import read_records
 from bsopt.trial.record import StopReason
-
-sys.path.insert(0, str(Path(__file__).parent))
-from script import Script, owner, press_ctrl_c
 
 pytestmark = [
     pytest.mark.distributed,

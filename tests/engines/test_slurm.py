@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from script import Script, owner, press_ctrl_c
 
 from bsopt.cli.main import main
 from bsopt.config import LoadedConfig
@@ -19,9 +19,6 @@ from bsopt.engines.leader import Leader
 from bsopt.engines.slurm import SlurmEngine, SlurmOptions
 from bsopt.storage.attributes import read_records
 from bsopt.trial.record import StopReason
-
-sys.path.insert(0, str(Path(__file__).parent))
-from script import Script, owner, press_ctrl_c
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("submitit") is None, reason="submitit is not installed")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bsopt.config import LoadedConfig, load_config
+from bsopt.study.study import Study
 
 Load = Callable[..., LoadedConfig]
 
@@ -23,3 +24,15 @@ DESIGN = (
 @pytest.fixture
 def load(project: Path) -> Load:
     return lambda *overrides: load_config(project / "study.yaml", [*DESIGN, *overrides])
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, write_project: Callable[[Path, str], None]) -> Path:
+    """Return the folder of a project with six designed runs, trained: two arms, two batch sizes, two seeds."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_project(folder, "pytorch_lightning")
+    two = ("experiment.arms=[fixed_lr, scaled_lr]", "experiment.batch_sizes=[8, 32]")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        Study.create(load_config(folder / "study.yaml", [*DESIGN, *two])).run()
+    return folder

@@ -62,17 +62,18 @@ def test_mistakes_in_a_design_are_told(load: Load, override: str, message: str) 
 
 
 def test_every_designed_run_is_trained_once_and_continued_where_it_stopped(load: Load) -> None:
-    study = Study.create(load())
+    small = ("experiment.arms=[fixed_lr, scaled_lr]", "experiment.batch_sizes=[8, 32]", "budget.epochs=1")
+    study = Study.create(load(*small))
     summary = study.run()
-    assert (summary.ended, summary.num_complete, summary.num_asked) == ("finished", 20, 20)
+    assert (summary.ended, summary.num_complete, summary.num_asked) == ("finished", 6, 6)
     experiment = experiment_of(study.optuna)
     assert experiment is not None
     assert experiment.num_missing == 0
     asked = {(run.batch_size, run.lr, run.seed) for run in experiment.design.runs}
     assert {(run.batch_size, run.lr, run.seed) for run in experiment.runs} == asked
-    assert Study.create(load()).run().ended == "nothing_to_do"
-    more = Study.create(load("experiment.seeds=3"))
-    assert more.run().num_new == 10
+    assert Study.create(load(*small)).run().ended == "nothing_to_do"
+    more = Study.create(load(*small, "experiment.seeds=3"))
+    assert more.run().num_new == 3
 
 
 def test_runs_of_one_seed_start_from_the_same_weights(load: Load) -> None:
@@ -117,7 +118,8 @@ def test_a_search_goes_on_beside_the_design(load: Load) -> None:
 
 def test_further_parameters_are_the_design_s(load: Load) -> None:
     also = "search.params={model.momentum: {low: 0.0, high: 0.9}}"
-    study = Study.create(load(also, "experiment.params={model.momentum: 0.25}", "experiment.arms=[fixed_lr]"))
+    one = ("experiment.arms=[fixed_lr]", "experiment.seeds=1", "experiment.params={model.momentum: 0.25}")
+    study = Study.create(load(also, *one))
     study.run()
     assert {record.params["model.momentum"] for record in study.records} == {0.25}
 
@@ -136,7 +138,7 @@ def test_another_patience_is_another_study(load: Load) -> None:
 
 
 def test_every_run_has_what_the_findings_compare(load: Load) -> None:
-    study = Study.create(load())
+    study = Study.create(load("experiment.arms=[fixed_lr]"))
     study.run()
     experiment = experiment_of(study.optuna)
     assert experiment is not None

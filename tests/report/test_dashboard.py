@@ -31,6 +31,14 @@ def study() -> optuna.Study:
     return example_study(24, name="digits")
 
 
+@pytest.fixture(scope="module")
+def published() -> optuna.Study:
+    """Return a published study, which the tests that share it leave as it is."""
+    study = example_study(24, name="digits")
+    publish(study)
+    return study
+
+
 def _figures(study: optuna.Study) -> dict[str, Any]:
     from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 
@@ -42,16 +50,14 @@ def _note_of(study: optuna.Study, number: int) -> str:
     return str(optuna_dashboard.get_note(optuna.Trial(study, study.get_trials(deepcopy=False)[number]._trial_id)))
 
 
-def test_every_figure_with_something_to_show_is_published_under_a_stable_id(study: optuna.Study) -> None:
-    publish(study)
-    expected = {f"bsopt-{name.replace('_', '-')}" for name, plot in FIGURES.items() if plot(study).data}
-    assert set(_figures(study)) == expected
-    publish(study)
-    assert set(_figures(study)) == expected
+def test_every_figure_with_something_to_show_is_published_under_a_stable_id(published: optuna.Study) -> None:
+    expected = {f"bsopt-{name.replace('_', '-')}" for name, plot in FIGURES.items() if plot(published).data}
+    assert set(_figures(published)) == expected
+    publish(published)
+    assert set(_figures(published)) == expected
 
 
-def test_publishing_again_writes_only_what_changed(study: optuna.Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    publish(study)
+def test_publishing_again_writes_only_what_changed(published: optuna.Study, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str] = []
     original = optuna_dashboard.save_plotly_graph_object
     monkeypatch.setattr(
@@ -61,16 +67,18 @@ def test_publishing_again_writes_only_what_changed(study: optuna.Study, monkeypa
             original(study, figure, graph_object_id=graph_object_id)
         ),
     )
-    publish(study)
+    publish(published)
     assert written == []
 
 
-def test_figures_of_thousands_of_trials_stay_small_and_keep_the_best() -> None:
-    study = example_study(3 * MAX_TRIALS)
+@pytest.mark.parametrize("most", [40, pytest.param(MAX_TRIALS, marks=pytest.mark.slow)])
+def test_figures_of_many_trials_stay_small_and_keep_the_best(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bsopt.report.dashboard.MAX_TRIALS", most)
+    study = example_study(3 * most)
     publish(study)
     for name, figure in _figures(study).items():
         assert len(json.dumps(figure)) < 250_000, name
-    assert f"({MAX_TRIALS} of 900 trials)" in _figures(study)["bsopt-interaction"]["layout"]["title"]["text"]
+    assert f"({most} of {3 * most} trials)" in _figures(study)["bsopt-interaction"]["layout"]["title"]["text"]
     text = json.dumps(_figures(study)["bsopt-interaction"])
     assert f"trial {study.best_trial.number}<" in text
 
@@ -110,9 +118,8 @@ def test_figures_of_some_of_the_trials_keep_the_laws_of_all(monkeypatch: pytest.
     assert fitted == [16]
 
 
-def test_every_ended_trial_has_a_note_with_its_reason_and_plan(study: optuna.Study) -> None:
-    publish(study)
-    notes = [_note_of(study, number) for number in range(24)]
+def test_every_ended_trial_has_a_note_with_its_reason_and_plan(published: optuna.Study) -> None:
+    notes = [_note_of(published, number) for number in range(24)]
     assert all(notes)
     assert any("**completed**: Trained to the end of its budget." in note for note in notes)
     assert all("Batch size" in note for note in notes)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from servers import grpc_proxy, postgresql
 
 from bsopt.cli.main import main
 from bsopt.config import load_config
@@ -25,9 +26,6 @@ from bsopt.storage.queue import queue_retries
 from bsopt.study.study import Study, load_study
 from bsopt.trial.events import Listener
 from bsopt.trial.record import StopReason, Tick
-
-sys.path.insert(0, str(Path(__file__).parent))
-from servers import grpc_proxy, postgresql
 
 pytestmark = [pytest.mark.distributed, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
@@ -71,6 +69,7 @@ def test_a_study_runs_continues_and_is_read_back(project: Path, storage: str, re
     assert all(r.stop_reason is StopReason.COMPLETED and len(r.ticks) == 3 for r in study.records)
 
 
+@pytest.mark.slow
 def test_two_ranks_are_pruned(project: Path, storage: str, request: pytest.FixtureRequest) -> None:
     pruning = "pruning={pruner: threshold, options: {upper: 0.0, n_warmup_steps: 100}}"
     name = f"ranks-{request.node.callspec.id}"
@@ -92,19 +91,20 @@ def _host(project: Path, name: str, *overrides: str) -> subprocess.Popen[str]:
 
 
 def test_two_hosts_share_a_study_and_run_each_trial_once(project: Path, database: str) -> None:
-    settings = ["name=shared", f"storage={database}", "budget.trials=12"]
+    settings = ["name=shared", f"storage={database}", "budget.trials=6"]
     hosts = [_host(project, name, *settings) for name in ("one", "two")]
     told = [host.communicate(timeout=240)[0] for host in hosts]
     assert [host.returncode for host in hosts] == [0, 0], told
     records = load_study("shared", database).records
     assert [r.number for r in records] == list(range(len(records)))
-    assert sum(r.stop_reason is StopReason.COMPLETED for r in records) == 12
+    assert sum(r.stop_reason is StopReason.COMPLETED for r in records) == 6
     assert {r.stop_reason for r in records} <= {
         StopReason.COMPLETED,
         StopReason.INTERRUPTED,
     }  # a last place, handed back
 
 
+@pytest.mark.slow
 def test_the_trial_of_a_killed_host_is_run_again_by_the_other(
     project: Path, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

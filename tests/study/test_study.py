@@ -422,20 +422,31 @@ def test_a_killed_trial_goes_on_from_its_last_validation(project: Path, load: Lo
     assert not Path("runs/toy/trials/0000/resume.ckpt").exists()
 
 
-@pytest.mark.slow
-def test_four_workers_run_seventy_queued_trials_exactly_once(load: Load) -> None:
-    study = Study.create(load("workers=4", "budget={trials: 70, epochs: 1}", "isolation=none"))
-    for number in range(70):
+@pytest.mark.parametrize("count", [10, pytest.param(70, marks=pytest.mark.slow)])
+def test_four_workers_run_every_queued_trial_exactly_once(load: Load, count: int) -> None:
+    study = Study.create(load("workers=4", f"budget={{trials: {count}, epochs: 1}}", "isolation=none"))
+    for number in range(count):
         study.optuna.enqueue_trial({"batch_size": 32, "lr": 0.001 + 0.001 * number})
     summary = study.run()
     rates = [round(r.params["lr"], 6) for r in study.records]
-    assert summary.num_complete == 70
-    assert len(rates) == len(set(rates)) == 70
+    assert summary.num_complete == count
+    assert len(rates) == len(set(rates)) == count
 
 
 @pytest.mark.distributed
-@pytest.mark.parametrize("package", ["pytorch_lightning", "lightning.pytorch"], indirect=True)
-@pytest.mark.parametrize("storage", ["memory://", "sqlite:///bsopt.db", "journal:///{folder}/journal.log"])
+@pytest.mark.parametrize(
+    "package",
+    ["pytorch_lightning", pytest.param("lightning.pytorch", marks=pytest.mark.slow)],
+    indirect=True,
+)
+@pytest.mark.parametrize(
+    "storage",
+    [
+        "sqlite:///bsopt.db",
+        pytest.param("memory://", marks=pytest.mark.slow),
+        pytest.param("journal:///{folder}/journal.log", marks=pytest.mark.slow),
+    ],
+)
 def test_two_ranks_are_pruned_on_any_storage(load: Load, storage: str, project: Path, package: str) -> None:
     pruning = "pruning={pruner: threshold, options: {upper: 0.0, n_warmup_steps: 100}}"
     overrides = ("trainer.devices=2", "budget.trials=1", pruning, f"storage={storage.format(folder=project)}")

@@ -14,10 +14,27 @@ import pytest
 import bsopt.visualization
 from bsopt.testing.example_study import example_study
 from bsopt.visualization import FIGURES
-from bsopt.visualization.study_data import StudyData
+from bsopt.visualization.study_data import StudyData, load
 
 Plot = Callable[..., go.Figure]
 every_figure = pytest.mark.parametrize("name", list(FIGURES))
+
+
+@pytest.fixture(scope="module")
+def data(study: optuna.Study) -> StudyData:
+    """The study read once, so that its laws are fitted once for all figures."""
+    return load(study)
+
+
+@pytest.fixture(scope="module")
+def again(study: optuna.Study) -> StudyData:
+    """The same study, read and fitted a second time."""
+    return load(study)
+
+
+@pytest.fixture(scope="module")
+def other() -> StudyData:
+    return load(example_study(12, name="other", seed=3))
 
 
 def _plot(name: str, study: object) -> go.Figure:
@@ -46,8 +63,8 @@ def test_three_thousand_trials_stay_under_two_megabytes(name: str, large_study: 
 
 
 @every_figure
-def test_a_figure_has_a_title_and_axes_with_titles(name: str, study: optuna.Study) -> None:
-    figure = _plot(name, study)
+def test_a_figure_has_a_title_and_axes_with_titles(name: str, data: StudyData) -> None:
+    figure = _plot(name, data)
     assert figure.data, "the example study should show every figure"
     assert figure.layout.title.text
     for axis in [*figure.select_xaxes(), *figure.select_yaxes()]:
@@ -56,8 +73,8 @@ def test_a_figure_has_a_title_and_axes_with_titles(name: str, study: optuna.Stud
 
 
 @every_figure
-def test_a_list_of_studies_is_taken(name: str, study: optuna.Study) -> None:
-    assert _plot(name, [study, example_study(12, name="other", seed=3)]).data
+def test_a_list_of_studies_is_taken(name: str, data: StudyData, other: StudyData) -> None:
+    assert _plot(name, [data, other]).data
 
 
 @every_figure
@@ -68,8 +85,8 @@ def test_foreign_text_stays_text(name: str, foreign_study: optuna.Study) -> None
 
 
 @every_figure
-def test_drawing_twice_gives_the_same(name: str, study: optuna.Study) -> None:
-    assert _plot(name, study).to_json() == _plot(name, study).to_json()
+def test_drawing_twice_gives_the_same(name: str, data: StudyData, again: StudyData) -> None:
+    assert _plot(name, data).to_json() == _plot(name, again).to_json()
 
 
 def test_public_names_resolve_and_importing_the_package_stays_light() -> None:

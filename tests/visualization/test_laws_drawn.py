@@ -59,17 +59,22 @@ def test_few_trials_are_drawn_without_a_belief() -> None:
     assert plot_interaction(example_data(3)).data
 
 
-def test_the_critical_batch_size_is_found_and_marked(data: StudyData) -> None:
-    info = steps_to_target_info(example_data(300))
+@pytest.fixture(scope="module")
+def many() -> StudyData:
+    return example_data(300)
+
+
+def test_the_critical_batch_size_is_found_and_marked(many: StudyData) -> None:
+    info = steps_to_target_info(many)
     assert info.critical_batch_size is not None
     assert CRITICAL_BATCH_SIZE / 5 < info.critical_batch_size.value < CRITICAL_BATCH_SIZE * 5
-    figure = plot_steps_to_target(example_data(300))
+    figure = plot_steps_to_target(many)
     assert any("critical batch size" in str(note.text) for note in figure.layout.annotations)
     assert figure.layout.shapes
 
 
-def test_updates_times_batch_size_are_samples(data: StudyData) -> None:
-    info = steps_to_target_info(example_data(300))
+def test_updates_times_batch_size_are_samples(many: StudyData) -> None:
+    info = steps_to_target_info(many)
     for size, steps, samples in zip(info.batch_sizes, info.steps, info.samples, strict=True):
         assert steps.value * size == pytest.approx(samples.value)
 
@@ -139,8 +144,9 @@ def test_more_devices_are_predicted_once_several_were_measured() -> None:
 
 
 def test_one_device_alone_says_why_more_cannot_be_predicted() -> None:
-    info = devices_info(example_data(120))
+    data = example_data(120)
+    info = devices_info(data)
     assert set(info.placements) == {1}
     assert "several devices" in info.message
-    figure = plot_devices(example_data(120))
+    figure = plot_devices(data)
     assert any("several devices" in str(note.text).replace("<br>", " ") for note in figure.layout.annotations)

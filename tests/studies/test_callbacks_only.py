@@ -18,6 +18,7 @@ PACKAGES = ("pytorch_lightning", "lightning.pytorch")
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
+    pytest.mark.filterwarnings("ignore:The number of training batches", "ignore:GPU available"),
     pytest.mark.filterwarnings("ignore:LightningCLI's args parameter is intended"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
 ]
@@ -64,6 +65,7 @@ def test_every_callback_runs_from_a_lightning_cli_file(project: Path, package: s
     assert found["LearningRateScaling"].global_batch_size == 64
 
 
+@pytest.mark.slow
 def test_the_code_blocks_of_the_readme_run(project: Path) -> None:
     text = (project / "README.md").read_text()
     from train import main  # type: ignore[import-not-found]

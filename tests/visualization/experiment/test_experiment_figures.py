@@ -50,6 +50,12 @@ def small() -> StudyData:
     return load(example_experiment(seeds=2, arms=("fixed_lr",), has_analyses=False))
 
 
+@pytest.fixture(scope="module")
+def single() -> StudyData:
+    """One seed."""
+    return load(example_experiment(seeds=1))
+
+
 @every_figure
 def test_every_figure_of_a_whole_experiment_is_drawn(name: str, data: StudyData) -> None:
     figure = EXPERIMENT_FIGURES[name](data)
@@ -77,8 +83,8 @@ def test_an_experiment_with_no_ended_run_is_told_in_a_sentence(name: str, data: 
 
 
 @every_figure
-def test_one_seed_and_missing_arms_are_drawn_or_told(name: str, small: StudyData) -> None:
-    for source in (small, load(example_experiment(seeds=1))):
+def test_one_seed_and_missing_arms_are_drawn_or_told(name: str, small: StudyData, single: StudyData) -> None:
+    for source in (small, single):
         figure = EXPERIMENT_FIGURES[name](source)
         assert figure.data or figure.layout.annotations[0].text.endswith(".")
 
