@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.errors import PlanError
 from bsopt.storage.attributes import BATCH_SIZE, LR, is_ours, read_info, read_record
+from bsopt.study.running_trial import start_of
 from bsopt.trial.events import Listener, TrialStart
 from bsopt.trial.plan import Limits, Plan, nearest_realisable
 from bsopt.trial.record import StudyInfo, Tick
+from bsopt.trial.spec import trial_folder
 
 __all__ = ["Follower"]
 
@@ -92,20 +93,9 @@ class Follower:
 
 
 def _start(trial: FrozenTrial, info: StudyInfo) -> TrialStart:
-    plan = _plan(int(trial.params[BATCH_SIZE]), info)
-    length = None
-    if info.budget_samples and info.tick_samples:
-        length = math.ceil(info.budget_samples * (1 - 1e-9) / info.tick_samples)
-    output = Path(str(info.config.get("output") or f"runs/{info.name}"))
-    return TrialStart(
-        number=trial.number,
-        batch_size=plan.global_batch_size,
-        lr=float(trial.params[LR]),
-        params=trial.params,
-        plan=plan,
-        num_ticks=length,
-        log=str(output / "trials" / f"{trial.number:04d}" / "log.txt"),
-    )
+    plan, lr = _plan(int(trial.params[BATCH_SIZE]), info), float(trial.params[LR])
+    folder = trial_folder(info.folder, trial.number)
+    return start_of(trial.number, trial.params, plan=plan, lr=lr, info=info, folder=folder)
 
 
 def _plan(batch_size: int, info: StudyInfo) -> Plan:

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.errors import StorageError
 from bsopt.storage.attributes import ALIVE_KEY, OWNER_KEY, STOP_KEY, read_record, write_record
+from bsopt.storage.optuna_internals import trial_of
 from bsopt.trial.record import StopReason, TrialRecord
 
 __all__ = [
@@ -33,9 +34,10 @@ __all__ = [
 ]
 
 SIGN_OF_LIFE_SECONDS = 30.0
-
+"""Between two signs of life of a running trial."""
 
 GRACE_SECONDS = 240.0
+"""A trial of another host is lost after so long a silence."""
 
 
 def claim(trial: optuna.Trial, *, worker: str | None = None) -> None:
@@ -104,7 +106,7 @@ def _give_up(study: optuna.Study, frozen: FrozenTrial) -> bool:
         stop_reason=StopReason.LOST,
         message="its process was gone without a word; it is run again",
     )
-    return _fail(study, optuna.Trial(study, frozen._trial_id), record)
+    return _fail(study, trial_of(study, frozen), record)
 
 
 def _fail(study: optuna.Study, trial: optuna.Trial, record: TrialRecord) -> bool:

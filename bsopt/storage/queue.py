@@ -34,6 +34,7 @@ __all__ = [
     "excess",
     "finalists",
     "is_designed",
+    "is_repeat",
     "num_counted",
     "num_designed",
     "num_open",
@@ -41,6 +42,7 @@ __all__ = [
     "queue_confirmations",
     "queue_design",
     "queue_retries",
+    "replicate_of",
     "root_of",
 ]
 
@@ -81,9 +83,25 @@ def is_designed(trial: FrozenTrial | optuna.Trial) -> bool:
     return DESIGN_KEY in trial.user_attrs
 
 
+def is_repeat(trial: FrozenTrial | optuna.Trial) -> bool:
+    """Whether a trial repeats a finalist."""
+    return CONFIRM_KEY in trial.user_attrs
+
+
+def replicate_of(trial: FrozenTrial | optuna.Trial) -> int | None:
+    """Return which repeat of a finalist, or which seed of the designed experiment, a trial is; None in the search."""
+    replicate = trial.user_attrs.get(REPLICATE_KEY)
+    return None if replicate is None else int(replicate)
+
+
 def _is_extra(trial: FrozenTrial) -> bool:
     """Whether a trial was queued beside the search."""
-    return CONFIRM_KEY in trial.user_attrs or is_designed(trial)
+    return is_repeat(trial) or is_designed(trial)
+
+
+def _has_place(study: optuna.Study, trial: FrozenTrial) -> bool:
+    """Whether a trial waits, runs or ended on its own."""
+    return trial.state == TrialState.WAITING or _is_settled(study, trial)
 
 
 def _is_settled(study: optuna.Study, trial: FrozenTrial) -> bool:
@@ -104,7 +122,7 @@ def num_counted(study: optuna.Study, trials: Sequence[FrozenTrial] | None = None
 def queue_retries(study: optuna.Study) -> int:
     """Queue interrupted and lost trials again that aren't yet; return how many."""
     trials = study.get_trials(deepcopy=False)
-    settled = {root_of(t) for t in trials if t.state == TrialState.WAITING or _is_settled(study, t)}
+    settled = {root_of(t) for t in trials if _has_place(study, t)}
     queued = 0
     for trial in trials:
         root = root_of(trial)
@@ -124,7 +142,7 @@ def queue_confirmations(study: optuna.Study, *, replicates: int, num_finalists: 
     done = {
         (int(t.user_attrs[CONFIRM_KEY]), int(t.user_attrs[REPLICATE_KEY]))
         for t in trials
-        if CONFIRM_KEY in t.user_attrs and (t.state == TrialState.WAITING or _is_settled(study, t))
+        if is_repeat(t) and _has_place(study, t)
     }
     missing = [(t, i) for t in finalists(study, num_finalists) for i in range(replicates) if (t.number, i) not in done]
     for trial, replicate in missing:
@@ -145,7 +163,7 @@ def queue_design(
     there = {
         trial.user_attrs[DESIGN_KEY]
         for trial in study.get_trials(deepcopy=False)
-        if is_designed(trial) and (trial.state == TrialState.WAITING or _is_settled(study, trial))
+        if is_designed(trial) and _has_place(study, trial)
     }
     names = {f"{batch_size}:{lr:.6g}:{seed}": (batch_size, lr, seed) for batch_size, lr, seed in runs}
     missing = {name: run for name, run in names.items() if name not in there}
@@ -162,10 +180,10 @@ def num_designed(study: optuna.Study) -> int:
 
 def finalists(study: optuna.Study, count: int = NUM_FINALISTS) -> list[FrozenTrial]:
     """Return the best complete trials of the search, best first, repeats left out."""
-    sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
+    is_maximised = study.direction == StudyDirection.MAXIMIZE
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     own = [t for t in complete if not _is_extra(t) and t.values]
-    return sorted(own, key=lambda t: sign * t.values[0])[:count]
+    return sorted(own, key=lambda t: t.values[0], reverse=is_maximised)[:count]
 
 
 def num_waiting(study: optuna.Study) -> int:
@@ -180,16 +198,11 @@ def num_open(study: optuna.Study, *, total: int) -> int:
     return total + waiting - num_counted(study, trials)
 
 
-def _has_place(study: optuna.Study, trial: FrozenTrial) -> bool:
-    """Whether a trial waits, runs or ended on its own."""
-    return trial.state == TrialState.WAITING or _is_settled(study, trial)
-
-
 def _identity(trial: FrozenTrial) -> tuple[object, ...]:
     """What only one trial of a study may be: a run of the design, a finalist's repeat, a try of a searched trial."""
     attributes = trial.user_attrs
     if is_designed(trial):
         return DESIGN_KEY, attributes[DESIGN_KEY]
-    if CONFIRM_KEY in attributes:
+    if is_repeat(trial):
         return CONFIRM_KEY, attributes[CONFIRM_KEY], attributes.get(REPLICATE_KEY)
     return "search", root_of(trial)

@@ -21,6 +21,7 @@ from bsopt.errors import ConfigError, InjectionError, MetricError, StorageError,
 from bsopt.storage.attributes import read_records
 from bsopt.storage.databases import open_storage
 from bsopt.study.study import Study, delete_study, list_studies, load_study
+from bsopt.study.task_runner import TaskRunner
 from bsopt.trial.events import Listener, TrialStart
 from bsopt.trial.record import StopReason, Tick, TrialRecord
 
@@ -58,7 +59,7 @@ def test_study_runs_to_its_total_and_records_every_trial(load: Load, package: st
     study = Study.create(load())
     summary = study.run(log)
     assert (summary.ended, summary.num_complete, summary.num_new) == ("finished", 4, 4)
-    assert study.description.package == package
+    assert study.task.description.package == package
     for record in study.records:
         assert record.stop_reason is StopReason.COMPLETED
         assert [t.samples for t in record.ticks] == [96, 192, 288]
@@ -316,6 +317,12 @@ def test_deleting_and_listing(load: Load) -> None:
         load_study("toy")
 
 
+def healthy(study: Study, loaded: LoadedConfig) -> Study:
+    """Return a study whose task is that of another file."""
+    config = study.config.model_copy(update={"task": loaded.config.task})
+    return Study(study.optuna, TaskRunner(config, study.folder))
+
+
 def _command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "bsopt", "study", "run", "study.yaml", "--json", *arguments]
 
@@ -379,9 +386,8 @@ def test_a_killed_parent_leaves_no_orphan_and_its_trial_is_run_again(project: Pa
     _wait_for(lambda: not _processes_of(project), 20)
     study = load_study("toy")
     params = study.records[0].params
-    study.config = study.config.model_copy(update={"task": load().config.task})  # healthy again
     log = Log()
-    study._describe()
+    study = healthy(study, load())
     summary = study.run(log)
     records = study.records
     assert records[0].stop_reason is StopReason.LOST
@@ -410,8 +416,7 @@ def test_a_killed_trial_goes_on_from_its_last_validation(project: Path, load: Lo
     process.stdout.close()
     _wait_for(lambda: not _processes_of(project), 20)
     study = load_study("toy")
-    study.config = study.config.model_copy(update={"task": load().config.task})  # healthy again
-    study._describe()
+    study = healthy(study, load())
     study.run()
     first, second = study.records
     assert first.stop_reason is StopReason.LOST
@@ -487,7 +492,7 @@ def test_checkpoints_are_kept_by_policy(load: Load, policy: str, kept: int) -> N
     assert sum(study.files.weights_of(r.number) is not None for r in study.records) == kept
     listed = get_all_artifact_meta(study.optuna) if policy != "all" else []
     for trial in study.optuna.trials:
-        listed += get_all_artifact_meta(trial, storage=study.optuna._storage)
+        listed += get_all_artifact_meta(trial, storage=open_storage(study.config.storage))
     assert sum(meta.filename.endswith("best.ckpt") for meta in listed) == kept
 
 

@@ -89,9 +89,7 @@ def analyze(
     from bsopt.study.study import load_study
 
     known = open_study(study, storage=storage, study_name=study_name)
-    opened = load_study(known.optuna.study_name, known.storage)
-    if workers is not None:
-        opened.config = opened.config.model_copy(update={"workers": workers})
+    opened = load_study(known.optuna.study_name, known.storage, workers=workers)
     plan = AnalysisPlan(num_samples=samples, num_starts=starts, num_points=points)
     plan = replace(plan, kinds=kinds or plan.kinds, arms=arms or plan.arms)
     with _watching(is_shown=not as_json) as listener:

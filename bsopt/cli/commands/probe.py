@@ -32,17 +32,15 @@ def probe(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
 
     loaded = load_config(file, overrides)
     quiet_hosts()
-    import optuna
+    from bsopt.study.task_runner import TaskRunner
 
-    from bsopt.study.study import Study
-
-    study = Study(optuna.create_study(), loaded.config, loaded.folder)
+    task = TaskRunner(loaded.config, loaded.folder)
     if as_json:
-        result = study.probe(lambda row: click.echo(json.dumps({"event": "measured", **to_json(row)})))
+        result = task.probe(lambda row: click.echo(json.dumps({"event": "measured", **to_json(row)})))
         click.echo(json.dumps({"event": "result", **to_json(result.as_dict())}))
     else:
         click.echo(f"{'samples in a pass':>17}  {'step':>9}  {'samples/s':>10}  {'memory':>10}")
-        result = study.probe(lambda row: click.echo(_line(row)))
+        result = task.probe(lambda row: click.echo(_line(row)))
         click.echo(result.message)
     if result.max_micro_batch_size == 0:
         click.get_current_context().exit(1)
