@@ -105,7 +105,9 @@ def trained(spec: TrialSpec, supervision: Supervision, values: Sequence[float] =
     ticks: list[Tick] = []
     told = StopDecision()
     for index, value in enumerate(values, start=1):
-        tick = Tick(index=index, samples=96.0 * index, step=index, epoch=float(index), seconds=float(index), value=value)
+        tick = Tick(
+            index=index, samples=96.0 * index, step=index, epoch=float(index), seconds=float(index), value=value
+        )
         ticks.append(tick)
         told = supervision.on_tick(tick)
         if told.is_stop:

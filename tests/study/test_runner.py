@@ -324,7 +324,7 @@ def test_a_failing_storage_is_named_and_ends_the_run(pretend: Pretend) -> None:
         raise sqlalchemy.exc.OperationalError("INSERT", {}, Exception("disk full"))
 
     study = pretend(train)
-    with pytest.raises(StorageError, match="storage memory:// failed: .*disk full"):
+    with pytest.raises(StorageError, match=r"storage memory:// failed: .*disk full"):
         study.run()
     assert len(read_records(study.optuna)) == 1
 
