@@ -30,9 +30,7 @@ from bsopt.storage.attributes import (
 
 __all__ = [
     "NUM_FINALISTS",
-    "counts",
     "excess",
-    "finalists",
     "is_designed",
     "is_repeat",
     "num_counted",
@@ -47,6 +45,7 @@ __all__ = [
 ]
 
 NUM_FINALISTS = 3
+"""So many of the best trials are repeated, and keep their weights."""
 
 
 def excess(study: optuna.Study, trial: optuna.Trial, *, total: int) -> str:
@@ -73,11 +72,6 @@ def root_of(trial: FrozenTrial | optuna.Trial) -> int:
     return int(trial.user_attrs.get(RETRY_KEY, trial.number))
 
 
-def counts(study: optuna.Study, trial: FrozenTrial) -> bool:
-    """Whether a trial counts towards the search's total: not waiting, repeating, designed, interrupted, lost ones."""
-    return not _is_extra(trial) and _is_settled(study, trial)
-
-
 def is_designed(trial: FrozenTrial | optuna.Trial) -> bool:
     """Whether a trial belongs to the study's designed experiment."""
     return DESIGN_KEY in trial.user_attrs
@@ -94,29 +88,17 @@ def replicate_of(trial: FrozenTrial | optuna.Trial) -> int | None:
     return None if replicate is None else int(replicate)
 
 
-def _is_extra(trial: FrozenTrial) -> bool:
-    """Whether a trial was queued beside the search."""
-    return is_repeat(trial) or is_designed(trial)
-
-
-def _has_place(study: optuna.Study, trial: FrozenTrial) -> bool:
-    """Whether a trial waits, runs or ended on its own."""
-    return trial.state == TrialState.WAITING or _is_settled(study, trial)
-
-
-def _is_settled(study: optuna.Study, trial: FrozenTrial) -> bool:
-    """Whether a trial runs or ended on its own."""
-    if trial.state == TrialState.WAITING:
-        return False
-    if trial.state != TrialState.FAIL:
-        return True
-    reason = read_record(study, trial).stop_reason
-    return reason is None or not reason.is_retried
-
-
 def num_counted(study: optuna.Study, trials: Sequence[FrozenTrial] | None = None) -> int:
-    """Return the number of trials that count, running ones included."""
-    return sum(counts(study, trial) for trial in (study.get_trials(deepcopy=False) if trials is None else trials))
+    """Return the number of trials that count towards the search's total, running ones included.
+
+    Waiting, interrupted and lost trials don't count, nor do repeats of finalists and designed runs.
+
+    Args:
+        study: The study.
+        trials: Its trials, where they are known; None to read them.
+    """
+    found = study.get_trials(deepcopy=False) if trials is None else trials
+    return sum(not _is_extra(trial) and _is_settled(study, trial) for trial in found)
 
 
 def queue_retries(study: optuna.Study) -> int:
@@ -136,7 +118,7 @@ def queue_retries(study: optuna.Study) -> int:
     return queued
 
 
-def queue_confirmations(study: optuna.Study, *, replicates: int, num_finalists: int = NUM_FINALISTS) -> int:
+def queue_confirmations(study: optuna.Study, *, replicates: int) -> int:
     """Queue repeats of the best trials over fresh seeds, those that aren't there yet; return how many."""
     trials = study.get_trials(deepcopy=False)
     done = {
@@ -144,7 +126,7 @@ def queue_confirmations(study: optuna.Study, *, replicates: int, num_finalists: 
         for t in trials
         if is_repeat(t) and _has_place(study, t)
     }
-    missing = [(t, i) for t in finalists(study, num_finalists) for i in range(replicates) if (t.number, i) not in done]
+    missing = [(t, i) for t in _finalists(study) for i in range(replicates) if (t.number, i) not in done]
     for trial, replicate in missing:
         study.enqueue_trial(dict(trial.params), user_attrs={CONFIRM_KEY: trial.number, REPLICATE_KEY: replicate})
     return len(missing)
@@ -178,14 +160,6 @@ def num_designed(study: optuna.Study) -> int:
     return sum(is_designed(t) and _is_settled(study, t) for t in study.get_trials(deepcopy=False))
 
 
-def finalists(study: optuna.Study, count: int = NUM_FINALISTS) -> list[FrozenTrial]:
-    """Return the best complete trials of the search, best first, repeats left out."""
-    is_maximised = study.direction == StudyDirection.MAXIMIZE
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    own = [t for t in complete if not _is_extra(t) and t.values]
-    return sorted(own, key=lambda t: t.values[0], reverse=is_maximised)[:count]
-
-
 def num_waiting(study: optuna.Study) -> int:
     """Return the number of queued repeats and designed runs."""
     return sum(_is_extra(t) for t in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
@@ -196,6 +170,34 @@ def num_open(study: optuna.Study, *, total: int) -> int:
     trials = study.get_trials(deepcopy=False)  # once: it is what a database takes longest for
     waiting = sum(_is_extra(t) for t in trials if t.state == TrialState.WAITING)
     return total + waiting - num_counted(study, trials)
+
+
+def _finalists(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the best complete trials of the search, best first, repeats left out."""
+    is_maximised = study.direction == StudyDirection.MAXIMIZE
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    own = [t for t in complete if not _is_extra(t) and t.values]
+    return sorted(own, key=lambda t: t.values[0], reverse=is_maximised)[:NUM_FINALISTS]
+
+
+def _is_extra(trial: FrozenTrial) -> bool:
+    """Whether a trial was queued beside the search."""
+    return is_repeat(trial) or is_designed(trial)
+
+
+def _has_place(study: optuna.Study, trial: FrozenTrial) -> bool:
+    """Whether a trial waits, runs or ended on its own."""
+    return trial.state == TrialState.WAITING or _is_settled(study, trial)
+
+
+def _is_settled(study: optuna.Study, trial: FrozenTrial) -> bool:
+    """Whether a trial runs or ended on its own."""
+    if trial.state == TrialState.WAITING:
+        return False
+    if trial.state != TrialState.FAIL:
+        return True
+    reason = read_record(study, trial).stop_reason
+    return reason is None or not reason.is_retried
 
 
 def _identity(trial: FrozenTrial) -> tuple[object, ...]:

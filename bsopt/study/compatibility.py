@@ -23,7 +23,7 @@ from bsopt.trial.record import StudyInfo
 from bsopt.trial.spec import TaskDescription
 from bsopt.units import in_samples
 
-__all__ = ["check_unchanged", "environment_of", "find", "find_or_make", "info_of", "is_same", "stored_limit"]
+__all__ = ["check_unchanged", "find", "find_or_make", "info_of", "is_same", "stored_limit"]
 
 _FIXED = ("task", "search", "objective", "inject", "seed")
 _FIXED_BUDGET = ("epochs", "samples", "steps", "time_per_trial", "validate_every")
@@ -125,7 +125,7 @@ def info_of(config: StudyConfig, description: TaskDescription, limits: Limits, *
         has_batch_norm=description.has_batch_norm,
         max_micro_batch_size=limits.max_micro_batch_size,
         config={**config.as_dict(), "storage": redacted(config.storage), "folder": str(folder)},
-        environment=environment_of(description),
+        environment=_environment_of(description),
     )
 
 
@@ -134,7 +134,15 @@ def is_same(before: StudyInfo, now: StudyInfo) -> bool:
     return replace(before, environment={}) == replace(now, environment={})
 
 
-def environment_of(description: TaskDescription) -> dict[str, Any]:
+def _find(config: StudyConfig, backend: BaseStorage) -> optuna.Study | None:
+    if config.name not in optuna.get_all_study_names(backend):
+        return None
+    study = optuna.load_study(study_name=config.name, storage=backend)
+    check_unchanged(study, config)
+    return study
+
+
+def _environment_of(description: TaskDescription) -> dict[str, Any]:
     """Return versions and hardware as plain data."""
     from bsopt import __version__
 
@@ -151,14 +159,6 @@ def environment_of(description: TaskDescription) -> dict[str, Any]:
         "data": description.data,
         "num_parameters": description.num_parameters,
     }
-
-
-def _find(config: StudyConfig, backend: BaseStorage) -> optuna.Study | None:
-    if config.name not in optuna.get_all_study_names(backend):
-        return None
-    study = optuna.load_study(study_name=config.name, storage=backend)
-    check_unchanged(study, config)
-    return study
 
 
 def _differences(before: Any, now: Any, path: str = "") -> list[str]:
