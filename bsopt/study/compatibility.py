@@ -30,14 +30,17 @@ _FIXED_BUDGET = ("epochs", "samples", "steps", "time_per_trial", "validate_every
 _FIXED_EXPERIMENT = ("patience", "params")
 
 
-def find(config: StudyConfig) -> optuna.Study | None:
-    """Return the Optuna study that a study file means; None where it isn't there yet.
+def find(config: StudyConfig, storage: BaseStorage) -> optuna.Study | None:
+    """Return the Optuna study that a study file means; None where the storage doesn't hold it yet.
 
     Raises:
         StudyError: It exists with another task, space, objective or trial length; the message says what changed.
-        StorageError: The storage can't be opened.
     """
-    return _find(config, open_storage(config.storage))
+    if config.name not in optuna.get_all_study_names(storage):
+        return None
+    study = optuna.load_study(study_name=config.name, storage=storage)
+    check_unchanged(study, config)
+    return study
 
 
 def find_or_make(config: StudyConfig) -> optuna.Study:
@@ -47,12 +50,12 @@ def find_or_make(config: StudyConfig) -> optuna.Study:
         StudyError: It exists with another task, space, objective or trial length; the message says what changed.
         StorageError: The storage can't be opened.
     """
-    backend = open_storage(config.storage)
-    if (found := _find(config, backend)) is not None:
+    storage = open_storage(config.storage)
+    if (found := find(config, storage)) is not None:
         return found
     direction = config.objective.value.value_direction
     # Another host may make it at the same moment.
-    return optuna.create_study(study_name=config.name, storage=backend, direction=direction, load_if_exists=True)
+    return optuna.create_study(study_name=config.name, storage=storage, direction=direction, load_if_exists=True)
 
 
 def check_unchanged(study: optuna.Study, config: StudyConfig) -> None:
@@ -132,14 +135,6 @@ def info_of(config: StudyConfig, description: TaskDescription, limits: Limits, *
 def is_same(before: StudyInfo, now: StudyInfo) -> bool:
     """Whether two descriptions differ in nothing but versions and hardware."""
     return replace(before, environment={}) == replace(now, environment={})
-
-
-def _find(config: StudyConfig, backend: BaseStorage) -> optuna.Study | None:
-    if config.name not in optuna.get_all_study_names(backend):
-        return None
-    study = optuna.load_study(study_name=config.name, storage=backend)
-    check_unchanged(study, config)
-    return study
 
 
 def _environment_of(description: TaskDescription) -> dict[str, Any]:

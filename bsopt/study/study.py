@@ -94,7 +94,7 @@ class Study:
         """
         config = _renamed(loaded.config, storage, study_name)
         check_writable(config.folder)
-        find(config)
+        find(config, open_storage(config.storage))
         make_sampler(config)
         task = TaskRunner(config, loaded.folder)
         return report(config, task.description, task.limits(), storage=redacted(config.storage))

@@ -13,6 +13,7 @@ import pytest
 from bsopt.config import StudyConfig
 from bsopt.errors import ConfigError, StudyError
 from bsopt.storage.attributes import write_info
+from bsopt.storage.databases import open_storage
 from bsopt.study.compatibility import check_unchanged, find, find_or_make, info_of, is_same, stored_limit
 from bsopt.trial.plan import Limits
 from bsopt.trial.spec import TaskDescription
@@ -97,9 +98,9 @@ def test_a_study_is_made_once_with_the_direction_of_its_values(
     configure: Configure, tmp_path: Path, objective: dict[str, Any], direction: str
 ) -> None:
     config = configure(storage=f"journal://{tmp_path}/journal.log", objective=objective)
-    assert find(config) is None
+    assert find(config, open_storage(config.storage)) is None
     assert find_or_make(config).direction.name == direction
-    found = find(config)
+    found = find(config, open_storage(config.storage))
     assert found is not None
     assert found.study_name == find_or_make(config).study_name == config.name
 
