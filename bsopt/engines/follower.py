@@ -11,9 +11,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.errors import PlanError
 from bsopt.storage.attributes import BATCH_SIZE, LR, is_ours, read_info, read_record
+from bsopt.study.running_trial import start_of
 from bsopt.trial.events import Listener, TrialStart
 from bsopt.trial.plan import Limits, Plan, nearest_realisable
 from bsopt.trial.record import StudyInfo, Tick
+from bsopt.trial.spec import trial_folder
 
 __all__ = ["Follower"]
 
@@ -91,19 +93,9 @@ class Follower:
 
 
 def _start(trial: FrozenTrial, info: StudyInfo) -> TrialStart:
-    plan = _plan(int(trial.params[BATCH_SIZE]), info)
-    length = None
-    if info.budget_samples and info.tick_samples:
-        length = math.ceil(info.budget_samples * (1 - 1e-9) / info.tick_samples)
-    return TrialStart(
-        number=trial.number,
-        batch_size=plan.global_batch_size,
-        lr=float(trial.params[LR]),
-        params=trial.params,
-        plan=plan,
-        num_ticks=length,
-        log=str(info.folder / "trials" / f"{trial.number:04d}" / "log.txt"),
-    )
+    plan, lr = _plan(int(trial.params[BATCH_SIZE]), info), float(trial.params[LR])
+    folder = trial_folder(info.folder, trial.number)
+    return start_of(trial.number, trial.params, plan=plan, lr=lr, info=info, folder=folder)
 
 
 def _plan(batch_size: int, info: StudyInfo) -> Plan:

@@ -17,13 +17,12 @@ from bsopt import errors
 from bsopt.config import LoadedConfig, StudyConfig
 from bsopt.engines.follower import Follower
 from bsopt.engines.worker import Job, Outcome
-from bsopt.errors import BsoptError, StorageError, StudyError
-from bsopt.experiment.design import queue_designed
+from bsopt.errors import StorageError, StudyError
 from bsopt.storage import ownership, queue
 from bsopt.storage.attributes import read_info
 from bsopt.storage.databases import redacted, study_url
 from bsopt.study.compatibility import find_or_make
-from bsopt.study.runner import summary_of
+from bsopt.study.run_queue import INTERRUPTED, Ending, RunQueue
 from bsopt.study.signals import first_signal_calls
 from bsopt.trial.events import Listener, RunSummary
 from bsopt.trial.record import StudyInfo
@@ -137,26 +136,23 @@ class _Run:
         self._engine = leader.engine
         self._listener = listener
         self._callbacks = callbacks
+        self._queue = RunQueue(leader.optuna, leader.config, listener)
         self._id = uuid.uuid4().hex[:8]
         self._placed = 0
         self._active: dict[str, Place] = {}
         self._losses = 0
         self._ended_at_loss = 0
-        self._ended, self._message = "finished", ""
-        self._error: BsoptError | None = None
+        self._ending = Ending()
         self._stop = threading.Event()
         self._is_told = False
-        self._began = time.monotonic()
-        self._looked = time.monotonic()
 
     def run(self) -> RunSummary:
         listener, study = self._listener, self._study
-        total = self._config.budget.trials + queue_designed(study, self._config).total
-        self._look_for_lost()
+        total = self._config.budget.trials + self._queue.queue_design()
+        self._queue.look_for_lost()
         follower = Follower(study, listener, total=total, callbacks=self._callbacks)
-        if not self._num_open() and not self._running() and not self._queue_confirmations():
-            self._ended = "nothing_to_do"
-            self._message = f"the study is finished: it has its {total} trials. Raise budget.trials to go on."
+        if not self._queue.num_open() and not self._running() and not self._queue.queue_confirmations():
+            self._ending = self._queue.nothing_to_do(total)
         else:
             if advice := self._engine.advice(self._config.workers):
                 listener.note(advice)
@@ -166,12 +162,10 @@ class _Run:
                 finally:
                     self._end_all()
         follower.look()
-        seconds = time.monotonic() - self._began
-        ended = (self._ended, self._message)
-        summary = summary_of(study, *ended, num_new=follower.num_ended, num_asked=total, seconds=seconds)
+        summary = self._queue.summary(self._ending, num_new=follower.num_ended, num_asked=total)
         listener.study_ended(summary)
-        if self._error is not None:
-            raise self._error
+        if self._ending.error is not None:
+            raise self._ending.error
         return summary
 
     def _lead(self, follower: Follower) -> None:
@@ -184,8 +178,7 @@ class _Run:
                 if not self._active:
                     return
             else:
-                if time.monotonic() - self._looked > ownership.SIGN_OF_LIFE_SECONDS:
-                    self._look_for_lost()
+                self._queue.look_for_lost_if_due()
                 self._fill()
                 if not self._active and self._is_over():
                     return
@@ -207,9 +200,9 @@ class _Run:
             queue.queue_retries(self._study)
             if outcome.ended == "error":
                 kind = getattr(errors, outcome.error, StudyError)
-                self._end("failed", outcome.message, error=kind(outcome.message))
+                self._end(Ending("failed", outcome.message, kind(outcome.message)))
             elif outcome.ended in ("same_failure", "time_up"):
-                self._end(outcome.ended, outcome.message)
+                self._end(Ending(outcome.ended, outcome.message))
             elif outcome.ended == "interrupted" and not self._stop.is_set():
                 self._listener.note(f"worker {name} was interrupted; another takes its place")
 
@@ -222,19 +215,19 @@ class _Run:
         self._ended_at_loss = num_ended
         if self._losses >= _MOST_LOSSES * self._config.workers:
             message = f"{self._losses} workers were lost before any of them finished a trial; the last: {why}"
-            self._end("failed", message, error=StudyError(message))
+            self._end(Ending("failed", message, StudyError(message)))
 
     def _fill(self) -> None:
         """Place workers while there is work for them."""
-        if self._is_time_up():
+        if self._queue.is_time_up:
             return
-        if not self._num_open():
+        if not self._queue.num_open():
             self._drop_waiting()
             return
         names = set(self._active)
         busy = sum((ownership.owner_of(trial) or {}).get("worker") in names for trial in self._running())
         idle = len(self._active) - busy
-        for _ in range(min(self._config.workers - len(self._active), self._num_open() - idle)):
+        for _ in range(min(self._config.workers - len(self._active), self._queue.num_open() - idle)):
             name = f"{self._id}-{self._placed}"
             self._placed += 1
             config = {**self._config.as_dict(), "workers": 1}
@@ -244,40 +237,19 @@ class _Run:
             self._active[name] = place
 
     def _is_over(self) -> bool:
-        if self._is_time_up():
-            if self._ended == "finished" and self._num_open():
-                self._ended, self._message = "time_up", f"the study's {self._config.budget.time} are over"
+        if self._queue.is_time_up:
+            if self._ending.ended == "finished" and self._queue.num_open():
+                self._ending = self._queue.time_up()
             return True
-        return not self._running() and not self._num_open() and not self._queue_confirmations()
-
-    def _is_time_up(self) -> bool:
-        limit = self._config.budget.time
-        return limit is not None and time.monotonic() - self._began > limit.value
-
-    def _num_open(self) -> int:
-        """Trials that could be begun now."""
-        return max(0, queue.num_open(self._study, total=self._config.budget.trials))
+        return not self._running() and not self._queue.num_open() and not self._queue.queue_confirmations()
 
     def _running(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
-    def _queue_confirmations(self) -> int:
-        if not self._config.confirm_seeds:
-            return 0
-        queued = queue.queue_confirmations(self._study, replicates=self._config.confirm_seeds)
-        if queued:
-            self._listener.note(f"the search is done; {queued} repeats of the finalists over fresh seeds follow")
-        return queued
-
-    def _look_for_lost(self) -> None:
-        self._looked = time.monotonic()
-        for number in ownership.give_up_lost(self._study):
-            self._listener.note(f"trial {number} was lost, its process is gone; it is run again")
-        queue.queue_retries(self._study)
-
-    def _end(self, ended: str, message: str, *, error: BsoptError | None = None) -> None:
+    def _end(self, ending: Ending) -> None:
+        """End the run; the first reason counts."""
         if not self._stop.is_set():
-            self._ended, self._message, self._error = ended, message, error
+            self._ending = ending
             self._stop.set()
 
     def _tell_to_stop(self) -> None:
@@ -303,7 +275,7 @@ class _Run:
         self._engine.close()
 
     def _interrupt(self) -> None:
-        self._end("interrupted", "interrupted; the same command continues the study")
+        self._end(INTERRUPTED)
         self._listener.note("stopping the workers; press Ctrl-C again to stop at once")
 
 

@@ -217,7 +217,7 @@ def _examine(
     study: Study, job: _Job, on_progress: Callable[[str, int, int], None], stopping: threading.Event
 ) -> Mapping[str, Any]:
     record = job.run.record
-    spec = study.spec(job.run.trial, record.params, Plan(min(job.run.batch_size, 256)))
+    spec = study.task.spec(job.run.trial, record.params, Plan(min(job.run.batch_size, 256)))
     folder = study.config.folder / "analysis" / job.key.replace(":", "-")
     spec = replace(spec, folder=str(folder.absolute()), checkpoints=(), resume_file=None)
     supervision = Supervision(
@@ -227,7 +227,9 @@ def _examine(
         stall_seconds=study.config.limits.stall_timeout.value,
     )
     try:
-        found: Mapping[str, Any] = study.call("bsopt.experiment.examine:examine", spec, supervision, job.examination)
+        found: Mapping[str, Any] = study.task.call(
+            "bsopt.experiment.examine:examine", spec, supervision, job.examination
+        )
     except Crash as crash:
         raise TaskError(f"the analysis {job.key} failed: {crash.full_message}") from crash
     return found

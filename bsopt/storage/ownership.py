@@ -34,9 +34,10 @@ __all__ = [
 ]
 
 SIGN_OF_LIFE_SECONDS = 30.0
-
+"""Between two signs of life of a running trial."""
 
 GRACE_SECONDS = 240.0
+"""A trial of another host is lost after so long a silence."""
 
 
 def claim(trial: optuna.Trial, *, worker: str | None = None) -> None:

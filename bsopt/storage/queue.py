@@ -30,10 +30,9 @@ from bsopt.storage.attributes import (
 
 __all__ = [
     "NUM_FINALISTS",
-    "counts",
     "excess",
-    "finalists",
     "is_designed",
+    "is_repeat",
     "num_counted",
     "num_designed",
     "num_open",
@@ -41,10 +40,12 @@ __all__ = [
     "queue_confirmations",
     "queue_design",
     "queue_retries",
+    "replicate_of",
     "root_of",
 ]
 
 NUM_FINALISTS = 3
+"""So many of the best trials are repeated, and keep their weights."""
 
 
 def excess(study: optuna.Study, trial: optuna.Trial, *, total: int) -> str:
@@ -71,40 +72,39 @@ def root_of(trial: FrozenTrial | optuna.Trial) -> int:
     return int(trial.user_attrs.get(RETRY_KEY, trial.number))
 
 
-def counts(study: optuna.Study, trial: FrozenTrial) -> bool:
-    """Whether a trial counts towards the search's total: not waiting, repeating, designed, interrupted, lost ones."""
-    return not _is_extra(trial) and _is_settled(study, trial)
-
-
 def is_designed(trial: FrozenTrial | optuna.Trial) -> bool:
     """Whether a trial belongs to the study's designed experiment."""
     return DESIGN_KEY in trial.user_attrs
 
 
-def _is_extra(trial: FrozenTrial) -> bool:
-    """Whether a trial was queued beside the search."""
-    return CONFIRM_KEY in trial.user_attrs or is_designed(trial)
+def is_repeat(trial: FrozenTrial | optuna.Trial) -> bool:
+    """Whether a trial repeats a finalist."""
+    return CONFIRM_KEY in trial.user_attrs
 
 
-def _is_settled(study: optuna.Study, trial: FrozenTrial) -> bool:
-    """Whether a trial runs or ended on its own."""
-    if trial.state == TrialState.WAITING:
-        return False
-    if trial.state != TrialState.FAIL:
-        return True
-    reason = read_record(study, trial).stop_reason
-    return reason is None or not reason.is_retried
+def replicate_of(trial: FrozenTrial | optuna.Trial) -> int | None:
+    """Return which repeat of a finalist, or which seed of the designed experiment, a trial is; None in the search."""
+    replicate = trial.user_attrs.get(REPLICATE_KEY)
+    return None if replicate is None else int(replicate)
 
 
 def num_counted(study: optuna.Study, trials: Sequence[FrozenTrial] | None = None) -> int:
-    """Return the number of trials that count, running ones included."""
-    return sum(counts(study, trial) for trial in (study.get_trials(deepcopy=False) if trials is None else trials))
+    """Return the number of trials that count towards the search's total, running ones included.
+
+    Waiting, interrupted and lost trials don't count, nor do repeats of finalists and designed runs.
+
+    Args:
+        study: The study.
+        trials: Its trials, where they are known; None to read them.
+    """
+    found = study.get_trials(deepcopy=False) if trials is None else trials
+    return sum(not _is_extra(trial) and _is_settled(study, trial) for trial in found)
 
 
 def queue_retries(study: optuna.Study) -> int:
     """Queue interrupted and lost trials again that aren't yet; return how many."""
     trials = study.get_trials(deepcopy=False)
-    settled = {root_of(t) for t in trials if t.state == TrialState.WAITING or _is_settled(study, t)}
+    settled = {root_of(t) for t in trials if _has_place(study, t)}
     queued = 0
     for trial in trials:
         root = root_of(trial)
@@ -118,15 +118,15 @@ def queue_retries(study: optuna.Study) -> int:
     return queued
 
 
-def queue_confirmations(study: optuna.Study, *, replicates: int, num_finalists: int = NUM_FINALISTS) -> int:
+def queue_confirmations(study: optuna.Study, *, replicates: int) -> int:
     """Queue repeats of the best trials over fresh seeds, those that aren't there yet; return how many."""
     trials = study.get_trials(deepcopy=False)
     done = {
         (int(t.user_attrs[CONFIRM_KEY]), int(t.user_attrs[REPLICATE_KEY]))
         for t in trials
-        if CONFIRM_KEY in t.user_attrs and (t.state == TrialState.WAITING or _is_settled(study, t))
+        if is_repeat(t) and _has_place(study, t)
     }
-    missing = [(t, i) for t in finalists(study, num_finalists) for i in range(replicates) if (t.number, i) not in done]
+    missing = [(t, i) for t in _finalists(study) for i in range(replicates) if (t.number, i) not in done]
     for trial, replicate in missing:
         study.enqueue_trial(dict(trial.params), user_attrs={CONFIRM_KEY: trial.number, REPLICATE_KEY: replicate})
     return len(missing)
@@ -145,7 +145,7 @@ def queue_design(
     there = {
         trial.user_attrs[DESIGN_KEY]
         for trial in study.get_trials(deepcopy=False)
-        if is_designed(trial) and (trial.state == TrialState.WAITING or _is_settled(study, trial))
+        if is_designed(trial) and _has_place(study, trial)
     }
     names = {f"{batch_size}:{lr:.6g}:{seed}": (batch_size, lr, seed) for batch_size, lr, seed in runs}
     missing = {name: run for name, run in names.items() if name not in there}
@@ -160,14 +160,6 @@ def num_designed(study: optuna.Study) -> int:
     return sum(is_designed(t) and _is_settled(study, t) for t in study.get_trials(deepcopy=False))
 
 
-def finalists(study: optuna.Study, count: int = NUM_FINALISTS) -> list[FrozenTrial]:
-    """Return the best complete trials of the search, best first, repeats left out."""
-    sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    own = [t for t in complete if not _is_extra(t) and t.values]
-    return sorted(own, key=lambda t: sign * t.values[0])[:count]
-
-
 def num_waiting(study: optuna.Study) -> int:
     """Return the number of queued repeats and designed runs."""
     return sum(_is_extra(t) for t in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
@@ -180,9 +172,32 @@ def num_open(study: optuna.Study, *, total: int) -> int:
     return total + waiting - num_counted(study, trials)
 
 
+def _finalists(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the best complete trials of the search, best first, repeats left out."""
+    is_maximised = study.direction == StudyDirection.MAXIMIZE
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    own = [t for t in complete if not _is_extra(t) and t.values]
+    return sorted(own, key=lambda t: t.values[0], reverse=is_maximised)[:NUM_FINALISTS]
+
+
+def _is_extra(trial: FrozenTrial) -> bool:
+    """Whether a trial was queued beside the search."""
+    return is_repeat(trial) or is_designed(trial)
+
+
 def _has_place(study: optuna.Study, trial: FrozenTrial) -> bool:
     """Whether a trial waits, runs or ended on its own."""
     return trial.state == TrialState.WAITING or _is_settled(study, trial)
+
+
+def _is_settled(study: optuna.Study, trial: FrozenTrial) -> bool:
+    """Whether a trial runs or ended on its own."""
+    if trial.state == TrialState.WAITING:
+        return False
+    if trial.state != TrialState.FAIL:
+        return True
+    reason = read_record(study, trial).stop_reason
+    return reason is None or not reason.is_retried
 
 
 def _identity(trial: FrozenTrial) -> tuple[object, ...]:
@@ -190,6 +205,6 @@ def _identity(trial: FrozenTrial) -> tuple[object, ...]:
     attributes = trial.user_attrs
     if is_designed(trial):
         return DESIGN_KEY, attributes[DESIGN_KEY]
-    if CONFIRM_KEY in attributes:
+    if is_repeat(trial):
         return CONFIRM_KEY, attributes[CONFIRM_KEY], attributes.get(REPLICATE_KEY)
     return "search", root_of(trial)

@@ -9,11 +9,11 @@ from typing import Any
 from bsopt.config import StudyConfig
 from bsopt.errors import ConfigError, PlanError
 from bsopt.experiment.design import design_of
-from bsopt.trial.plan import Limits, realise
+from bsopt.trial.plan import Limits, Plan, realise
 from bsopt.trial.spec import TaskDescription
 from bsopt.units import in_samples
 
-__all__ = ["CheckReport", "misfits", "plans", "report"]
+__all__ = ["CheckReport", "misfits", "report"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,51 +35,22 @@ class CheckReport:
 
 def misfits(config: StudyConfig, description: TaskDescription, limits: Limits) -> list[str]:
     """Return what doesn't fit between a study file, the user's task and the devices; empty when all does."""
-    found = []
-    n, sizes = description.num_train_samples, config.search.batch_size.sizes()
-    if n is not None and sizes[-1] > n:
-        below = max((size for size in sizes if size <= n), default=n)
-        found.append(
-            f"search.batch_size.high is {config.search.batch_size.high}, but the training set has {n} samples: "
-            f"set it to {below}."
-        )
-    try:
-        every = in_samples(config.budget.validate_every, n, "budget.validate_every")
-        if every < sizes[-1]:
-            found.append(
-                f"budget.validate_every is {every:g} samples, less than the largest batch ({sizes[-1]}): "
-                "every batch size must be able to make a step between validations."
-            )
-        if description.has_epoch_plateau_scheduler and n is not None and every > n:
-            found.append(
-                "the module has an epoch-interval ReduceLROnPlateau: budget.validate_every must be at most 1 epoch."
-            )
-    except ConfigError as error:
-        found.append(str(error))
-    if not description.is_automatic and any(" accumulated" in plan for _, plan in plans(config, limits)):
-        found.append(
-            "the module optimizes by hand, where gradients can't be accumulated: lower search.batch_size.high."
-        )
-    refused = [size for size in sizes if _refusal(size, limits)]
-    if len(refused) == len(sizes):
-        found.append(_refusal(sizes[0], limits))
-    if config.resume and config.task.entry is not None:
-        found.append("resume: true needs task.model or task.factory; an entry's own script begins anew.")
-    reference = config.search.lr.reference
-    if config.objective.cost and config.pruning.pruner not in ("plateau", "none"):
-        found.append("with objective.target only pruning.pruner plateau or none make sense.")
-    if reference is not None and n is not None and reference.batch_size > n:
-        found.append(f"search.lr.reference.batch_size is {reference.batch_size}, above the training set's {n} samples.")
-    return found
-
-
-def plans(config: StudyConfig, limits: Limits) -> tuple[tuple[int, str], ...]:
-    """Return each batch size of the lattice with its plan, or why it can't be realised."""
-    return tuple((size, _refusal(size, limits) or _plan(size, limits)) for size in config.search.batch_size.sizes())
+    return [
+        *_misfits_of_lengths(config, description),
+        *_misfits_of_plans(config, description, limits),
+        *_misfits_of_settings(config, description),
+    ]
 
 
 def report(config: StudyConfig, description: TaskDescription, limits: Limits, *, storage: str) -> CheckReport:
-    """Return everything that can be told without training."""
+    """Return everything that can be told without training.
+
+    Args:
+        config: The study file.
+        description: What building its task told.
+        limits: What the devices and the user allow.
+        storage: The storage's address as people may see it.
+    """
     n = description.num_train_samples
     task = f"{description.module} with {description.data}, {description.num_parameters:,} parameters"
     rows = [
@@ -90,23 +61,65 @@ def report(config: StudyConfig, description: TaskDescription, limits: Limits, *,
         *_design_rows(config),
         *_flat(config.as_dict()),
     ]
-    warnings = _design_warnings(config)
-    for size, _ in plans(config, limits):
-        lost = _lost(description, size, limits.world_size)
-        if lost > 0.05:
-            warnings.append(f"drop_last leaves out {lost:.0%} of the training set at batch size {size}.")
-    smallest = config.search.batch_size.sizes()[0] // limits.world_size
-    if description.has_batch_norm and smallest < 16:
-        warnings.append(
-            f"the model has BatchNorm, which sees as few as {max(1, smallest)} samples: under 16 its statistics are "
-            "noisy. GroupNorm or a larger search.batch_size.low avoids that."
-        )
     return CheckReport(
         rows=tuple(rows),
-        plans=plans(config, limits),
+        plans=tuple((size, _said(_realised(size, limits))) for size in config.search.batch_size.sizes()),
         problems=tuple(misfits(config, description, limits)),
-        warnings=tuple(warnings),
+        warnings=(*_design_warnings(config), *_data_warnings(config, description, limits)),
     )
+
+
+def _misfits_of_lengths(config: StudyConfig, description: TaskDescription) -> list[str]:
+    """Return where the training set is too short, or validations too frequent, for the batch sizes."""
+    found = []
+    n, sizes = description.num_train_samples, config.search.batch_size.sizes()
+    if n is not None and sizes[-1] > n:
+        below = max((size for size in sizes if size <= n), default=n)
+        found.append(
+            f"search.batch_size.high is {config.search.batch_size.high}, but the training set has {n} samples: "
+            f"set it to {below}."
+        )
+    try:
+        every = in_samples(config.budget.validate_every, n, "budget.validate_every")
+    except ConfigError as error:
+        return [*found, str(error)]
+    if every < sizes[-1]:
+        found.append(
+            f"budget.validate_every is {every:g} samples, less than the largest batch ({sizes[-1]}): "
+            "every batch size must be able to make a step between validations."
+        )
+    if description.has_epoch_plateau_scheduler and n is not None and every > n:
+        found.append(
+            "the module has an epoch-interval ReduceLROnPlateau: budget.validate_every must be at most 1 epoch."
+        )
+    return found
+
+
+def _misfits_of_plans(config: StudyConfig, description: TaskDescription, limits: Limits) -> list[str]:
+    """Return why no batch size can be realised, or why gradients can't be accumulated where they must be."""
+    found = []
+    realised = [_realised(size, limits) for size in config.search.batch_size.sizes()]
+    has_accumulation = any(isinstance(plan, Plan) and plan.accumulate_grad_batches > 1 for plan in realised)
+    if has_accumulation and not description.is_automatic:
+        found.append(
+            "the module optimizes by hand, where gradients can't be accumulated: lower search.batch_size.high."
+        )
+    if all(isinstance(plan, PlanError) for plan in realised):
+        found.append(str(realised[0]))
+    return found
+
+
+def _misfits_of_settings(config: StudyConfig, description: TaskDescription) -> list[str]:
+    """Return which settings exclude each other or the task."""
+    found = []
+    n, reference = description.num_train_samples, config.search.lr.reference
+    if config.resume and config.task.entry is not None:
+        found.append("resume: true needs task.model or task.factory; an entry's own script begins anew.")
+    if config.objective.cost and config.pruning.pruner not in ("plateau", "none"):
+        found.append("with objective.target only pruning.pruner plateau or none make sense.")
+    if reference is not None and n is not None and reference.batch_size > n:
+        found.append(f"search.lr.reference.batch_size is {reference.batch_size}, above the training set's {n} samples.")
+    return found
 
 
 def _design_rows(config: StudyConfig) -> list[tuple[str, str]]:
@@ -130,27 +143,40 @@ def _design_warnings(config: StudyConfig) -> list[str]:
     return found
 
 
-def _plan(size: int, limits: Limits) -> str:
-    plan = realise(size, limits)
-    return f"{plan}" + (f" ({plan.reason})" if plan.reason else "")
-
-
-def _refusal(size: int, limits: Limits) -> str:
+def _realised(size: int, limits: Limits) -> Plan | PlanError:
+    """Return a batch size's plan, or the error that says why it has none."""
     try:
-        realise(size, limits)
+        return realise(size, limits)
     except PlanError as error:
-        return str(error)
-    return ""
+        return error
 
 
-def _lost(description: TaskDescription, size: int, world_size: int) -> float:
-    n = description.num_train_samples
-    if not description.drop_last or not n:
-        return 0.0
-    return (n % size) / n
+def _said(plan: Plan | PlanError) -> str:
+    return f"{plan} ({plan.reason})" if isinstance(plan, Plan) and plan.reason else str(plan)
+
+
+def _data_warnings(config: StudyConfig, description: TaskDescription, limits: Limits) -> list[str]:
+    """Return where samples are left out of an epoch, or a BatchNorm sees few of them."""
+    found = []
+    n, sizes = description.num_train_samples, config.search.batch_size.sizes()
+    if n and description.drop_last:
+        lost = {size: n % size / n for size in sizes}
+        found += [
+            f"drop_last leaves out {share:.0%} of the training set at batch size {size}."
+            for size, share in lost.items()
+            if share > 0.05
+        ]
+    smallest = sizes[0] // limits.world_size
+    if description.has_batch_norm and smallest < 16:
+        found.append(
+            f"the model has BatchNorm, which sees as few as {max(1, smallest)} samples: under 16 its statistics are "
+            "noisy. GroupNorm or a larger search.batch_size.low avoids that."
+        )
+    return found
 
 
 def _flat(data: Mapping[str, Any], path: str = "") -> list[tuple[str, str]]:
+    """Return every setting by its dotted path, the storage left out."""
     rows: list[tuple[str, str]] = []
     for key, value in data.items():
         place = f"{path}.{key}" if path else key

@@ -6,23 +6,42 @@ import os
 import platform
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.storages import BaseStorage
 
 from bsopt.config import StudyConfig
 from bsopt.errors import StudyError
 from bsopt.storage.attributes import is_ours, read_info
-from bsopt.storage.databases import open_storage
+from bsopt.storage.databases import open_storage, redacted
+from bsopt.study.make_spec import length_of
+from bsopt.study.samplers import reference_of, rule_of
 from bsopt.trial.asked import AskedLimits
+from bsopt.trial.plan import Limits
 from bsopt.trial.record import StudyInfo
 from bsopt.trial.spec import TaskDescription
+from bsopt.units import in_samples
 
-__all__ = ["check_unchanged", "environment_of", "find_or_make", "is_same", "stored_limit"]
+__all__ = ["check_unchanged", "find", "find_or_make", "info_of", "is_same", "stored_limit"]
 
 _FIXED = ("task", "search", "objective", "inject", "seed")
 _FIXED_BUDGET = ("epochs", "samples", "steps", "time_per_trial", "validate_every")
 _FIXED_EXPERIMENT = ("patience", "params")
+
+
+def find(config: StudyConfig, storage: BaseStorage) -> optuna.Study | None:
+    """Return the Optuna study that a study file means; None where the storage doesn't hold it yet.
+
+    Raises:
+        StudyError: It exists with another task, space, objective or trial length; the message says what changed.
+    """
+    if config.name not in optuna.get_all_study_names(storage):
+        return None
+    study = optuna.load_study(study_name=config.name, storage=storage)
+    check_unchanged(study, config)
+    return study
 
 
 def find_or_make(config: StudyConfig) -> optuna.Study:
@@ -32,11 +51,12 @@ def find_or_make(config: StudyConfig) -> optuna.Study:
         StudyError: It exists with another task, space, objective or trial length; the message says what changed.
         StorageError: The storage can't be opened.
     """
-    backend = open_storage(config.storage)
-    if config.name in optuna.get_all_study_names(backend):
-        check_unchanged(optuna.load_study(study_name=config.name, storage=backend), config)
-    direction = "minimize" if config.objective.cost else config.objective.direction
-    return optuna.create_study(study_name=config.name, storage=backend, direction=direction, load_if_exists=True)
+    storage = open_storage(config.storage)
+    if (found := find(config, storage)) is not None:
+        return found
+    direction = config.objective.value.value_direction
+    # Another host may make it at the same moment.
+    return optuna.create_study(study_name=config.name, storage=storage, direction=direction, load_if_exists=True)
 
 
 def check_unchanged(study: optuna.Study, config: StudyConfig) -> None:
@@ -73,12 +93,50 @@ def stored_limit(info: StudyInfo, config: StudyConfig, description: TaskDescript
     return info.max_micro_batch_size if same and same_device else None
 
 
+def info_of(config: StudyConfig, description: TaskDescription, limits: Limits, *, folder: Path) -> StudyInfo:
+    """Return what is stored of a study: what it searches, how its trials train, and on what they run.
+
+    Args:
+        config: The study file.
+        description: What building its task told.
+        limits: What the devices and the user allow.
+        folder: The study file's folder.
+
+    Raises:
+        ConfigError: A length is in epochs and the training set's length isn't known.
+    """
+    n, budget, length = description.num_train_samples, config.budget, length_of(config)
+    has_samples = length is not None and length.unit != "steps"
+    lattice = config.search.batch_size
+    return StudyInfo(
+        name=config.name,
+        objective=config.objective.value,
+        batch_size_range=(lattice.low, lattice.high),
+        lr_range=(config.search.lr.low, config.search.lr.high),
+        batch_sizes=() if lattice.lattice == "any" else lattice.sizes(),
+        rule=rule_of(config.search),
+        reference=reference_of(config.search),
+        optimizer=description.optimizer or config.search.optimizer,
+        num_train_samples=n,
+        budget_samples=in_samples(length, n, "budget.epochs") if length is not None and has_samples else None,
+        tick_samples=in_samples(budget.validate_every, n, "budget.validate_every"),
+        num_devices=limits.num_devices,
+        num_nodes=limits.num_nodes,
+        seed=config.seed,
+        num_trials=budget.trials,
+        has_batch_norm=description.has_batch_norm,
+        max_micro_batch_size=limits.max_micro_batch_size,
+        config={**config.as_dict(), "storage": redacted(config.storage), "folder": str(folder)},
+        environment=_environment_of(description),
+    )
+
+
 def is_same(before: StudyInfo, now: StudyInfo) -> bool:
     """Whether two descriptions differ in nothing but versions and hardware."""
     return replace(before, environment={}) == replace(now, environment={})
 
 
-def environment_of(description: TaskDescription) -> dict[str, Any]:
+def _environment_of(description: TaskDescription) -> dict[str, Any]:
     """Return versions and hardware as plain data."""
     from bsopt import __version__
 

@@ -12,6 +12,7 @@ from bsopt.config import StudyConfig
 from bsopt.errors import ConfigError
 from bsopt.storage.artifacts import Artifacts
 from bsopt.storage.queue import NUM_FINALISTS
+from bsopt.study.make_spec import folder_of, resume_file_of
 from bsopt.training.checkpoints import checkpoint_name
 from bsopt.trial.record import TrialRecord
 
@@ -25,6 +26,10 @@ class StudyFiles:
     trial's, as soon as it ends; those of a changing choice of trials stay in the folders while the study runs, and
     go to the store when a run ends, as the study's.
 
+    Args:
+        study: The Optuna study.
+        config: The study file, whose `checkpoints` say what is kept.
+
     Attributes:
         artifacts: Optuna's artifact store.
     """
@@ -36,11 +41,11 @@ class StudyFiles:
 
     def folder_of(self, number: int) -> Path:
         """Return where a trial's log and weights are."""
-        return (self._config.folder / "trials" / f"{number:04d}").absolute()
+        return folder_of(self._config, number)
 
     def resume_file(self, number: int) -> Path:
         """Return where the state of a trial (for a retry, of the first try) is kept while it runs."""
-        return self.folder_of(number) / "resume.ckpt"
+        return resume_file_of(self._config, number)
 
     def weights_of(self, number: int, kind: str = "best") -> Path | None:
         """Return the file of a trial's "initial", "best" or "last" weights; None where they weren't kept."""
@@ -49,7 +54,7 @@ class StudyFiles:
         if local.is_file():
             return local
         trial = self._study.get_trials(deepcopy=False)[number]
-        return self.artifacts.find(name, trial) or self.artifacts.find(f"trial-{number:04d}-{name}")
+        return self.artifacts.find(name, trial) or self.artifacts.find(_name_in_study(number, name))
 
     def keep(self, trial: optuna.Trial) -> None:
         """Upload a trial's log, and its weights where every trial's are kept, before it is told.
@@ -67,18 +72,20 @@ class StudyFiles:
                 path.unlink()
 
     def drop(self, records: Sequence[TrialRecord]) -> None:
-        """Delete the weights of trials that the `checkpoints` policy doesn't keep (any more)."""
-        policy = self._config.checkpoints.trials
-        if policy in ("none", "all"):
+        """Delete the weights of trials that the `checkpoints` policy doesn't keep (any more).
+
+        Args:
+            records: Of all trials of the study.
+        """
+        if not self._is_choice:
             return
         sign = self._config.objective.value.sign
         ended = [r for r in records if r.value is not None and r.stop_reason is not None]
         ranked = sorted(ended, key=lambda r: sign * (r.value or 0.0))
-        if policy == "finalists":
+        if self._config.checkpoints.trials == "finalists":
             kept = {r.number for r in ranked[:NUM_FINALISTS]}
         else:
-            best = {r.batch_size: r.number for r in reversed(ranked)}
-            kept = set(best.values())
+            kept = set({r.batch_size: r.number for r in reversed(ranked)}.values())  # of each batch size the best
         for record in ended:
             if record.number not in kept:
                 for path in self._weights_in(self.folder_of(record.number)):
@@ -90,11 +97,16 @@ class StudyFiles:
         Raises:
             StorageError: The artifact folder can't be written.
         """
-        if self._config.checkpoints.trials in ("none", "all"):
+        if not self._is_choice:
             return
         for record in records:
             for path in self._weights_in(self.folder_of(record.number)):
-                self.artifacts.keep(path, name=f"trial-{record.number:04d}-{path.name}")
+                self.artifacts.keep(path, name=_name_in_study(record.number, path.name))
+
+    @property
+    def _is_choice(self) -> bool:
+        """Whether some trials' weights are kept, and which ones changes while the study runs."""
+        return self._config.checkpoints.trials not in ("none", "all")
 
     def _weights_in(self, folder: Path) -> list[Path]:
         kinds = self._config.checkpoints.keep
@@ -115,3 +127,8 @@ def check_writable(folder: Path) -> None:
         raise ConfigError(
             f"can't write to the output folder {folder} ({error.strerror}): make it writable or choose another output."
         ) from error
+
+
+def _name_in_study(number: int, name: str) -> str:
+    """Return the name of a trial's file among the study's artifacts."""
+    return f"trial-{number:04d}-{name}"

@@ -13,10 +13,10 @@ from bsopt.config import StudyConfig
 from bsopt.experiment.design import MEASURES
 from bsopt.storage.attributes import LR
 from bsopt.trial.plan import Plan
-from bsopt.trial.spec import Budget, Seeds, TaskDescription, TaskSpec, TrialSpec
+from bsopt.trial.spec import Budget, Seeds, TaskDescription, TaskSpec, TrialSpec, trial_folder
 from bsopt.units import Amount
 
-__all__ = ["length_of", "some_params", "trial_spec"]
+__all__ = ["folder_of", "length_of", "resume_file_of", "some_params", "trial_spec"]
 
 
 def trial_spec(
@@ -26,8 +26,6 @@ def trial_spec(
     plan: Plan,
     *,
     study_folder: Path,
-    trial_folder: Path,
-    resume_file: Path | None = None,
     description: TaskDescription | None = None,
     root: int | None = None,
     replicate: int | None = None,
@@ -43,16 +41,15 @@ def trial_spec(
         params: Its parameters.
         plan: How its batch size is realised.
         study_folder: Where the study file is and imports are looked up first.
-        trial_folder: The trial's own.
-        resume_file: Where the state is kept while it runs; None to keep none.
         description: What building the task told; with it schedulers know the number of updates.
-        root: The trial that it is a retry of, whose seeds it takes.
+        root: The trial that it is a retry of, whose seeds it takes, and whose state where `resume` says so.
         replicate: Which repeat of a finalist, or which seed of the designed experiment, it is, with initial
             weights of its own; None for the search.
         is_designed: Whether it belongs to the designed experiment, which measures more.
     """
     budget, length = config.budget, length_of(config)
-    data_seed = np.random.SeedSequence([config.seed, number if root is None else root]).generate_state(1)[0]
+    first = number if root is None else root
+    data_seed = np.random.SeedSequence([config.seed, first]).generate_state(1)[0]
     weights_seed = config.seed
     if replicate is not None:
         weights_seed = int(np.random.SeedSequence([config.seed, replicate, 1]).generate_state(1)[0])
@@ -73,12 +70,22 @@ def trial_spec(
         max_steps=_max_steps(length, plan, description),
         trainer=config.trainer,
         seeds=Seeds(weights=weights_seed, data=int(data_seed >> 1)),
-        folder=str(trial_folder),
+        folder=str(folder_of(config, number)),
         checkpoints=tuple(config.checkpoints.keep) if config.checkpoints.trials != "none" else (),
-        resume_file=str(resume_file) if resume_file is not None else None,
+        resume_file=str(resume_file_of(config, first)) if config.resume else None,
         measure=tuple(dict.fromkeys([*config.measure, *(MEASURES if is_designed else ())])),
         num_threads=_threads(config.workers * plan.num_devices),
     )
+
+
+def folder_of(config: StudyConfig, number: int) -> Path:
+    """Return where a trial's log and weights are, as an absolute path."""
+    return trial_folder(config.folder, number).absolute()
+
+
+def resume_file_of(config: StudyConfig, number: int) -> Path:
+    """Return where the state of a trial (for a retry, of the first try) is kept while it runs."""
+    return folder_of(config, number) / "resume.ckpt"
 
 
 def length_of(config: StudyConfig) -> Amount | None:

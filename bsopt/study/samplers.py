@@ -15,6 +15,7 @@ from bsopt.search.pruner import PlateauPruner
 from bsopt.search.sampler import ScalingSampler
 from bsopt.storage.attributes import BATCH_SIZE, LR
 from bsopt.trial.record import StudyInfo
+from bsopt.units import in_samples
 
 __all__ = [
     "make_pruner",
@@ -27,7 +28,12 @@ __all__ = [
 
 
 def make_sampler(config: StudyConfig, *, prior_from: optuna.Study | None = None) -> BaseSampler:
-    """Return the sampler of `search.sampler`, seeded with the study's seed."""
+    """Return the sampler of `search.sampler`, seeded with the study's seed.
+
+    Args:
+        config: The study file.
+        prior_from: An earlier study whose ridge is the prior of ours; other samplers have none.
+    """
     search, seed = config.search, config.seed
     if search.sampler == "scaling":
         extra: dict[str, Any] = {"prior_from": prior_from} if prior_from is not None else {}
@@ -70,22 +76,26 @@ def sampler_of(info: StudyInfo) -> ScalingSampler:
 def make_pruner(config: StudyConfig, info: StudyInfo) -> BasePruner:
     """Return the pruner of the `pruning` block: ours, one of Optuna's by name, or none.
 
+    Args:
+        config: The study file.
+        info: What the study searches; the training set's length makes samples of epochs.
+
     Raises:
-        ConfigError: There is no such pruner, or it refuses its options.
+        ConfigError: There is no such pruner, it refuses its options, or its patience is in epochs and the training
+            set's length isn't known.
     """
     name, options = config.pruning.pruner, dict(config.pruning.options)
     if name == "none":
         return optuna.pruners.NopPruner()
     try:
         if name == "plateau":
-            per_epoch = info.num_train_samples
-            target = config.objective.target
-            sign = config.objective.value.metric_sign
+            per_epoch, objective = info.num_train_samples, config.objective.value
+            target = None if objective.target is None else objective.report_sign * objective.target
             defaults: dict[str, Any] = {
                 "rule": "keras",  # what people mean by patience: no better value for so long
-                "patience": _samples(config, info),
+                "patience": in_samples(config.pruning.patience, per_epoch, "pruning.patience"),
                 "min_delta": config.pruning.min_delta,
-                "target": None if target is None else sign * target,
+                "target": target,  # as Optuna hears the metric
                 "unit": "epochs" if per_epoch else "samples",
                 "unit_size": float(per_epoch or 1),
             }
@@ -126,15 +136,6 @@ def _suggest_one(trial: optuna.Trial, name: str, space: RangeSpace) -> Any:
         step = int(space.step) if space.step is not None else 1
         return trial.suggest_int(name, int(space.low), int(space.high), step=step, log=space.log)
     return trial.suggest_float(name, space.low, space.high, step=space.step, log=space.log)
-
-
-def _samples(config: StudyConfig, info: StudyInfo) -> float:
-    amount = config.pruning.patience
-    if amount.unit == "samples":
-        return float(amount.value)
-    if info.num_train_samples is None:
-        raise ConfigError("pruning.patience is in epochs but the training data have no known length: give samples.")
-    return float(amount.value * info.num_train_samples)
 
 
 def _optuna_pruner(name: str, options: dict[str, Any]) -> BasePruner:

@@ -34,7 +34,8 @@ _UPDATES_BETWEEN_NORMS = 5
 def run_trial(spec: TrialSpec, channel: Channel, *, clock: Callable[[], float] = time.monotonic) -> TrialRecord:
     """Train one trial in this process (one rank of it) and return what it measured.
 
-    Out of memory, divergence, the target, a timeout and the study's answers are stop reasons of the record.
+    Out of memory, a timeout and what the study answers to a tick are stop reasons of the record. Whether a tick ends
+    the trial, also as diverged or at its target, is the study's to say (`bsopt.study.stopping`).
 
     Args:
         spec: What to train.
@@ -118,7 +119,7 @@ class _Run:
         if is_better:
             self.weights.found_best(trainer)
         # Rank 0 asks the study; every rank does what it was told.
-        answer = self._ask(tick) if trainer.is_global_zero else StopDecision()
+        answer = self._channel.tick(tick) if trainer.is_global_zero else StopDecision()
         answer = trainer.strategy.broadcast(answer) if self.spec.plan.world_size > 1 else answer
         # A time limit may have run out at the step before this validation: going on doesn't undo that.
         if answer.is_stop or not self.answer.is_stop:
@@ -133,18 +134,6 @@ class _Run:
         if self.best is self.ticks[-1]:
             self.best = tick
         self.ticks[-1] = tick
-
-    def _ask(self, tick: Tick) -> StopDecision:
-        told = self._channel.tick(tick)
-        if not math.isfinite(tick.value):
-            message = f"{self.spec.objective.monitor} became {tick.value} after {tick.epoch:.3g} epochs"
-            return StopDecision(StopReason.DIVERGED, message=message)
-        objective = self.spec.objective
-        if objective.reaches(tick.value):
-            words = f"{objective.monitor} reached {tick.value:.5g} (target {objective.target:g})"
-            message = f"{words} after {tick.epoch:.3g} epochs"
-            return StopDecision(StopReason.TARGET_REACHED, message=message)
-        return told
 
     def _is_over(self, trainer: Any) -> bool:
         answer = self.answer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from bsopt.trial.objective import Objective
@@ -12,7 +13,7 @@ from bsopt.trial.plan import Plan
 from bsopt.trial.record import Outcome, StopReason, Tick
 from bsopt.units import Amount
 
-__all__ = ["Budget", "Channel", "Seeds", "StopDecision", "TaskDescription", "TaskSpec", "TrialSpec"]
+__all__ = ["Budget", "Channel", "Seeds", "StopDecision", "TaskDescription", "TaskSpec", "TrialSpec", "trial_folder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +143,11 @@ class TrialSpec:
     resume_file: str | None = None
     measure: tuple[str, ...] = ()
     num_threads: int | None = None
+
+
+def trial_folder(output: Path, number: int) -> Path:
+    """Return the folder of a trial's log and weights inside a study's output."""
+    return output / "trials" / f"{number:04d}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from bsopt.config import LoadedConfig
 from bsopt.errors import StudyError, TaskError
 from bsopt.experiment import AnalysisListener, AnalysisPlan, analyze
 from bsopt.study.study import Study
+from bsopt.study.task_runner import TaskRunner
 
 Load = Callable[..., LoadedConfig]
 
@@ -109,9 +110,9 @@ def test_a_model_that_has_changed_is_told(study: Study, project: Path) -> None:
     changed = study.config.task.model_copy(
         update={"model": study.config.task.model.model_copy(update={"init_args": {"width": 3}})}  # type: ignore[union-attr]
     )
-    study.config = study.config.model_copy(update={"task": changed})
+    task = TaskRunner(study.config.model_copy(update={"task": changed}), study.folder)
     with pytest.raises(TaskError, match="don't fit the model"):
-        analyze(study, QUICK)
+        analyze(Study(study.optuna, task), QUICK)
 
 
 def test_runs_without_weights_are_counted(load: Load) -> None:

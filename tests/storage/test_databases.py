@@ -24,6 +24,7 @@ from bsopt.report.dashboard import publish
 from bsopt.storage.ownership import give_up_lost
 from bsopt.storage.queue import queue_retries
 from bsopt.study.study import Study, load_study
+from bsopt.study.task_runner import TaskRunner
 from bsopt.trial.events import Listener
 from bsopt.trial.record import StopReason, Tick
 
@@ -118,7 +119,8 @@ def test_the_trial_of_a_killed_host_is_run_again_by_the_other(
     host.kill()
     host.communicate()
     study = _load(project, "killed", *settings[1:], "task.model.init_args.trouble=hang@1")
-    study.config = study.config.model_copy(update={"task": load_config(project / "study.yaml").config.task})  # healthy
+    healthy = study.config.model_copy(update={"task": load_config(project / "study.yaml").config.task})
+    study = Study(study.optuna, TaskRunner(healthy, study.folder))
     notes: list[str] = []
 
     class Log(Listener):

@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 
 from bsopt.storage import ownership, queue
 from bsopt.storage.attributes import OWNER_KEY, read_records
+from bsopt.storage.optuna_internals import trial_of
 from bsopt.trial.record import StopReason
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -67,7 +68,7 @@ def test_a_queued_retry_keeps_its_place(study: optuna.Study) -> None:
     assert queue.num_open(study, total=1) == 1
     queue.queue_retries(study)
     study.add_trial(optuna.trial.create_trial(state=TrialState.RUNNING))  # by a host that hadn't seen it
-    other = optuna.Trial(study, study.get_trials(deepcopy=False)[2]._trial_id)
+    other = trial_of(study, study.get_trials(deepcopy=False)[2])
     assert queue.excess(study, other, total=1) == "the study has its 1 trials"
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from bsopt.errors import InjectionError, MetricError, TaskError
+from bsopt.trial.curve import end_by_value
 from bsopt.trial.objective import Objective
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import StopReason
@@ -61,7 +62,8 @@ def test_time_limit_ends_a_trial_as_timeout(train: Any, tick_every: Amount) -> N
 
 
 def test_target_ends_a_trial(train: Any) -> None:
-    record = train(objective=Objective("val_loss", target=1e9))
+    objective = Objective("val_loss", target=1e9)
+    record = train(objective=objective, on_tick=lambda tick: end_by_value(tick, objective))
     assert record.stop_reason is StopReason.TARGET_REACHED
     assert len(record.ticks) == 1
 

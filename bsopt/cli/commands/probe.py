@@ -32,21 +32,19 @@ def probe(file: str, overrides: tuple[str, ...], as_json: bool) -> None:
 
     loaded = load_study_file(file, overrides)
     quiet_hosts()
-    import optuna
+    from bsopt.study.task_runner import TaskRunner
 
-    from bsopt.study.study import Study
-
-    study = Study(optuna.create_study(), loaded.config, loaded.folder)
+    task = TaskRunner(loaded.config, loaded.folder)
 
     def tell(event: str, value: object) -> None:
         click.echo(json_text({"event": event, **to_plain(value)}, indent=None))
 
     if as_json:
-        result = study.probe(lambda row: tell("measured", row))
+        result = task.probe(lambda row: tell("measured", row))
         tell("result", result)
     else:
         click.echo(f"{'samples in a pass':>17}  {'step':>9}  {'samples/s':>10}  {'memory':>10}")
-        result = study.probe(lambda row: click.echo(_line(row)))
+        result = task.probe(lambda row: click.echo(_line(row)))
         click.echo(result.message)
     if result.max_micro_batch_size == 0:
         click.get_current_context().exit(1)

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from bsopt.config import LoadedConfig
     from bsopt.engines.leader import Leader
     from bsopt.engines.ranks import Ranks
-    from bsopt.study.study import Callback, Study
+    from bsopt.study.runner import Callback
+    from bsopt.study.study import Study
     from bsopt.trial.events import RunSummary
 
 __all__ = ["follow", "run"]
@@ -126,9 +127,7 @@ def _lead(
         from bsopt.study.study import Study
 
         with _waiting("importing PyTorch and building the task", is_shown=not as_json):
-            study = Study.create(loaded)
-        if ranks is not None:
-            study.ranks = ranks.launch
+            study = Study.create(loaded, ranks=ranks.launch if ranks is not None else None)
     callbacks = []
     if publish is not None:
         from bsopt.report.dashboard import Publisher

@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
 
 from bsopt.config import LoadedConfig, validate_config
 from bsopt.errors import ConfigError, InjectionError, TaskError
 from bsopt.serialization import from_plain, to_plain
 from bsopt.study.study import Study, load_study
+from bsopt.study.task_runner import TaskRunner
 from bsopt.training.probe.probe import ProbeResult, ProbeRow, probe
 from bsopt.training.processes.crash import Crash
 from bsopt.training.processes.launcher import has_processes
@@ -206,7 +206,7 @@ def test_study_accumulates_where_memory_is_short_and_remembers_it(tmp_path: Path
     study = Study.create(loaded)
     limit = study.info.max_micro_batch_size
     assert limit == 4  # 4 take about 125 MiB, 8 about 220
-    plan = realise(8, study.limits())
+    plan = realise(8, study.task.limits())
     assert (plan.micro_batch_size, plan.accumulate_grad_batches) == (4, 2)
     assert plan.reason.startswith("memory allows")
     study.optuna.enqueue_trial({"batch_size": 8, "lr": 1e-3})
@@ -220,7 +220,7 @@ def test_study_accumulates_where_memory_is_short_and_remembers_it(tmp_path: Path
         log.unlink()
     assert Study.create(loaded).info.max_micro_batch_size == limit
     assert not list((tmp_path / "runs" / "probe").glob("*/log.txt"))  # it isn't probed again
-    assert load_study("wide", loaded.config.storage).limits() == study.limits()
+    assert load_study("wide", loaded.config.storage).task.limits() == study.task.limits()
 
 
 @needs_processes
@@ -244,7 +244,7 @@ def test_two_ranks_are_probed_together(tmp_path: Path) -> None:
     trainer = {"accelerator": "cpu", "devices": 2}
     search = {"batch_size": {"low": 2, "high": 4}, "lr": {"low": 1e-4, "high": 1e-2}}
     loaded = study_of(tmp_path, trainer=trainer, search=search, limits={})
-    result = Study(optuna.create_study(), loaded.config, loaded.folder).probe()
+    result = TaskRunner(loaded.config, loaded.folder).probe()
     assert [(row.micro_batch_size, row.num_devices, row.status) for row in result.rows] == [(1, 2, "ok"), (2, 2, "ok")]
     peaks = [row.peak_memory_bytes or 0 for row in result.rows]
     assert peaks[1] - peaks[0] > 10 * MIB
@@ -256,7 +256,7 @@ def test_batch_size_that_does_not_arrive_is_found_out(tmp_path: Path) -> None:
     text = (tmp_path / "wide.py").read_text()
     (tmp_path / "wide.py").write_text(text.replace("x[:, 0]), self.batch_size)", "x[:, 0]), 3)"))
     with pytest.raises(InjectionError, match="asked for batch size 1, but the training loader has 3"):
-        Study(optuna.create_study(), loaded.config, loaded.folder).probe()
+        TaskRunner(loaded.config, loaded.folder).probe()
 
 
 def test_probe_leaves_this_process_alone(spec: TrialSpec) -> None:

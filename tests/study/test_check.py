@@ -1,0 +1,130 @@
+"""What can be told of a study without training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from bsopt.config import StudyConfig
+from bsopt.study.check import CheckReport, misfits, report
+from bsopt.trial.plan import Limits
+from bsopt.trial.spec import TaskDescription
+
+Configure = Callable[..., StudyConfig]
+LIMITS = Limits(max_global_batch_size=96)
+
+
+def search(**changes: Any) -> dict[str, Any]:
+    return {"batch_size": {"low": 4, "high": 32}, "lr": {"low": 0.001, "high": 0.3}, **changes}
+
+
+def test_a_study_that_fits_has_no_misfits(configure: Configure, description: TaskDescription) -> None:
+    assert misfits(configure(), description, LIMITS) == []
+
+
+@pytest.mark.parametrize(
+    ("blocks", "changes", "limits", "words"),
+    [
+        (
+            {
+                "search": search(batch_size={"low": 4, "high": 128}),
+                "budget": {"trials": 1, "epochs": 4, "validate_every": "2 epochs"},
+            },
+            {},
+            LIMITS,
+            "has 96 samples: set it to 64",
+        ),
+        ({"budget": {"trials": 1, "epochs": 1, "validate_every": "16 samples"}}, {}, LIMITS, "less than the largest"),
+        ({}, {"num_train_samples": None}, LIMITS, "no known length"),
+        (
+            {"budget": {"trials": 1, "epochs": 4, "validate_every": "2 epochs"}},
+            {"has_epoch_plateau_scheduler": True},
+            LIMITS,
+            "must be at most 1 epoch",
+        ),
+        ({}, {"is_automatic": False}, Limits(max_micro_batch_size=8), "optimizes by hand"),
+        ({}, {}, Limits(max_micro_batch_size=2, allow_accumulation=False), "accumulation is off"),
+        ({"task": {"entry": {"script": "train.py"}}, "resume": True}, {}, LIMITS, "begins anew"),
+        (
+            {"objective": {"target": 0.1, "cost": "seconds"}, "pruning": "median"},
+            {},
+            LIMITS,
+            "only pruning.pruner plateau or none",
+        ),
+        (
+            {"search": search(lr={"low": 0.001, "high": 0.3, "reference": {"batch_size": 128, "lr": 0.1}})},
+            {},
+            LIMITS,
+            "reference.batch_size is 128, above the training set's 96",
+        ),
+    ],
+)
+def test_each_misfit_is_told_alone(
+    configure: Configure,
+    description: TaskDescription,
+    blocks: dict[str, Any],
+    changes: dict[str, Any],
+    limits: Limits,
+    words: str,
+) -> None:
+    (found,) = misfits(configure(**blocks), replace(description, **changes), limits)
+    assert words in found
+
+
+def test_every_batch_size_has_its_plan_or_what_stands_in_its_way(
+    configure: Configure, description: TaskDescription
+) -> None:
+    made = report(configure(), description, Limits(num_devices=8, max_micro_batch_size=2), storage="memory://")
+    found = dict(made.plans)
+    assert list(found) == [4, 8, 16, 32]
+    assert "no multiple of the 8 devices" in found[4]
+    assert found[8] == "1 × 8 devices = 8"
+    assert found[32] == "2 × 2 accumulated × 8 devices = 32 (memory allows 2 samples in one pass, 4 are needed)"
+
+
+@pytest.fixture
+def warned(configure: Configure, description: TaskDescription) -> Callable[..., list[str]]:
+    """Return a function that lists the warnings for a description and some blocks."""
+
+    def warn(changes: dict[str, Any], **blocks: Any) -> list[str]:
+        made: CheckReport = report(configure(**blocks), replace(description, **changes), LIMITS, storage="memory://")
+        return list(made.warnings)
+
+    return warn
+
+
+def test_samples_that_drop_last_leaves_out_are_told_above_a_twentieth(warned: Callable[..., list[str]]) -> None:
+    assert warned({"drop_last": True}) == []  # 96 has every size as a divisor
+    at_16, at_32 = warned({"drop_last": True, "num_train_samples": 90})
+    assert "leaves out 11% of the training set at batch size 16" in at_16
+    assert "leaves out 29% of the training set at batch size 32" in at_32
+    assert warned({"num_train_samples": 90}) == []
+
+
+def test_a_batch_norm_with_few_samples_is_told(warned: Callable[..., list[str]]) -> None:
+    (found,) = warned({"has_batch_norm": True})
+    assert "as few as 4 samples" in found
+    assert warned({"has_batch_norm": True}, search=search(batch_size={"low": 16, "high": 32})) == []
+
+
+def test_a_design_that_cannot_be_judged_is_told(warned: Callable[..., list[str]]) -> None:
+    experiment = {"batch_sizes": [4, 8], "reference_lr": 0.01, "seeds": 2}
+    few, unkept = warned({}, experiment=experiment)
+    assert "below 5" in few
+    assert "checkpoints: all" in unkept
+    assert warned({}, experiment={**experiment, "seeds": 5}, checkpoints="all") == []
+
+
+def test_every_setting_is_listed_and_the_storage_as_it_may_be_seen(
+    configure: Configure, description: TaskDescription
+) -> None:
+    config = configure(storage="postgresql://me:secret@host/x")
+    rows = report(config, description, LIMITS, storage="postgresql://me:***@host/x").rows
+    found = dict(rows)
+    assert found["storage"] == "postgresql://me:***@host/x"
+    assert len(found) == len(rows)
+    assert (found["budget.epochs"], found["search.lr.high"], found["experiment"]) == ("3.0", "0.3", "—")
+    assert not any("secret" in text for text in found.values())

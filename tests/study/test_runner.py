@@ -1,0 +1,336 @@
+"""The runner's bookkeeping, with trials that only pretend to train."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+import pytest
+import sqlalchemy.exc
+from optuna.trial import TrialState
+
+from bsopt.errors import StorageError, StudyError, TaskError
+from bsopt.storage import ownership, queue
+from bsopt.storage.attributes import OWNER_KEY, read_records
+from bsopt.study.run_queue import RunQueue
+from bsopt.training.processes.launcher import Crash, Supervision
+from bsopt.trial.record import StopReason, TrialRecord
+from bsopt.trial.spec import TrialSpec
+
+Pretend = Callable[..., Any]
+Train = Callable[[TrialSpec, Supervision], TrialRecord]
+
+
+@pytest.fixture
+def usual(train_to: Callable[..., Train]) -> Train:
+    """Train a trial to 3, 2, 1."""
+    return train_to(3.0, 2.0, 1.0)
+
+
+def test_trials_run_to_the_total_and_every_step_is_told(pretend: Pretend) -> None:
+    study = pretend()
+    ended: list[int] = []
+    summary = study.run(callbacks=[lambda _, trial: ended.append(trial.number)])
+    assert (summary.ended, summary.num_complete, summary.num_new, summary.num_asked) == ("finished", 4, 4, 4)
+    assert [start.number for start in study.log.starts] == ended == [0, 1, 2, 3]
+    assert {start.num_ticks for start in study.log.starts} == {3}
+    assert [(number, tick.index) for number, tick in study.log.ticks] == [(n, i) for n in range(4) for i in (1, 2, 3)]
+    assert study.log.ends == study.records
+    assert [trial.value for trial in study.optuna.trials] == [1.0] * 4
+    assert all(trial.intermediate_values == {96: 3.0, 192: 2.0, 288: 1.0} for trial in study.optuna.trials)
+
+
+def test_a_finished_study_is_left_as_it_is(pretend: Pretend) -> None:
+    study = pretend()
+    study.run()
+    summary = study.run()
+    assert (summary.ended, summary.num_new, summary.num_complete) == ("nothing_to_do", 0, 4)
+    assert len(study.optuna.trials) == 4
+
+
+def test_another_samplers_batch_sizes_are_trained_at_the_nearest_of_the_lattice(pretend: Pretend) -> None:
+    study = pretend(budget={"trials": 12, "epochs": 3})
+    study.run()
+    assert {record.batch_size for record in study.records} <= {4, 8, 16, 32}
+    assert not {record.params["batch_size"] for record in study.records} <= {4, 8, 16, 32}
+    assert all(1 / 1.5 < r.batch_size / r.params["batch_size"] < 1.5 for r in study.records)
+
+
+def test_several_workers_run_each_queued_trial_exactly_once(pretend: Pretend, usual: Train) -> None:
+    together = threading.Barrier(3)
+
+    def train(spec: TrialSpec, supervision: Supervision) -> TrialRecord:
+        if spec.number < 3:
+            together.wait(20)  # until three trials are under way
+        return usual(spec, supervision)
+
+    study = pretend(train, workers=3, budget={"trials": 12, "epochs": 3})
+    rates = [0.01 + 0.01 * number for number in range(12)]
+    for rate in rates:
+        study.optuna.enqueue_trial({"batch_size": 8, "lr": rate})
+    summary = study.run()
+    assert summary.num_complete == 12
+    assert sorted(record.lr for record in study.records) == pytest.approx(rates)
+
+
+def test_out_of_memory_halves_the_micro_batch_for_this_and_every_later_trial(pretend: Pretend, usual: Train) -> None:
+    def train(spec: TrialSpec, supervision: Supervision) -> TrialRecord:
+        if spec.plan.micro_batch_size > 2:
+            raise Crash(StopReason.OUT_OF_MEMORY, "no memory")
+        return usual(spec, supervision)
+
+    study = pretend(train, budget={"trials": 2, "epochs": 3})
+    for _ in range(2):
+        study.optuna.enqueue_trial({"batch_size": 8, "lr": 0.1})
+    assert study.run().num_complete == 2
+    assert [(start.number, start.plan.micro_batch_size) for start in study.log.starts] == [
+        (0, 8),
+        (0, 4),
+        (0, 2),
+        (1, 2),
+    ]
+    assert {start.plan.global_batch_size for start in study.log.starts} == {8}
+
+
+@pytest.mark.parametrize(
+    ("num_devices", "starts"),
+    [
+        (128, 0),  # more than there are samples: no plan at all
+        (1, 1),  # runs out of memory, and gradients may not be accumulated
+    ],
+)
+def test_a_size_that_cannot_be_trained_is_pruned_and_marked_infeasible(
+    pretend: Pretend, num_devices: int, starts: int
+) -> None:
+    def train(spec: TrialSpec, supervision: Supervision) -> TrialRecord:
+        raise Crash(StopReason.OUT_OF_MEMORY, "no memory")
+
+    budget, limits = {"trials": 1, "epochs": 3}, {"accumulation": False}
+    study = pretend(train, num_devices=num_devices, limits=limits, budget=budget)
+    assert study.run().num_pruned == 1
+    assert study.records[0].stop_reason is StopReason.OUT_OF_MEMORY
+    assert len(study.log.starts) == starts
+    assert max(study.optuna.trials[0].constraints.values()) > 0
+
+
+def test_a_crash_costs_its_trial_and_the_curve_so_far_is_kept(pretend: Pretend, usual: Train) -> None:
+    def train(spec: TrialSpec, supervision: Supervision) -> TrialRecord:
+        record = usual(spec, supervision)
+        if spec.number == 1:
+            raise Crash(StopReason.FAILED, "it broke", log_tail="the last line")
+        return record
+
+    study = pretend(train)
+    summary = study.run()
+    assert (summary.num_complete, summary.num_failed) == (3, 1)
+    broken = study.records[1]
+    assert (broken.outcome, broken.stop_reason, broken.value) == ("fail", StopReason.FAILED, 1.0)
+    assert [tick.value for tick in broken.ticks] == [3.0, 2.0, 1.0]
+    assert "it broke" in broken.message
+    assert "the last line" in broken.message
+
+
+def test_three_identical_failures_before_any_success_end_the_run(pretend: Pretend) -> None:
+    def train(spec: TrialSpec, supervision: Supervision) -> TrialRecord:
+        raise Crash(StopReason.FAILED, "always the same", log_tail=f"of trial {spec.number}")
+
+    study = pretend(train, budget={"trials": 9, "epochs": 3})
+    summary = study.run()
+    assert (summary.ended, summary.num_failed) == ("same_failure", 3)
+
+
+def test_different_failures_go_on(pretend: Pretend) -> None:
+    def train(spec: TrialSpec, supervision: Supervision) -> TrialRecord:
+        raise Crash(StopReason.FAILED, f"failure {spec.number % 2}")
+
+    summary = pretend(train, budget={"trials": 6, "epochs": 3}).run()
+    assert (summary.ended, summary.num_failed) == ("finished", 6)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_users_mistake_ends_the_run_unless_a_trial_has_succeeded(pretend: Pretend, usual: Train, first: int) -> None:
+    def train(spec: TrialSpec, supervision: Supervision) -> TrialRecord:
+        if spec.number == first:
+            raise TaskError("the module has no lr")
+        return usual(spec, supervision)
+
+    study = pretend(train)
+    if first == 0:
+        with pytest.raises(TaskError, match="no lr"):
+            study.run()
+        assert len(study.records) == 1
+    else:
+        assert study.run().num_complete == 3
+    assert study.records[first].stop_reason is StopReason.FAILED
+
+
+def test_a_crash_without_which_no_trial_can_be_trained_ends_the_run_and_its_trial_is_run_again(
+    pretend: Pretend, usual: Train
+) -> None:
+    broken = [True]
+
+    def train(spec: TrialSpec, supervision: Supervision) -> TrialRecord:
+        if broken:
+            broken.clear()
+            raise Crash(StopReason.INTERRUPTED, "rank 1 is gone", ends_study=True)
+        return usual(spec, supervision)
+
+    study = pretend(train)
+    with pytest.raises(StudyError, match="rank 1 is gone"):
+        study.run()
+    assert study.run().num_complete == 4
+    assert study.records[1].params == study.records[0].params
+    assert len(study.records) == 5
+
+
+def test_an_interrupted_trial_is_run_again_with_the_same_parameters_and_seeds(pretend: Pretend, usual: Train) -> None:
+    def train(spec: TrialSpec, supervision: Supervision) -> TrialRecord:
+        if spec.number == 1:
+            signal.raise_signal(signal.SIGINT)
+        if supervision.is_cancelled():
+            raise Crash(StopReason.INTERRUPTED, "interrupted")
+        return usual(spec, supervision)
+
+    study = pretend(train)
+    summary = study.run()
+    assert (summary.ended, summary.num_complete, summary.num_failed) == ("interrupted", 1, 0)
+    assert study.run().num_complete == 4
+    assert [record.stop_reason for record in study.records] == [
+        StopReason.COMPLETED,
+        StopReason.INTERRUPTED,
+        *[StopReason.COMPLETED] * 3,
+    ]
+    assert study.records[2].params == study.records[1].params
+    seeds = [record.seed for record in study.records]
+    assert seeds[2] not in (seeds[0], seeds[3], seeds[4])
+
+
+def test_a_lost_trial_is_run_again_and_counts_once(pretend: Pretend) -> None:
+    study = pretend()
+    lost = study.optuna.ask()
+    lost.suggest_int("batch_size", 4, 32, log=True)
+    lost.suggest_float("lr", 0.001, 0.3, log=True)
+    lost.set_user_attr(OWNER_KEY, {**ownership.this_process(), "pid": 1 << 30})  # no such process
+    assert study.run().num_complete == 4
+    assert study.records[0].stop_reason is StopReason.LOST
+    assert study.records[1].params == study.records[0].params
+    assert len(study.records) == 5
+
+
+def test_a_trial_that_another_host_gave_up_is_left_to_it(
+    pretend: Pretend, usual: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(spec: TrialSpec, supervision: Supervision) -> TrialRecord:
+        if spec.number == 0:
+            with monkeypatch.context() as patch:
+                patch.setenv("BSOPT_HOST", "other")  # which has heard nothing of this one for too long
+                ownership.give_up_lost(study.optuna, now=time.time() + 1e6)
+                queue.queue_retries(study.optuna)
+        return usual(spec, supervision)
+
+    study = pretend(train, budget={"trials": 2, "epochs": 3})
+    assert study.run().num_complete == 2
+    reasons = [record.stop_reason for record in study.records]
+    assert reasons == [StopReason.LOST, StopReason.COMPLETED, StopReason.COMPLETED]
+    assert study.records[1].params == study.records[0].params
+
+
+def test_a_place_that_another_host_took_is_handed_back(pretend: Pretend, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter(["the study has its trials"])
+    monkeypatch.setattr(queue, "excess", lambda *_, **__: next(answers, ""))
+    study = pretend()
+    summary = study.run()
+    assert (summary.num_complete, summary.num_failed, summary.num_new) == (4, 0, 4)
+    assert [len(record.ticks) for record in study.records] == [0, 3, 3, 3, 3]
+
+
+def test_a_run_stays_until_the_trials_of_other_hosts_have_ended(
+    pretend: Pretend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bsopt.study.runner._LOOK_SECONDS", 0.01)
+    study = pretend(budget={"trials": 2, "epochs": 3})
+    other = study.optuna.ask()
+    other.set_user_attr(OWNER_KEY, {**ownership.this_process(), "host": "other"})
+    ownership.sign_of_life(other)
+
+    def note(message: str) -> None:
+        assert "waiting for trial 0" in message
+        study.optuna.tell(other, 5.0)
+
+    study.log.note = note
+    summary = study.run()
+    assert (summary.num_complete, summary.num_new) == (2, 1)
+
+
+def test_a_worker_with_a_leader_leaves_other_hosts_to_it(pretend: Pretend) -> None:
+    study = pretend(budget={"trials": 2, "epochs": 3})
+    other = study.optuna.ask()
+    other.set_user_attr(OWNER_KEY, {**ownership.this_process(), "host": "other"})
+    ownership.sign_of_life(other)
+    summary = study.run(worker="leader-0")
+    assert (summary.num_complete, summary.num_new) == (1, 1)
+    assert study.optuna.trials[0].state is TrialState.RUNNING
+    assert study.optuna.trials[1].user_attrs[OWNER_KEY]["worker"] == "leader-0"
+
+
+def test_finalists_are_repeated_over_fresh_seeds_and_never_twice(pretend: Pretend, usual: Train) -> None:
+    specs: list[TrialSpec] = []
+
+    def train(spec: TrialSpec, supervision: Supervision) -> TrialRecord:
+        specs.append(spec)
+        return usual(spec, supervision)
+
+    study = pretend(train, confirm_seeds=2)
+    summary = study.run()
+    assert summary.num_complete == summary.num_new == 4 + 3 * 2
+    assert len({spec.seeds.weights for spec in specs[:4]}) == 1
+    assert len({spec.seeds.weights for spec in specs[4:]}) == 2  # the same two for every finalist
+    assert not {spec.seeds.weights for spec in specs[4:]} & {spec.seeds.weights for spec in specs[:4]}
+    assert study.run().ended == "nothing_to_do"
+
+
+def test_designed_runs_are_trained_beside_the_search(pretend: Pretend) -> None:
+    experiment = {"batch_sizes": [4, 8], "reference_lr": 0.01, "arms": ["fixed_lr"], "seeds": 2}
+    study = pretend(experiment=experiment, budget={"trials": 1, "epochs": 3})
+    summary = study.run()
+    assert (summary.num_complete, summary.num_asked) == (5, 5)
+    designed = [(r.batch_size, r.design_seed) for r in study.records if r.design_seed is not None]
+    assert sorted(designed) == [(4, 0), (4, 1), (8, 0), (8, 1)]
+    assert study.run().ended == "nothing_to_do"
+
+
+def test_no_trial_begins_once_the_studys_time_is_over(pretend: Pretend, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = pretend(budget={"trials": 9, "epochs": 3, "time": "1 h"})
+    monkeypatch.setattr(RunQueue, "is_time_up", property(lambda self: len(study.log.ends) >= 2))
+    summary = study.run()
+    assert (summary.ended, summary.num_complete) == ("time_up", 2)
+    assert study.run().ended == "time_up"
+
+
+def test_a_target_that_was_never_reached_prunes(pretend: Pretend) -> None:
+    study = pretend(objective={"target": 2.0, "cost": "samples"}, budget={"trials": 1, "epochs": 3})
+    study.run()
+    assert (study.records[0].stop_reason, study.records[0].value) == (StopReason.TARGET_REACHED, 192.0)
+    missed = pretend(objective={"target": 0.5, "cost": "samples"}, budget={"trials": 1, "epochs": 3})
+    assert missed.run().num_pruned == 1
+
+
+def test_a_failing_storage_is_named_and_ends_the_run(pretend: Pretend) -> None:
+    def train(spec: TrialSpec, supervision: Supervision) -> TrialRecord:
+        raise sqlalchemy.exc.OperationalError("INSERT", {}, Exception("disk full"))
+
+    study = pretend(train)
+    with pytest.raises(StorageError, match=r"storage memory:// failed: .*disk full"):
+        study.run()
+    assert len(read_records(study.optuna)) == 1
+
+
+def test_optunas_pruner_is_asked_by_name(pretend: Pretend) -> None:
+    study = pretend(budget={"trials": 1, "epochs": 3})
+    study.optuna.pruner = optuna.pruners.ThresholdPruner(upper=0.0, n_warmup_steps=100)
+    assert study.run().num_pruned == 1
+    assert (study.records[0].stop_reason, len(study.records[0].ticks)) == (StopReason.PRUNED, 2)

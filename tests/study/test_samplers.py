@@ -1,0 +1,127 @@
+"""The sampler, the pruner and the parameters that a study file asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+import pytest
+
+from bsopt.config import StudyConfig
+from bsopt.errors import ConfigError
+from bsopt.laws.scaling import Reference
+from bsopt.search.pruner import PlateauPruner
+from bsopt.search.sampler import ScalingSampler
+from bsopt.study.samplers import make_pruner, make_sampler, reference_of, rule_of, suggest
+from bsopt.trial.record import StudyInfo
+
+Configure = Callable[..., StudyConfig]
+INFO = StudyInfo("s", num_train_samples=96)
+
+
+def search(**changes: Any) -> dict[str, Any]:
+    return {"batch_size": {"low": 4, "high": 32}, "lr": {"low": 0.001, "high": 0.3}, **changes}
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("scaling", ScalingSampler),
+        ("tpe", optuna.samplers.TPESampler),
+        ("gp", optuna.samplers.GPSampler),
+        ("random", optuna.samplers.RandomSampler),
+        ("cmaes", optuna.samplers.CmaEsSampler),
+        ("qmc", optuna.samplers.QMCSampler),
+    ],
+)
+def test_samplers_are_made_by_name(configure: Configure, name: str, kind: type) -> None:
+    assert isinstance(make_sampler(configure(search=search(sampler=name))), kind)
+
+
+def test_a_sampler_has_the_studys_seed(configure: Configure) -> None:
+    def proposed(seed: int) -> dict[str, Any]:
+        config = configure(search=search(sampler="random"), seed=seed)
+        study = optuna.create_study(sampler=make_sampler(config))
+        return suggest(study.ask(), config.search)
+
+    assert proposed(1) == proposed(1)
+    assert proposed(1) != proposed(2)
+
+
+def test_rule_and_reference_are_the_optimizers_where_none_is_given(configure: Configure) -> None:
+    sgd = configure().search
+    adam = configure(search=search(optimizer="adam")).search
+    assert rule_of(sgd) != rule_of(adam)
+    assert reference_of(sgd) != reference_of(adam)
+    given = {"low": 0.001, "high": 0.3, "rule": "none", "reference": {"batch_size": 8, "lr": 0.05}}
+    own = configure(search=search(lr=given)).search
+    assert (rule_of(own), reference_of(own)) == ("none", Reference(8, 0.05))
+
+
+def test_our_pruner_counts_patience_in_samples_and_the_users_options_come_last(configure: Configure) -> None:
+    pruner = make_pruner(configure(pruning={"pruner": "plateau", "patience": "2 epochs", "min_delta": 0.1}), INFO)
+    assert isinstance(pruner, PlateauPruner)
+    assert (pruner.patience, pruner.min_delta, pruner.rule, pruner.target) == (192.0, 0.1, "keras", None)
+    assert (pruner.unit, pruner.unit_size) == ("epochs", 96.0)
+    own = make_pruner(configure(pruning={"pruner": "plateau", "options": {"rule": "noise"}}), INFO)
+    assert isinstance(own, PlateauPruner)
+    assert own.rule == "noise"
+
+
+@pytest.mark.parametrize(("direction", "target"), [("minimize", 0.9), ("maximize", -0.9)])
+def test_our_pruner_knows_the_target_as_optuna_hears_the_metric(
+    configure: Configure, direction: str, target: float
+) -> None:
+    objective = {"monitor": "metric", "direction": direction, "target": 0.9, "cost": "seconds"}
+    pruner = make_pruner(configure(pruning="plateau", objective=objective), INFO)
+    assert isinstance(pruner, PlateauPruner)
+    assert pruner.target == target
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize(
+    ("pruning", "kind"),
+    [
+        ("none", optuna.pruners.NopPruner),
+        ("median", optuna.pruners.MedianPruner),
+        ("SuccessiveHalvingPruner", optuna.pruners.SuccessiveHalvingPruner),
+        ("successive_halving", optuna.pruners.SuccessiveHalvingPruner),
+        ({"pruner": "patient", "options": {"wrapped_pruner": "median", "patience": 2}}, optuna.pruners.PatientPruner),
+    ],
+)
+def test_optunas_pruners_are_made_by_name(configure: Configure, pruning: Any, kind: type) -> None:
+    assert isinstance(make_pruner(configure(pruning=pruning), INFO), kind)
+
+
+@pytest.mark.parametrize(
+    ("pruning", "info", "words"),
+    [
+        ("medain", INFO, "Did you mean 'median'"),
+        ({"pruner": "median", "options": {"patience": 3}}, INFO, "the pruner median refuses them"),
+        ("plateau", StudyInfo("s"), "no known length"),
+    ],
+)
+def test_a_pruner_that_cannot_be_made_is_refused(
+    configure: Configure, pruning: Any, info: StudyInfo, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        make_pruner(configure(pruning=pruning), info)
+
+
+def test_every_parameter_is_asked_for_in_its_range(configure: Configure) -> None:
+    params = {
+        "model.width": {"low": 2, "high": 8, "integer": True, "step": 2},
+        "model.weight_decay": {"low": 1e-5, "high": 1e-2, "log": True},
+        "data.crop": {"choices": ["none", "random"]},
+    }
+    config = configure(search=search(params=params))
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    for _ in range(10):
+        found = suggest(study.ask(), config.search)
+        assert list(found) == ["batch_size", "lr", *params]
+        assert 4 <= found["batch_size"] <= 32
+        assert found["model.width"] in (2, 4, 6, 8)
+        assert 1e-5 <= found["model.weight_decay"] <= 1e-2
+        assert found["data.crop"] in ("none", "random")
