@@ -19,7 +19,7 @@ from bsopt.laws.estimate import FitStatus
 from bsopt.recommendation import Recommendation, answers, recommend
 from bsopt.recommendation.fits import fit_laws
 from bsopt.storage.attributes import read_info, read_records, write_info, write_record
-from bsopt.testing.example_study import example_study
+from bsopt.testing.study import example_study
 from bsopt.trial.objective import Objective
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import StudyInfo, TrialRecord

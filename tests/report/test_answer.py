@@ -8,7 +8,7 @@ import pytest
 
 from bsopt.recommendation import recommend
 from bsopt.report.answer import answer
-from bsopt.testing.example_study import example_study
+from bsopt.testing.study import example_study
 from bsopt.trial.objective import Direction, Objective
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import StopReason, StudyInfo, Tick, TrialRecord

@@ -13,7 +13,7 @@ import pytest
 from bsopt.experiment.findings.verdicts import FINDINGS
 from bsopt.report import write_report
 from bsopt.report.experiment import experiment_section
-from bsopt.testing.example_experiment import example_experiment
+from bsopt.testing.experiment import example_experiment
 from bsopt.trial.record import StopReason
 from bsopt.visualization import EXPERIMENT_FIGURES
 from bsopt.visualization.study_data import StudyData, load

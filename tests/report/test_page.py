@@ -17,7 +17,7 @@ from bsopt.errors import ConfigError
 from bsopt.recommendation import recommend
 from bsopt.report import write_report
 from bsopt.report.figures import COMPARED, READING
-from bsopt.testing.example_study import example_data, example_study
+from bsopt.testing.study import example_data, example_study
 from bsopt.trial.objective import Objective
 from bsopt.visualization import FIGURES
 from bsopt.visualization.catalogue import SENTENCE

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 import pytest
 
 import bsopt.visualization
-from bsopt.testing.example_study import example_study
+from bsopt.testing.study import example_study
 from bsopt.visualization import FIGURES
 from bsopt.visualization.study_data import StudyData
 

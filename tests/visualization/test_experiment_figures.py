@@ -19,7 +19,7 @@ from bsopt.cli.main import main
 from bsopt.errors import ConfigError
 from bsopt.experiment.findings.verdicts import Outcome
 from bsopt.storage.databases import open_storage
-from bsopt.testing.example_experiment import NUM_TRAIN_SAMPLES, example_experiment
+from bsopt.testing.experiment import NUM_TRAIN_SAMPLES, example_experiment
 from bsopt.visualization import EXPERIMENT_FIGURES
 from bsopt.visualization.experiment.by_batch_size import experiment_by_batch_size_info, plot_experiment_by_batch_size
 from bsopt.visualization.experiment.curves import experiment_curves_info, plot_experiment_curves
