@@ -112,7 +112,8 @@ def _info(name: str, num_trials: int, sizes: Sequence[int], ticks: int, seed: in
 
 
 def _record(trial: MadeTrial, octaves: float, best: float, ticks: int, rng: np.random.Generator) -> TrialRecord:
-    curve, stop = [], StopReason.OUT_OF_MEMORY
+    curve: list[Tick] = []
+    stop = StopReason.OUT_OF_MEMORY
     if trial.batch_size < 1024 or rng.random() >= 0.3:
         curve, stop = _curve(trial, octaves, best, ticks, rng)
     record = replace(trial.record(curve, stop), precision="32-true", started=1.7e9 + 60.0 * trial.number)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import plotly.graph_objects as go
 
-from bsopt.visualization._theme import SENTENCE
+from bsopt.visualization._traces import SENTENCE
 from bsopt.visualization.best_by_batch_size import plot_best_by_batch_size
 from bsopt.visualization.convergence_cost import plot_convergence_cost
 from bsopt.visualization.devices import plot_devices

@@ -18,6 +18,7 @@ import bsopt.visualization
 from bsopt.cli.main import main
 from bsopt.errors import ConfigError
 from bsopt.experiment.findings.verdicts import Outcome
+from bsopt.experiment.seed_statistics import curve_over_seeds, mean_over_seeds
 from bsopt.storage.databases import open_storage
 from bsopt.testing.experiment import NUM_TRAIN_SAMPLES, example_experiment
 from bsopt.visualization import EXPERIMENT_FIGURES
@@ -29,7 +30,6 @@ from bsopt.visualization.experiment.landscape import experiment_landscape_info, 
 from bsopt.visualization.experiment.layers import experiment_layers_info
 from bsopt.visualization.experiment.line import experiment_line_info, plot_experiment_line
 from bsopt.visualization.experiment.lr_grid import experiment_lr_info, plot_experiment_lr
-from bsopt.visualization.experiment.seeds import curve_over_seeds, mean_over_seeds
 from bsopt.visualization.experiment.update_norms import experiment_update_norms_info
 from bsopt.visualization.experiment.verdicts import experiment_verdicts_info, kind_of, plot_experiment_verdicts
 from bsopt.visualization.study_data import StudyData, load
