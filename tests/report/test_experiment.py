@@ -72,7 +72,7 @@ def test_every_figure_stands_there_with_how_to_read_it(section: str) -> None:
     text = html.unescape(section)
     for name, figure in EXPERIMENT_FIGURES.items():
         assert f'data-plot="s0-{name.replace("_", "-")}"' in section
-        assert figure.how in text
+        assert figure.how_to_read in text
         assert figure.article is None or f"As figure {figure.article} of the article." in text
     ids = re.findall(r'id="([^"]+)"', section)
     assert len(ids) == len(set(ids))

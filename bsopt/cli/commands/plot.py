@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from bsopt.cli.group import Command
 from bsopt.cli.options import storage_option, study_argument, study_name_option
 
 if TYPE_CHECKING:
-    import plotly.graph_objects as go
+    from bsopt.visualization.figure import Figure
 
 __all__ = ["plot"]
 
@@ -46,20 +46,16 @@ def plot(
     """
     from bsopt.cli.opening import open_study
     from bsopt.errors import ConfigError, nearest
-    from bsopt.visualization.catalogue import FIGURES
-    from bsopt.visualization.experiment.catalogue import EXPERIMENT_FIGURES
+    from bsopt.visualization.figure import EXPERIMENT_FIGURES, FIGURES
     from bsopt.visualization.saving import save_figure
     from bsopt.visualization.study_data import load
 
     if is_listed:
-        for name, draw in FIGURES.items():
-            click.echo(f"{name:<28} {(draw.__doc__ or '').strip().splitlines()[0]}")
+        click.echo(_listed(FIGURES.values()))
         click.echo("\nOf a study with a designed experiment:")
-        for name, drawn in EXPERIMENT_FIGURES.items():
-            article = f" (Chang & Pathak 2020, figure {drawn.article})" if drawn.article else ""
-            click.echo(f"{name:<28} {drawn.heading}{article}.")
+        click.echo(_listed(EXPERIMENT_FIGURES.values()))
         return
-    figures: dict[str, Callable[..., go.Figure]] = {**FIGURES, **EXPERIMENT_FIGURES}
+    figures = {**FIGURES, **EXPERIMENT_FIGURES}
     for name in figure:
         if name not in figures:
             hint = nearest(name, figures) or f" There are: {', '.join(figures)}."
@@ -76,3 +72,11 @@ def plot(
             click.echo(f"{name}: {save_figure(figures[name](data), path)}")
         except OSError as error:
             raise ConfigError(f"can't write {path}: {error.strerror or error}.") from error
+
+
+def _listed(figures: Iterable[Figure]) -> str:
+    lines = []
+    for figure in figures:
+        article = f" (Chang & Pathak 2020, figure {figure.article})" if figure.article else ""
+        lines.append(f"{figure.name:<28} {figure.heading}{article}.")
+    return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What the figures of an experiment share: arms and their runs, means over seeds as bands, what captions say of them."""
+"""What the figures of an experiment share: arms and their runs, means over seeds as bands, words for captions."""
 
 from __future__ import annotations
 

@@ -173,8 +173,8 @@ def _traces_of(plot: _Plot, curve: SizeCurve, *, has_lr: bool) -> list[CurveTrac
         mean = curve.losses[plot.name]
         at = positions_of([[run.record.ticks[i] for run in curve.runs.values()] for i in mean.places])
         there_and_back = {axis: [*there, *reversed(there)] for axis, there in at.items()}
-        for band in mean_band([0.0] * len(mean.means), mean.means, look, group=group):
-            found.append(CurveTrace(band, there_and_back, plot.row))
+        bands = mean_band([0.0] * len(mean.means), mean.means, look, group=group)
+        found += [CurveTrace(band, there_and_back, plot.row) for band in bands]
         line = _traces.line(
             (),
             [point.value for point in mean.means],

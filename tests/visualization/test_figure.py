@@ -13,7 +13,7 @@ import pytest
 
 import bsopt.visualization
 from bsopt.testing.study import example_study
-from bsopt.visualization import FIGURES
+from bsopt.visualization import EXPERIMENT_FIGURES, FIGURES
 from bsopt.visualization.study_data import StudyData
 
 Plot = Callable[..., go.Figure]
@@ -70,6 +70,15 @@ def test_foreign_text_stays_text(name: str, foreign_study: optuna.Study) -> None
 @every_figure
 def test_drawing_twice_gives_the_same(name: str, study: optuna.Study) -> None:
     assert _plot(name, study).to_json() == _plot(name, study).to_json()
+
+
+def test_every_figure_has_a_heading_and_a_way_to_read_it() -> None:
+    figures = [*FIGURES.items(), *EXPERIMENT_FIGURES.items()]
+    assert len({name for name, _ in figures}) == len(figures)
+    for name, figure in figures:
+        assert figure.name == name
+        assert figure.heading[0].isupper()
+        assert figure.how_to_read.endswith(".")
 
 
 def test_public_names_resolve_and_importing_the_package_stays_light() -> None:
