@@ -78,7 +78,7 @@ def test_every_figure_has_a_heading_and_a_way_to_read_it() -> None:
     for name, figure in figures:
         assert figure.name == name
         assert figure.heading[0].isupper()
-        assert figure.how_to_read.endswith(".")
+        assert figure.how_to_read.endswith((".", "?"))
 
 
 def test_public_names_resolve_and_importing_the_package_stays_light() -> None:
