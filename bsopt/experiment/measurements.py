@@ -51,6 +51,11 @@ class ExperimentRun:
     record: TrialRecord
     measurements: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def is_diverged(self) -> bool:
+        """Whether its loss became NaN or infinite, or exploded."""
+        return self.record.stop_reason is StopReason.DIVERGED or not math.isfinite(self.record.ticks[-1].value)
+
 
 @dataclass(frozen=True, slots=True)
 class Minimizers:

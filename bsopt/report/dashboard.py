@@ -31,17 +31,13 @@ from bsopt.storage.attributes import read_published, write_published
 from bsopt.storage.databases import open_storage
 from bsopt.storage.optuna_internals import trial_of
 from bsopt.trial.record import TrialRecord
-from bsopt.visualization.catalogue import FIGURES
-from bsopt.visualization.experiment.catalogue import EXPERIMENT_FIGURES
+from bsopt.visualization.figure import EXPERIMENT_FIGURES, FIGURES
 from bsopt.visualization.study_data import Source, StudyData, load
 
 __all__ = ["Publisher", "publish", "serve"]
 
 MAX_TRIALS = 300
 """Trials that a published figure draws: a dashboard's storage writes 2 kB at a time, 1.4 s for 141 kB in SQLite."""
-
-_TOO_TALL = {"experiment_verdicts"}
-"""Figures that a card of 450 pixels can't hold; the note on the study has the verdicts in words."""
 
 _KEPT = "*Written by bsopt. What you add below this line is kept.*"
 
@@ -223,7 +219,7 @@ def _drawn(data: StudyData, shown: StudyData) -> Iterator[tuple[str, go.Figure]]
         yield name, figure
     if data.experiment is not None:
         for name, draw in EXPERIMENT_FIGURES.items():
-            if name not in _TOO_TALL:
+            if not draw.is_tall:  # for a card of 450 pixels; the note on the study has the verdicts in words
                 figure = draw(data)
                 figure.layout.updatemenus = ()  # a menu of axes holds every curve four times
                 yield name, figure

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 
 from bsopt.experiment.findings.verdicts import Outcome, Verdict
 from bsopt.experiment.measurements import Experiment
-from bsopt.report.figures import picture, sentence
+from bsopt.report.figures import pictures
 from bsopt.report.markup import Html, join, tag
 from bsopt.trial.record import StopReason
-from bsopt.visualization.experiment.catalogue import EXPERIMENT_FIGURES, ExperimentFigure
 from bsopt.visualization.experiment.verdicts import short_name
+from bsopt.visualization.figure import EXPERIMENT_FIGURES
 from bsopt.visualization.study_data import StudyData
 
 __all__ = ["experiment_section"]
@@ -39,7 +39,7 @@ def experiment_section(data: StudyData, *, prefix: str) -> Html | None:
             class_="hint",
         ),
         tag("noscript", tag("p", "The figures need JavaScript; the verdicts don't.")),
-        *_figures(data, prefix=prefix),
+        *pictures(data, EXPERIMENT_FIGURES.values(), prefix=prefix),
     )
 
 
@@ -106,21 +106,3 @@ def _said(verdict: Verdict) -> str:
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-def _figures(data: StudyData, *, prefix: str) -> list[Html]:
-    drawn, missing = [], []
-    for name, plot in EXPERIMENT_FIGURES.items():
-        figure = plot(data)
-        if figure.data:
-            element_id = f"{prefix}-{name.replace('_', '-')}"
-            drawn.append(picture(name, figure, element_id=element_id, heading=plot.heading, how=_how(plot)))
-        else:
-            missing.append(tag("li", tag("b", plot.heading), ": ", sentence(figure)))
-    if missing:
-        drawn.append(tag("div", tag("h3", "Not drawn"), tag("ul", *missing), class_="nothing"))
-    return drawn
-
-
-def _how(plot: ExperimentFigure) -> str:
-    return plot.how if plot.article is None else f"{plot.how} As figure {plot.article} of the article."

@@ -18,6 +18,7 @@ from bsopt.report.explanation import reasons
 from bsopt.report.figures import comparisons, pictures
 from bsopt.report.markup import Html, join, tag, verbatim
 from bsopt.report.trials_table import trials_table
+from bsopt.visualization.figure import FIGURES
 from bsopt.visualization.study_data import Source, StudyData, load_all
 
 __all__ = ["write_report"]
@@ -95,7 +96,7 @@ def _details(data: StudyData, *, prefix: str) -> list[Html]:
         *([tag("h2", "The batch-size experiment"), experiment] if experiment is not None else []),
         tag("h2", "Figures"),
         tag("noscript", tag("p", "The figures need JavaScript; the answer and the tables don't.")),
-        *pictures(data, prefix=prefix),
+        *pictures(data, FIGURES.values(), prefix=prefix),
         *([tag("h2", "Why the search looked where it did"), why] if why is not None else []),
         tag("h2", "How the trials ended"),
         sections.stopped(data),

@@ -1,16 +1,17 @@
 """Figures of a study, one file each: an info value, how it is computed, how it is drawn, and `plot_*`.
 
 Every `plot_*` takes an `optuna.Study` (or a list of them) and returns a `plotly.graph_objects.Figure`;
-`FIGURES` maps the names that the command line uses to these functions. `plot_interpolation`, `plot_landscape` and
-`plot_sharpness` take what `bsopt.analysis` returned instead. Every `plot_experiment_*` takes one study with a designed
-experiment; `EXPERIMENT_FIGURES` maps their names, with the article's number of each.
+`plot_interpolation`, `plot_landscape` and `plot_sharpness` take what `bsopt.analysis` returned instead. Every
+`plot_experiment_*` takes one study with a designed experiment. `FIGURES` and `EXPERIMENT_FIGURES` are the one list of
+figures, by the names that the command line uses: heading, how to read, and how to draw each.
 """
 
 from bsopt._lazy import attach
 
 _HOMES = {
-    "EXPERIMENT_FIGURES": ".experiment.catalogue",
-    "FIGURES": ".catalogue",
+    "EXPERIMENT_FIGURES": ".figure",
+    "FIGURES": ".figure",
+    "Figure": ".figure",
     "StudyData": ".study_data",
     "load": ".study_data",
     "plot_best_by_batch_size": ".best_by_batch_size",

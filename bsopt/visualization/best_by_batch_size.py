@@ -9,8 +9,10 @@ from typing import cast
 import plotly.graph_objects as go
 
 from bsopt.trial.record import StudyInfo, TrialRecord
-from bsopt.visualization import _theme
-from bsopt.visualization.study_data import Source, StudyData, load_all
+from bsopt.visualization import _traces
+from bsopt.visualization._axes import batch_size_axis, value_label, worth_seeing
+from bsopt.visualization._theme import escape, look_of, new_figure
+from bsopt.visualization.study_data import Source, load_all
 
 __all__ = ["BatchSizeBest", "BestByBatchSizeInfo", "best_by_batch_size_info", "plot_best_by_batch_size"]
 
@@ -37,11 +39,7 @@ class BestByBatchSizeInfo:
 def best_by_batch_size_info(study: Source) -> BestByBatchSizeInfo:
     """Return the completed trials of each batch size, best first."""
     data = load_all(study)[0]
-    rows = []
-    for size in data.batch_sizes:
-        found = sorted((r for r in data.completed if r.batch_size == size), key=lambda r: _rank(data, r))
-        if found:
-            rows.append(BatchSizeBest(batch_size=size, best=found[0], others=tuple(found[1:])))
+    rows = [BatchSizeBest(size, best=found[0], others=tuple(found[1:])) for size, found in data.by_batch_size.items()]
     return BestByBatchSizeInfo(info=data.info, rows=tuple(rows))
 
 
@@ -49,61 +47,50 @@ def plot_best_by_batch_size(study: Source | Sequence[Source]) -> go.Figure:
     """Plot the best value of each batch size, at its own best learning rate, and pale the other completed trials."""
     infos = [info for info in map(best_by_batch_size_info, load_all(study)) if info.rows]
     if not infos:
-        return _theme.empty_figure(TITLE, "No trial has run to its end yet, so no batch size has a best value.")
-    figure = _theme.new_figure(TITLE)
+        return _traces.empty_figure(TITLE, "No trial has run to its end yet, so no batch size has a best value.")
+    figure = new_figure(TITLE)
     for place, info in enumerate(infos):
         _draw(figure, info, place, several=len(infos) > 1)
     sizes = [float(row.batch_size) for info in infos for row in info.rows]
-    figure.update_xaxes(**_theme.batch_size_axis(sizes))
-    figure.update_yaxes(title={"text": _theme.value_label(infos[0].info)}, range=_value_range(infos))
+    figure.update_xaxes(**batch_size_axis(sizes))
+    figure.update_yaxes(title={"text": value_label(infos[0].info)}, range=_value_range(infos))
     return figure
 
 
-def _rank(data: StudyData, record: TrialRecord) -> float:
-    return data.sign * cast(float, record.value)
-
-
-def _value_range(infos: Sequence[BestByBatchSizeInfo]) -> tuple[float, float]:
+def _value_range(infos: Sequence[BestByBatchSizeInfo]) -> tuple[float, float] | None:
     """The best values fill the axis; of the worse trials those that fit beside them are seen."""
+    sign = infos[0].info.objective.sign
     bests = [cast(float, row.best.value) for info in infos for row in info.rows]
     others = [cast(float, r.value) for info in infos for row in info.rows for r in row.others]
-    sign = infos[0].info.objective.sign
     best, worst = min(sign * v for v in bests), max(sign * v for v in bests)
-    limit = worst + 1.0 * (worst - best)
-    top = max([worst, *(sign * v for v in others if sign * v <= limit)])
-    margin = 0.08 * (top - best) or 0.05 * abs(best) or 1.0
-    low, high = sorted((sign * (best - margin), sign * (top + margin)))
-    return low, high
+    seen = [v for v in others if sign * v <= worst + (worst - best)]
+    return worth_seeing([*bests, *seen], sign, typical=1.0)
 
 
 def _draw(figure: go.Figure, info: BestByBatchSizeInfo, place: int, *, several: bool) -> None:
-    colour = _theme.colour_of(place)
-    name = _theme.escape(info.info.name)
+    look, name = look_of(place), escape(info.info.name)
     others = [record for row in info.rows for record in row.others]
     if others:
-        figure.add_trace(
-            go.Scatter(
-                x=[record.batch_size for record in others],
-                y=[record.value for record in others],
-                mode="markers",
-                name="other completed trials",
-                legendgroup=name,
-                showlegend=not several,
-                marker={"color": colour, "size": 6, "opacity": 0.4, "symbol": _theme.symbol_of(place)},
-                text=[_theme.describe(record, info.info) for record in others] if len(others) <= 500 else None,
-                hovertemplate="%{text}<extra></extra>" if len(others) <= 500 else None,
-            )
+        has_texts = len(others) <= 500
+        pale = _traces.points(
+            [record.batch_size for record in others],
+            [record.value for record in others],
+            {"color": look.colour, "size": 6, "opacity": 0.4, "symbol": look.symbol},
+            name="other completed trials",
+            text=[_traces.describe(record, info.info) for record in others] if has_texts else None,
+            hover="%{text}" if has_texts else "%{x}: %{y:.4~g}",
+            group=name,
+            showlegend=not several,
         )
-    figure.add_trace(
-        go.Scatter(
-            x=[row.batch_size for row in info.rows],
-            y=[row.best.value for row in info.rows],
-            mode="lines+markers",
-            name=name if several else "best trial of the batch size",
-            legendgroup=name,
-            line={"color": colour, "width": 2, "dash": _theme.dash_of(place)},
-            marker={"color": colour, "size": 10, "symbol": _theme.symbol_of(place)},
-            text=[_theme.describe(row.best, info.info) for row in info.rows],
-            hovertemplate="%{text}<extra></extra>",
-        )
+        figure.add_trace(pale)
+    bests = _traces.line(
+        [row.batch_size for row in info.rows],
+        [row.best.value for row in info.rows],
+        look,
+        name=name if several else "best trial of the batch size",
+        text=[_traces.describe(row.best, info.info) for row in info.rows],
+        hover="%{text}",
+        group=name,
+        size=10,
     )
+    figure.add_trace(bests)

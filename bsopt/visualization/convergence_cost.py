@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
+from bsopt.laws.estimate import Estimate
 from bsopt.trial.record import StudyInfo, TrialRecord
-from bsopt.visualization import _theme
+from bsopt.visualization import _traces
+from bsopt.visualization._axes import batch_size_axis, share_x_axis
+from bsopt.visualization._theme import escape, look_of, stacked_figure
 from bsopt.visualization.study_data import Source, StudyData, load_all
 
 __all__ = ["ConvergenceCostInfo", "CostRow", "convergence_cost_info", "plot_convergence_cost"]
 
 TITLE = "What convergence costs"
+_COSTS = {
+    "seconds_per_epoch": "time per epoch [s]",
+    "epochs": "epochs to the best",
+    "seconds": "time to the best [s]",
+}
 CLOSE = 0.25
 """Trials count as tuned whose value is within this share of the way from their batch size's best to its median."""
 
@@ -57,8 +63,8 @@ class ConvergenceCostInfo:
 def convergence_cost_info(study: Source) -> ConvergenceCostInfo:
     """Return the costs by batch size; where the best trial has no curve, its costs are None."""
     data = load_all(study)[0]
-    rows = [_row(data, size) for size in data.batch_sizes]
-    return ConvergenceCostInfo(info=data.info, rows=tuple(row for row in rows if row is not None))
+    rows = [_row(data, size, found) for size, found in data.by_batch_size.items()]
+    return ConvergenceCostInfo(info=data.info, rows=tuple(rows))
 
 
 def plot_convergence_cost(study: Source | Sequence[Source]) -> go.Figure:
@@ -69,18 +75,12 @@ def plot_convergence_cost(study: Source | Sequence[Source]) -> go.Figure:
     infos = [convergence_cost_info(data) for data in load_all(study)]
     infos = [info for info in infos if any(row.epochs is not None or row.seconds_per_epoch for row in info.rows)]
     if not infos:
-        return _theme.empty_figure(TITLE, "No trial with a learning curve has run to its end yet.")
+        return _traces.empty_figure(TITLE, "No trial with a learning curve has run to its end yet.")
     return _draw(infos)
 
 
-def _row(data: StudyData, size: int) -> CostRow | None:
-    found = sorted(
-        (record for record in data.completed if record.batch_size == size),
-        key=lambda record: data.sign * cast(float, record.value),
-    )
-    if not found:
-        return None
-    values = [data.sign * cast(float, record.value) for record in found]
+def _row(data: StudyData, size: int, found: Sequence[TrialRecord]) -> CostRow:
+    values = [data.rank(record) for record in found]
     limit = values[0] + CLOSE * (float(np.median(values)) - values[0])
     tuned = [record for record, value in zip(found, values, strict=True) if value <= limit]
     best = found[0]
@@ -106,43 +106,38 @@ def _range(values: Sequence[float | None]) -> tuple[float, float] | None:
 
 
 def _draw(infos: Sequence[ConvergenceCostInfo]) -> go.Figure:
-    figure = make_subplots(rows=3, cols=1, shared_xaxes=True, vertical_spacing=0.05)
-    _theme.style(figure, TITLE, height=680)
+    figure = stacked_figure(TITLE, len(_COSTS), height=680)
     for place, info in enumerate(infos):
-        for row in (1, 2, 3):
-            figure.add_trace(_line(info, place, row, several=len(infos) > 1), row=row, col=1)
+        for row, cost in enumerate(_COSTS, start=1):
+            figure.add_trace(_line(info, place, cost, is_first=row == 1, several=len(infos) > 1), row=row, col=1)
     sizes = [float(row.batch_size) for info in infos for row in info.rows]
-    axis = _theme.batch_size_axis(sizes)
-    figure.update_xaxes(**{key: value for key, value in axis.items() if key != "title"})
-    figure.update_xaxes(title=axis["title"], row=3, col=1)
-    for row, title in enumerate(("time per epoch [s]", "epochs to the best", "time to the best [s]"), start=1):
+    share_x_axis(figure, batch_size_axis(sizes), rows=len(_COSTS))
+    for row, title in enumerate(_COSTS.values(), start=1):
         figure.update_yaxes(title={"text": title}, rangemode="tozero", row=row, col=1)
     return figure
 
 
-def _line(info: ConvergenceCostInfo, place: int, row: int, *, several: bool) -> go.Scatter:
-    key = ("seconds_per_epoch", "epochs", "seconds")[row - 1]
-    ranges = [None] * len(info.rows) if row == 1 else [getattr(item, f"{key}_range") for item in info.rows]
-    values = [getattr(item, key) for item in info.rows]
-    pairs = list(zip(values, ranges, strict=True))
-    return go.Scatter(
-        x=[item.batch_size for item in info.rows],
-        y=values,
-        mode="lines+markers",
-        name=_theme.escape(info.info.name) if several else "best trial, with the range of the near-best ones",
-        legendgroup=_theme.escape(info.info.name),
-        showlegend=row == 1 and (several or any(item.num_tuned > 1 for item in info.rows)),
-        line={"color": _theme.colour_of(place), "dash": _theme.dash_of(place)},
-        marker={"size": 9, "symbol": _theme.symbol_of(place)},
-        error_y={
-            "type": "data",
-            "symmetric": False,
-            "array": [r[1] - v if v is not None and r else 0 for v, r in pairs],
-            "arrayminus": [v - r[0] if v is not None and r else 0 for v, r in pairs],
-            "visible": row > 1,
-            "thickness": 1.2,
-            "color": _theme.faded(_theme.colour_of(place), 0.6),
-        },
-        text=[f"{_theme.describe(item.best, info.info)}<br>{item.num_tuned} near-best trials" for item in info.rows],
-        hovertemplate="%{y:,.4~g}<br>%{text}<extra></extra>",
+def _line(info: ConvergenceCostInfo, place: int, cost: str, *, is_first: bool, several: bool) -> go.Scatter:
+    look, name = look_of(place), escape(info.info.name)
+    values: list[float | None] = [getattr(row, cost) for row in info.rows]
+    ranges = [getattr(row, f"{cost}_range", None) for row in info.rows]
+    spans = [_span(value, found) for value, found in zip(values, ranges, strict=True)]
+    return _traces.line(
+        [row.batch_size for row in info.rows],
+        values,
+        look,
+        name=name if several else "best trial, with the range of the near-best ones",
+        text=[f"{_traces.describe(row.best, info.info)}<br>{row.num_tuned} near-best trials" for row in info.rows],
+        hover="%{y:,.4~g}<br>%{text}",
+        group=name,
+        showlegend=is_first and (several or any(row.num_tuned > 1 for row in info.rows)),
+        size=9,
+        error_y=_traces.bars(spans, look.colour, is_shown=not is_first),
     )
+
+
+def _span(value: float | None, found: tuple[float, float] | None) -> Estimate:
+    if value is None:
+        return Estimate(0.0, 0.0, 0.0)
+    low, high = found or (value, value)
+    return Estimate(value, low, high)

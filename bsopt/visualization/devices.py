@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from bsopt.errors import PlanError
 from bsopt.laws.estimate import Estimate
 from bsopt.recommendation.costs import product, update_seconds
 from bsopt.trial.plan import Limits, Plan, realise
 from bsopt.trial.record import StudyInfo
-from bsopt.visualization import _theme
-from bsopt.visualization.study_data import Source, StudyData, load_all
+from bsopt.units import count_of, format_number
+from bsopt.visualization import _traces
+from bsopt.visualization._axes import batch_size_axis, log_axis, share_x_axis
+from bsopt.visualization._theme import Look, escape, look_of, stacked_figure
+from bsopt.visualization.study_data import Source, StudyData, load_all, spread_evenly
 
-__all__ = ["DevicesInfo", "PlacementTime", "devices_info", "plot_devices"]
+__all__ = ["DevicesInfo", "DevicesLine", "PlacementTime", "devices_info", "draw_devices", "plot_devices", "time_text"]
 
 TITLE = "Time and cost to the target by devices"
 PLACEMENTS = (1, 2, 4, 8, 16, 32)
@@ -36,6 +37,17 @@ class PlacementTime:
     plan: Plan
     seconds: Estimate
     device_seconds: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class DevicesLine:
+    """What is drawn for a number of devices: times, with their intervals, and hover texts by batch size."""
+
+    name: str
+    look: Look
+    batch_sizes: tuple[int, ...]
+    times: tuple[Estimate, ...]
+    texts: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,42 +90,66 @@ def plot_devices(study: Source | Sequence[Source]) -> go.Figure:
     the extra devices mostly wait for one another or spend samples.
     """
     infos = [devices_info(data) for data in load_all(study)]
-    shown = next((info for info in infos if info.placements), None)
-    if shown is None:
-        return _theme.empty_figure(TITLE, infos[0].message)
-    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06)
-    title = (
-        TITLE if shown.target is None else f"{TITLE}, {shown.info.objective.monitor} = {_theme.number(shown.target)}"
-    )
-    _theme.style(figure, title, height=640)
-    for index, info in enumerate(info for info in infos if info.placements):
-        for place, (devices, row) in enumerate(info.placements.items()):
-            prefix = f"{_theme.escape(info.info.name)} · " if len(infos) > 1 else ""
-            label = f"{prefix}{devices} {'device' if devices == 1 else 'devices'}"
-            _lines(figure, row, place + index * len(PLACEMENTS), label, has_band=len(infos) == 1)
-    if shown.message and len(infos) == 1:
-        _theme.add_sentence(figure, shown.message)
-    sizes = [float(item.plan.global_batch_size) for info in infos for row in info.placements.values() for item in row]
-    axis = _theme.batch_size_axis(sizes)
-    figure.update_xaxes(**{key: value for key, value in axis.items() if key != "title"})
-    figure.update_xaxes(title=axis["title"], row=2, col=1)
-    for row_number, name in enumerate(("time to the target [s]", "device time [s × devices]"), start=1):
-        values = [
-            (item.seconds if row_number == 1 else item.device_seconds).value
-            for info in infos
-            for row in info.placements.values()
-            for item in row
+    drawn = [info for info in infos if info.placements]
+    if not drawn:
+        return _traces.empty_figure(TITLE, infos[0].message)
+    figure = stacked_figure(_title(drawn[0]), 2, height=640, spacing=0.06)
+    rows = {"seconds": "time to the target [s]", "device_seconds": "device time [s × devices]"}
+    for row, (key, title) in enumerate(rows.items(), start=1):
+        lines = [
+            _line(info, devices, key, index=index, several=len(infos) > 1)
+            for index, info in enumerate(drawn)
+            for devices in info.placements
         ]
-        ticks = _theme.log_ticks(values)
-        figure.update_yaxes(
-            type="log",
-            title={"text": name},
-            tickvals=ticks,
-            ticktext=[f"{tick:g}" for tick in ticks],
-            row=row_number,
-            col=1,
-        )
+        draw_devices(figure, lines, row=row, has_bars=len(infos) == 1)
+        values = [time.value for line in lines for time in line.times]
+        figure.update_yaxes(**log_axis(values, title=title), row=row, col=1)
+    if drawn[0].message and len(infos) == 1:
+        _traces.add_sentence(figure, drawn[0].message)
+    sizes = [float(item.plan.global_batch_size) for info in drawn for row in info.placements.values() for item in row]
+    share_x_axis(figure, batch_size_axis(sizes), rows=2)
     return figure
+
+
+def draw_devices(figure: go.Figure, lines: Sequence[DevicesLine], *, row: int = 1, has_bars: bool = True) -> None:
+    """Draw times against the batch size into a plot of the figure, a line per number of devices."""
+    for line in lines:
+        trace = _traces.line(
+            line.batch_sizes,
+            [time.value for time in line.times],
+            line.look,
+            name=line.name,
+            text=line.texts,
+            hover=f"{line.name}<br>%{{text}}",
+            group=line.name,
+            showlegend=row == 1,
+            size=8,
+            error_y=_traces.bars(line.times, line.look.colour, is_shown=has_bars),
+        )
+        figure.add_trace(trace, row=row, col=1)
+
+
+def time_text(seconds: Estimate) -> str:
+    """Return seconds with their interval, for a hover text."""
+    return f"<b>{format_number(seconds.value, digits=3, thousands=True)} s</b> ({_traces.span_text(seconds)})"
+
+
+def _title(info: DevicesInfo) -> str:
+    if info.target is None:
+        return TITLE
+    return f"{TITLE}, {info.info.objective.monitor} = {format_number(info.target, thousands=True)}"
+
+
+def _line(info: DevicesInfo, devices: int, key: str, *, index: int, several: bool) -> DevicesLine:
+    row = info.placements[devices]
+    times = tuple(getattr(item, key) for item in row)
+    return DevicesLine(
+        name=(f"{escape(info.info.name)} · " if several else "") + count_of(devices, "device"),
+        look=look_of(list(info.placements).index(devices) + index * len(PLACEMENTS)),
+        batch_sizes=tuple(item.plan.global_batch_size for item in row),
+        times=times,
+        texts=tuple(f"{item.plan}: {time_text(time)}" for item, time in zip(row, times, strict=True)),
+    )
 
 
 def _sizes(data: StudyData) -> list[int]:
@@ -121,9 +157,7 @@ def _sizes(data: StudyData) -> list[int]:
     if fit.tried_low is None or fit.tried_high is None:
         return []
     tried = [size for size in data.batch_sizes if fit.tried_low <= size <= fit.tried_high]
-    if len(tried) <= 16:
-        return tried
-    return [tried[i] for i in np.unique(np.linspace(0, len(tried) - 1, 16).astype(int))]
+    return spread_evenly(tried, 16)
 
 
 def _placement(data: StudyData, size: int, devices: int) -> PlacementTime | None:
@@ -138,34 +172,3 @@ def _placement(data: StudyData, size: int, devices: int) -> PlacementTime | None
         return None
     seconds = product(cost.steps, update)
     return PlacementTime(plan, seconds, seconds.scaled(devices))
-
-
-def _lines(figure: go.Figure, row: Sequence[PlacementTime], place: int, label: str, *, has_band: bool) -> None:
-    for number, key in enumerate(("seconds", "device_seconds"), start=1):
-        values = [getattr(item, key) for item in row]
-        figure.add_trace(
-            go.Scatter(
-                x=[item.plan.global_batch_size for item in row],
-                y=[value.value for value in values],
-                mode="lines+markers",
-                name=label,
-                legendgroup=label,
-                showlegend=number == 1,
-                line={"color": _theme.colour_of(place), "dash": _theme.dash_of(place), "width": 2},
-                marker={"symbol": _theme.symbol_of(place), "size": 7},
-                error_y={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [value.high - value.value for value in values],
-                    "arrayminus": [value.value - value.low for value in values],
-                    "thickness": 1,
-                    "width": 0,
-                    "color": _theme.faded(_theme.colour_of(place), 0.5),
-                    "visible": has_band,
-                },
-                text=[f"{item.plan}" for item in row],
-                hovertemplate=f"{label}<br>%{{text}}: <b>%{{y:,.3~g}}</b><extra></extra>",
-            ),
-            row=number,
-            col=1,
-        )

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from bsopt.laws.lr_ridge import LrPrediction
 from bsopt.laws.scaling import Reference, scaled_learning_rate
 from bsopt.trial.record import StudyInfo, TrialRecord
-from bsopt.visualization import _theme
+from bsopt.units import format_number
+from bsopt.visualization import _traces
+from bsopt.visualization._axes import batch_size_axis, lr_axis, value_label
+from bsopt.visualization._theme import ACCENT, INK, MARKERS, VALUE_SCALE, faded, panels
 from bsopt.visualization.study_data import Source, Status, StudyData, is_placed, load_all, status_of
 from bsopt.visualization.surface import Surface, believed_surface
 
@@ -99,7 +101,7 @@ def plot_interaction(study: Source | Sequence[Source]) -> go.Figure:
     infos = [interaction_info(data) for data in load_all(study)]
     infos = [info for info in infos if info.trials]
     if not infos:
-        return _theme.empty_figure(TITLE, "No trial with a batch size and a learning rate has been started yet.")
+        return _traces.empty_figure(TITLE, "No trial with a batch size and a learning rate has been started yet.")
     return _draw(infos)
 
 
@@ -134,67 +136,58 @@ def _ridge(data: StudyData) -> tuple[LrPrediction, ...]:
 
 
 def _colour_range(data: StudyData) -> tuple[float, float] | None:
-    values = sorted(data.sign * record.value for record in data.valued if record.value is not None)
+    values = [record.value for record in sorted(data.valued, key=data.rank) if record.value is not None]
     if not values:
         return None
-    worst = values[min(len(values) - 1, math.ceil(_CLIPPED * len(values)))]
-    return data.sign * values[0], data.sign * worst
+    return values[0], values[min(len(values) - 1, math.ceil(_CLIPPED * len(values)))]
 
 
 def _draw(infos: Sequence[InteractionInfo]) -> go.Figure:
-    if len(infos) == 1:
-        figure = _theme.new_figure(TITLE, height=520)
-        _panel(figure, infos[0], column=1)
-        return figure
-    figure = make_subplots(
-        rows=1,
-        cols=len(infos),
-        subplot_titles=[_theme.escape(info.info.name) for info in infos],
-        horizontal_spacing=0.28 / len(infos),
-    )
-    _theme.style(figure, TITLE, height=520)
+    names = [info.info.name for info in infos]
+    figure = panels(TITLE, names, height=520, spacing=0.28 / len(infos))
     for column, info in enumerate(infos, start=1):
-        _panel(figure, info, column=column, num_columns=len(infos))
+        for trace in _panel(info, column=column, num_columns=len(infos)):
+            figure.add_trace(trace, row=1, col=column)
+        _axes(figure, info, column)
     return figure
 
 
-def _panel(figure: go.Figure, info: InteractionInfo, *, column: int, num_columns: int = 1) -> None:
-    place = {} if num_columns == 1 else {"row": 1, "col": column}
+def _panel(info: InteractionInfo, *, column: int, num_columns: int) -> list[go.Contour | go.Scatter]:
+    """Return the traces of a study from the lowest to the uppermost; the first panel's stand in the legend."""
+    traces = []
     if info.surface is not None and info.colour_range is not None:
-        figure.add_trace(_contour(info, info.surface, info.colour_range), **place)
+        traces.append(_contour(info, info.surface, info.colour_range))
     if info.ridge:
-        for trace in _ridge_traces(info.ridge, showlegend=column == 1):
-            figure.add_trace(trace, **place)
-    for line in info.lines:
-        figure.add_trace(
-            go.Scatter(
-                x=line.batch_sizes,
-                y=line.lrs,
-                mode="lines",
-                name={"sqrt": "square-root rule", "none": "constant"}.get(line.rule, f"{line.rule} rule")
-                + (" (prior)" if line.is_prior else ""),
-                legendgroup=line.rule,
-                showlegend=column == 1,
-                legendrank=3000,
-                line={
-                    "color": _theme.INK,
-                    "width": 2 if line.is_prior else 1.2,
-                    "dash": {"linear": "dash", "sqrt": "dot"}.get(line.rule, "longdash"),
-                },
-                hovertemplate=f"{line.rule} rule<br>batch size %{{x:.0f}}, lr %{{y:.3g}}<extra></extra>",
-            ),
-            **place,
-        )
+        traces += _ridge_traces(info.ridge)
+    traces += [_rule_trace(line) for line in info.lines]
     # Good trials last, so that they lie on top.
     for status in reversed(Status):
-        records = info.trials.get(status, ())
-        if records:
-            figure.add_trace(_trials(info, status, records, column=column, num_columns=num_columns), **place)
+        if info.trials.get(status):
+            traces.append(_trials(info, status, column=column, num_columns=num_columns))
     if info.best is not None:
-        figure.add_trace(_ring(info, info.best, showlegend=column == 1), **place)
-    _axes(figure, info, place)
+        traces.append(_ring(info, info.best))
     if column > 1:
-        figure.update_yaxes(title=None, **place)
+        for trace in traces:
+            trace.showlegend = False
+    return traces
+
+
+def _rule_trace(line: RuleLine) -> go.Scatter:
+    name = {"sqrt": "square-root rule", "none": "constant"}.get(line.rule, f"{line.rule} rule")
+    return go.Scatter(
+        x=line.batch_sizes,
+        y=line.lrs,
+        mode="lines",
+        name=f"{name} (prior)" if line.is_prior else name,
+        legendgroup=line.rule,
+        legendrank=3000,
+        line={
+            "color": INK,
+            "width": 2 if line.is_prior else 1.2,
+            "dash": {"linear": "dash", "sqrt": "dot"}.get(line.rule, "longdash"),
+        },
+        hovertemplate=f"{line.rule} rule<br>batch size %{{x:.0f}}, lr %{{y:.3g}}<extra></extra>",
+    )
 
 
 def _contour(info: InteractionInfo, surface: Surface, colour_range: tuple[float, float]) -> go.Contour:
@@ -204,7 +197,7 @@ def _contour(info: InteractionInfo, surface: Surface, colour_range: tuple[float,
         x=surface.batch_sizes,
         y=surface.lrs,
         z=np.clip(surface.values, low, high).round(6).tolist(),
-        colorscale=_theme.VALUE_SCALE,
+        colorscale=VALUE_SCALE,
         reversescale=info.info.objective.value_direction == "minimize",
         zmin=low,
         zmax=high,
@@ -216,65 +209,49 @@ def _contour(info: InteractionInfo, surface: Surface, colour_range: tuple[float,
     )
 
 
-def _ridge_traces(ridge: Sequence[LrPrediction], *, showlegend: bool) -> tuple[go.Scatter, ...]:
-    sizes = [point.batch_size for point in ridge]
-    common = {"legendgroup": "ridge", "mode": "lines"}
-    return (
-        go.Scatter(
-            x=[*sizes, *reversed(sizes)],
-            y=[*(point.lr.high for point in ridge), *(point.lr.low for point in reversed(ridge))],
-            fill="toself",
-            fillcolor="rgba(213,94,0,0.16)",
-            line={"width": 0},
-            showlegend=False,
-            hoverinfo="skip",
-            **common,
-        ),
-        go.Scatter(
-            x=sizes,
-            y=[point.lr.value for point in ridge],
-            name="best learning rate, fitted (90 %)",
-            showlegend=showlegend,
-            legendrank=2000,
-            line={"color": _theme.ACCENT, "width": 2.5},
-            text=[f"{_theme.number(point.lr.low, 2)} to {_theme.number(point.lr.high, 2)}" for point in ridge],
-            hovertemplate="batch size %{x:.0f}: best learning rate <b>%{y:.3g}</b><br>90 %: %{text}<extra></extra>",
-            **common,
-        ),
+def _ridge_traces(ridge: Sequence[LrPrediction]) -> list[go.Scatter]:
+    sizes, rates = [point.batch_size for point in ridge], [point.lr for point in ridge]
+    line = go.Scatter(
+        x=sizes,
+        y=[lr.value for lr in rates],
+        mode="lines",
+        name="best learning rate, fitted (90 %)",
+        legendgroup="ridge",
+        legendrank=2000,
+        line={"color": ACCENT, "width": 2.5},
+        text=[_traces.span_text(lr, digits=2) for lr in rates],
+        hovertemplate="batch size %{x:.0f}: best learning rate <b>%{y:.3g}</b><br>90 %: %{text}<extra></extra>",
     )
+    return [*_traces.band(sizes, rates, faded(ACCENT, 0.16), group="ridge"), line]
 
 
-def _trials(
-    info: InteractionInfo, status: Status, records: Sequence[TrialRecord], *, column: int, num_columns: int
-) -> go.Scatter:
-    marker = dict(_theme.MARKERS[status])
+def _trials(info: InteractionInfo, status: Status, *, column: int, num_columns: int) -> go.Scatter:
+    records = info.trials[status]
+    marker = dict(MARKERS[status])
     if len(records) > 400:
         marker["size"] = max(5, marker["size"] - 4)
     if status in (Status.COMPLETE, Status.PRUNED) and info.colour_range is not None:
         low, high = sorted(info.colour_range)
         marker |= {
             "color": [record.value for record in records],
-            "colorscale": _theme.VALUE_SCALE,
+            "colorscale": VALUE_SCALE,
             # Yellow is the good end, whichever way the value gets better.
             "reversescale": info.info.objective.value_direction == "minimize",
             "cmin": low,
             "cmax": high if high > low else low + 1e-12,
             "showscale": status is Status.COMPLETE or Status.COMPLETE not in info.trials,
             "colorbar": _colour_bar(info, column, num_columns),
-            "line": {"width": 1, "color": _theme.INK},
+            "line": {"width": 1, "color": INK},
         }
-    return go.Scatter(
-        x=[record.batch_size for record in records],
-        y=[record.lr for record in records],
-        mode="markers",
+    trace = _traces.points(
+        [record.batch_size for record in records],
+        [record.lr for record in records],
+        marker,
         name=f"{status.value} ({len(records)})" if num_columns == 1 else status.value,
-        legendgroup=status.value,
-        showlegend=column == 1,
-        legendrank=1000 + list(Status).index(status),
-        marker=marker,
-        text=[_theme.describe(record, info.info) for record in records],
-        hovertemplate="%{text}<extra></extra>",
+        text=[_traces.describe(record, info.info) for record in records],
+        group=status.value,
     )
+    return trace.update(legendrank=1000 + list(Status).index(status))
 
 
 def _colour_bar(info: InteractionInfo, column: int, num_columns: int) -> dict[str, object]:
@@ -283,7 +260,7 @@ def _colour_bar(info: InteractionInfo, column: int, num_columns: int) -> dict[st
         spacing = 0.28 / num_columns
         width = (1 - spacing * (num_columns - 1)) / num_columns
         x = (column - 1) * (width + spacing) + width + 0.005
-    label = _theme.value_label(info.info) if column == num_columns else ""
+    label = value_label(info.info) if column == num_columns else ""
     bar: dict[str, object] = {
         "title": {"text": label, "side": "right", "font": {"size": 11}},
         "thickness": 12,
@@ -298,28 +275,20 @@ def _colour_bar(info: InteractionInfo, column: int, num_columns: int) -> dict[st
     best, worst = info.colour_range
     if best != worst:
         ticks = np.linspace(best, worst, 5)
-        text = [_theme.number(float(tick), 3) for tick in ticks]
+        text = [format_number(float(tick), digits=3, thousands=True) for tick in ticks]
         text[-1] = ("≥ " if worst > best else "≤ ") + text[-1]
         bar |= {"tickvals": ticks.tolist(), "ticktext": text}
     return bar
 
 
-def _ring(info: InteractionInfo, best: TrialRecord, *, showlegend: bool) -> go.Scatter:
-    return go.Scatter(
-        x=[best.batch_size],
-        y=[best.lr],
-        mode="markers",
-        name="best trial",
-        legendgroup="best",
-        showlegend=showlegend,
-        legendrank=900,
-        marker={"symbol": "circle-open", "size": 20, "color": _theme.ACCENT, "line": {"width": 3}},
-        text=[_theme.describe(best, info.info)],
-        hovertemplate="%{text}<extra>best</extra>",
-    )
+def _ring(info: InteractionInfo, best: TrialRecord) -> go.Scatter:
+    marker = {"symbol": "circle-open", "size": 20, "color": ACCENT, "line": {"width": 3}}
+    text = [_traces.describe(best, info.info)]
+    ring = _traces.points([best.batch_size], [best.lr], marker, name="best trial", text=text, group="best")
+    return ring.update(legendrank=900)
 
 
-def _axes(figure: go.Figure, info: InteractionInfo, place: dict[str, int]) -> None:
+def _axes(figure: go.Figure, info: InteractionInfo, column: int) -> None:
     records = [record for group in info.trials.values() for record in group]
     sizes = [float(record.batch_size) for record in records if record.batch_size]
     rates = [float(record.lr) for record in records if record.lr]
@@ -330,5 +299,7 @@ def _axes(figure: go.Figure, info: InteractionInfo, place: dict[str, int]) -> No
     axis = {"range": [low - margin, high + margin]} if high > low else {"range": [low - 0.5, high + 0.5]}
     x_low, x_high = math.log10(min(sizes)), math.log10(max(sizes))
     pad = max(0.1, 0.05 * (x_high - x_low))
-    figure.update_xaxes(**_theme.batch_size_axis(sizes), range=[x_low - pad, x_high + pad], **place)
-    figure.update_yaxes(**_theme.lr_axis(wide), **axis, **place)
+    figure.update_xaxes(**batch_size_axis(sizes), range=[x_low - pad, x_high + pad], row=1, col=column)
+    figure.update_yaxes(**lr_axis(wide), **axis, row=1, col=column)
+    if column > 1:
+        figure.update_yaxes(title=None, row=1, col=column)

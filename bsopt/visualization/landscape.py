@@ -8,9 +8,10 @@ from typing import Protocol
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from bsopt.visualization import _theme
+from bsopt.visualization import _traces
+from bsopt.visualization._axes import log_ticks
+from bsopt.visualization._theme import ACCENT, VALUE_SCALE, panels
 
 __all__ = ["Landscape", "plot_landscape"]
 
@@ -40,25 +41,18 @@ def plot_landscape(results: Landscape | Mapping[str, Landscape]) -> go.Figure:
     Args:
         results: What `bsopt.analysis.landscape_2d` returned, or name -> result for several minimizers.
     """
-    panels = dict(results) if isinstance(results, Mapping) else {"": results}
-    if not panels:
-        return _theme.empty_figure(TITLE, "No landscape was computed, so there is nothing to draw.")
-    losses = np.concatenate([np.asarray(panel.losses, dtype=float).ravel() for panel in panels.values()])
+    results = results if isinstance(results, Mapping) else {"": results}
+    if not results:
+        return _traces.empty_figure(TITLE, "No landscape was computed, so there is nothing to draw.")
+    losses = np.concatenate([np.asarray(panel.losses, dtype=float).ravel() for panel in results.values()])
     finite = losses[np.isfinite(losses) & (losses > 0)]
     if not finite.size:
-        return _theme.empty_figure(TITLE, "Every loss around the minimizer is infinite: choose a smaller span.")
+        return _traces.empty_figure(TITLE, "Every loss around the minimizer is infinite: choose a smaller span.")
     low, high = math.log10(float(finite.min())), math.log10(float(finite.max()))
-    figure = make_subplots(
-        rows=1,
-        cols=len(panels),
-        subplot_titles=[_theme.escape(name) for name in panels] if len(panels) > 1 else None,
-        shared_yaxes=True,
-        horizontal_spacing=0.04,
-    )
-    _theme.style(figure, TITLE, height=480)
+    figure = panels(TITLE, list(results), height=480, spacing=0.04, shared_y=True)
     figure.update_layout(margin={"t": 84})
-    ticks = _theme.log_ticks([float(finite.min()), float(finite.max())])
-    for column, panel in enumerate(panels.values(), start=1):
+    ticks = log_ticks([float(finite.min()), float(finite.max())])
+    for column, panel in enumerate(results.values(), start=1):
         z = np.asarray(panel.losses, dtype=float)
         z = np.where(np.isfinite(z) & (z > 0), z, finite.max())
         figure.add_trace(
@@ -67,11 +61,11 @@ def plot_landscape(results: Landscape | Mapping[str, Landscape]) -> go.Figure:
                 y=list(panel.betas),
                 z=np.log10(z).round(4).tolist(),
                 customdata=z.round(6).tolist(),
-                colorscale=_theme.VALUE_SCALE,
+                colorscale=VALUE_SCALE,
                 reversescale=True,
                 contours={"start": low, "end": high, "size": (high - low) / NUM_LEVELS or 1.0},
                 line={"width": 0.6, "color": "rgba(128,128,128,0.7)"},
-                showscale=column == len(panels),
+                showscale=column == len(results),
                 colorbar={
                     "title": {"text": "loss", "side": "right"},
                     "thickness": 12,
@@ -84,18 +78,14 @@ def plot_landscape(results: Landscape | Mapping[str, Landscape]) -> go.Figure:
             row=1,
             col=column,
         )
-        figure.add_trace(
-            go.Scatter(
-                x=[0],
-                y=[0],
-                mode="markers",
-                marker={"symbol": "cross", "size": 10, "color": _theme.ACCENT},
-                showlegend=False,
-                hovertemplate=f"minimizer: {panel.center_loss:.4g}<extra></extra>",
-            ),
-            row=1,
-            col=column,
+        minimizer = _traces.points(
+            [0],
+            [0],
+            {"symbol": "cross", "size": 10, "color": ACCENT},
+            hover=f"minimizer: {panel.center_loss:.4g}",
+            showlegend=False,
         )
+        figure.add_trace(minimizer, row=1, col=column)
         figure.update_xaxes(title={"text": "α"}, showgrid=False, row=1, col=column)
     figure.update_yaxes(showgrid=False)
     figure.update_yaxes(title={"text": "β"}, row=1, col=1)

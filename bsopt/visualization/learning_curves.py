@@ -4,28 +4,44 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, cast
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 import numpy as np
 import plotly.graph_objects as go
 
+from bsopt.experiment.seed_statistics import spread
 from bsopt.trial.record import StudyInfo, Tick, TrialRecord
-from bsopt.visualization import _theme
-from bsopt.visualization.study_data import Source, Status, StudyData, load_all, status_of
+from bsopt.visualization import _traces
+from bsopt.visualization._axes import is_wide, share_x_axis, value_axis, worth_seeing
+from bsopt.visualization._theme import escape, look_of, new_figure
+from bsopt.visualization.study_data import Source, Status, StudyData, load_all, spread_evenly, status_of
 
-__all__ = ["Axis", "Curve", "LearningCurvesInfo", "learning_curves_info", "plot_learning_curves"]
+__all__ = [
+    "AXES",
+    "Axis",
+    "Curve",
+    "CurveTrace",
+    "LearningCurvesInfo",
+    "Positions",
+    "draw_curves",
+    "learning_curves_info",
+    "plot_learning_curves",
+    "positions_of",
+]
 
 TITLE = "Learning curves"
 MAX_CURVES = 60
 MAX_POINTS = 150
-Axis = Literal["samples", "step", "epoch", "seconds"]
-_AXES: dict[Axis, str] = {
+Axis: TypeAlias = Literal["samples", "step", "epoch", "seconds"]
+AXES: dict[Axis, str] = {
     "samples": "samples seen",
     "step": "optimizer updates",
     "epoch": "epochs",
     "seconds": "training time [s]",
 }
+Positions: TypeAlias = dict[Axis, list[float | None]]
+"""Where the points of a curve lie on each axis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +53,15 @@ class Curve:
     status: Status
     ticks: tuple[Tick, ...]
     is_best_of_batch_size: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CurveTrace:
+    """A curve as it is drawn: a trace without x, and where its points lie on each axis."""
+
+    trace: go.Scatter
+    positions: Positions
+    row: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +90,14 @@ def learning_curves_info(study: Source | Sequence[Source]) -> LearningCurvesInfo
     sources = load_all(study)
     found = [curve for data in sources for curve in _curves(data, share=MAX_CURVES // len(sources))]
     total = sum(1 for data in sources for record in data.records if _has_curve(record))
+    sign = sources[0].info.objective.metric_sign
     return LearningCurvesInfo(
         info=sources[0].info,
         curves=tuple(found),
         num_left_out=total - len(found),
         batch_sizes=tuple(sorted({c.record.batch_size for c in found if c.record.batch_size})),
-        value_range=_value_range(found, sources[0].metric_sign),
-        is_log=sources[0].metric_sign > 0 and _theme.spans_decades(_calm_values(found)),
+        value_range=_value_range(found, sign),
+        is_log=sign > 0 and is_wide(_calm_values(found)),
     )
 
 
@@ -82,8 +108,36 @@ def plot_learning_curves(study: Source | Sequence[Source], *, axis: Axis = "samp
     """
     info = learning_curves_info(study)
     if not info.curves:
-        return _theme.empty_figure(TITLE, "No trial has been validated yet, so there is no curve to show.")
+        return _traces.empty_figure(TITLE, "No trial has been validated yet, so there is no curve to show.")
     return _draw(info, axis, several=len(load_all(study)) > 1)
+
+
+def draw_curves(figure: go.Figure, curves: Sequence[CurveTrace], axis: Axis, *, order: Sequence[Axis]) -> None:
+    """Draw curves into their plots of the figure, with a menu of the axes that all of them have.
+
+    Args:
+        figure: Of one or more plots above each other.
+        curves: In the order in which they are drawn.
+        axis: The axis that the figure opens with.
+        order: Of the axes in the menu.
+    """
+    for curve in curves:
+        curve.trace.x = curve.positions[axis]
+        figure.add_trace(curve.trace, row=curve.row, col=1)
+    rows = max(curve.row for curve in curves)
+    share_x_axis(figure, {"title": {"text": AXES[axis]}, "rangemode": "tozero"}, rows=rows)
+    known = [name for name in order if all(_is_placed(curve.positions, name) for curve in curves)]
+    if len(known) > 1:
+        choices = [(AXES[name], [curve.positions[name] for curve in curves]) for name in known]
+        _traces.add_axis_menu(figure, choices, known.index(axis) if axis in known else 0, row=rows)
+
+
+def positions_of(ticks: Sequence[Sequence[Tick]]) -> Positions:
+    """Return where points lie on each axis: the mean over the ticks that each point stands for."""
+    return {
+        axis: [_traces.rounded(math.fsum(float(getattr(t, axis)) for t in at) / len(at)) for at in ticks]
+        for axis in AXES
+    }
 
 
 def _has_curve(record: TrialRecord) -> bool:
@@ -91,16 +145,14 @@ def _has_curve(record: TrialRecord) -> bool:
 
 
 def _curves(data: StudyData, *, share: int) -> list[Curve]:
-    records = sorted((r for r in data.records if _has_curve(r)), key=lambda r: _rank(r, data.sign))
+    records = sorted((r for r in data.records if _has_curve(r)), key=data.rank)
     best_of: dict[int | None, int] = {}
     for record in records:
         if status_of(record) is Status.COMPLETE:
             best_of.setdefault(record.batch_size, record.number)
     bests = [record for record in records if record.number in best_of.values()][:share]
     rest = [record for record in records if record.number not in best_of.values()]
-    room = max(0, share - len(bests))
-    if len(rest) > room:
-        rest = [rest[i] for i in np.linspace(0, len(rest) - 1, room).astype(int)] if room else []
+    rest = spread_evenly(rest, max(0, share - len(bests)))
     # The best ones are drawn last, on top; within them by batch size, which orders the legend.
     bests.sort(key=lambda record: record.batch_size or 0)
     return [
@@ -108,23 +160,11 @@ def _curves(data: StudyData, *, share: int) -> list[Curve]:
             study=data.name,
             record=record,
             status=status_of(record),
-            ticks=_thinned(record.ticks),
+            ticks=tuple(record.ticks[i] for i in spread(0, len(record.ticks), most=MAX_POINTS)),
             is_best_of_batch_size=record.number in best_of.values(),
         )
         for record in [*rest, *bests]
     ]
-
-
-def _rank(record: TrialRecord, sign: float) -> float:
-    return sign * record.value if record.value is not None and math.isfinite(record.value) else math.inf
-
-
-def _thinned(ticks: Sequence[Tick]) -> tuple[Tick, ...]:
-    if len(ticks) <= MAX_POINTS:
-        return tuple(ticks)
-    # Evenly in the logarithm of progress, as curves move early; first and last always stay.
-    places = np.unique(np.geomspace(1, len(ticks), MAX_POINTS).round().astype(int)) - 1
-    return tuple(ticks[i] for i in places)
 
 
 def _calm_values(curves: Sequence[Curve]) -> list[float]:
@@ -134,84 +174,59 @@ def _calm_values(curves: Sequence[Curve]) -> list[float]:
 
 
 def _value_range(curves: Sequence[Curve], sign: float) -> tuple[float, float] | None:
-    values = [sign * value for value in _calm_values(curves)]
-    if not values:
-        return None
-    if sign > 0 and _theme.spans_decades(values):
+    values = _calm_values(curves)
+    if sign > 0 and is_wide(values):
         return min(values) / 1.2, 1.2 * float(np.quantile(values, 0.98))
-    best, typical, worst = min(values), float(np.quantile(values, 0.9)), max(values)
-    top = min(worst, typical + 1.0 * (typical - best))
-    margin = 0.05 * (top - best) or 0.05 * abs(best) or 1.0
-    low, high = sorted((sign * (best - margin), sign * (top + margin)))
-    return low, high
+    return worth_seeing(values, sign)
 
 
 def _draw(info: LearningCurvesInfo, axis: Axis, *, several: bool) -> go.Figure:
-    figure = _theme.new_figure(TITLE, height=480)
-    named: set[str] = set()
-    shown = [curve for curve in info.curves if _any_finite(curve, axis)] or list(info.curves)
-    for curve in shown:
-        size = curve.record.batch_size
-        place = info.batch_sizes.index(size) if size in info.batch_sizes else 0
-        label = f"batch size {size}" if size else f"trial {curve.record.number}"
-        group = _theme.escape(f"{curve.study} · {label}" if several else label)
-        figure.add_trace(_line(info, curve, axis, place, group, showlegend=curve.is_best_of_batch_size))
-        if curve.is_best_of_batch_size:
-            named.add(group)
-    if not named:  # nothing completed: let the pruned ones stand in the legend
-        for trace in figure.data:
-            trace.showlegend, trace.line.width, trace.opacity = trace.legendgroup not in named, 2, 0.9
-            named.add(trace.legendgroup)
+    figure = new_figure(TITLE, height=480)
+    drawn = [_trace(info, curve, several=several) for curve in info.curves]
+    drawn = [curve for curve in drawn if _is_placed(curve.positions, axis)] or drawn
+    if not any(curve.trace.showlegend for curve in drawn):
+        _name_each_group([curve.trace for curve in drawn])
+    draw_curves(figure, drawn, axis, order=tuple(AXES))
     if info.num_left_out:
-        _theme.add_sentence(figure, f"{info.num_left_out:,} more trials are not drawn")
-    label = _theme.escape(info.info.objective.monitor)
-    better = "lower" if info.info.objective.direction == "minimize" else "higher"
-    figure.update_yaxes(
-        title={"text": f"{label} ({better} is better)"}, **_theme.value_axis(info.value_range, is_log=info.is_log)
-    )
-    figure.update_xaxes(title={"text": _AXES[axis]}, rangemode="tozero")
-    _axis_buttons(figure, shown, axis)
+        _traces.add_sentence(figure, f"{info.num_left_out:,} more trials are not drawn")
+    objective = info.info.objective
+    better = "lower" if objective.direction == "minimize" else "higher"
+    label = f"{escape(objective.monitor)} ({better} is better)"
+    figure.update_yaxes(title={"text": label}, **value_axis(info.value_range, is_log=info.is_log))
     return figure
 
 
-def _line(
-    info: LearningCurvesInfo, curve: Curve, axis: Axis, place: int, group: str, *, showlegend: bool
-) -> go.Scatter:
-    best = curve.is_best_of_batch_size
-    text = _theme.describe(curve.record, info.info)
-    return go.Scatter(
-        x=_positions(curve, axis),
-        y=[_rounded(tick.value) for tick in curve.ticks],
-        mode="lines+markers" if best or len(curve.ticks) == 1 else "lines",
-        name=group,
-        legendgroup=group,
-        showlegend=showlegend,
-        opacity=1.0 if best else 0.35,
-        line={
-            "color": _theme.colour_of(place),
-            "width": 2.5 if best else 1,
-            "dash": _theme.dash_of(place) if best else ("solid" if curve.status is Status.COMPLETE else "dot"),
-        },
-        marker={"symbol": _theme.symbol_of(place), "size": 6, "maxdisplayed": 12},
-        hovertemplate=text + "<br>%{x:,.4~g}: <b>%{y:.4~g}</b><extra></extra>",
+def _trace(info: LearningCurvesInfo, curve: Curve, *, several: bool) -> CurveTrace:
+    """Return a trial's curve: the best of its batch size stands out, the others are pale and not in the legend."""
+    size, is_best = curve.record.batch_size, curve.is_best_of_batch_size
+    look = look_of(info.batch_sizes.index(size) if size in info.batch_sizes else 0)
+    if not is_best:
+        look = replace(look, dash="solid" if curve.status is Status.COMPLETE else "dot")
+    label = f"batch size {size}" if size else f"trial {curve.record.number}"
+    name = escape(f"{curve.study} · {label}" if several else label)
+    trace = _traces.line(
+        (),
+        [tick.value for tick in curve.ticks],
+        look,
+        name=name,
+        hover=_traces.describe(curve.record, info.info) + "<br>%{x:,.4~g}: <b>%{y:.4~g}</b>",
+        group=name,
+        showlegend=is_best,
+        width=2.5 if is_best else 1,
+        is_curve=True,
     )
+    if not is_best:
+        trace.update(opacity=0.35, mode="lines+markers" if len(curve.ticks) == 1 else "lines")
+    return CurveTrace(trace, positions_of([[tick] for tick in curve.ticks]))
 
 
-def _positions(curve: Curve, axis: Axis) -> list[float | None]:
-    return [_rounded(float(cast(float, getattr(tick, axis)))) for tick in curve.ticks]
+def _name_each_group(traces: Sequence[go.Scatter]) -> None:
+    """Where no trial was completed the pruned ones stand in the legend."""
+    named: set[str] = set()
+    for trace in traces:
+        trace.update(showlegend=trace.legendgroup not in named, opacity=0.9, line={"width": 2})
+        named.add(trace.legendgroup)
 
 
-def _rounded(value: float) -> float | None:
-    return float(f"{value:.6g}") if math.isfinite(value) else None
-
-
-def _any_finite(curve: Curve, axis: Axis) -> bool:
-    return any(position is not None for position in _positions(curve, axis))
-
-
-def _axis_buttons(figure: go.Figure, curves: Sequence[Curve], axis: Axis) -> None:
-    axes = [name for name in _AXES if all(_any_finite(curve, name) for curve in curves)]
-    if len(axes) < 2:
-        return
-    choices = [(_AXES[name], [_positions(curve, name) for curve in curves]) for name in axes]
-    _theme.add_axis_menu(figure, choices, axes.index(axis) if axis in axes else 0)
+def _is_placed(positions: Positions, axis: Axis) -> bool:
+    return any(position is not None for position in positions[axis])

@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
-from bsopt.visualization import _theme
+from bsopt.units import format_number
+from bsopt.visualization import _traces
+from bsopt.visualization._axes import is_wide, mean_axis, share_x_axis
+from bsopt.visualization._theme import Look, colour_of, new_figure, symbol_of
 
 if TYPE_CHECKING:
     from bsopt.analysis.interpolation import Interpolation
 
-__all__ = ["plot_interpolation"]
+__all__ = ["ALPHA_AXIS", "LABELS", "LOOKS", "LossLine", "draw_losses", "plot_interpolation"]
 
 TITLE = "Loss between two minimizers"
+LABELS = {"train": "training loss", "validation": "validation loss"}
+LOOKS = {"train": Look(colour_of(0), symbol_of(0)), "validation": Look(colour_of(4), symbol_of(1), "dash")}
+ALPHA_AXIS = {"title": {"text": "α: position on the line"}}
+
+
+@dataclass(frozen=True, slots=True)
+class LossLine:
+    """A loss as it is drawn: at places α on the line, with hover texts, and with a band, if any."""
+
+    name: str
+    look: Look
+    alphas: tuple[float, ...]
+    losses: tuple[float | None, ...]
+    texts: tuple[str, ...]
+    band: Sequence[go.Scatter] = ()
 
 
 def plot_interpolation(result: Interpolation, *, first: str = "first", second: str = "second") -> go.Figure:
@@ -29,37 +47,36 @@ def plot_interpolation(result: Interpolation, *, first: str = "first", second: s
         first: Name of the minimizer at α = 0 ("batch size 32").
         second: Name of that at α = 1.
     """
-    figure = _theme.new_figure(TITLE)
-    lines = [("training loss", result.train_losses, "solid")]
+    losses = {"train": result.train_losses}
     if result.validation_losses is not None:
-        lines.append(("validation loss", result.validation_losses, "dash"))
-    for place, (name, losses, dash) in enumerate(lines):
-        figure.add_trace(
-            go.Scatter(
-                x=list(result.alphas),
-                y=[loss if math.isfinite(loss) else None for loss in losses],
-                mode="lines+markers",
-                name=name,
-                line={"color": _theme.colour_of(4 * place), "dash": dash, "width": 2},
-                marker={"size": 5, "symbol": _theme.symbol_of(place)},
-                hovertemplate=f"{name} at α = %{{x}}: <b>%{{y:.4~g}}</b><extra></extra>",
-            )
-        )
-    for alpha, name in ((0.0, first), (1.0, second)):
-        figure.add_vline(x=alpha, line={"color": _theme.INK, "dash": "dot", "width": 1.5})
-        figure.add_annotation(
-            x=alpha, y=1, yref="paper", yanchor="bottom", text=_theme.escape(name), showarrow=False, font={"size": 12}
-        )
-    figure.update_xaxes(title={"text": "α: position on the line"})
-    values = [loss for _, losses, _ in lines for loss in losses]
-    figure.update_yaxes(title={"text": "loss"}, **_loss_axis(values))
+        losses["validation"] = result.validation_losses
+    lines = [
+        LossLine(LABELS[key], LOOKS[key], tuple(result.alphas), tuple(found), tuple(format_number(v) for v in found))
+        for key, found in losses.items()
+    ]
+    values = [loss for line in lines for loss in line.losses if loss is not None]
+    figure = new_figure(TITLE)
+    draw_losses(figure, lines, (first, second))
+    share_x_axis(figure, ALPHA_AXIS, rows=1)
+    figure.update_yaxes(title={"text": "loss"}, **mean_axis((), values, is_log=is_wide(values), from_zero=False))
     return figure
 
 
-def _loss_axis(values: Sequence[float]) -> dict[str, object]:
-    """A log axis where losses span over two decades, as they do outside the valley."""
-    finite = [value for value in values if math.isfinite(value) and value > 0]
-    if not finite or len(finite) < len(values) / 2 or max(finite) / min(finite) < 100:
-        return {}
-    ticks = _theme.log_ticks(finite)
-    return {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
+def draw_losses(figure: go.Figure, lines: Sequence[LossLine], ends: tuple[str, str], *, row: int = 1) -> None:
+    """Draw losses on the line between two minimizers into a plot of the figure, and name both ends."""
+    for line in lines:
+        trace = _traces.line(
+            line.alphas,
+            line.losses,
+            line.look,
+            name=line.name,
+            hover=f"{line.name} at α = %{{x}}: %{{text}}",
+            text=line.texts,
+            group=line.name,
+            showlegend=row == 1,
+            size=5,
+        )
+        for drawn in (*line.band, trace):
+            figure.add_trace(drawn, row=row, col=1)
+    for alpha, name in zip((0.0, 1.0), ends, strict=True):
+        _traces.add_upright(figure, alpha, name, row=row)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -10,7 +9,9 @@ from typing import cast
 import plotly.graph_objects as go
 
 from bsopt.trial.record import StudyInfo, TrialRecord
-from bsopt.visualization import _theme
+from bsopt.visualization import _traces
+from bsopt.visualization._axes import is_wide, lr_axis, value_axis, value_label, worth_seeing
+from bsopt.visualization._theme import Look, escape, look_of, new_figure
 from bsopt.visualization.study_data import Source, Status, StudyData, is_placed, load_all, status_of
 
 __all__ = ["LrSlice", "LrSliceInfo", "lr_slice_info", "plot_lr_slice"]
@@ -46,12 +47,14 @@ def lr_slice_info(study: Source | Sequence[Source]) -> LrSliceInfo:
     slices = [item for data in sources for item in _slices(data)]
     kept = sorted(slices, key=lambda item: -len(item.records))[:MAX_LINES]
     kept.sort(key=lambda item: (item.batch_size, item.study))
+    values = [cast(float, record.value) for item in kept for record in item.records]
+    sign = sources[0].info.objective.sign
     return LrSliceInfo(
         info=sources[0].info,
         slices=tuple(kept),
         num_left_out=len(slices) - len(kept),
-        value_range=_value_range(kept, sources[0].sign),
-        is_log=sources[0].sign > 0 and _theme.spans_decades(_values(kept, 1.0)),
+        value_range=_value_range(values, sign),
+        is_log=sign > 0 and is_wide(values),
     )
 
 
@@ -63,7 +66,7 @@ def plot_lr_slice(study: Source | Sequence[Source]) -> go.Figure:
     """
     info = lr_slice_info(study)
     if not any(item.records for item in info.slices):
-        return _theme.empty_figure(TITLE, "No trial with a learning rate and a value has finished yet.")
+        return _traces.empty_figure(TITLE, "No trial with a learning rate and a value has finished yet.")
     return _draw(info, several=len(load_all(study)) > 1)
 
 
@@ -81,78 +84,66 @@ def _slices(data: StudyData) -> list[LrSlice]:
     ]
 
 
-def _values(slices: Sequence[LrSlice], sign: float) -> list[float]:
-    return sorted(sign * cast(float, record.value) for item in slices for record in item.records)
-
-
-def _value_range(slices: Sequence[LrSlice], sign: float) -> tuple[float, float] | None:
-    values = _values(slices, sign)
-    if not values:
-        return None
-    if sign > 0 and _theme.spans_decades(values):
-        return values[0] / 1.2, 1.2 * values[-1]
-    best, typical = values[0], values[math.floor(0.85 * (len(values) - 1))]
-    top = min(values[-1], best + 2.0 * (typical - best) or values[-1])
-    margin = 0.06 * (top - best) or 0.06 * abs(best) or 1.0
-    low, high = sorted((sign * (best - margin), sign * (top + 2 * margin)))
-    return low, high
+def _value_range(values: Sequence[float], sign: float) -> tuple[float, float] | None:
+    if sign > 0 and is_wide(values):
+        return min(values) / 1.2, 1.2 * max(values)
+    return worth_seeing(values, sign, typical=0.85, headroom=2.0)
 
 
 def _draw(info: LrSliceInfo, *, several: bool) -> go.Figure:
-    figure = _theme.new_figure(TITLE)
+    figure = new_figure(TITLE)
     rates: list[float] = []
     for place, item in enumerate(info.slices):
         rates += [cast(float, record.lr) for record in [*item.records, *item.diverged]]
-        name = _theme.escape(f"{item.study} · {item.batch_size}") if several else f"{item.batch_size}"
-        for is_pruned in (False, True):
-            points = _points(info, item, place, name, is_pruned=is_pruned)
-            if points.x:
-                figure.add_trace(points)
-        if item.diverged and info.value_range is not None:
-            figure.add_trace(_crosses(info, item, place, name, showlegend=not item.records))
+        name = escape(f"{item.study} · {item.batch_size}") if several else f"{item.batch_size}"
+        figure.add_traces(_traces_of(info, item, look_of(place), name))
     figure.update_layout(legend={"title": {"text": "batch size "}})
-    figure.update_xaxes(**_theme.lr_axis(rates))
-    figure.update_yaxes(
-        title={"text": _theme.value_label(info.info)}, **_theme.value_axis(info.value_range, is_log=info.is_log)
-    )
+    figure.update_xaxes(**lr_axis(rates))
+    figure.update_yaxes(title={"text": value_label(info.info)}, **value_axis(info.value_range, is_log=info.is_log))
     return figure
 
 
-def _points(info: LrSliceInfo, item: LrSlice, place: int, name: str, *, is_pruned: bool) -> go.Scatter:
-    records = [r for r in item.records if (status_of(r) is not Status.COMPLETE) == is_pruned]
-    many = len(item.records) > 60
-    symbol = _theme.symbol_of(place)
-    return go.Scatter(
-        x=[record.lr for record in records],
-        y=[record.value for record in records],
-        # A pruned trial saw fewer samples: its value doesn't belong on the line.
-        mode="markers" if many or is_pruned else "lines+markers",
-        name=name,
-        legendgroup=name,
-        showlegend=not is_pruned or len(records) == len(item.records),
-        line={"color": _theme.colour_of(place), "width": 1.5, "dash": _theme.dash_of(place)},
-        marker={
-            "symbol": f"{symbol}-open" if is_pruned else symbol,
-            "size": 5 if many else 8,
-            "color": _theme.colour_of(place),
-        },
-        text=[_theme.describe(record, info.info) for record in records],
-        hovertemplate="%{text}<extra></extra>",
-    )
+def _traces_of(info: LrSliceInfo, item: LrSlice, look: Look, name: str) -> list[go.Scatter]:
+    """Return a batch size's line through completed trials, pruned trials, and crosses where training diverged."""
+    complete = [r for r in item.records if status_of(r) is Status.COMPLETE]
+    pruned = [r for r in item.records if status_of(r) is not Status.COMPLETE]
+    size = 5 if len(item.records) > 60 else 8
+    found = []
+    if complete:
+        line = _traces.line(
+            [record.lr for record in complete],
+            [record.value for record in complete],
+            look,
+            name=name,
+            hover="%{text}",
+            text=[_traces.describe(record, info.info) for record in complete],
+            group=name,
+            width=1.5,
+            size=size,
+        )
+        found.append(line.update(mode="markers") if len(item.records) > 60 else line)
+    if pruned:  # a pruned trial saw fewer samples: its value doesn't belong on the line
+        marker = {"symbol": f"{look.symbol}-open", "size": size, "color": look.colour}
+        values = [record.value for record in pruned]
+        found.append(_marks(info, pruned, values, marker, name, showlegend=not complete))
+    if item.diverged and info.value_range is not None:
+        edge = info.value_range[1] if info.info.objective.value_direction == "minimize" else info.value_range[0]
+        cross = {"symbol": "x-thin", "size": 8, "line": {"width": 2, "color": look.colour}}
+        edges = [edge] * len(item.diverged)
+        crosses = _marks(info, item.diverged, edges, cross, name, showlegend=not item.records)
+        found.append(crosses.update(cliponaxis=False))
+    return found
 
 
-def _crosses(info: LrSliceInfo, item: LrSlice, place: int, name: str, *, showlegend: bool) -> go.Scatter:
-    assert info.value_range is not None
-    edge = info.value_range[1] if info.info.objective.value_direction == "minimize" else info.value_range[0]
-    return go.Scatter(
-        x=[record.lr for record in item.diverged],
-        y=[edge] * len(item.diverged),
-        mode="markers",
-        name=name,
-        legendgroup=name,
-        showlegend=showlegend,
-        cliponaxis=False,
-        marker={"symbol": "x-thin", "size": 8, "line": {"width": 2, "color": _theme.colour_of(place)}},
-        text=[_theme.describe(record, info.info) for record in item.diverged],
-        hovertemplate="%{text}<extra></extra>",
-    )
+def _marks(
+    info: LrSliceInfo,
+    records: Sequence[TrialRecord],
+    values: Sequence[float | None],
+    marker: dict[str, object],
+    name: str,
+    *,
+    showlegend: bool,
+) -> go.Scatter:
+    texts = [_traces.describe(record, info.info) for record in records]
+    rates = [record.lr for record in records]
+    return _traces.points(rates, values, marker, name=name, text=texts, group=name, showlegend=showlegend)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import plotly.graph_objects as go
 
+from bsopt.laws.estimate import Estimate
 from bsopt.trial.record import StudyInfo, TrialRecord
-from bsopt.visualization import _theme
+from bsopt.visualization import _traces
+from bsopt.visualization._axes import log_axis
+from bsopt.visualization._theme import INK, escape, look_of, new_figure
 from bsopt.visualization.study_data import Source, Status, StudyData, load_all, status_of
 
 __all__ = ["NoisePath", "NoiseScaleInfo", "noise_scale_info", "plot_noise_scale"]
@@ -56,7 +58,7 @@ def plot_noise_scale(study: Source | Sequence[Source]) -> go.Figure:
     """
     info = noise_scale_info(study)
     if not info.paths:
-        return _theme.empty_figure(
+        return _traces.empty_figure(
             TITLE,
             "The gradient noise scale was not measured. `measure: [noise_scale]` in the study file, or the callback "
             "bsopt.callbacks.GradientNoiseScale, measures it.",
@@ -67,7 +69,7 @@ def plot_noise_scale(study: Source | Sequence[Source]) -> go.Figure:
 def _paths(data: StudyData) -> list[NoisePath]:
     ranked = sorted(
         (r for r in data.records if any(_is_known(tick.metrics.get(METRIC)) for tick in r.ticks)),
-        key=lambda r: (status_of(r) is not Status.COMPLETE, data.sign * (r.value if r.value is not None else math.inf)),
+        key=lambda r: (status_of(r) is not Status.COMPLETE, data.rank(r)),
     )
     best_of = {record.batch_size: record for record in reversed(ranked)}
     return [_path(data, record) for record in ranked if best_of[record.batch_size] is record]
@@ -90,31 +92,24 @@ def _is_known(value: object) -> bool:
 
 
 def _draw(info: NoiseScaleInfo, *, several: bool) -> go.Figure:
-    figure = _theme.new_figure(TITLE)
+    figure = new_figure(TITLE)
     best = info.paths[0]
-    _band(figure, best)
-    order = sorted(info.paths, key=lambda path: (path.study, path.record.batch_size or 0))
-    for place, path in enumerate(order):
-        label = f"batch size {path.record.batch_size}"
-        figure.add_trace(
-            go.Scatter(
-                x=path.samples,
-                y=path.value,
-                mode="lines+markers",
-                name=_theme.escape(f"{path.study} · {label}") if several else label,
-                line={
-                    "color": _theme.colour_of(place),
-                    "width": 2.5 if path is best else 1.5,
-                    "dash": _theme.dash_of(place),
-                },
-                marker={"symbol": _theme.symbol_of(place), "size": 6, "maxdisplayed": 12},
-                hovertemplate=_theme.describe(path.record, info.info)
-                + "<br>after %{x:,.4~g} samples: noise scale <b>%{y:,.3~g}</b><extra></extra>",
-            )
+    figure.add_traces(_band(best))
+    for place, path in enumerate(sorted(info.paths, key=lambda path: (path.study, path.record.batch_size or 0))):
+        label, about = f"batch size {path.record.batch_size}", _traces.describe(path.record, info.info)
+        trace = _traces.line(
+            path.samples,
+            path.value,
+            look_of(place),
+            name=escape(f"{path.study} · {label}") if several else label,
+            hover=f"{about}<br>after %{{x:,.4~g}} samples: noise scale <b>%{{y:,.3~g}}</b>",
+            width=2.5 if path is best else 1.5,
+            is_curve=True,
         )
+        figure.add_trace(trace)
     size = best.record.batch_size
     if size:
-        figure.add_hline(y=size, line={"color": _theme.INK, "dash": "dash", "width": 1.5})
+        figure.add_hline(y=size, line={"color": INK, "dash": "dash", "width": 1.5})
         figure.add_annotation(
             text=f"batch size {size} of the best trial",
             x=1,
@@ -126,38 +121,19 @@ def _draw(info: NoiseScaleInfo, *, several: bool) -> go.Figure:
             font={"size": 11},
         )
     values = [value for path in info.paths for value in path.value] + ([float(size)] if size else [])
-    ticks = _theme.log_ticks(values)
-    low, high = math.log10(min(values)) - 0.15, math.log10(max(values)) + 0.2
-    figure.update_yaxes(
-        type="log",
-        tickvals=ticks,
-        ticktext=[f"{tick:g}" for tick in ticks],
-        title={"text": "noise scale [samples]"},
-        range=[low, high],
-    )
+    span = [math.log10(min(values)) - 0.15, math.log10(max(values)) + 0.2]
+    figure.update_yaxes(**log_axis(values, title="noise scale [samples]"), range=span)
     figure.update_xaxes(title={"text": "samples seen"}, rangemode="tozero")
     return figure
 
 
-def _band(figure: go.Figure, path: NoisePath) -> None:
-    """Draw the interval where it is bounded."""
-    bounded = [
-        (samples, low, high)
-        for samples, low, high in zip(path.samples, path.low, path.high, strict=True)
-        if low > 0 and math.isfinite(high)
-    ]
-    if len(bounded) < 2:
-        return
-    samples, lows, highs = (list(column) for column in zip(*bounded, strict=True))
-    figure.add_trace(
-        go.Scatter(
-            x=[*samples, *reversed(samples)],
-            y=[*highs, *reversed(lows)],
-            fill="toself",
-            fillcolor="rgba(128,128,128,0.2)",
-            line={"width": 0},
-            mode="lines",
-            name=f"95 % interval at batch size {cast(int, path.record.batch_size)}",
-            hoverinfo="skip",
-        )
+def _band(path: NoisePath) -> list[go.Scatter]:
+    """Return the interval where it is bounded, above zero too, which a log axis lacks."""
+    bounds = zip(path.samples, path.value, path.low, path.high, strict=True)
+    bounded = [(samples, Estimate(value, low, high)) for samples, value, low, high in bounds if low > 0]
+    return _traces.band(
+        [samples for samples, _ in bounded],
+        [interval for _, interval in bounded],
+        "rgba(128,128,128,0.2)",
+        name=f"95 % interval at batch size {path.record.batch_size}",
     )

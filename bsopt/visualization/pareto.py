@@ -12,7 +12,9 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from bsopt.trial.record import StudyInfo, TrialRecord
-from bsopt.visualization import _theme
+from bsopt.visualization import _traces
+from bsopt.visualization._axes import log_axis, value_label, worth_seeing
+from bsopt.visualization._theme import INK, Look, colour_of, escape, look_of, new_figure
 from bsopt.visualization.study_data import Source, StudyData, load_all
 
 __all__ = ["Cost", "ParetoInfo", "ParetoPoint", "pareto_info", "plot_pareto"]
@@ -73,19 +75,16 @@ def plot_pareto(study: Source | Sequence[Source], *, cost: Cost | None = None) -
     """Plot the value against the cost; the line joins the trials that none beats in both."""
     infos = [info for info in (pareto_info(data, cost=cost) for data in load_all(study)) if info.points]
     if not infos:
-        return _theme.empty_figure(TITLE, "No completed trial has both a value and a measured cost yet.")
-    figure = _theme.new_figure(TITLE)
+        return _traces.empty_figure(TITLE, "No completed trial has both a value and a measured cost yet.")
+    figure = new_figure(TITLE)
     sizes = sorted({p.record.batch_size for info in infos for p in info.points if p.record.batch_size})
     for place, info in enumerate(infos):
         _draw(figure, info, sizes, place, several=len(infos) > 1)
     costs = [point.cost for info in infos for point in info.points]
-    if min(costs) > 0:
-        ticks = _theme.log_ticks(costs)
-        figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
-    figure.update_xaxes(title={"text": _AXES[infos[0].cost]})
-    label = _theme.value_label(infos[0].info)
-    figure.update_yaxes(title={"text": label if infos[0].cost != "objective" else "first objective"})
-    figure.update_yaxes(range=_value_range(infos))
+    figure.update_xaxes(**(log_axis(costs) if min(costs) > 0 else {}), title={"text": _AXES[infos[0].cost]})
+    label = value_label(infos[0].info) if infos[0].cost != "objective" else "first objective"
+    values = [point.value for info in infos for point in info.points]
+    figure.update_yaxes(title={"text": label}, range=worth_seeing(values, infos[0].info.objective.sign, typical=0.8))
     return figure
 
 
@@ -128,51 +127,40 @@ def _price(record: TrialRecord, cost: Cost) -> float | None:
     return float({"seconds": best.seconds, "samples": best.samples, "steps": best.step}[cost])
 
 
-def _value_range(infos: Sequence[ParetoInfo]) -> tuple[float, float] | None:
-    sign = infos[0].info.objective.sign
-    values = sorted(sign * point.value for info in infos for point in info.points)
-    best, typical, worst = values[0], values[int(0.8 * (len(values) - 1))], values[-1]
-    top = min(worst, typical + (typical - best)) if typical > best else worst
-    margin = 0.06 * (top - best) or 0.05 * abs(best) or 1.0
-    low, high = sorted((sign * (best - margin), sign * (top + margin)))
-    return low, high
-
-
 def _draw(figure: go.Figure, info: ParetoInfo, sizes: Sequence[int], place: int, *, several: bool) -> None:
     front = [point for point in info.points if point.is_efficient]
+    words = "none is cheaper and better"
     figure.add_trace(
         go.Scatter(
             x=[point.cost for point in front],
             y=[point.value for point in front],
             mode="lines",
-            name=f"{_theme.escape(info.info.name)}: none is cheaper and better"
-            if several
-            else "none is cheaper and better",
-            line={"color": _theme.colour_of(place) if several else _theme.INK, "width": 1.5, "shape": "hv"},
+            name=f"{escape(info.info.name)}: {words}" if several else words,
+            line={"color": colour_of(place) if several else INK, "width": 1.5, "shape": "hv"},
             hoverinfo="skip",
         )
     )
-    for size in [None] if several or not sizes else sizes:
-        points = [p for p in info.points if size is None or p.record.batch_size == size]
-        index = place if size is None else list(sizes).index(size)
+    if several or not sizes:
+        figure.add_trace(_points(info, info.points, look_of(place), name=info.info.name))
+        return
+    for index, size in enumerate(sizes):
+        points = [point for point in info.points if point.record.batch_size == size]
         if points:
-            figure.add_trace(_points(info, points, index, name=info.info.name if size is None else str(size)))
-    if not several and sizes:
-        figure.update_layout(legend={"title": {"text": "batch size "}})
+            figure.add_trace(_points(info, points, look_of(index), name=str(size)))
+    figure.update_layout(legend={"title": {"text": "batch size "}})
 
 
-def _points(info: ParetoInfo, points: Sequence[ParetoPoint], index: int, *, name: str) -> go.Scatter:
-    return go.Scatter(
-        x=[point.cost for point in points],
-        y=[point.value for point in points],
-        mode="markers",
-        name=_theme.escape(name),
-        marker={
-            "color": _theme.colour_of(index),
-            "symbol": _theme.symbol_of(index),
+def _points(info: ParetoInfo, points: Sequence[ParetoPoint], look: Look, *, name: str) -> go.Scatter:
+    return _traces.points(
+        [point.cost for point in points],
+        [point.value for point in points],
+        {
+            "color": look.colour,
+            "symbol": look.symbol,
             "size": [11 if point.is_efficient else 7 for point in points],
             "opacity": [1.0 if point.is_efficient else 0.55 for point in points],
         },
-        text=[_theme.describe(point.record, info.info) for point in points],
-        hovertemplate="%{text}<br>cost %{x:,.4~g}<extra></extra>",
+        name=escape(name),
+        text=[_traces.describe(point.record, info.info) for point in points],
+        hover="%{text}<br>cost %{x:,.4~g}",
     )

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
-from bsopt.visualization import _theme
+from bsopt.laws.estimate import Estimate
+from bsopt.visualization import _traces
+from bsopt.visualization._axes import batch_size_axis
+from bsopt.visualization._theme import colour_of, escape, look_of, new_figure
 
 if TYPE_CHECKING:
     from bsopt.analysis.sharpness import AdaptiveSharpness, Sharpness
@@ -33,31 +37,25 @@ def plot_sharpness(
     groups = _groups(results)
     points = [(size, result) for group in groups.values() for size, result in group.items()]
     if not points:
-        return _theme.empty_figure(TITLE, "No sharpness was computed, so there is nothing to draw.")
-    figure = _theme.new_figure(TITLE)
+        return _traces.empty_figure(TITLE, "No sharpness was computed, so there is nothing to draw.")
+    figure = new_figure(TITLE)
     for place, (name, group) in enumerate(groups.items()):
         rows = [(size, group[size]) for size in sorted(group) if math.isfinite(group[size].value)]
-        figure.add_trace(
-            go.Scatter(
-                x=[size for size, _ in rows],
-                y=[result.value for _, result in rows],
-                mode="lines+markers",
-                name=_theme.escape(name),
-                showlegend=len(groups) > 1,
-                line={"color": _theme.colour_of(4 * place), "dash": _theme.dash_of(place)},
-                marker={"size": 10, "symbol": _theme.symbol_of(place)},
-                error_y={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [0.0] * len(rows),
-                    "arrayminus": [result.value - _lowest(result.per_start, result.value) for _, result in rows],
-                    "thickness": 1,
-                },
-                text=[f"loss {result.loss:.4g}, largest met {result.max_loss:.4g}" for _, result in rows],
-                hovertemplate="batch size %{x}: <b>%{y:.4~g}</b><br>%{text}<extra></extra>",
-            )
+        look = replace(look_of(place), colour=colour_of(4 * place))
+        reach = [Estimate(result.value, _lowest(result.per_start, result.value), result.value) for _, result in rows]
+        trace = _traces.line(
+            [size for size, _ in rows],
+            [result.value for _, result in rows],
+            look,
+            name=escape(name),
+            hover="batch size %{x}: <b>%{y:.4~g}</b><br>%{text}",
+            text=[f"loss {result.loss:.4g}, largest met {result.max_loss:.4g}" for _, result in rows],
+            showlegend=len(groups) > 1,
+            size=10,
+            error_y=_traces.bars(reach, look.colour),
         )
-    figure.update_xaxes(**_theme.batch_size_axis([float(size) for size, _ in points]))
+        figure.add_trace(trace)
+    figure.update_xaxes(**batch_size_axis([float(size) for size, _ in points]))
     figure.update_yaxes(title={"text": "sharpness"}, rangemode="tozero")
     return figure
 

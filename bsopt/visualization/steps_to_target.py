@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from bsopt.laws.estimate import Estimate
 from bsopt.laws.steps_to_target import TargetRun
 from bsopt.trial.record import StudyInfo
-from bsopt.visualization import _theme
+from bsopt.units import format_number
+from bsopt.visualization import _traces
+from bsopt.visualization._axes import batch_size_axis, log_axis, share_x_axis
+from bsopt.visualization._theme import ACCENT, colour_of, escape, look_of, stacked_figure
 from bsopt.visualization.study_data import Source, load_all
 
 __all__ = ["StepsToTargetInfo", "plot_steps_to_target", "steps_to_target_info"]
@@ -75,30 +77,19 @@ def plot_steps_to_target(study: Source | Sequence[Source]) -> go.Figure:
     """
     infos = [info for info in map(steps_to_target_info, load_all(study)) if info.runs]
     if not infos:
-        return _theme.empty_figure(TITLE, f"{load_all(study)[0].fits.steps.message}")
-    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06)
-    _theme.style(figure, _title(infos), height=620)
+        return _traces.empty_figure(TITLE, f"{load_all(study)[0].fits.steps.message}")
+    figure = stacked_figure(_title(infos), 2, height=620, spacing=0.06)
     for place, info in enumerate(infos):
         _draw(figure, info, place, several=len(infos) > 1)
     if len(infos) == 1 and not infos[0].batch_sizes:
-        _theme.add_sentence(figure, infos[0].message)
+        _traces.add_sentence(figure, infos[0].message)
     sizes = [run.batch_size for info in infos for run in info.runs]
-    axis = _theme.batch_size_axis(sizes)
     pad = 0.05 * math.log10(max(sizes) / min(sizes)) + 0.05
     span = [math.log10(min(sizes)) - pad, math.log10(max(sizes)) + pad]
-    figure.update_xaxes(**{key: value for key, value in axis.items() if key != "title"}, range=span)
-    figure.update_xaxes(title=axis["title"], row=2, col=1)
+    share_x_axis(figure, {**batch_size_axis(sizes), "range": span}, rows=2)
     for row, title in enumerate(("updates to the target", "samples to the target"), start=1):
-        values = [run.samples / (run.batch_size if row == 1 else 1) for info in infos for run in info.runs]
-        ticks = _theme.log_ticks(values)
-        figure.update_yaxes(
-            type="log",
-            title={"text": title},
-            tickvals=ticks,
-            ticktext=[f"{tick:,.0f}" for tick in ticks],
-            row=row,
-            col=1,
-        )
+        values = [cost for info in infos for cost in _costs(info, row)]
+        figure.update_yaxes(**log_axis(values, title=title, form=",.0f"), row=row, col=1)
     return figure
 
 
@@ -106,36 +97,30 @@ def _title(infos: Sequence[StepsToTargetInfo]) -> str:
     first = infos[0]
     if first.target is None or len(infos) > 1:
         return TITLE
-    return f"Updates and samples to {first.info.objective.monitor} = {_theme.number(first.target)}"
+    return f"Updates and samples to {first.info.objective.monitor} = {format_number(first.target, thousands=True)}"
+
+
+def _costs(info: StepsToTargetInfo, row: int) -> list[float]:
+    """Return updates in the first row, samples in the second."""
+    return [run.samples / (run.batch_size if row == 1 else 1) for run in info.runs]
 
 
 def _draw(figure: go.Figure, info: StepsToTargetInfo, place: int, *, several: bool) -> None:
-    name = _theme.escape(info.info.name)
+    name, look = escape(info.info.name), look_of(place)
+    law_name = f"{name}: law" if several else "fitted law with 90 % interval"
     for row, law in enumerate((info.steps, info.samples), start=1):
         if law:
-            _theme.add_law(
-                figure,
-                info.batch_sizes,
-                law,
-                place,
-                name=f"{name}: law" if several else "fitted law with 90 % interval",
-                showlegend=row == 1,
-                row=row,
-            )
-        figure.add_trace(
-            go.Scatter(
-                x=[run.batch_size for run in info.runs],
-                y=[run.samples / (run.batch_size if row == 1 else 1) for run in info.runs],
-                mode="markers",
-                name=name if several else "trials that reached it",
-                legendgroup=f"{place} runs",
-                showlegend=row == 1,
-                marker={"color": _theme.colour_of(place), "size": 9, "symbol": _theme.symbol_of(place)},
-                hovertemplate="batch size %{x}: %{y:,.4~g}<extra></extra>",
-            ),
-            row=row,
-            col=1,
+            _traces.add_law(figure, info.batch_sizes, law, place, name=law_name, row=row)
+        runs = _traces.points(
+            [run.batch_size for run in info.runs],
+            _costs(info, row),
+            {"color": look.colour, "size": 9, "symbol": look.symbol},
+            name=name if several else "trials that reached it",
+            hover="batch size %{x}: %{y:,.4~g}",
+            group=f"{place} runs",
+            showlegend=row == 1,
         )
+        figure.add_trace(runs, row=row, col=1)
     _critical(figure, info, place, several=several)
 
 
@@ -147,7 +132,7 @@ def _critical(figure: go.Figure, info: StepsToTargetInfo, place: int, *, several
     low, high = max(left, info.critical_batch_size.low), min(right, info.critical_batch_size.high)
     if low >= high:
         return
-    colour = _theme.colour_of(place) if several else _theme.ACCENT
+    colour = colour_of(place) if several else ACCENT
     for row in (1, 2):
         figure.add_vrect(x0=low, x1=high, fillcolor=colour, opacity=0.12, line_width=0, row=row, col=1)
         if left < info.critical_batch_size.value < right:
@@ -169,8 +154,11 @@ def _critical(figure: go.Figure, info: StepsToTargetInfo, place: int, *, several
 
 def _critical_text(critical: Estimate) -> str:
     if math.isinf(critical.high):
-        return f"critical batch size above {_theme.number(critical.low, 2)}"
+        return f"critical batch size above {_number(critical.low)}"
     if critical.low <= 0:
-        return f"critical batch size below {_theme.number(critical.high, 2)}"
-    low, high = _theme.number(critical.low, 2), _theme.number(critical.high, 2)
-    return f"critical batch size {_theme.number(critical.value, 2)} ({low} to {high})"
+        return f"critical batch size below {_number(critical.high)}"
+    return f"critical batch size {_number(critical.value)} ({_traces.span_text(critical, digits=2)})"
+
+
+def _number(size: float) -> str:
+    return format_number(size, digits=2, thousands=True)

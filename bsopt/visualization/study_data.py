@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
-from typing import TypeAlias, cast
+from typing import TypeAlias, TypeVar, cast
 
+import numpy as np
 import optuna
 
 from bsopt.experiment.measurements import Experiment, experiment_of
@@ -19,7 +20,9 @@ from bsopt.recommendation.result import Recommendation
 from bsopt.storage.attributes import read_info, read_records
 from bsopt.trial.record import Outcome, StopReason, StudyInfo, TrialRecord
 
-__all__ = ["Source", "Status", "StudyData", "load", "load_all", "status_of"]
+__all__ = ["Source", "Status", "StudyData", "has_value", "is_placed", "load", "load_all", "spread_evenly", "status_of"]
+
+T = TypeVar("T")
 
 
 class Status(str, Enum):
@@ -94,11 +97,6 @@ class StudyData:
         return self.info.objective.sign
 
     @property
-    def metric_sign(self) -> float:
-        """The same for the metric, which in a time-to-target study is not the value."""
-        return self.info.objective.metric_sign
-
-    @property
     def valued(self) -> list[TrialRecord]:
         """Trials with a batch size, a learning rate and a finite value, complete or pruned; diverged ones left out."""
         return [
@@ -115,7 +113,24 @@ class StudyData:
     @property
     def best(self) -> TrialRecord | None:
         """The completed trial with the best value."""
-        return min(self.completed, key=lambda record: self.sign * cast(float, record.value), default=None)
+        return min(self.completed, key=self.rank, default=None)
+
+    @property
+    def by_batch_size(self) -> dict[int, list[TrialRecord]]:
+        """Global batch size, smallest first, -> its completed trials, the best first."""
+        ranked = sorted(self.completed, key=self.rank)
+        sizes = sorted({cast(int, record.batch_size) for record in ranked})
+        return {size: [record for record in ranked if record.batch_size == size] for size in sizes}
+
+    def best_measured(self, read: Callable[[TrialRecord], T | None]) -> list[T]:
+        """Return what `read` finds in the best trial of each batch size in which it finds anything."""
+        found = (next((item for record in records if (item := read(record)) is not None), None)
+                 for records in self.by_batch_size.values())  # fmt: skip
+        return [item for item in found if item is not None]
+
+    def rank(self, record: TrialRecord) -> float:
+        """Return a number that is smaller for better trials, and infinite without a finite value."""
+        return self.sign * record.value if record.value is not None and has_value(record) else math.inf
 
     @property
     def batch_sizes(self) -> list[int]:
@@ -158,3 +173,14 @@ def is_placed(record: TrialRecord) -> bool:
 def has_value(record: TrialRecord) -> bool:
     """Whether the trial has a finite value."""
     return record.value is not None and math.isfinite(record.value)
+
+
+def spread_evenly(items: Sequence[T], most: int) -> list[T]:
+    """Return at most so many items, first and last among them, evenly spread over the others.
+
+    >>> spread_evenly([1, 2, 3, 4, 5], 3)
+    [1, 3, 5]
+    """
+    if len(items) <= most:
+        return list(items)
+    return [items[i] for i in np.linspace(0, len(items) - 1, most).astype(int)]

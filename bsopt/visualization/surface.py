@@ -14,8 +14,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from bsopt.search.value_transform import ValueTransform
 from bsopt.study.samplers import sampler_of
-from bsopt.trial.record import TrialRecord
-from bsopt.visualization.study_data import Status, StudyData, is_placed, status_of
+from bsopt.visualization.study_data import Status, StudyData, is_placed, spread_evenly, status_of
 
 __all__ = ["Surface", "believed_surface"]
 
@@ -82,8 +81,8 @@ def _trials(data: StudyData) -> list[FrozenTrial]:
         "lr": FloatDistribution(slow, fast, log=True),
     }
     diverged = [r for r in data.records if is_placed(r) and status_of(r) is Status.DIVERGED]
-    good = sorted(data.completed, key=lambda r: data.sign * cast(float, r.value))
-    kept = good[: MAX_TRIALS // 2] + _spread(good[MAX_TRIALS // 2 :] + diverged, MAX_TRIALS // 2)
+    good = sorted(data.completed, key=data.rank)
+    kept = good[: MAX_TRIALS // 2] + spread_evenly(good[MAX_TRIALS // 2 :] + diverged, MAX_TRIALS // 2)
     lost = -math.inf if data.info.objective.value_direction == "maximize" else math.inf
     return [
         create_trial(
@@ -104,9 +103,3 @@ def _ranges(data: StudyData) -> tuple[tuple[float, float], tuple[float, float]] 
     if not placed or min(sizes) == max(sizes) or min(rates) == max(rates):
         return None
     return (min(sizes), max(sizes)), (min(rates), max(rates))
-
-
-def _spread(records: Sequence[TrialRecord], number: int) -> list[TrialRecord]:
-    if len(records) <= number:
-        return list(records)
-    return [records[i] for i in np.linspace(0, len(records) - 1, number).astype(int)]

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from bsopt.laws.estimate import Estimate
 from bsopt.trial.record import StudyInfo, TrialRecord
-from bsopt.visualization import _theme
-from bsopt.visualization.study_data import Source, load_all
+from bsopt.visualization import _traces
+from bsopt.visualization._axes import batch_size_axis, share_x_axis
+from bsopt.visualization._theme import escape, look_of, stacked_figure
+from bsopt.visualization.study_data import Source, load_all, spread_evenly
 
 __all__ = ["LawCurve", "ThroughputInfo", "plot_throughput", "throughput_info"]
 
@@ -51,8 +52,7 @@ def throughput_info(study: Source) -> ThroughputInfo:
     """Return what the trials measured per device, and the fitted laws over the range of micro-batches."""
     data = load_all(study)[0]
     found = [r for r in data.records if _micro(r) and (_measured(r, 1) or _measured(r, 2))]
-    if len(found) > MAX_POINTS:
-        found = [found[i] for i in np.linspace(0, len(found) - 1, MAX_POINTS).astype(int)]
+    found = spread_evenly(found, MAX_POINTS)
     grid = _grid([_micro(record) for record in found])
     speeds = [(b, data.fits.step_time.samples_per_second(b)) for b in grid]
     memory = [(b, data.fits.memory.predict(b)) for b in grid]
@@ -69,17 +69,14 @@ def plot_throughput(study: Source | Sequence[Source]) -> go.Figure:
     """Plot samples per second of a device, and its peak memory, against the micro-batch, with the fitted laws."""
     infos = [info for info in map(throughput_info, load_all(study)) if info.records]
     if not infos:
-        return _theme.empty_figure(TITLE, "No trial measured its throughput or its memory yet.")
-    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06)
-    _theme.style(figure, TITLE, height=600)
+        return _traces.empty_figure(TITLE, "No trial measured its throughput or its memory yet.")
+    figure = stacked_figure(TITLE, 2, height=600, spacing=0.06)
     for place, info in enumerate(infos):
         _draw(figure, info, place, several=len(infos) > 1)
     sizes = [float(_micro(record)) for info in infos for record in info.records]
-    axis = _theme.batch_size_axis(sizes)
-    figure.update_xaxes(**{key: value for key, value in axis.items() if key != "title"})
-    figure.update_xaxes(title={"text": "micro-batch [samples per device and pass]"}, row=2, col=1)
-    figure.update_yaxes(title={"text": "samples per second<br>and device"}, rangemode="tozero", row=1, col=1)
-    figure.update_yaxes(title={"text": "peak memory [MB]"}, rangemode="tozero", row=2, col=1)
+    share_x_axis(figure, batch_size_axis(sizes, title="micro-batch [samples per device and pass]"), rows=2)
+    for row, title in enumerate(("samples per second<br>and device", "peak memory [MB]"), start=1):
+        figure.update_yaxes(title={"text": title}, rangemode="tozero", row=row, col=1)
     return figure
 
 
@@ -107,28 +104,23 @@ def _curve(pairs: Sequence[tuple[float, Estimate | None]]) -> LawCurve | None:
 
 
 def _draw(figure: go.Figure, info: ThroughputInfo, place: int, *, several: bool) -> None:
-    name = _theme.escape(info.info.name)
+    name, look = escape(info.info.name), look_of(place)
+    law_name = f"{name}: law" if several else "fitted law with 90 % interval"
     for row, (curve, unit) in enumerate(((info.throughput, 1.0), (info.memory, 1e-6)), start=1):
         if curve is not None:
-            _theme.add_law(figure, curve.batch_sizes, [value.scaled(unit) for value in curve.values], place,
-                           name=f"{name}: law" if several else "fitted law with 90 % interval",
-                           showlegend=row == 1, row=row)  # fmt: skip
-        values = [_measured(record, row) for record in info.records]
-        figure.add_trace(
-            go.Scatter(
-                x=[_micro(record) for record in info.records],
-                y=values,
-                mode="markers",
-                name=name if several else "trials",
-                legendgroup=f"{place} trials",
-                showlegend=row == 1,
-                marker={"color": _theme.colour_of(place), "size": 7, "opacity": 0.6, "symbol": _theme.symbol_of(place)},
-                text=[_theme.describe(record, info.info) for record in info.records],
-                hovertemplate="%{y:,.4~g}<br>%{text}<extra></extra>",
-            ),
-            row=row,
-            col=1,
+            law = [value.scaled(unit) for value in curve.values]
+            _traces.add_law(figure, curve.batch_sizes, law, place, name=law_name, row=row)
+        trials = _traces.points(
+            [_micro(record) for record in info.records],
+            [_measured(record, row) for record in info.records],
+            {"color": look.colour, "size": 7, "opacity": 0.6, "symbol": look.symbol},
+            name=name if several else "trials",
+            text=[_traces.describe(record, info.info) for record in info.records],
+            hover="%{y:,.4~g}<br>%{text}",
+            group=f"{place} trials",
+            showlegend=row == 1,
         )
+        figure.add_trace(trials, row=row, col=1)
 
 
 def _measured(record: TrialRecord, row: int) -> float | None:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any
 
 import plotly.graph_objects as go
 
 from bsopt.trial.record import StudyInfo, TrialRecord
-from bsopt.visualization import _theme
+from bsopt.units import format_number
+from bsopt.visualization import _traces
+from bsopt.visualization._axes import log_axis
+from bsopt.visualization._theme import Look, escape, look_of, new_figure
 from bsopt.visualization.study_data import Source, StudyData, load_all
 
-__all__ = ["NormHistogram", "UpdateNormsInfo", "plot_update_norms", "update_norms_info"]
+__all__ = ["NormHistogram", "NormsLine", "UpdateNormsInfo", "draw_norms", "plot_update_norms", "update_norms_info"]
 
 TITLE = "Norms of the updates"
 MEASUREMENT = "UpdateNorms"
@@ -40,10 +44,22 @@ class UpdateNormsInfo:
     histograms: tuple[NormHistogram, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class NormsLine:
+    """What is drawn for a batch size: shares of the updates [% per factor of ten] by norm, with their band, if any."""
+
+    name: str
+    look: Look
+    norms: Sequence[float]
+    shares: Sequence[float]
+    hover: str
+    band: Sequence[go.Scatter] = ()
+
+
 def update_norms_info(study: Source | Sequence[Source]) -> UpdateNormsInfo:
     """Return the histogram of the best trial of each batch size in which the norms were measured."""
     sources = load_all(study)
-    found = [item for data in sources for item in _histograms(data)]
+    found = [item for data in sources for item in data.best_measured(partial(_histogram, data))]
     return UpdateNormsInfo(sources[0].info, tuple(found[:MAX_ROWS]))
 
 
@@ -54,56 +70,64 @@ def plot_update_norms(study: Source | Sequence[Source]) -> go.Figure:
     """
     info = update_norms_info(study)
     if not info.histograms:
-        return _theme.empty_figure(
+        return _traces.empty_figure(
             TITLE,
             "Norms of the updates were not measured. `measure: [update_norms]` in the study file, or the callback "
             "bsopt.callbacks.UpdateNorms, measures them.",
         )
     several = len({item.study for item in info.histograms}) > 1
-    figure = _theme.new_figure(TITLE)
-    for place, item in enumerate(info.histograms):
-        label = f"batch size {item.record.batch_size}"
-        figure.add_trace(
-            go.Scatter(
-                x=[math.sqrt(low * high) if low > 0 else high / 2 for low, high in pairwise(item.edges)],
-                # Per factor of ten, as bins of different trials have different widths.
-                y=[
-                    100.0 * share / _decades(low, high)
-                    for share, (low, high) in zip(item.shares, pairwise(item.edges), strict=True)
-                ],
-                mode="lines+markers",
-                name=_theme.escape(f"{item.study} · {label}") if several else label,
-                line={"color": _theme.colour_of(place), "shape": "hvh", "dash": _theme.dash_of(place)},
-                marker={"size": 6, "symbol": _theme.symbol_of(place), "maxdisplayed": 10},
-                hovertemplate=_theme.describe(item.record, info.info)
-                + f"<br>median {_theme.number(item.median, 3)}<br>"
-                + "around %{x:.3~g}: <b>%{y:.3~g} % per factor of ten</b><extra></extra>",
-            )
-        )
-    ticks = _theme.log_ticks([edge for item in info.histograms for edge in item.edges])
-    figure.update_xaxes(
-        type="log", title={"text": "norm of an update"}, tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks]
-    )
-    figure.update_yaxes(title={"text": "updates [% per factor of ten]"}, rangemode="tozero")
+    figure = new_figure(TITLE)
+    lines = [_line(info, item, place, several=several) for place, item in enumerate(info.histograms)]
+    edges = [edge for item in info.histograms for edge in item.edges]
+    draw_norms(figure, lines, edges)
     return figure
+
+
+def draw_norms(figure: go.Figure, lines: Sequence[NormsLine], edges: Sequence[float]) -> None:
+    """Draw distributions of update norms, and their axes; `edges` are those of all bins."""
+    for line in lines:
+        trace = _traces.line(
+            line.norms,
+            line.shares,
+            line.look,
+            name=line.name,
+            hover=f"{line.hover}<br>around %{{x:.3~g}}: <b>%{{y:.3~g}} % per factor of ten</b>",
+            group=line.name,
+            shape="linear" if line.band else "hvh",
+            is_curve=True,
+        )
+        for drawn in (*line.band, trace):
+            figure.add_trace(drawn, row=1, col=1)
+    figure.update_xaxes(**log_axis(edges, title="norm of an update"))
+    figure.update_yaxes(title={"text": "updates [% per factor of ten]"}, rangemode="tozero")
+
+
+def _line(info: UpdateNormsInfo, item: NormHistogram, place: int, *, several: bool) -> NormsLine:
+    label, bins = f"batch size {item.record.batch_size}", list(pairwise(item.edges))
+    median = format_number(item.median, digits=3, thousands=True)
+    return NormsLine(
+        name=escape(f"{item.study} · {label}") if several else label,
+        look=look_of(place),
+        norms=[math.sqrt(low * high) if low > 0 else high / 2 for low, high in bins],
+        # Per factor of ten, as bins of different trials have different widths.
+        shares=[100.0 * share / _decades(low, high) for share, (low, high) in zip(item.shares, bins, strict=True)],
+        hover=f"{_traces.describe(item.record, info.info)}<br>median {median}",
+    )
 
 
 def _decades(low: float, high: float) -> float:
     return math.log10(high / low) if low > 0 else 1.0
 
 
-def _histograms(data: StudyData) -> list[NormHistogram]:
-    found: dict[int, NormHistogram] = {}
-    for record in sorted(data.completed, key=lambda r: data.sign * cast(float, r.value)):
-        measured: Any = record.measurements.get(MEASUREMENT)
-        total = sum(measured["bin_counts"]) if measured else 0
-        if total:
-            item = NormHistogram(
-                study=data.name,
-                record=record,
-                median=float(measured["quantiles"]["0.5"]),
-                edges=tuple(measured["bin_edges"]),
-                shares=tuple(count / total for count in measured["bin_counts"]),
-            )
-            found.setdefault(cast(int, record.batch_size), item)
-    return [found[size] for size in sorted(found)]
+def _histogram(data: StudyData, record: TrialRecord) -> NormHistogram | None:
+    measured: Any = record.measurements.get(MEASUREMENT)
+    total = sum(measured["bin_counts"]) if measured else 0
+    if not total:
+        return None
+    return NormHistogram(
+        study=data.name,
+        record=record,
+        median=float(measured["quantiles"]["0.5"]),
+        edges=tuple(measured["bin_edges"]),
+        shares=tuple(count / total for count in measured["bin_counts"]),
+    )

@@ -20,7 +20,7 @@ from bsopt.recommendation import Answer, Evidence, Recommendation, answers, reco
 from bsopt.recommendation.fits import fit_laws
 from bsopt.serialization import to_json
 from bsopt.storage.attributes import read_info, read_records, write_info, write_record
-from bsopt.testing.example_study import example_study
+from bsopt.testing.study import example_study
 from bsopt.trial.objective import Objective
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import StopReason, StudyInfo, TrialRecord

@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from bsopt.report import write_report
-from bsopt.testing.example_study import example_study
+from bsopt.testing.study import example_study
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

@@ -11,7 +11,7 @@ import pytest
 
 from bsopt.recommendation import recommend
 from bsopt.report.answer import answer_section, as_good, comparison_table
-from bsopt.testing.example_study import example_data
+from bsopt.testing.study import example_data
 from bsopt.visualization.study_data import StudyData, load
 
 

@@ -17,7 +17,7 @@ from bsopt.recommendation import recommend
 from bsopt.recommendation.fits import fit_laws
 from bsopt.report.dashboard import MAX_TRIALS, Publisher, publish, serve
 from bsopt.storage.attributes import write_info, write_record
-from bsopt.testing.example_study import example_study
+from bsopt.testing.study import example_study
 from bsopt.trial.objective import Objective
 from bsopt.trial.record import StopReason, StudyInfo, TrialRecord
 from bsopt.visualization import FIGURES

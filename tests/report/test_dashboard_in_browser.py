@@ -12,7 +12,7 @@ import pytest
 from browsing import Open, requests_of, wait
 
 from bsopt.report.dashboard import publish, serve
-from bsopt.testing.example_study import example_study
+from bsopt.testing.study import example_study
 from bsopt.trial.record import StopReason
 from bsopt.visualization import FIGURES
 from bsopt.visualization.study_data import load

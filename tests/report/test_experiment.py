@@ -13,7 +13,7 @@ import pytest
 from bsopt.experiment.findings.verdicts import FINDINGS
 from bsopt.report import write_report
 from bsopt.report.experiment import experiment_section
-from bsopt.testing.example_experiment import example_experiment
+from bsopt.testing.experiment import example_experiment
 from bsopt.trial.record import StopReason
 from bsopt.visualization import EXPERIMENT_FIGURES
 from bsopt.visualization.study_data import StudyData, load
@@ -72,7 +72,7 @@ def test_every_figure_stands_there_with_how_to_read_it(section: str) -> None:
     text = html.unescape(section)
     for name, figure in EXPERIMENT_FIGURES.items():
         assert f'data-plot="s0-{name.replace("_", "-")}"' in section
-        assert figure.how in text
+        assert figure.how_to_read in text
         assert figure.article is None or f"As figure {figure.article} of the article." in text
     ids = re.findall(r'id="([^"]+)"', section)
     assert len(ids) == len(set(ids))

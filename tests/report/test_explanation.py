@@ -13,7 +13,7 @@ from bsopt import ScalingSampler
 from bsopt.laws.scaling import Reference
 from bsopt.report.explanation import reasons
 from bsopt.storage.attributes import write_info
-from bsopt.testing.example_study import example_data
+from bsopt.testing.study import example_data
 from bsopt.trial.record import StudyInfo
 from bsopt.visualization.study_data import load
 

@@ -13,7 +13,7 @@ import pytest
 from browsing import Open, requests_of, wait
 
 from bsopt.report import write_report
-from bsopt.testing.example_study import example_data
+from bsopt.testing.study import example_data
 from bsopt.trial.objective import Objective
 from bsopt.visualization import FIGURES, plot_interaction, save_figure
 from bsopt.visualization.study_data import StudyData

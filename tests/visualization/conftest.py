@@ -8,7 +8,7 @@ from collections.abc import Callable
 import optuna
 import pytest
 
-from bsopt.testing.example_study import example_data, example_study
+from bsopt.testing.study import example_data, example_study
 from bsopt.trial.objective import Objective
 from bsopt.trial.record import StopReason, StudyInfo, Tick, TrialRecord
 from bsopt.visualization.study_data import StudyData

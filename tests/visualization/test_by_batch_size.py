@@ -7,7 +7,7 @@ from dataclasses import replace
 import optuna
 import pytest
 
-from bsopt.testing.example_study import example_study
+from bsopt.testing.study import example_study
 from bsopt.trial.objective import Objective
 from bsopt.trial.record import StudyInfo, Tick, TrialRecord
 from bsopt.visualization.best_by_batch_size import best_by_batch_size_info, plot_best_by_batch_size

@@ -8,7 +8,7 @@ from dataclasses import replace
 import optuna
 import pytest
 
-from bsopt.testing.example_study import CRITICAL_BATCH_SIZE, example_data
+from bsopt.testing.study import CRITICAL_BATCH_SIZE, example_data
 from bsopt.trial.objective import Objective
 from bsopt.trial.record import StudyInfo, Tick, TrialRecord
 from bsopt.visualization.devices import devices_info, plot_devices

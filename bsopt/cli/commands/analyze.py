@@ -102,7 +102,7 @@ def _said(experiment: Experiment) -> str:
 
 
 def _draw(study: optuna.Study, folder: Path, suffix: str) -> int:
-    from bsopt.visualization.experiment.catalogue import EXPERIMENT_FIGURES
+    from bsopt.visualization.figure import EXPERIMENT_FIGURES
     from bsopt.visualization.saving import save_figure
     from bsopt.visualization.study_data import load
 

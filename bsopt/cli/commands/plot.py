@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from bsopt.cli.opening import NamedStudy
 from bsopt.cli.options import named_study, output_option
 
 if TYPE_CHECKING:
-    import plotly.graph_objects as go
+    from bsopt.visualization.figure import Figure
 
 __all__ = ["plot"]
 
@@ -33,20 +33,16 @@ def plot(named: NamedStudy, figure: tuple[str, ...], output: str | None, is_list
     experiment_… belong to a study with a designed experiment and are written for no other.
     """
     from bsopt.errors import ConfigError, nearest_or_all
-    from bsopt.visualization.catalogue import FIGURES
-    from bsopt.visualization.experiment.catalogue import EXPERIMENT_FIGURES
+    from bsopt.visualization.figure import EXPERIMENT_FIGURES, FIGURES
     from bsopt.visualization.saving import save_figure
     from bsopt.visualization.study_data import load
 
     if is_listed:
-        for name, draw in FIGURES.items():
-            click.echo(f"{name:<28} {(draw.__doc__ or '').strip().splitlines()[0]}")
+        click.echo(_listed(FIGURES.values()))
         click.echo("\nOf a study with a designed experiment:")
-        for name, drawn in EXPERIMENT_FIGURES.items():
-            article = f" (Chang & Pathak 2020, figure {drawn.article})" if drawn.article else ""
-            click.echo(f"{name:<28} {drawn.heading}{article}.")
+        click.echo(_listed(EXPERIMENT_FIGURES.values()))
         return
-    figures: dict[str, Callable[..., go.Figure]] = {**FIGURES, **EXPERIMENT_FIGURES}
+    figures = {**FIGURES, **EXPERIMENT_FIGURES}
     for name in figure:
         if name not in figures:
             raise ConfigError(f"there is no figure {name!r}.{nearest_or_all(name, figures)}")
@@ -60,3 +56,11 @@ def plot(named: NamedStudy, figure: tuple[str, ...], output: str | None, is_list
         path = target if target.suffix else target / f"{name}.html"
         with writing(path):
             click.echo(f"{name}: {save_figure(figures[name](data), path)}")
+
+
+def _listed(figures: Iterable[Figure]) -> str:
+    lines = []
+    for figure in figures:
+        article = f" (Chang & Pathak 2020, figure {figure.article})" if figure.article else ""
+        lines.append(f"{figure.name:<28} {figure.heading}{article}.")
+    return "\n".join(lines)

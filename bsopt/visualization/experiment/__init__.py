@@ -1,14 +1,12 @@
 """Figures of a designed batch-size experiment, as in Chang & Pathak 2020.
 
 Every `plot_experiment_*` takes one study that has an `experiment` block and shows means over the design's seeds with
-their intervals; `EXPERIMENT_FIGURES` maps the names that the command line uses to the article's figures.
+their intervals. `bsopt.visualization.EXPERIMENT_FIGURES` lists the article's figures.
 """
 
 from bsopt._lazy import attach
 
 _HOMES = {
-    "EXPERIMENT_FIGURES": ".catalogue",
-    "ExperimentFigure": ".catalogue",
     "plot_experiment_by_batch_size": ".by_batch_size",
     "plot_experiment_curves": ".curves",
     "plot_experiment_devices": ".devices",

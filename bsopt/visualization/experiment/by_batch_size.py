@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from bsopt.errors import ConfigError, nearest
 from bsopt.experiment.measurements import Experiment, ExperimentRun
+from bsopt.experiment.seed_statistics import SeedMean, mean_over_seeds
 from bsopt.trial.record import StudyInfo
-from bsopt.visualization import _theme
-from bsopt.visualization.experiment import _drawing
-from bsopt.visualization.experiment.seeds import SeedMean, mean_over_seeds
+from bsopt.visualization import _axes, _theme, _traces
+from bsopt.visualization.experiment._arms import arm_label, experiment_or_reason, lost_words, mean_text, mean_words
 from bsopt.visualization.study_data import Source
 
 __all__ = ["ByBatchSizeInfo", "Group", "experiment_by_batch_size_info", "plot_experiment_by_batch_size"]
@@ -33,6 +32,8 @@ _LABELS: Mapping[str, str] = {
     "sharpness_subspace": "sharpness in a<br>random subspace [%]",
     "adaptive_sharpness": "adaptive sharpness<br>[rise of the loss]",
 }
+_COLOURS = {"fixed_lr": _theme.colour_of(0), "scaled_lr": _theme.colour_of(4), "higher_lr": _theme.colour_of(2)}
+"""Arm -> its colour, the same in every figure."""
 _LOSSES = {"best_val_loss", "best_train_loss", "early_train_loss"}
 _ANALYSED = {"sharpness", "sharpness_subspace", "adaptive_sharpness"}
 
@@ -86,17 +87,15 @@ def experiment_by_batch_size_info(
         ConfigError: An unknown measurement or arm, or the grid, which has several learning rates per batch size.
     """
     _check(measurements, arms)
-    experiment = _drawing.experiment_in(study)
-    if experiment is None:
-        return ByBatchSizeInfo(None, {}, frozenset(), {}, _drawing.NO_EXPERIMENT)
-    labels = {arm: _drawing.arm_label(experiment.design, arm) for arm in arms}
-    message = _drawing.empty_arm(experiment, arms)
-    logs = frozenset(name for name in measurements if _drawing.is_wide(_all_values(experiment, name, arms)))
-    if message is None:
-        panels = {name: _groups(experiment, name, arms, is_log=name in logs) for name in measurements}
-        panels = {name: groups for name, groups in panels.items() if {group.arm for group in groups} == set(arms)}
-        message = "" if panels else _not_measured(measurements[0], arms)
-    return ByBatchSizeInfo(experiment.info, {} if message else panels, logs, labels, message)
+    experiment = experiment_or_reason(study, arms)
+    if isinstance(experiment, str):
+        return ByBatchSizeInfo(None, {}, frozenset(), {}, experiment)
+    labels = {arm: arm_label(experiment.design, arm) for arm in arms}
+    logs = frozenset(name for name in measurements if _axes.is_wide(_all_values(experiment, name, arms)))
+    panels = {name: _groups(experiment, name, arms, is_log=name in logs) for name in measurements}
+    panels = {name: groups for name, groups in panels.items() if {group.arm for group in groups} == set(arms)}
+    message = "" if panels else _not_measured(measurements[0], arms)
+    return ByBatchSizeInfo(experiment.info, panels, logs, labels, message)
 
 
 def plot_experiment_by_batch_size(
@@ -123,26 +122,24 @@ def plot_experiment_by_batch_size(
     found = experiment_by_batch_size_info(study, measurements=measurements, arms=arms)
     title = title or f"{_plain(measurements[0])} by batch size"
     if found.info is None or not found.panels:
-        return _theme.empty_figure(title, found.message)
+        return _traces.empty_figure(title, found.message)
     num = len(found.panels)
-    figure = make_subplots(rows=num, cols=1, shared_xaxes=True, vertical_spacing=0.08 if num < 3 else 0.05)
-    _theme.style(figure, title, height={1: 460, 2: 640}.get(num, 210 * num + 140))
+    height = {1: 460, 2: 640}.get(num, 210 * num + 140)
+    figure = _theme.stacked_figure(title, num, height=height, spacing=0.08 if num < 3 else 0.05)
     for row, (name, groups) in enumerate(found.panels.items(), start=1):
         for arm in arms:
-            _draw(figure, [group for group in groups if group.arm == arm], found, row=row, of=len(arms))
+            for trace in _traces_of([group for group in groups if group.arm == arm], found, is_first=row == 1):
+                figure.add_trace(trace, row=row, col=1)
         label = _LABELS[name].format(monitor=_theme.escape(found.info.objective.monitor))
         values = [value for group in groups for value in group.values.values()]
         means = [group.mean for group in groups]
-        axis = _drawing.value_axis(means, values, is_log=name in found.logs, from_zero=name not in _LOSSES)
+        axis = _axes.mean_axis(means, values, is_log=name in found.logs, from_zero=name not in _LOSSES)
         figure.update_yaxes(title={"text": label}, **axis, row=row, col=1)
     drawn = [group for panel in found.panels.values() for group in panel]
-    x_axis = _theme.batch_size_axis([float(group.batch_size) for group in drawn])
-    figure.update_xaxes(**{key: value for key, value in x_axis.items() if key != "title"})
-    figure.update_xaxes(title=x_axis["title"], row=num, col=1)
-    lost = _drawing.lost_words(run for group in drawn for run in group.runs)
-    counts = [group.mean.num_seeds for group in drawn]
-    words = _drawing.mean_words(counts, [name in found.logs for name in found.panels])
-    _drawing.add_caption(figure, *words, lost)
+    _axes.share_x_axis(figure, _axes.batch_size_axis([float(group.batch_size) for group in drawn]), rows=num)
+    lost = lost_words(run for group in drawn for run in group.runs)
+    words = mean_words([group.mean.num_seeds for group in drawn], [name in found.logs for name in found.panels])
+    _traces.add_caption(figure, *words, lost)
     return figure
 
 
@@ -151,7 +148,6 @@ def _check(measurements: Sequence[str], arms: Sequence[str]) -> None:
         if name not in _LABELS:
             hint = nearest(name, _LABELS) or f" There are: {', '.join(_LABELS)}."
             raise ConfigError(f"there is no measurement {name!r}.{hint}")
-    _drawing.check_arms(arms)
     if "grid" in arms:
         raise ConfigError(
             "the grid has several learning rates at each batch size: plot_experiment_lr draws it; here, name "
@@ -189,63 +185,41 @@ def _plain(measurement: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def _draw(figure: go.Figure, groups: Sequence[Group], found: ByBatchSizeInfo, *, row: int, of: int) -> None:
-    """Draw one arm: its runs pale, its means with bars; several arms stand side by side at each batch size."""
+def _traces_of(groups: Sequence[Group], found: ByBatchSizeInfo, *, is_first: bool) -> list[go.Scatter]:
+    """Return one arm: its runs pale, its means with bars; several arms stand side by side at each batch size."""
     arm = groups[0].arm
-    place = list(found.labels).index(arm)
-    colour, label = _drawing.arm_colour(arm), found.labels[arm]
-    shift, beside = (_shift(found, place - (of - 1) / 2 + extra) for extra in (0.0, 0.4))
-    points = [(group, run) for group in groups for run in group.runs]
-    figure.add_trace(
-        go.Scatter(
-            x=[_drawing.rounded(group.batch_size * beside) for group, _ in points],
-            y=[_drawing.rounded(group.values[run.seed]) for group, run in points],
-            mode="markers",
-            legendgroup=arm,
-            showlegend=False,
-            opacity=0.6,
-            marker={
-                "color": colour,
-                "size": [9 if _drawing.is_diverged(run) else 5 for _, run in points],
-                "symbol": ["x-thin-open" if _drawing.is_diverged(run) else "circle" for _, run in points],
-                "line": {"width": [2 if _drawing.is_diverged(run) else 0 for _, run in points], "color": colour},
-            },
-            text=[f"batch size {group.batch_size}, seed {run.seed} (trial {run.trial})" for group, run in points],
-            hovertemplate=f"{label}<br>%{{text}}: %{{y:,.4~g}}<extra></extra>",
-        ),
-        row=row,
-        col=1,
+    place, label = list(found.labels).index(arm), found.labels[arm]
+    look = _theme.Look(_COLOURS[arm], _theme.symbol_of(place), ("solid", "dash", "dot")[place % 3])
+    shift, beside = (_shift(found, place - (len(found.labels) - 1) / 2 + extra) for extra in (0.0, 0.4))
+    seen = [(group, run) for group in groups for run in group.runs]
+    runs = _traces.points(
+        [group.batch_size * beside for group, _ in seen],
+        [group.values[run.seed] for group, run in seen],
+        {
+            "color": look.colour,
+            "size": [9 if run.is_diverged else 5 for _, run in seen],
+            "symbol": ["x-thin-open" if run.is_diverged else "circle" for _, run in seen],
+            "line": {"width": [2 if run.is_diverged else 0 for _, run in seen], "color": look.colour},
+        },
+        text=[f"batch size {group.batch_size}, seed {run.seed} (trial {run.trial})" for group, run in seen],
+        hover=f"{label}<br>%{{text}}: %{{y:,.4~g}}",
+        group=arm,
+        showlegend=False,
     )
     means = [group.mean for group in groups]
-    figure.add_trace(
-        go.Scatter(
-            x=[_drawing.rounded(group.batch_size * shift) for group in groups],
-            y=[_drawing.rounded(mean.value) for mean in means],
-            mode="lines+markers",
-            name=label,
-            legendgroup=arm,
-            showlegend=row == 1,
-            line={"color": colour, "width": 2, "dash": ("solid", "dash", "dot")[place % 3]},
-            marker={"size": 10, "symbol": _theme.symbol_of(place)},
-            error_y={
-                "type": "data",
-                "symmetric": False,
-                "array": [_drawing.rounded(mean.high - mean.value) for mean in means],
-                "arrayminus": [_drawing.rounded(mean.value - mean.low) for mean in means],
-                "thickness": 1.5,
-                "width": 5,
-                "color": colour,
-                "visible": any(mean.num_seeds > 1 for mean in means),
-            },
-            text=[
-                f"batch size {group.batch_size}, lr {group.lr:.3g}<br>{_drawing.interval_text(group.mean)}"
-                for group in groups
-            ],
-            hovertemplate=f"{label}<br>%{{text}}<extra></extra>",
-        ),
-        row=row,
-        col=1,
+    line = _traces.line(
+        [group.batch_size * shift for group in groups],
+        [mean.value for mean in means],
+        look,
+        name=label,
+        hover=f"{label}<br>%{{text}}",
+        text=[f"batch size {group.batch_size}, lr {group.lr:.3g}<br>{mean_text(group.mean)}" for group in groups],
+        group=arm,
+        showlegend=is_first,
+        size=10,
+        error_y=_traces.bars(means, look.colour, is_shown=any(mean.num_seeds > 1 for mean in means)),
     )
+    return [runs.update(opacity=0.6), line]
 
 
 def _shift(found: ByBatchSizeInfo, steps: float) -> float:

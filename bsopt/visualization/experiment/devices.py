@@ -12,8 +12,10 @@ from bsopt.laws.estimate import Estimate
 from bsopt.recommendation.costs import update_seconds
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import TrialRecord
-from bsopt.visualization import _theme
-from bsopt.visualization.experiment import _drawing
+from bsopt.units import count_of
+from bsopt.visualization import _axes, _theme, _traces
+from bsopt.visualization.devices import DevicesLine, draw_devices, time_text
+from bsopt.visualization.experiment._arms import NO_EXPERIMENT
 from bsopt.visualization.study_data import Source, StudyData, load
 
 __all__ = ["EpochTime", "ExperimentDevicesInfo", "experiment_devices_info", "plot_experiment_devices"]
@@ -58,7 +60,7 @@ def experiment_devices_info(study: Source) -> ExperimentDevicesInfo:
     """Return the time per epoch at the batch sizes of the design, measured or predicted from the fitted step time."""
     data = load(study)
     if data.experiment is None:
-        return ExperimentDevicesInfo({}, has_communication=False, message=_drawing.NO_EXPERIMENT)
+        return ExperimentDevicesInfo({}, has_communication=False, message=NO_EXPERIMENT)
     sizes = data.experiment.design.batch_sizes
     measured = _measured(data.records, sizes)
     if not measured:
@@ -85,25 +87,24 @@ def plot_experiment_devices(study: Source) -> go.Figure:
     """
     found = experiment_devices_info(study)
     if not found.lines:
-        return _theme.empty_figure(TITLE, found.message)
+        return _traces.empty_figure(TITLE, found.message)
     figure = _theme.new_figure(TITLE)
-    for place, times in enumerate(found.lines.values()):
-        figure.add_trace(_line(times, place))
+    draw_devices(figure, [_line(times, place) for place, times in enumerate(found.lines.values())])
     drawn = [time for times in found.lines.values() for time in times]
-    figure.update_xaxes(**_theme.batch_size_axis([float(time.batch_size) for time in drawn]))
+    figure.update_xaxes(**_axes.batch_size_axis([float(time.batch_size) for time in drawn]))
     values = [time.seconds.value for time in drawn]
-    axis = _drawing.value_axis((), values, is_log=_drawing.is_wide(values), from_zero=True)
+    axis = _axes.mean_axis((), values, is_log=_axes.is_wide(values), from_zero=True)
     figure.update_yaxes(title={"text": "time per epoch [s]"}, **axis)
     is_predicted = any(time.num_trials == 0 for time in drawn)
     least = "predicted: communication left out, so at least this"
     with_all = "predicted, with communication; bars: 90 % interval"
-    _drawing.add_caption(
+    _traces.add_caption(
         figure,
         "measured: median over the runs; bars: their range",
         (with_all if found.has_communication else least) if is_predicted else None,
     )
     if found.message:
-        _theme.add_sentence(figure, found.message)
+        _traces.add_sentence(figure, found.message)
     return figure
 
 
@@ -136,31 +137,21 @@ def _predicted(data: StudyData, sizes: Sequence[int], devices: int, has_communic
     return tuple(found)
 
 
-def _line(times: Sequence[EpochTime], place: int) -> go.Scatter:
-    devices, is_predicted = times[0].num_devices, times[0].num_trials == 0
-    label = f"{devices} {'device' if devices == 1 else 'devices'}, {'predicted' if is_predicted else 'measured'}"
-    colour = _theme.colour_of(2 * place)
-    return go.Scatter(
-        x=[time.batch_size for time in times],
-        y=[_drawing.rounded(time.seconds.value) for time in times],
-        mode="lines+markers",
-        name=label,
-        line={"color": colour, "width": 2, "dash": "dash" if is_predicted else "solid"},
-        marker={"size": 9, "symbol": f"{_theme.symbol_of(place)}{'-open' if is_predicted else ''}", "color": colour},
-        error_y={
-            "type": "data",
-            "symmetric": False,
-            "array": [_drawing.rounded(time.seconds.high - time.seconds.value) for time in times],
-            "arrayminus": [_drawing.rounded(time.seconds.value - time.seconds.low) for time in times],
-            "thickness": 1.2,
-            "width": 4,
-            "color": _theme.faded(colour, 0.7),
-        },
-        text=[
-            f"batch size {time.batch_size}: <b>{_theme.number(time.seconds.value, 3)} s</b> "
-            f"({_theme.number(time.seconds.low, 3)} to {_theme.number(time.seconds.high, 3)}; "
-            + (f"{time.num_trials} runs)" if time.num_trials else "90 %)")
+def _line(times: Sequence[EpochTime], place: int) -> DevicesLine:
+    is_predicted = times[0].num_trials == 0
+    symbol, how = _theme.symbol_of(place), "predicted" if is_predicted else "measured"
+    return DevicesLine(
+        name=f"{count_of(times[0].num_devices, 'device')}, {how}",
+        look=_theme.Look(
+            _theme.colour_of(2 * place),
+            f"{symbol}-open" if is_predicted else symbol,
+            "dash" if is_predicted else "solid",
+        ),
+        batch_sizes=tuple(time.batch_size for time in times),
+        times=tuple(time.seconds for time in times),
+        texts=tuple(
+            f"batch size {time.batch_size}: {time_text(time.seconds)}, "
+            + (count_of(time.num_trials, "run") if time.num_trials else "90 %")
             for time in times
-        ],
-        hovertemplate=f"{label}<br>%{{text}}<extra></extra>",
+        ),
     )

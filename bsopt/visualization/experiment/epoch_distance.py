@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from bsopt.experiment.measurements import Experiment, ExperimentRun
-from bsopt.visualization import _theme
-from bsopt.visualization.experiment import _drawing
-from bsopt.visualization.experiment.seeds import CurveOverSeeds, SeedMean, curve_over_seeds, interval_words
+from bsopt.experiment.seed_statistics import CurveOverSeeds, SeedMean, curve_over_seeds
+from bsopt.visualization import _axes, _theme, _traces
+from bsopt.visualization.experiment._arms import (
+    experiment_or_reason,
+    healthy_values,
+    interval_words,
+    look_of_size,
+    mean_band,
+)
 from bsopt.visualization.study_data import Source
 
 __all__ = ["EpochDistanceInfo", "experiment_epoch_distance_info", "plot_experiment_epoch_distance"]
@@ -40,23 +44,14 @@ class EpochDistanceInfo:
 
 def experiment_epoch_distance_info(study: Source, *, arm: str = "fixed_lr") -> EpochDistanceInfo:
     """Return the distance of each epoch by batch size, and the ratio; runs that diverged are left out."""
-    _drawing.check_arms([arm])
-    experiment = _drawing.experiment_in(study)
-    if experiment is None:
-        return EpochDistanceInfo(None, {}, None, _drawing.NO_EXPERIMENT)
-    message = _drawing.empty_arm(experiment, [arm])
-    if message is not None:
-        return EpochDistanceInfo(experiment, {}, None, message)
-    curves: dict[int, dict[int, Sequence[float]]] = {}
-    for run in experiment.arm(arm):
-        found = _epochs(run)
-        if found and min(found) > 0 and not _drawing.is_diverged(run):
-            curves.setdefault(run.batch_size, {})[run.seed] = found
+    experiment = experiment_or_reason(study, [arm])
+    if isinstance(experiment, str):
+        return EpochDistanceInfo(None, {}, None, experiment)
+    curves = healthy_values(experiment, arm, _epochs)
     if not curves:
         return EpochDistanceInfo(experiment, {}, None, "No ended run measured how far its weights travelled.")
-    return EpochDistanceInfo(
-        experiment, {size: curve_over_seeds(curves[size], is_log=True) for size in sorted(curves)}, _ratio(curves), ""
-    )
+    sizes = {size: curve_over_seeds(runs, is_log=True) for size, runs in curves.items()}
+    return EpochDistanceInfo(experiment, sizes, _ratio(curves), "")
 
 
 def plot_experiment_epoch_distance(study: Source, *, arm: str = "fixed_lr") -> go.Figure:
@@ -73,30 +68,29 @@ def plot_experiment_epoch_distance(study: Source, *, arm: str = "fixed_lr") -> g
     """
     found = experiment_epoch_distance_info(study, arm=arm)
     if found.experiment is None or not found.sizes:
-        return _theme.empty_figure(TITLE, found.message)
+        return _traces.empty_figure(TITLE, found.message)
     rows = 1 if found.ratio is None else 2
-    figure = make_subplots(rows=rows, cols=1, shared_xaxes=True, vertical_spacing=0.06)
-    _theme.style(figure, TITLE, height=460 if rows == 1 else 640)
+    figure = _theme.stacked_figure(TITLE, rows, height=460 if rows == 1 else 640, spacing=0.06)
     for size, curve in found.sizes.items():
-        _line(figure, curve, _drawing.size_place(found.experiment, size), f"batch size {size}", row=1)
+        _add(figure, curve, look_of_size(found.experiment, size), f"batch size {size}", row=1)
     means = [mean for curve in found.sizes.values() for mean in curve.means]
     figure.update_yaxes(title={"text": "distance of the epoch"}, **_axis(means), row=1, col=1)
     counts = [mean.num_seeds for curve in found.sizes.values() for mean in curve.means]
     if found.ratio is not None:
         ends = list(found.sizes)
-        _line(figure, found.ratio, 6, f"batch size {ends[0]} over {ends[-1]}", row=2)
+        _add(figure, found.ratio, _theme.look_of(6), f"batch size {ends[0]} over {ends[-1]}", row=2)
         figure.add_hline(y=1.0, line={"color": _theme.INK, "dash": "dot", "width": 1}, row=2, col=1)
         axis = _axis(found.ratio.means)
         figure.update_yaxes(title={"text": f"ratio {ends[0]} : {ends[-1]}"}, **axis, row=2, col=1)
-    figure.update_xaxes(rangemode="tozero")
-    figure.update_xaxes(title={"text": "epoch"}, row=rows, col=1)
-    _drawing.add_caption(figure, interval_words(counts, mark="bands", is_log=True))
+    _axes.share_x_axis(figure, {"title": {"text": "epoch"}, "rangemode": "tozero"}, rows=rows)
+    _traces.add_caption(figure, interval_words(counts, mark="bands", is_log=True))
     return figure
 
 
-def _epochs(run: ExperimentRun) -> list[float]:
+def _epochs(run: ExperimentRun) -> list[float] | None:
     measured = run.record.measurements.get("WeightDistance") or {}
-    return [float(value) for value in measured.get("epochs") or []]
+    found = [float(value) for value in measured.get("epochs") or []]
+    return found if found and min(found) > 0 else None
 
 
 def _ratio(curves: Mapping[int, Mapping[int, Sequence[float]]]) -> CurveOverSeeds | None:
@@ -106,26 +100,22 @@ def _ratio(curves: Mapping[int, Mapping[int, Sequence[float]]]) -> CurveOverSeed
     return replace(curve_over_seeds(ratios, is_log=True), tails={}) if ratios else None
 
 
-def _axis(means: Sequence[SeedMean]) -> dict[str, Any]:
+def _axis(means: Sequence[SeedMean]) -> _axes.Axis:
     values = [mean.value for mean in means]
-    return _drawing.value_axis(means, values, is_log=_drawing.is_wide(values), from_zero=True)
+    return _axes.mean_axis(means, values, is_log=_axes.is_wide(values), from_zero=True)
 
 
-def _line(figure: go.Figure, curve: CurveOverSeeds, place: int, name: str, *, row: int) -> None:
-    x = [place + 1.0 for place in curve.places]
-    _drawing.add_band(figure, x, curve.means, place=place, group=name, row=row)
-    figure.add_trace(
-        go.Scatter(
-            x=x,
-            y=[_drawing.rounded(mean.value) for mean in curve.means],
-            mode="lines+markers",
-            name=name,
-            legendgroup=name,
-            line={"color": _theme.colour_of(place), "width": 2, "dash": _theme.dash_of(place)},
-            marker={"size": 6, "symbol": _theme.symbol_of(place), "maxdisplayed": 10},
-            text=[f"{_theme.number(mean.low, 3)} to {_theme.number(mean.high, 3)}" for mean in curve.means],
-            hovertemplate=f"{name}<br>epoch %{{x}}: <b>%{{y:.4~g}}</b> (%{{text}})<extra></extra>",
-        ),
-        row=row,
-        col=1,
+def _add(figure: go.Figure, curve: CurveOverSeeds, look: _theme.Look, name: str, *, row: int) -> None:
+    epochs = [place + 1 for place in curve.places]
+    line = _traces.line(
+        epochs,
+        [mean.value for mean in curve.means],
+        look,
+        name=name,
+        hover=f"{name}<br>epoch %{{x}}: <b>%{{y:.4~g}}</b> (%{{text}})",
+        text=[_traces.span_text(mean) for mean in curve.means],
+        group=name,
+        is_curve=True,
     )
+    for trace in (*mean_band(epochs, curve.means, look, group=name), line):
+        figure.add_trace(trace, row=row, col=1)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from bsopt.experiment.measurements import Analysis, Experiment, landscape_key
-from bsopt.visualization import _theme
-from bsopt.visualization.experiment import _drawing
+from bsopt.units import format_number
+from bsopt.visualization import _traces
+from bsopt.visualization.experiment._arms import NOT_ANALYSED, experiment_or_reason
 from bsopt.visualization.landscape import plot_landscape
 from bsopt.visualization.study_data import Source
 
@@ -38,19 +39,14 @@ class LandscapeInfo:
 
 def experiment_landscape_info(study: Source, *, arms: Sequence[str] = ("fixed_lr", "scaled_lr")) -> LandscapeInfo:
     """Return the landscapes of the arms' smallest and largest batch size, one seed each, where computed."""
-    _drawing.check_arms(arms)
-    experiment = _drawing.experiment_in(study)
-    if experiment is None:
-        return LandscapeInfo({}, _drawing.NO_EXPERIMENT)
+    experiment = experiment_or_reason(study, arms, needs_runs=False)
+    if isinstance(experiment, str):
+        return LandscapeInfo({}, experiment)
     panels: dict[str, StoredLandscape] = {}
     for arm in arms:
         for size in (experiment.design.batch_sizes[0], experiment.design.batch_sizes[-1]):
             panels.update(_panel(experiment, arm, size))
-    message = (
-        "The loss around the minimizers wasn't computed yet: `bsopt study analyze` does it, where the study kept its "
-        "best weights (`checkpoints: all`)."
-    )
-    return LandscapeInfo(panels, "" if panels else message)
+    return LandscapeInfo(panels, "" if panels else f"The loss around the minimizers {NOT_ANALYSED}")
 
 
 def plot_experiment_landscape(study: Source, *, arms: Sequence[str] = ("fixed_lr", "scaled_lr")) -> go.Figure:
@@ -68,7 +64,7 @@ def plot_experiment_landscape(study: Source, *, arms: Sequence[str] = ("fixed_lr
     """
     found = experiment_landscape_info(study, arms=arms)
     if not found.panels:
-        return _theme.empty_figure(TITLE, found.message)
+        return _traces.empty_figure(TITLE, found.message)
     figure = plot_landscape(found.panels)
     figure.update_layout(title={"text": TITLE})
     figure.update_annotations(font={"size": 11})  # the panels' names, side by side also on a phone
@@ -80,7 +76,7 @@ def _panel(experiment: Experiment, arm: str, size: int) -> dict[str, StoredLands
     for run in experiment.arm(arm):
         stored = experiment.analyses.get(landscape_key(run.trial))
         if run.batch_size == size and stored is not None:
-            return {f"B = {size}, lr {_theme.number(run.lr, 3)}": _read(stored)}
+            return {f"B = {size}, lr {format_number(run.lr, digits=3)}": _read(stored)}
     return {}
 
 

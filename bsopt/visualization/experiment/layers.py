@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from bsopt.experiment.measurements import Experiment
-from bsopt.visualization import _theme
-from bsopt.visualization.experiment import _drawing
-from bsopt.visualization.experiment.seeds import SeedMean, interval_words, mean_over_seeds
+from bsopt.experiment.measurements import Experiment, ExperimentRun
+from bsopt.experiment.seed_statistics import SeedMean, mean_over_seeds
+from bsopt.visualization import _theme, _traces
+from bsopt.visualization.experiment._arms import experiment_or_reason, healthy_values, interval_words, mean_text
 from bsopt.visualization.study_data import Source
 
 __all__ = ["LayersInfo", "experiment_layers_info", "plot_experiment_layers"]
@@ -39,24 +39,14 @@ class LayersInfo:
 
 def experiment_layers_info(study: Source, *, arm: str = "fixed_lr") -> LayersInfo:
     """Return ‖θ − θ₀‖ of each layer at the end of training, for an arm's smallest and largest batch size."""
-    _drawing.check_arms([arm])
-    experiment = _drawing.experiment_in(study)
-    if experiment is None:
-        return LayersInfo(None, {}, 0, _drawing.NO_EXPERIMENT)
-    message = _drawing.empty_arm(experiment, [arm])
-    if message is not None:
-        return LayersInfo(experiment, {}, 0, message)
-    found: dict[int, dict[str, dict[int, float]]] = {}
-    for run in experiment.arm(arm):
-        layers = (run.record.measurements.get("WeightDistance") or {}).get("per_layer") or {}
-        if layers and not _drawing.is_diverged(run):
-            for layer, distance in layers.items():
-                if math.isfinite(distance):
-                    found.setdefault(run.batch_size, {}).setdefault(layer, {})[run.seed] = float(distance)
+    experiment = experiment_or_reason(study, [arm])
+    if isinstance(experiment, str):
+        return LayersInfo(None, {}, 0, experiment)
+    found = healthy_values(experiment, arm, _layers)
     if not found:
         return LayersInfo(experiment, {}, 0, "No ended run measured how far its layers moved.")
     ends = sorted({min(found), max(found)})
-    means = {size: {layer: mean_over_seeds(values) for layer, values in found[size].items()} for size in ends}
+    means = {size: _means(found[size]) for size in ends}
     names = list(means[ends[0]])
     far = sorted(names, key=lambda name: -max(means[size][name].value for size in ends if name in means[size]))
     kept = set(far[:MAX_LAYERS])
@@ -79,31 +69,21 @@ def plot_experiment_layers(study: Source, *, arm: str = "fixed_lr") -> go.Figure
     """
     found = experiment_layers_info(study, arm=arm)
     if found.experiment is None or not found.sizes:
-        return _theme.empty_figure(TITLE, found.message)
+        return _traces.empty_figure(TITLE, found.message)
     names = list(dict.fromkeys(name for layers in found.sizes.values() for name in layers))
     figure = _theme.new_figure(TITLE, height=200 + 30 * len(names))
     for place, (size, layers) in zip((0, 4), found.sizes.items(), strict=False):
-        figure.add_trace(
-            go.Scatter(
-                x=[_drawing.rounded(mean.value) for mean in layers.values()],
-                y=[_theme.escape(name) for name in layers],
-                mode="markers",
-                name=f"batch size {size}",
-                marker={"size": 10, "symbol": _theme.symbol_of(place), "color": _theme.colour_of(place)},
-                error_x={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [_drawing.rounded(mean.high - mean.value) for mean in layers.values()],
-                    "arrayminus": [_drawing.rounded(mean.value - mean.low) for mean in layers.values()],
-                    "thickness": 1.5,
-                    "width": 5,
-                    "color": _theme.colour_of(place),
-                    "visible": any(mean.num_seeds > 1 for mean in layers.values()),
-                },
-                text=[_drawing.interval_text(mean) for mean in layers.values()],
-                hovertemplate=f"%{{y}}, batch size {size}<br>%{{text}}<extra></extra>",
-            )
+        look, means = _theme.look_of(place), list(layers.values())
+        trace = _traces.points(
+            [mean.value for mean in means],
+            [_theme.escape(name) for name in layers],
+            {"size": 10, "symbol": look.symbol, "color": look.colour},
+            name=f"batch size {size}",
+            text=[mean_text(mean) for mean in means],
+            hover=f"%{{y}}, batch size {size}<br>%{{text}}",
         )
+        trace.error_x = _traces.bars(means, look.colour, is_shown=any(mean.num_seeds > 1 for mean in means))
+        figure.add_trace(trace)
     figure.update_xaxes(title={"text": "distance from the start at the end"}, rangemode="tozero")
     figure.update_yaxes(
         title={"text": "layer"},
@@ -113,5 +93,18 @@ def plot_experiment_layers(study: Source, *, arm: str = "fixed_lr") -> go.Figure
     )
     counts = [mean.num_seeds for layers in found.sizes.values() for mean in layers.values()]
     left_out = f"{found.num_left_out} layers that moved less are not drawn" if found.num_left_out else None
-    _drawing.add_caption(figure, interval_words(counts), left_out)
+    _traces.add_caption(figure, interval_words(counts), left_out)
     return figure
+
+
+def _layers(run: ExperimentRun) -> dict[str, float] | None:
+    layers = (run.record.measurements.get("WeightDistance") or {}).get("per_layer") or {}
+    return {layer: float(distance) for layer, distance in layers.items() if math.isfinite(distance)} or None
+
+
+def _means(runs: Mapping[int, Mapping[str, float]]) -> dict[str, SeedMean]:
+    """Return layer -> mean of seed -> layer -> distance, over the seeds that have it."""
+    names = dict.fromkeys(name for layers in runs.values() for name in layers)
+    return {
+        name: mean_over_seeds({seed: layers[name] for seed, layers in runs.items() if name in layers}) for name in names
+    }

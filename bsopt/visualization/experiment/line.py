@@ -7,18 +7,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from bsopt.experiment.measurements import Experiment, Minimizers
-from bsopt.visualization import _theme
-from bsopt.visualization.experiment import _drawing
-from bsopt.visualization.experiment.seeds import SeedMean, interval_words, mean_over_seeds
+from bsopt.experiment.seed_statistics import SeedMean, mean_over_seeds
+from bsopt.visualization import _traces
+from bsopt.visualization._axes import is_wide, mean_axis, share_x_axis
+from bsopt.visualization._theme import stacked_figure
+from bsopt.visualization.experiment._arms import (
+    NOT_ANALYSED,
+    arm_label,
+    experiment_or_reason,
+    interval_words,
+    mean_band,
+    mean_text,
+)
+from bsopt.visualization.line_between import ALPHA_AXIS, LABELS, LOOKS, LossLine, draw_losses
 from bsopt.visualization.study_data import Source
 
 __all__ = ["ArmLine", "LineInfo", "experiment_line_info", "plot_experiment_line"]
 
 TITLE = "Loss between the minimizers of the smallest and the largest batch"
-_LOSSES = {"train": ("training loss", 0, "solid"), "validation": ("validation loss", 4, "dash")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +57,11 @@ class LineInfo:
 
 def experiment_line_info(study: Source, *, arms: Sequence[str] = ("fixed_lr", "scaled_lr")) -> LineInfo:
     """Return the losses between the best weights of an arm's smallest and largest batch size, where computed."""
-    _drawing.check_arms(arms)
-    experiment = _drawing.experiment_in(study)
-    if experiment is None:
-        return LineInfo(None, (), _drawing.NO_EXPERIMENT)
+    experiment = experiment_or_reason(study, arms, needs_runs=False)
+    if isinstance(experiment, str):
+        return LineInfo(None, (), experiment)
     lines = [line for arm in arms if (line := _arm_line(experiment, arm)) is not None]
-    message = (
-        "The loss between the minimizers wasn't computed yet: `bsopt study analyze` does it, where the study kept "
-        "its best weights (`checkpoints: all`)."
-    )
-    return LineInfo(experiment, tuple(lines), "" if lines else message)
+    return LineInfo(experiment, tuple(lines), "" if lines else f"The loss between the minimizers {NOT_ANALYSED}")
 
 
 def plot_experiment_line(study: Source, *, arms: Sequence[str] = ("fixed_lr", "scaled_lr")) -> go.Figure:
@@ -76,26 +79,19 @@ def plot_experiment_line(study: Source, *, arms: Sequence[str] = ("fixed_lr", "s
     """
     found = experiment_line_info(study, arms=arms)
     if found.experiment is None or not found.lines:
-        return _theme.empty_figure(TITLE, found.message)
+        return _traces.empty_figure(TITLE, found.message)
     num = len(found.lines)
-    figure = make_subplots(rows=num, cols=1, shared_xaxes=True, vertical_spacing=0.14 / num)
-    _theme.style(figure, TITLE, height=320 * num + 140)
+    figure = stacked_figure(TITLE, num, height=320 * num + 140, spacing=0.14 / num)
     means = [mean for line in found.lines for losses in line.losses.values() for mean in losses if mean is not None]
     values = [mean.value for mean in means]
-    axis = _drawing.value_axis(means, values, is_log=_drawing.is_wide(values), from_zero=True)
+    axis = mean_axis(means, values, is_log=is_wide(values), from_zero=True)
     for row, line in enumerate(found.lines, start=1):
-        for name, losses in line.losses.items():
-            _draw(figure, line, name, losses, row=row)
-        for alpha, size in zip((0.0, 1.0), line.batch_sizes, strict=True):
-            figure.add_vline(x=alpha, line={"color": _theme.INK, "dash": "dot", "width": 1.5}, row=row, col=1)
-            figure.add_annotation(
-                x=alpha, y=1, yref="y domain", yanchor="bottom", text=f"B = {size}", showarrow=False,
-                font={"size": 12}, row=row, col=1,
-            )  # fmt: skip
-        label = _drawing.arm_label(found.experiment.design, line.arm)
+        small, large = line.batch_sizes
+        draw_losses(figure, _loss_lines(line), (f"B = {small}", f"B = {large}"), row=row)
+        label = arm_label(found.experiment.design, line.arm)
         figure.update_yaxes(title={"text": f"loss<br>{label}"}, **axis, row=row, col=1)
-    figure.update_xaxes(title={"text": "α: position on the line"}, row=num, col=1)
-    _drawing.add_caption(figure, interval_words([mean.num_seeds for mean in means], mark="bands", is_log=True))
+    share_x_axis(figure, ALPHA_AXIS, rows=num)
+    _traces.add_caption(figure, interval_words([mean.num_seeds for mean in means], mark="bands", is_log=True))
     return figure
 
 
@@ -110,7 +106,7 @@ def _arm_line(experiment: Experiment, arm: str) -> ArmLine | None:
         return None
     alphas = tuple(float(alpha) for alpha in pairs[-1].result["alphas"])
     alike = [pair for pair in pairs if tuple(pair.result["alphas"]) == alphas]
-    losses = {name: _means(alike, f"{name}_losses", len(alphas)) for name in _LOSSES}
+    losses = {name: _means(alike, f"{name}_losses", len(alphas)) for name in LABELS}
     return ArmLine(arm, ends, alphas, {name: found for name, found in losses.items() if any(found)})
 
 
@@ -124,25 +120,19 @@ def _means(pairs: Sequence[Minimizers], key: str, num: int) -> tuple[SeedMean | 
     return tuple(found)
 
 
-def _draw(figure: go.Figure, line: ArmLine, name: str, losses: Sequence[SeedMean | None], *, row: int) -> None:
-    label, place, dash = _LOSSES[name]
-    finite = [(alpha, mean) for alpha, mean in zip(line.alphas, losses, strict=True) if mean is not None]
-    _drawing.add_band(
-        figure, [alpha for alpha, _ in finite], [mean for _, mean in finite], place=place, group=name, row=row
-    )
-    figure.add_trace(
-        go.Scatter(
-            x=list(line.alphas),
-            y=[_drawing.rounded(mean.value) if mean is not None else None for mean in losses],
-            mode="lines+markers",
-            name=label,
-            legendgroup=name,
-            showlegend=row == 1,
-            line={"color": _theme.colour_of(place), "dash": dash, "width": 2},
-            marker={"size": 5, "symbol": _theme.symbol_of(place)},
-            text=[_drawing.interval_text(mean) if mean is not None else "" for mean in losses],
-            hovertemplate=f"{label} at α = %{{x}}: %{{text}}<extra></extra>",
-        ),
-        row=row,
-        col=1,
-    )
+def _loss_lines(line: ArmLine) -> list[LossLine]:
+    found = []
+    for key, means in line.losses.items():
+        finite = [(alpha, mean) for alpha, mean in zip(line.alphas, means, strict=True) if mean is not None]
+        band = mean_band([at for at, _ in finite], [mean for _, mean in finite], LOOKS[key], group=LABELS[key])
+        found.append(
+            LossLine(
+                LABELS[key],
+                LOOKS[key],
+                line.alphas,
+                tuple(mean.value if mean is not None else None for mean in means),
+                tuple(mean_text(mean) if mean is not None else "" for mean in means),
+                band,
+            )
+        )
+    return found

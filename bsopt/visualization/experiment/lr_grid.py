@@ -9,9 +9,16 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from bsopt.experiment.measurements import Experiment, ExperimentRun
-from bsopt.visualization import _theme
-from bsopt.visualization.experiment import _drawing
-from bsopt.visualization.experiment.seeds import SeedMean, interval_words, mean_over_seeds
+from bsopt.experiment.seed_statistics import SeedMean, mean_over_seeds
+from bsopt.units import format_number
+from bsopt.visualization import _axes, _theme, _traces
+from bsopt.visualization.experiment._arms import (
+    experiment_or_reason,
+    interval_words,
+    look_of_size,
+    lost_words,
+    mean_text,
+)
 from bsopt.visualization.study_data import Source
 
 __all__ = ["LrGridInfo", "LrPoint", "experiment_lr_info", "plot_experiment_lr"]
@@ -48,14 +55,14 @@ class LrGridInfo:
 
 def experiment_lr_info(study: Source) -> LrGridInfo:
     """Return the best validation losses of all designed runs, the grid's and the other arms'."""
-    experiment = _drawing.experiment_in(study)
-    if experiment is None:
-        return LrGridInfo(None, {}, is_log=False, message=_drawing.NO_EXPERIMENT)
+    experiment = experiment_or_reason(study)
+    if isinstance(experiment, str):
+        return LrGridInfo(None, {}, is_log=False, message=experiment)
     groups: dict[tuple[int, str], list[ExperimentRun]] = {}
     for run in experiment.runs:
         if "best_val_loss" in run.measurements:
             groups.setdefault((run.batch_size, f"{run.lr:.6g}"), []).append(run)
-    is_log = _drawing.is_wide([run.measurements["best_val_loss"] for runs in groups.values() for run in runs])
+    is_log = _axes.is_wide([run.measurements["best_val_loss"] for runs in groups.values() for run in runs])
     sizes: dict[int, list[LrPoint]] = {}
     for (size, _), runs in groups.items():
         mean = mean_over_seeds({run.seed: run.measurements["best_val_loss"] for run in runs}, is_log=is_log)
@@ -78,7 +85,7 @@ def plot_experiment_lr(study: Source) -> go.Figure:
     """
     found = experiment_lr_info(study)
     if found.experiment is None or not found.sizes:
-        return _theme.empty_figure(TITLE, found.message)
+        return _traces.empty_figure(TITLE, found.message)
     sign = found.experiment.info.objective.metric_sign
     figure = _theme.new_figure(TITLE, height=480)
     rates = [point.lr for points in found.sizes.values() for point in points]
@@ -86,55 +93,44 @@ def plot_experiment_lr(study: Source) -> go.Figure:
     for place, (size, points) in enumerate(found.sizes.items()):
         shift = 2.0 ** (0.008 * octaves * (place - (len(found.sizes) - 1) / 2))
         best = min(range(len(points)), key=lambda i: sign * points[i].mean.value)
-        figure.add_trace(
-            _line(points, _drawing.size_place(found.experiment, size), f"batch size {size}", shift=shift, best=best)
-        )
-    figure.update_xaxes(**_theme.lr_axis(rates))
+        look = look_of_size(found.experiment, size)
+        figure.add_trace(_line(points, look, f"batch size {size}", shift=shift, best=best))
+    figure.update_xaxes(**_axes.lr_axis(rates))
     means = [point.mean for points in found.sizes.values() for point in points]
     monitor = _theme.escape(found.experiment.info.objective.monitor)
-    axis = _drawing.value_axis(means, [mean.value for mean in means], is_log=found.is_log, from_zero=False)
+    axis = _axes.mean_axis(means, [mean.value for mean in means], is_log=found.is_log, from_zero=False)
     figure.update_yaxes(title={"text": f"best {monitor}"}, **axis)
     counts = [point.mean.num_seeds for points in found.sizes.values() for point in points]
     lost = [run for points in found.sizes.values() for point in points for run in point.runs]
-    _drawing.add_caption(
+    _traces.add_caption(
         figure,
         interval_words(counts, is_log=found.is_log),
         "large: the best rate of its batch size",
-        _drawing.lost_words(lost),
+        lost_words(lost),
     )
     return figure
 
 
-def _line(points: Sequence[LrPoint], place: int, name: str, *, shift: float, best: int) -> go.Scatter:
-    colour, symbol = _theme.colour_of(place), _theme.symbol_of(place)
-    lost = [sum(_drawing.is_diverged(run) for run in point.runs) for point in points]
-    return go.Scatter(
-        x=[_drawing.rounded(point.lr * shift) for point in points],
-        y=[_drawing.rounded(point.mean.value) for point in points],
-        mode="lines+markers",
+def _line(points: Sequence[LrPoint], look: _theme.Look, name: str, *, shift: float, best: int) -> go.Scatter:
+    lost = [sum(run.is_diverged for run in point.runs) for point in points]
+    means = [point.mean for point in points]
+    trace = _traces.line(
+        [point.lr * shift for point in points],
+        [mean.value for mean in means],
+        look,
         name=name,
-        line={"color": colour, "width": 2, "dash": _theme.dash_of(place)},
-        marker={
-            "color": colour,
-            "symbol": ["x" if num else symbol for num in lost],
-            "size": [15 if i == best else (10 if num else 7) for i, num in enumerate(lost)],
-            "opacity": 1.0,
-            "line": {"width": 0},
-        },
-        error_y={
-            "type": "data",
-            "symmetric": False,
-            "array": [_drawing.rounded(point.mean.high - point.mean.value) for point in points],
-            "arrayminus": [_drawing.rounded(point.mean.value - point.mean.low) for point in points],
-            "thickness": 1.2,
-            "width": 4,
-            "color": _theme.faded(colour, 0.7),
-            "visible": any(point.mean.num_seeds > 1 for point in points),
-        },
+        hover=f"{name}<br>%{{text}}",
         text=[
-            f"lr {_theme.number(point.lr, 3)}: {_drawing.interval_text(point.mean)}"
+            f"lr {format_number(point.lr, digits=3)}: {mean_text(point.mean)}"
             + (f"<br>{num} of {len(point.runs)} runs diverged" if num else "")
             for point, num in zip(points, lost, strict=True)
         ],
-        hovertemplate=f"{name}<br>%{{text}}<extra></extra>",
+        error_y=_traces.bars(means, look.colour, is_shown=any(mean.num_seeds > 1 for mean in means)),
     )
+    trace.marker.update(
+        symbol=["x" if num else look.symbol for num in lost],
+        size=[15 if i == best else (10 if num else 7) for i, num in enumerate(lost)],
+        opacity=1.0,
+        line={"width": 0},
+    )
+    return trace

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
 
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
-from plotly.subplots import make_subplots
 
 from bsopt.experiment.measurements import Experiment, ExperimentRun
-from bsopt.visualization import _theme
-from bsopt.visualization.experiment import _drawing
-from bsopt.visualization.experiment.seeds import SeedMean, interval_words, mean_over_seeds
+from bsopt.experiment.seed_statistics import SeedMean, mean_over_seeds
+from bsopt.units import format_number
+from bsopt.visualization import _theme, _traces
+from bsopt.visualization.experiment._arms import (
+    experiment_or_reason,
+    healthy_values,
+    interval_words,
+    look_of_size,
+    mean_band,
+    mean_text,
+)
 from bsopt.visualization.study_data import Source
+from bsopt.visualization.update_norms import NormsLine, draw_norms
 
 __all__ = ["ExperimentNormsInfo", "SizeNorms", "experiment_update_norms_info", "plot_experiment_update_norms"]
 
@@ -52,26 +59,17 @@ class ExperimentNormsInfo:
 
 def experiment_update_norms_info(study: Source, *, arm: str = "fixed_lr") -> ExperimentNormsInfo:
     """Return the distributions of ‖θ_{t+1} − θ_t‖ of an arm's runs on common bins; diverged runs are left out."""
-    _drawing.check_arms([arm])
-    experiment = _drawing.experiment_in(study)
-    if experiment is None:
-        return ExperimentNormsInfo(None, (), (), _drawing.NO_EXPERIMENT)
-    message = _drawing.empty_arm(experiment, [arm])
-    if message is not None:
-        return ExperimentNormsInfo(experiment, (), (), message)
-    measured: dict[int, dict[int, Mapping[str, Sequence[float]]]] = {}
-    medians: dict[int, dict[int, float]] = {}
-    for run in experiment.arm(arm):
-        found = _norms(run)
-        if found is not None and not _drawing.is_diverged(run):
-            measured.setdefault(run.batch_size, {})[run.seed] = found
-            medians.setdefault(run.batch_size, {})[run.seed] = run.measurements["update_norm"]
+    experiment = experiment_or_reason(study, [arm])
+    if isinstance(experiment, str):
+        return ExperimentNormsInfo(None, (), (), experiment)
+    measured = healthy_values(experiment, arm, _norms)
+    medians = healthy_values(experiment, arm, lambda run: run.measurements["update_norm"] if _norms(run) else None)
     if not measured:
         return ExperimentNormsInfo(experiment, (), (), "No ended run measured the norms of its updates.")
     edges = _common_edges([norms for runs in measured.values() for norms in runs.values()])
     sizes = []
-    for size in sorted(measured):
-        shares = {seed: _rebinned(norms, edges) for seed, norms in measured[size].items()}
+    for size, runs in measured.items():
+        shares = {seed: _rebinned(norms, edges) for seed, norms in runs.items()}
         means = [mean_over_seeds({seed: float(share[i]) for seed, share in shares.items()}) for i in range(NUM_BINS)]
         sizes.append(SizeNorms(size, mean_over_seeds(medians[size]), tuple(means)))
     return ExperimentNormsInfo(experiment, tuple(edges.tolist()), tuple(sizes), "")
@@ -91,42 +89,14 @@ def plot_experiment_update_norms(study: Source, *, arm: str = "fixed_lr") -> go.
     """
     found = experiment_update_norms_info(study, arm=arm)
     if found.experiment is None or not found.sizes:
-        return _theme.empty_figure(TITLE, found.message)
-    figure = make_subplots(rows=1, cols=1)
-    _theme.style(figure, TITLE)
-    centres = [math.sqrt(low * high) for low, high in pairwise(found.edges)]
+        return _traces.empty_figure(TITLE, found.message)
+    figure = _theme.new_figure(TITLE)
+    draw_norms(figure, [_line(found.experiment, found.edges, item) for item in found.sizes], found.edges)
     for item in found.sizes:
-        place = _drawing.size_place(found.experiment, item.batch_size)
-        group = f"batch size {item.batch_size}"
-        shown = [i for i in range(NUM_BINS) if item.shares[i].value > 0]
-        shown = list(range(max(0, shown[0] - 1), min(NUM_BINS, shown[-1] + 2)))
-        shares = [_not_below_zero(item.shares[i]) for i in shown]
-        _drawing.add_band(figure, [centres[i] for i in shown], shares, place=place, group=group, row=1)
-        figure.add_trace(
-            go.Scatter(
-                x=[_drawing.rounded(centres[i]) for i in shown],
-                y=[_drawing.rounded(share.value) for share in shares],
-                mode="lines+markers",
-                name=f"{group}, median {_theme.number(item.median.value, 2)}",
-                legendgroup=group,
-                line={"color": _theme.colour_of(place), "width": 2, "dash": _theme.dash_of(place)},
-                marker={"size": 6, "symbol": _theme.symbol_of(place), "maxdisplayed": 8},
-                hovertemplate=f"{group}, median {_drawing.interval_text(item.median)}<br>"
-                "around %{x:.3~g}: <b>%{y:.3~g} % per factor of ten</b><extra></extra>",
-            ),
-            row=1,
-            col=1,
-        )
-        figure.add_vline(
-            x=item.median.value, line={"color": _theme.colour_of(place), "dash": "dot", "width": 1.5}, row=1, col=1
-        )
-    ticks = _theme.log_ticks([found.edges[0], found.edges[-1]])
-    figure.update_xaxes(
-        type="log", title={"text": "norm of an update"}, tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks]
-    )
-    figure.update_yaxes(title={"text": "updates [% per factor of ten]"}, rangemode="tozero")
+        colour = look_of_size(found.experiment, item.batch_size).colour
+        figure.add_vline(x=item.median.value, line={"color": colour, "dash": "dot", "width": 1.5}, row=1, col=1)
     words = interval_words([item.median.num_seeds for item in found.sizes], mark="bands")
-    _drawing.add_caption(figure, words, "dotted: medians")
+    _traces.add_caption(figure, words, "dotted: medians")
     return figure
 
 
@@ -151,5 +121,19 @@ def _rebinned(norms: Mapping[str, Sequence[float]], edges: NDArray[np.float64]) 
     return np.asarray(100.0 * np.diff(at) / np.diff(np.log10(edges)))
 
 
-def _not_below_zero(mean: SeedMean) -> SeedMean:
-    return SeedMean(mean.value, max(0.0, mean.low), mean.high, mean.num_seeds)
+def _line(experiment: Experiment, edges: Sequence[float], item: SizeNorms) -> NormsLine:
+    """Return the means from the first bin with an update to the last, and one beside them."""
+    look, name = look_of_size(experiment, item.batch_size), f"batch size {item.batch_size}"
+    name += f", median {format_number(item.median.value, digits=2)}"
+    used = [i for i in range(NUM_BINS) if item.shares[i].value > 0]
+    shown = range(max(0, used[0] - 1), min(NUM_BINS, used[-1] + 2))
+    norms = [math.sqrt(edges[i] * edges[i + 1]) for i in shown]
+    means = [replace(item.shares[i], low=max(0.0, item.shares[i].low)) for i in shown]
+    return NormsLine(
+        name=name,
+        look=look,
+        norms=norms,
+        shares=[mean.value for mean in means],
+        hover=f"batch size {item.batch_size}, median {mean_text(item.median)}",
+        band=mean_band(norms, means, look, group=name),
+    )

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from bsopt.experiment.findings.verdicts import Outcome, Verdict
-from bsopt.visualization import _theme
-from bsopt.visualization.experiment import _drawing
+from bsopt.laws.estimate import Estimate
+from bsopt.visualization import _axes, _theme, _traces
+from bsopt.visualization.experiment._arms import experiment_or_reason
 from bsopt.visualization.study_data import Source
 
 __all__ = [
@@ -53,9 +53,9 @@ class VerdictsInfo:
 
 def experiment_verdicts_info(study: Source) -> VerdictsInfo:
     """Return the verdicts on the article's findings; where none could be tested, why."""
-    experiment = _drawing.experiment_in(study)
-    if experiment is None:
-        return VerdictsInfo({}, _drawing.NO_EXPERIMENT)
+    experiment = experiment_or_reason(study)
+    if isinstance(experiment, str):
+        return VerdictsInfo({}, experiment)
     tested = [verdict for verdict in experiment.verdicts if verdict.effect is not None]
     if not tested:
         reasons = dict.fromkeys(verdict.sentence.partition(": ")[2] for verdict in experiment.verdicts)
@@ -91,19 +91,20 @@ def plot_experiment_verdicts(study: Source) -> go.Figure:
     """
     found = experiment_verdicts_info(study)
     if not found.kinds:
-        return _theme.empty_figure(TITLE, found.message)
+        return _traces.empty_figure(TITLE, found.message)
     heights = [len(verdicts) for verdicts in found.kinds.values()]
     figure_height = _ROW * (sum(heights) + 3 * len(heights)) + 150
-    figure = make_subplots(
-        rows=len(heights),
-        cols=1,
-        row_heights=[height + 0.6 for height in heights],
-        vertical_spacing=3.0 * _ROW / figure_height,
+    figure = _theme.stacked_figure(
+        TITLE,
+        len(heights),
+        height=figure_height,
+        spacing=3.0 * _ROW / figure_height,
+        shared_x=False,
+        heights=[height + 0.6 for height in heights],
     )
-    _theme.style(figure, TITLE, height=figure_height)
     clipped = [_draw(figure, kind, verdicts, row=row) for row, (kind, verdicts) in enumerate(found.kinds.items(), 1)]
     _legend(figure)
-    _drawing.add_caption(
+    _traces.add_caption(
         figure, "bars: 95 % interval of the effect", "at the edge, they go further" if any(clipped) else None
     )
     return figure
@@ -117,36 +118,17 @@ def _draw(figure: go.Figure, kind: Kind, verdicts: Sequence[Verdict], *, row: in
         shown = [verdict for verdict in verdicts if verdict.outcome is outcome and verdict.effect is not None]
         if not shown:
             continue
-        bars = [_clipped(verdict, low, high) for verdict in shown]
-        effects = [min(max(verdict.effect or 0.0, low), high) for verdict in shown]
-        figure.add_trace(
-            go.Scatter(
-                x=[_drawing.rounded(effect) for effect in effects],
-                y=[short_name(verdict) for verdict in shown],
-                mode="markers",
-                legendgroup=outcome.value,
-                showlegend=False,
-                marker={
-                    "color": colour,
-                    "symbol": _SYMBOLS[outcome],
-                    "size": 11,
-                    "line": {"width": 2, "color": colour},
-                },
-                error_x={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [_drawing.rounded(max(0.0, b - e)) for (_, b), e in zip(bars, effects, strict=True)],
-                    "arrayminus": [_drawing.rounded(max(0.0, e - a)) for (a, _), e in zip(bars, effects, strict=True)],
-                    "color": colour,
-                    "thickness": 2,
-                    "width": 4,
-                },
-                text=["<br>".join([f"<b>{_theme.escape(v.claim)}</b>", *_lines(v.sentence)]) for v in shown],
-                hovertemplate="%{text}<extra></extra>",
-            ),
-            row=row,
-            col=1,
+        inside = [_clipped(verdict, low, high) for verdict in shown]
+        trace = _traces.points(
+            [effect.value for effect in inside],
+            [short_name(verdict) for verdict in shown],
+            _marker(outcome),
+            text=[f"<b>{_theme.escape(v.claim)}</b><br>{_traces.wrapped(v.sentence, 70)}" for v in shown],
+            group=outcome.value,
+            showlegend=False,
         )
+        trace.error_x = _traces.bars(inside, colour)
+        figure.add_trace(trace, row=row, col=1)
     figure.add_vline(x=no_effect, line={"color": _theme.INK, "dash": "dot", "width": 1.5}, row=row, col=1)
     for verdict in verdicts:
         if verdict.effect is None:
@@ -158,30 +140,21 @@ def _draw(figure: go.Figure, kind: Kind, verdicts: Sequence[Verdict], *, row: in
     figure.update_yaxes(
         type="category", categoryorder="array", categoryarray=names, range=(-0.6, len(names) - 0.4), row=row, col=1
     )
-    figure.update_xaxes(title={"text": title}, **_axis(low, high, is_log=kind == "ratio"), row=row, col=1)
+    axis = _axes.value_axis((low, high), is_log=kind == "ratio")
+    figure.update_xaxes(title={"text": title}, **axis, row=row, col=1)
     return any(v.interval is not None and (v.interval[0] < low or v.interval[1] > high) for v in verdicts)
 
 
 def _legend(figure: go.Figure) -> None:
     """Name all three verdicts, also those that no finding has."""
-    for outcome, colour in VERDICT_COLOURS.items():
-        figure.add_trace(
-            go.Scatter(
-                x=[None],
-                y=[None],
-                mode="markers",
-                name=outcome.value,
-                legendgroup=outcome.value,
-                marker={
-                    "color": colour,
-                    "symbol": _SYMBOLS[outcome],
-                    "size": 11,
-                    "line": {"width": 2, "color": colour},
-                },
-            ),
-            row=1,
-            col=1,
-        )
+    for outcome in VERDICT_COLOURS:
+        name = outcome.value
+        figure.add_trace(_traces.points([None], [None], _marker(outcome), name=name, group=name), row=1, col=1)
+
+
+def _marker(outcome: Outcome) -> dict[str, object]:
+    colour = VERDICT_COLOURS[outcome]
+    return {"color": colour, "symbol": _SYMBOLS[outcome], "size": 11, "line": {"width": 2, "color": colour}}
 
 
 def _span(verdicts: Sequence[Verdict], no_effect: float, *, is_log: bool) -> tuple[float, float]:
@@ -202,19 +175,8 @@ def _span(verdicts: Sequence[Verdict], no_effect: float, *, is_log: bool) -> tup
     return low - margin, high + margin
 
 
-def _clipped(verdict: Verdict, low: float, high: float) -> tuple[float, float]:
+def _clipped(verdict: Verdict, low: float, high: float) -> Estimate:
+    """Return the effect with its interval as far as they lie on the axis."""
     assert verdict.interval is not None
-    return max(verdict.interval[0], low), min(verdict.interval[1], high)
-
-
-def _axis(low: float, high: float, *, is_log: bool) -> dict[str, object]:
-    return dict(_theme.value_axis((low, high), is_log=is_log))
-
-
-def _lines(sentence: str, width: int = 70) -> list[str]:
-    lines = [""]
-    for word in sentence.split():
-        if len(lines[-1]) + len(word) > width:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
-    return [_theme.escape(line) for line in lines]
+    effect = min(max(verdict.effect or 0.0, low), high)
+    return Estimate(effect, max(verdict.interval[0], low), min(verdict.interval[1], high))

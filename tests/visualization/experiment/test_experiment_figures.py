@@ -7,7 +7,6 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-import numpy as np
 import optuna
 import plotly.graph_objects as go
 import pytest
@@ -19,7 +18,7 @@ from bsopt.cli.main import main
 from bsopt.errors import ConfigError
 from bsopt.experiment.findings.verdicts import Outcome
 from bsopt.storage.databases import open_storage
-from bsopt.testing.example_experiment import NUM_TRAIN_SAMPLES, example_experiment
+from bsopt.testing.experiment import NUM_TRAIN_SAMPLES, example_experiment
 from bsopt.visualization import EXPERIMENT_FIGURES
 from bsopt.visualization.experiment.by_batch_size import experiment_by_batch_size_info, plot_experiment_by_batch_size
 from bsopt.visualization.experiment.curves import experiment_curves_info, plot_experiment_curves
@@ -29,7 +28,6 @@ from bsopt.visualization.experiment.landscape import experiment_landscape_info, 
 from bsopt.visualization.experiment.layers import experiment_layers_info
 from bsopt.visualization.experiment.line import experiment_line_info, plot_experiment_line
 from bsopt.visualization.experiment.lr_grid import experiment_lr_info, plot_experiment_lr
-from bsopt.visualization.experiment.seeds import curve_over_seeds, mean_over_seeds
 from bsopt.visualization.experiment.update_norms import experiment_update_norms_info
 from bsopt.visualization.experiment.verdicts import experiment_verdicts_info, kind_of, plot_experiment_verdicts
 from bsopt.visualization.study_data import StudyData, load
@@ -115,18 +113,7 @@ def test_each_plot_function_is_public() -> None:
     assert all(callable(getattr(bsopt.visualization, name)) for name in names)
 
 
-def test_bars_are_the_t_interval_of_the_mean_and_the_range_below_three_seeds() -> None:
-    found = mean_over_seeds({0: 1.0, 1: 2.0, 2: 4.0, 3: 5.0})
-    half = float(stats.t.ppf(0.975, 3)) * math.sqrt(np.var([1, 2, 4, 5], ddof=1) / 4)
-    assert (found.value, found.num_seeds) == (3.0, 4)
-    assert (found.low, found.high) == pytest.approx((3.0 - half, 3.0 + half))
-    pair, single = mean_over_seeds({0: 1.0, 1: 4.0}), mean_over_seeds({7: 2.0})
-    assert (pair.value, pair.low, pair.high) == (2.5, 1.0, 4.0)
-    assert (single.low, single.high, single.num_seeds) == (2.0, 2.0, 1)
-
-
 def test_values_decades_apart_are_averaged_as_logarithms(data: StudyData) -> None:
-    assert mean_over_seeds({0: 1.0, 1: 100.0}, is_log=True).value == pytest.approx(10.0)
     found = experiment_by_batch_size_info(data, measurements=("best_val_loss", "sharpness"))
     assert found.logs == {"sharpness"}
     group = found.panels["sharpness"][-1]
@@ -134,13 +121,6 @@ def test_values_decades_apart_are_averaged_as_logarithms(data: StudyData) -> Non
     assert group.mean.low > 0
     figure = plot_experiment_by_batch_size(data, measurements=("best_val_loss", "sharpness"))
     assert [axis.type for axis in figure.select_yaxes()] == [None, "log"]
-
-
-def test_a_mean_curve_ends_where_the_first_seed_stopped() -> None:
-    found = curve_over_seeds({0: [1.0, 2.0, 3.0], 1: [3.0, math.nan]})
-    assert found.places == (0, 1)
-    assert [mean.value for mean in found.means] == [2.0, 2.0]
-    assert found.tails == {0: (1, 2)}
 
 
 def test_groups_hold_every_seed_of_their_arm(data: StudyData) -> None:

@@ -12,14 +12,13 @@ from dataclasses import replace
 
 import numpy as np
 import optuna
-from optuna.distributions import FloatDistribution, IntDistribution
-from optuna.trial import TrialState
 
 from bsopt.config import ExperimentConfig
 from bsopt.experiment.design import Design, DesignedRun
 from bsopt.experiment.measurements import landscape_key, line_key, sharpness_key
-from bsopt.storage.attributes import write_analysis, write_info, write_record
+from bsopt.storage.attributes import write_analysis, write_info
 from bsopt.storage.queue import queue_design
+from bsopt.testing.trials import MadeTrial, store_trials, weight_measurements
 from bsopt.trial.objective import Objective
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import StopReason, StudyInfo, Tick, TrialRecord
@@ -30,7 +29,8 @@ NUM_TRAIN_SAMPLES = 16384
 REFERENCE_LR = 0.01
 SECONDS_PER_STEP, SECONDS_PER_SAMPLE = 4e-3, 2e-4
 NOISE = 0.004
-LAYERS = ("features.0", "features.3", "features.6", "classifier.0", "classifier.3")
+LAYERS = {"features.0": 0.25, "features.3": 0.45, "features.6": 0.5, "classifier.0": 0.6, "classifier.3": 0.35}
+"""Share of each in the distance from the start."""
 
 
 def example_experiment(
@@ -75,9 +75,11 @@ def example_experiment(
     lost = {(size, f"{lr:.6g}", seed) for size, lr, seed in diverged}
     queue_design(study, [(run.batch_size, run.lr, run.seed) for run in design.runs])
     rng = np.random.default_rng(0)
+    records = []
     for number, run in enumerate(design.runs):
         is_lost = (run.batch_size, f"{run.lr:.6g}", run.seed) in lost
-        _store(study, _record(number, run, design, epochs, devices, rng, is_lost=is_lost))
+        records.append(_record(number, run, design, epochs, devices, rng, is_lost=is_lost))
+    store_trials(study, records, batch_size=(1, 65536), lr=(1e-6, 100.0))
     if has_analyses:
         _analyse(study, design)
     return study
@@ -119,37 +121,16 @@ def _record(
     num = max(4, round(epochs * 2.0 ** (-0.4 * max(-3.0, min(0.0, octaves)) - 1.2) * float(rng.uniform(0.85, 1.15))))
     plan = Plan(run.batch_size // devices, num_devices=devices)
     per_step = (SECONDS_PER_STEP + SECONDS_PER_SAMPLE * plan.micro_batch_size) * float(rng.uniform(0.97, 1.03))
-    per_epoch = NUM_TRAIN_SAMPLES / run.batch_size * per_step
-    ticks = _ticks(run, octaves, num, per_epoch, rng, is_lost=is_lost)
-    best = min((tick for tick in ticks if math.isfinite(tick.value)), key=lambda tick: tick.value)
-    return TrialRecord(
-        number=number,
-        outcome="pruned" if is_lost else "complete",
-        batch_size=run.batch_size,
-        lr=run.lr,
-        params={"batch_size": run.batch_size, "lr": run.lr},
-        stop_reason=StopReason.DIVERGED if is_lost else StopReason.CONVERGED,
-        message="The loss became NaN." if is_lost else "No better val_loss for 10 epochs.",
-        value=best.value,
-        best_tick=best.index,
-        ticks=tuple(ticks),
-        plan=plan,
-        seed=number,
-        num_train_samples=NUM_TRAIN_SAMPLES,
-        num_steps=ticks[-1].step,
-        seconds=ticks[-1].seconds,
-        seconds_per_epoch=per_epoch,
-        seconds_per_step=per_step,
-        samples_per_second=run.batch_size / per_step,
-        device="made up",
-        measurements=_measured(run, octaves, ticks, rng),
+    trial = MadeTrial(number, run.lr, plan, NUM_TRAIN_SAMPLES, per_step)
+    ticks = _ticks(trial, octaves, num, rng, is_lost=is_lost)
+    return replace(
+        trial.record(ticks, StopReason.DIVERGED if is_lost else StopReason.CONVERGED),
+        measurements=_measured(trial, octaves, ticks, rng),
         design_seed=run.seed,
     )
 
 
-def _ticks(
-    run: DesignedRun, octaves: float, num: int, per_epoch: float, rng: np.random.Generator, *, is_lost: bool
-) -> list[Tick]:
+def _ticks(trial: MadeTrial, octaves: float, num: int, rng: np.random.Generator, *, is_lost: bool) -> list[Tick]:
     floor = 0.344 + 0.017 * max(0.0, -octaves) + 0.012 * max(0.0, octaves) ** 1.5 + float(rng.normal(0.0, NOISE))
     pace = 2.0 ** (0.6 * min(1.0, octaves))
     found = []
@@ -159,58 +140,23 @@ def _ticks(
         value += 0.05 * max(0.0, index / num - 0.75)  # it overfits at the end
         if is_lost and index > num // 3:
             train = value = 0.8 * 2.0 ** (index - num // 3) if index < num // 3 + 3 else math.nan
-        metrics = {"val_loss": value, "train_loss": train}
-        step = math.ceil(NUM_TRAIN_SAMPLES / run.batch_size) * index
-        samples = float(index * NUM_TRAIN_SAMPLES)
-        found.append(Tick(index, samples, step, float(index), index * per_epoch, value, run.lr, metrics=metrics))
+        found.append(trial.tick(index, float(index * NUM_TRAIN_SAMPLES), val_loss=value, train_loss=train))
         if math.isnan(value):
             break
     return found
 
 
-def _measured(run: DesignedRun, octaves: float, ticks: Sequence[Tick], rng: np.random.Generator) -> dict[str, object]:
+def _measured(trial: MadeTrial, octaves: float, ticks: Sequence[Tick], rng: np.random.Generator) -> dict[str, object]:
     """Updates of length 0.3·lr·√(1 + 300/B), half of each along one direction."""
-    length = 0.3 * run.lr * math.sqrt(1.0 + 300.0 / run.batch_size) * float(rng.uniform(0.95, 1.05))
-    steps = [tick.step for tick in ticks]
-    from_start = [length * math.sqrt(step) * 2.0 ** (0.05 * octaves) for step in steps]
-    per_epoch = math.sqrt(steps[0])
-    epochs = [length * per_epoch * (1.0 + 0.6 * math.exp(-index / 8.0)) for index in range(len(steps))]
-    shares = [0.25, 0.45, 0.5, 0.6, 0.35]
-    low = length * 2.0**-2.0
-    edges = [low * 2.0 ** (k / 4.0) for k in range(17)]
-    counts = [round(1000.0 * math.exp(-0.5 * ((k - 7.5) / 2.5) ** 2)) for k in range(16)]
-    return {
-        "WeightDistance": {
-            "total": from_start[-1],
-            "per_layer": {
-                layer: share * from_start[-1] * float(rng.uniform(0.95, 1.05))
-                for layer, share in zip(LAYERS, shares, strict=True)
-            },
-            "steps": steps,
-            "from_start": from_start,
-            "epochs": epochs,
-        },
-        "UpdateNorms": {
-            "num_measured": sum(counts),
-            "num_updates": steps[-1],
-            "mean": length,
-            "minimum": edges[0],
-            "maximum": edges[-1],
-            "quantiles": {"0.5": length},
-            "bin_edges": edges,
-            "bin_counts": counts,
-        },
-    }
-
-
-def _store(study: optuna.Study, record: TrialRecord) -> None:
-    sizes, rates = IntDistribution(1, 65536, log=True), FloatDistribution(1e-6, 100.0, log=True)
-    trial = study.ask({"batch_size": sizes, "lr": rates})
-    write_record(trial, record)
-    if record.outcome == "complete":
-        study.tell(trial, record.value)
-    else:
-        study.tell(trial, state=TrialState.PRUNED)
+    length = 0.3 * trial.lr * math.sqrt(1.0 + 300.0 / trial.batch_size) * float(rng.uniform(0.95, 1.05))
+    epoch = length * math.sqrt(ticks[0].step)
+    return weight_measurements(
+        length,
+        ticks,
+        from_start=[length * math.sqrt(tick.step) * 2.0 ** (0.05 * octaves) for tick in ticks],
+        epochs=[epoch * (1.0 + 0.6 * math.exp(-index / 8.0)) for index in range(len(ticks))],
+        shares={layer: share * float(rng.uniform(0.95, 1.05)) for layer, share in LAYERS.items()},
+    )
 
 
 def _analyse(study: optuna.Study, design: Design) -> None:

@@ -12,8 +12,8 @@ import plotly.graph_objects as go
 import pytest
 
 import bsopt.visualization
-from bsopt.testing.example_study import example_study
-from bsopt.visualization import FIGURES
+from bsopt.testing.study import example_study
+from bsopt.visualization import EXPERIMENT_FIGURES, FIGURES
 from bsopt.visualization.study_data import StudyData, load
 
 Plot = Callable[..., go.Figure]
@@ -87,6 +87,15 @@ def test_foreign_text_stays_text(name: str, foreign_study: optuna.Study) -> None
 @every_figure
 def test_drawing_twice_gives_the_same(name: str, data: StudyData, again: StudyData) -> None:
     assert _plot(name, data).to_json() == _plot(name, again).to_json()
+
+
+def test_every_figure_has_a_heading_and_a_way_to_read_it() -> None:
+    figures = [*FIGURES.items(), *EXPERIMENT_FIGURES.items()]
+    assert len({name for name, _ in figures}) == len(figures)
+    for name, figure in figures:
+        assert figure.name == name
+        assert figure.heading[0].isupper()
+        assert figure.how_to_read.endswith((".", "?"))
 
 
 def test_public_names_resolve_and_importing_the_package_stays_light() -> None:

@@ -1,18 +1,26 @@
-"""Means over the seeds of a design, with the intervals that error bars and bands show."""
+"""Means over the seeds of a design with their intervals: of a number, and of a curve."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from bsopt.experiment.findings.contrasts import contrast
 
-__all__ = ["CurveOverSeeds", "SeedMean", "curve_over_seeds", "interval_words", "mean_over_seeds", "spread"]
+__all__ = [
+    "FEWEST_FOR_INTERVAL",
+    "CurveOverSeeds",
+    "SeedMean",
+    "curve_over_seeds",
+    "mean_over_seeds",
+    "spread",
+]
 
 FEWEST_FOR_INTERVAL = 3
+"""Seeds; below, a mean has its values' range instead of a confidence interval."""
 MAX_POINTS = 90
 MAX_TAIL_POINTS = 30
 
@@ -110,25 +118,3 @@ def spread(first: int, end: int, *, most: int = MAX_POINTS) -> tuple[int, ...]:
     early = np.geomspace(1, num, most - len(even) + 2) - 1
     found = np.unique(np.concatenate([even, early]).astype(int))
     return tuple(int(first + place) for place in found)
-
-
-def interval_words(counts: Collection[int], *, mark: str = "bars", is_log: bool = False) -> str:
-    """Return what is shown, for means over so many seeds: what the bars (or bands) of a figure are.
-
-    >>> interval_words([5, 5])
-    'mean over 5 seeds; bars: its 95 % interval'
-    >>> interval_words([2])
-    'mean over 2 seeds; bars: their range'
-    >>> interval_words([1])
-    'one seed: no interval'
-    >>> interval_words([5], is_log=True)
-    'geometric mean over 5 seeds; bars: its 95 % interval'
-    """
-    least, most = min(counts), max(counts)
-    if most == 1:
-        return "one seed: no interval"
-    mean = "geometric mean" if is_log else "mean"
-    words = f"{mean} over {most} seeds" if least == most else f"{mean} over {least} to {most} seeds"
-    if most < FEWEST_FOR_INTERVAL:
-        return f"{words}; {mark}: their range"
-    return f"{words}; {mark}: its 95 % interval" + (", the range below 3 seeds" if least < FEWEST_FOR_INTERVAL else "")
