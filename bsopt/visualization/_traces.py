@@ -136,9 +136,9 @@ def bars(intervals: Sequence[Interval], colour: str, *, is_shown: bool = True) -
         "symmetric": False,
         "array": [rounded(max(0.0, one.high - one.value)) for one in intervals],
         "arrayminus": [rounded(max(0.0, one.value - one.low)) for one in intervals],
-        "thickness": 1.2,
+        "thickness": 1.5,
         "width": 4,
-        "color": faded(colour, 0.7),
+        "color": faded(colour, 0.85),
         "visible": is_shown,
     }
 

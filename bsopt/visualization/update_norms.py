@@ -92,8 +92,8 @@ def draw_norms(figure: go.Figure, lines: Sequence[NormsLine], edges: Sequence[fl
             line.look,
             name=line.name,
             hover=f"{line.hover}<br>around %{{x:.3~g}}: <b>%{{y:.3~g}} % per factor of ten</b>",
-            group=line.name,
-            shape="linear" if line.band else "hvh",
+            group=line.name if line.band else None,
+            shape="linear" if line.band else "hvh",  # means are curves, one trial's bins are steps
             is_curve=True,
         )
         for drawn in (*line.band, trace):
