@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.units import format_number
-from bsopt.visualization._theme import GRID, INK, Look, escape, faded, look_of, new_figure
+from bsopt.visualization._theme import GRID, Look, escape, faded, look_of, new_figure
 
 __all__ = [
     "SENTENCE",
@@ -19,7 +19,6 @@ __all__ = [
     "add_caption",
     "add_law",
     "add_sentence",
-    "add_upright",
     "band",
     "bars",
     "describe",
@@ -136,9 +135,9 @@ def bars(intervals: Sequence[Interval], colour: str, *, is_shown: bool = True) -
         "symmetric": False,
         "array": [rounded(max(0.0, one.high - one.value)) for one in intervals],
         "arrayminus": [rounded(max(0.0, one.value - one.low)) for one in intervals],
-        "thickness": 1.2,
+        "thickness": 1.5,
         "width": 4,
-        "color": faded(colour, 0.7),
+        "color": faded(colour, 0.85),
         "visible": is_shown,
     }
 
@@ -203,15 +202,6 @@ def add_law(
     )
     for trace in (*band(x, values, faded(look.colour, 0.18), group=name), law):
         figure.add_trace(trace, row=row, col=1)
-
-
-def add_upright(figure: go.Figure, x: float, name: str, *, row: int) -> None:
-    """Add a dotted vertical line with its name, escaped here, above the plot."""
-    figure.add_vline(x=x, line={"color": INK, "dash": "dot", "width": 1.5}, row=row, col=1)
-    figure.add_annotation(
-        x=x, y=1, yref="y domain", yanchor="bottom", text=escape(name), showarrow=False,
-        font={"size": 12}, row=row, col=1,
-    )  # fmt: skip
 
 
 def empty_figure(title: str, sentence: str) -> go.Figure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
@@ -18,7 +18,7 @@ from bsopt.visualization._axes import batch_size_axis, log_axis, share_x_axis
 from bsopt.visualization._theme import Look, escape, look_of, stacked_figure
 from bsopt.visualization.study_data import Source, StudyData, load_all, spread_evenly
 
-__all__ = ["DevicesInfo", "DevicesLine", "PlacementTime", "devices_info", "draw_devices", "plot_devices", "time_text"]
+__all__ = ["DevicesInfo", "PlacementTime", "devices_info", "plot_devices", "times_line"]
 
 TITLE = "Time and cost to the target by devices"
 PLACEMENTS = (1, 2, 4, 8, 16, 32)
@@ -37,17 +37,6 @@ class PlacementTime:
     plan: Plan
     seconds: Estimate
     device_seconds: Estimate
-
-
-@dataclass(frozen=True, slots=True)
-class DevicesLine:
-    """What is drawn for a number of devices: times, with their intervals, and hover texts by batch size."""
-
-    name: str
-    look: Look
-    batch_sizes: tuple[int, ...]
-    times: tuple[Estimate, ...]
-    texts: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +84,12 @@ def plot_devices(study: Source | Sequence[Source]) -> go.Figure:
         return _traces.empty_figure(TITLE, infos[0].message)
     figure = stacked_figure(_title(drawn[0]), 2, height=640, spacing=0.06)
     rows = {"seconds": "time to the target [s]", "device_seconds": "device time [s × devices]"}
-    for row, (key, title) in enumerate(rows.items(), start=1):
-        lines = [
-            _line(info, devices, key, index=index, several=len(infos) > 1)
-            for index, info in enumerate(drawn)
-            for devices in info.placements
-        ]
-        draw_devices(figure, lines, row=row, has_bars=len(infos) == 1)
-        values = [time.value for line in lines for time in line.times]
-        figure.update_yaxes(**log_axis(values, title=title), row=row, col=1)
+    for number, (key, title) in enumerate(rows.items(), start=1):
+        for index, info in enumerate(drawn):
+            for trace in _lines(info, key, first=index * len(PLACEMENTS), several=len(infos) > 1):
+                figure.add_trace(trace.update(showlegend=number == 1), row=number, col=1)
+        values = [getattr(item, key).value for info in drawn for row in info.placements.values() for item in row]
+        figure.update_yaxes(**log_axis(values, title=title), row=number, col=1)
     if drawn[0].message and len(infos) == 1:
         _traces.add_sentence(figure, drawn[0].message)
     sizes = [float(item.plan.global_batch_size) for info in drawn for row in info.placements.values() for item in row]
@@ -111,27 +97,29 @@ def plot_devices(study: Source | Sequence[Source]) -> go.Figure:
     return figure
 
 
-def draw_devices(figure: go.Figure, lines: Sequence[DevicesLine], *, row: int = 1, has_bars: bool = True) -> None:
-    """Draw times against the batch size into a plot of the figure, a line per number of devices."""
-    for line in lines:
-        trace = _traces.line(
-            line.batch_sizes,
-            [time.value for time in line.times],
-            line.look,
-            name=line.name,
-            text=line.texts,
-            hover=f"{line.name}<br>%{{text}}",
-            group=line.name,
-            showlegend=row == 1,
-            size=8,
-            error_y=_traces.bars(line.times, line.look.colour, is_shown=has_bars),
-        )
-        figure.add_trace(trace, row=row, col=1)
+def times_line(
+    times: Mapping[int, Estimate], look: Look, *, name: str, notes: Sequence[str], has_bars: bool = True
+) -> go.Scatter:
+    """Return the line of a number of devices: times, in seconds, by global batch size.
 
-
-def time_text(seconds: Estimate) -> str:
-    """Return seconds with their interval, for a hover text."""
-    return f"<b>{format_number(seconds.value, digits=3, thousands=True)} s</b> ({_traces.span_text(seconds)})"
+    Args:
+        times: Batch size -> time.
+        look: Colour, marker and dash.
+        name: In the legend, escaped.
+        notes: What the hover text says of each time.
+        has_bars: Whether the times' intervals are drawn.
+    """
+    values = list(times.values())
+    texts = [
+        f"batch size {size}: <b>{format_number(time.value, digits=3, thousands=True)} s</b> "
+        f"({_traces.span_text(time)}; {note})"
+        for (size, time), note in zip(times.items(), notes, strict=True)
+    ]
+    return _traces.line(
+        list(times), [time.value for time in values], look,
+        name=name, text=texts, hover=f"{name}<br>%{{text}}", group=name, size=8,
+        error_y=_traces.bars(values, look.colour, is_shown=has_bars),
+    )  # fmt: skip
 
 
 def _title(info: DevicesInfo) -> str:
@@ -140,16 +128,18 @@ def _title(info: DevicesInfo) -> str:
     return f"{TITLE}, {info.info.objective.monitor} = {format_number(info.target, thousands=True)}"
 
 
-def _line(info: DevicesInfo, devices: int, key: str, *, index: int, several: bool) -> DevicesLine:
-    row = info.placements[devices]
-    times = tuple(getattr(item, key) for item in row)
-    return DevicesLine(
-        name=(f"{escape(info.info.name)} · " if several else "") + count_of(devices, "device"),
-        look=look_of(list(info.placements).index(devices) + index * len(PLACEMENTS)),
-        batch_sizes=tuple(item.plan.global_batch_size for item in row),
-        times=times,
-        texts=tuple(f"{item.plan}: {time_text(time)}" for item, time in zip(row, times, strict=True)),
-    )
+def _lines(info: DevicesInfo, key: str, *, first: int, several: bool) -> list[go.Scatter]:
+    prefix = f"{escape(info.info.name)} · " if several else ""
+    return [
+        times_line(
+            {item.plan.global_batch_size: getattr(item, key) for item in row},
+            look_of(first + place),
+            name=f"{prefix}{count_of(devices, 'device')}",
+            notes=[str(item.plan) for item in row],
+            has_bars=not several,
+        )
+        for place, (devices, row) in enumerate(info.placements.items())
+    ]
 
 
 def _sizes(data: StudyData) -> list[int]:

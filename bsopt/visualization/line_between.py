@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
@@ -11,29 +10,17 @@ import plotly.graph_objects as go
 from bsopt.units import format_number
 from bsopt.visualization import _traces
 from bsopt.visualization._axes import is_wide, mean_axis, share_x_axis
-from bsopt.visualization._theme import Look, colour_of, new_figure, symbol_of
+from bsopt.visualization._theme import INK, Look, colour_of, escape, new_figure, symbol_of
 
 if TYPE_CHECKING:
     from bsopt.analysis.interpolation import Interpolation
 
-__all__ = ["ALPHA_AXIS", "LABELS", "LOOKS", "LossLine", "draw_losses", "plot_interpolation"]
+__all__ = ["ALPHA_AXIS", "LABELS", "LOOKS", "losses_line", "name_ends", "plot_interpolation"]
 
 TITLE = "Loss between two minimizers"
 LABELS = {"train": "training loss", "validation": "validation loss"}
 LOOKS = {"train": Look(colour_of(0), symbol_of(0)), "validation": Look(colour_of(4), symbol_of(1), "dash")}
 ALPHA_AXIS = {"title": {"text": "α: position on the line"}}
-
-
-@dataclass(frozen=True, slots=True)
-class LossLine:
-    """A loss as it is drawn: at places α on the line, with hover texts, and with a band, if any."""
-
-    name: str
-    look: Look
-    alphas: tuple[float, ...]
-    losses: tuple[float | None, ...]
-    texts: tuple[str, ...]
-    band: Sequence[go.Scatter] = ()
 
 
 def plot_interpolation(result: Interpolation, *, first: str = "first", second: str = "second") -> go.Figure:
@@ -47,36 +34,30 @@ def plot_interpolation(result: Interpolation, *, first: str = "first", second: s
         first: Name of the minimizer at α = 0 ("batch size 32").
         second: Name of that at α = 1.
     """
-    losses = {"train": result.train_losses}
-    if result.validation_losses is not None:
-        losses["validation"] = result.validation_losses
-    lines = [
-        LossLine(LABELS[key], LOOKS[key], tuple(result.alphas), tuple(found), tuple(format_number(v) for v in found))
-        for key, found in losses.items()
-    ]
-    values = [loss for line in lines for loss in line.losses if loss is not None]
+    losses = {"train": result.train_losses, "validation": result.validation_losses or ()}
     figure = new_figure(TITLE)
-    draw_losses(figure, lines, (first, second))
+    for key, found in losses.items():
+        if found:
+            figure.add_trace(losses_line(key, result.alphas, found, [format_number(loss) for loss in found]))
+    name_ends(figure, (first, second))
     share_x_axis(figure, ALPHA_AXIS, rows=1)
+    values = [loss for found in losses.values() for loss in found]
     figure.update_yaxes(title={"text": "loss"}, **mean_axis((), values, is_log=is_wide(values), from_zero=False))
     return figure
 
 
-def draw_losses(figure: go.Figure, lines: Sequence[LossLine], ends: tuple[str, str], *, row: int = 1) -> None:
-    """Draw losses on the line between two minimizers into a plot of the figure, and name both ends."""
-    for line in lines:
-        trace = _traces.line(
-            line.alphas,
-            line.losses,
-            line.look,
-            name=line.name,
-            hover=f"{line.name} at α = %{{x}}: %{{text}}",
-            text=line.texts,
-            group=line.name,
-            showlegend=row == 1,
-            size=5,
-        )
-        for drawn in (*line.band, trace):
-            figure.add_trace(drawn, row=row, col=1)
-    for alpha, name in zip((0.0, 1.0), ends, strict=True):
-        _traces.add_upright(figure, alpha, name, row=row)
+def losses_line(key: str, alphas: Sequence[float], losses: Sequence[float | None], texts: Sequence[str]) -> go.Scatter:
+    """Return training or validation losses (`key`, of `LABELS`) at places α on the line, with their hover texts."""
+    name = LABELS[key]
+    hover = f"{name} at α = %{{x}}: %{{text}}"
+    return _traces.line(alphas, losses, LOOKS[key], name=name, hover=hover, text=texts, group=name, size=5)
+
+
+def name_ends(figure: go.Figure, names: tuple[str, str], *, row: int = 1) -> None:
+    """Mark and name the minimizers at α = 0 and at α = 1 in a plot of the figure."""
+    for alpha, name in zip((0.0, 1.0), names, strict=True):
+        figure.add_vline(x=alpha, line={"color": INK, "dash": "dot", "width": 1.5}, row=row, col=1)
+        figure.add_annotation(
+            x=alpha, y=1, yref="y domain", yanchor="bottom", text=escape(name), showarrow=False,
+            font={"size": 12}, row=row, col=1,
+        )  # fmt: skip

@@ -18,7 +18,7 @@ from bsopt.visualization._axes import log_axis
 from bsopt.visualization._theme import Look, escape, look_of, new_figure
 from bsopt.visualization.study_data import Source, StudyData, load_all
 
-__all__ = ["NormHistogram", "NormsLine", "UpdateNormsInfo", "draw_norms", "plot_update_norms", "update_norms_info"]
+__all__ = ["NormHistogram", "UpdateNormsInfo", "name_norm_axes", "norms_line", "plot_update_norms", "update_norms_info"]
 
 TITLE = "Norms of the updates"
 MEASUREMENT = "UpdateNorms"
@@ -44,18 +44,6 @@ class UpdateNormsInfo:
     histograms: tuple[NormHistogram, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class NormsLine:
-    """What is drawn for a batch size: shares of the updates [% per factor of ten] by norm, with their band, if any."""
-
-    name: str
-    look: Look
-    norms: Sequence[float]
-    shares: Sequence[float]
-    hover: str
-    band: Sequence[go.Scatter] = ()
-
-
 def update_norms_info(study: Source | Sequence[Source]) -> UpdateNormsInfo:
     """Return the histogram of the best trial of each batch size in which the norms were measured."""
     sources = load_all(study)
@@ -77,41 +65,46 @@ def plot_update_norms(study: Source | Sequence[Source]) -> go.Figure:
         )
     several = len({item.study for item in info.histograms}) > 1
     figure = new_figure(TITLE)
-    lines = [_line(info, item, place, several=several) for place, item in enumerate(info.histograms)]
-    edges = [edge for item in info.histograms for edge in item.edges]
-    draw_norms(figure, lines, edges)
+    for place, item in enumerate(info.histograms):
+        figure.add_trace(_line(info, item, place, several=several))
+    name_norm_axes(figure, [edge for item in info.histograms for edge in item.edges])
     return figure
 
 
-def draw_norms(figure: go.Figure, lines: Sequence[NormsLine], edges: Sequence[float]) -> None:
-    """Draw distributions of update norms, and their axes; `edges` are those of all bins."""
-    for line in lines:
-        trace = _traces.line(
-            line.norms,
-            line.shares,
-            line.look,
-            name=line.name,
-            hover=f"{line.hover}<br>around %{{x:.3~g}}: <b>%{{y:.3~g}} % per factor of ten</b>",
-            group=line.name,
-            shape="linear" if line.band else "hvh",
-            is_curve=True,
-        )
-        for drawn in (*line.band, trace):
-            figure.add_trace(drawn, row=1, col=1)
+def norms_line(
+    norms: Sequence[float], shares: Sequence[float], look: Look, *, name: str, hover: str, has_band: bool
+) -> go.Scatter:
+    """Return a distribution of update norms: one trial's bins as steps, or means that have a band as a curve.
+
+    Args:
+        norms: Centres of the bins.
+        shares: Of the updates, in percent per factor of ten, as bins of different trials have different widths.
+        look: Colour, marker and dash.
+        name: In the legend, escaped.
+        hover: Its hover text begins so.
+        has_band: Whether a band is drawn around it, in the group of the same name.
+    """
+    hover = f"{hover}<br>around %{{x:.3~g}}: <b>%{{y:.3~g}} % per factor of ten</b>"
+    group, shape = (name, "linear") if has_band else (None, "hvh")
+    return _traces.line(norms, shares, look, name=name, hover=hover, group=group, shape=shape, is_curve=True)
+
+
+def name_norm_axes(figure: go.Figure, edges: Sequence[float]) -> None:
+    """Set the axes of distributions whose bins have these edges."""
     figure.update_xaxes(**log_axis(edges, title="norm of an update"))
     figure.update_yaxes(title={"text": "updates [% per factor of ten]"}, rangemode="tozero")
 
 
-def _line(info: UpdateNormsInfo, item: NormHistogram, place: int, *, several: bool) -> NormsLine:
+def _line(info: UpdateNormsInfo, item: NormHistogram, place: int, *, several: bool) -> go.Scatter:
     label, bins = f"batch size {item.record.batch_size}", list(pairwise(item.edges))
     median = format_number(item.median, digits=3, thousands=True)
-    return NormsLine(
+    return norms_line(
+        [math.sqrt(low * high) if low > 0 else high / 2 for low, high in bins],
+        [100.0 * share / _decades(low, high) for share, (low, high) in zip(item.shares, bins, strict=True)],
+        look_of(place),
         name=escape(f"{item.study} · {label}") if several else label,
-        look=look_of(place),
-        norms=[math.sqrt(low * high) if low > 0 else high / 2 for low, high in bins],
-        # Per factor of ten, as bins of different trials have different widths.
-        shares=[100.0 * share / _decades(low, high) for share, (low, high) in zip(item.shares, bins, strict=True)],
         hover=f"{_traces.describe(item.record, info.info)}<br>median {median}",
+        has_band=False,
     )
 
 

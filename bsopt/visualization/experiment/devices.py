@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import plotly.graph_objects as go
@@ -13,8 +13,9 @@ from bsopt.recommendation.costs import update_seconds
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import TrialRecord
 from bsopt.units import count_of
-from bsopt.visualization import _axes, _theme, _traces
-from bsopt.visualization.devices import DevicesLine, draw_devices, time_text
+from bsopt.visualization import _axes, _traces
+from bsopt.visualization._theme import Look, colour_of, new_figure, symbol_of
+from bsopt.visualization.devices import times_line
 from bsopt.visualization.experiment._arms import NO_EXPERIMENT
 from bsopt.visualization.study_data import Source, StudyData, load
 
@@ -88,8 +89,8 @@ def plot_experiment_devices(study: Source) -> go.Figure:
     found = experiment_devices_info(study)
     if not found.lines:
         return _traces.empty_figure(TITLE, found.message)
-    figure = _theme.new_figure(TITLE)
-    draw_devices(figure, [_line(times, place) for place, times in enumerate(found.lines.values())])
+    figure = new_figure(TITLE)
+    figure.add_traces([_line(times, place) for place, times in enumerate(found.lines.values())])
     drawn = [time for times in found.lines.values() for time in times]
     figure.update_xaxes(**_axes.batch_size_axis([float(time.batch_size) for time in drawn]))
     values = [time.seconds.value for time in drawn]
@@ -137,21 +138,13 @@ def _predicted(data: StudyData, sizes: Sequence[int], devices: int, has_communic
     return tuple(found)
 
 
-def _line(times: Sequence[EpochTime], place: int) -> DevicesLine:
-    is_predicted = times[0].num_trials == 0
-    symbol, how = _theme.symbol_of(place), "predicted" if is_predicted else "measured"
-    return DevicesLine(
+def _line(times: Sequence[EpochTime], place: int) -> go.Scatter:
+    look, how = Look(colour_of(2 * place), symbol_of(place)), "measured"
+    if times[0].num_trials == 0:
+        look, how = replace(look, symbol=f"{look.symbol}-open", dash="dash"), "predicted"
+    return times_line(
+        {time.batch_size: time.seconds for time in times},
+        look,
         name=f"{count_of(times[0].num_devices, 'device')}, {how}",
-        look=_theme.Look(
-            _theme.colour_of(2 * place),
-            f"{symbol}-open" if is_predicted else symbol,
-            "dash" if is_predicted else "solid",
-        ),
-        batch_sizes=tuple(time.batch_size for time in times),
-        times=tuple(time.seconds for time in times),
-        texts=tuple(
-            f"batch size {time.batch_size}: {time_text(time.seconds)}, "
-            + (count_of(time.num_trials, "run") if time.num_trials else "90 %")
-            for time in times
-        ),
+        notes=[count_of(time.num_trials, "run") if time.num_trials else "90 %" for time in times],
     )

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from bsopt.experiment.measurements import Analysis, Experiment, landscape_key
+from bsopt.experiment.measurements import Experiment, landscape_key
+from bsopt.serialization import from_plain
 from bsopt.units import format_number
 from bsopt.visualization import _traces
 from bsopt.visualization.experiment._arms import NOT_ANALYSED, experiment_or_reason
@@ -76,14 +77,5 @@ def _panel(experiment: Experiment, arm: str, size: int) -> dict[str, StoredLands
     for run in experiment.arm(arm):
         stored = experiment.analyses.get(landscape_key(run.trial))
         if run.batch_size == size and stored is not None:
-            return {f"B = {size}, lr {format_number(run.lr, digits=3)}": _read(stored)}
+            return {f"B = {size}, lr {format_number(run.lr, digits=3)}": from_plain(StoredLandscape, stored)}
     return {}
-
-
-def _read(stored: Analysis) -> StoredLandscape:
-    return StoredLandscape(
-        alphas=tuple(stored["alphas"]),
-        betas=tuple(stored["betas"]),
-        losses=tuple(tuple(row) for row in stored["losses"]),
-        center_loss=float(stored["center_loss"]),
-    )

@@ -21,7 +21,7 @@ from bsopt.visualization.experiment._arms import (
     mean_band,
     mean_text,
 )
-from bsopt.visualization.line_between import ALPHA_AXIS, LABELS, LOOKS, LossLine, draw_losses
+from bsopt.visualization.line_between import ALPHA_AXIS, LABELS, LOOKS, losses_line, name_ends
 from bsopt.visualization.study_data import Source
 
 __all__ = ["ArmLine", "LineInfo", "experiment_line_info", "plot_experiment_line"]
@@ -87,7 +87,10 @@ def plot_experiment_line(study: Source, *, arms: Sequence[str] = ("fixed_lr", "s
     axis = mean_axis(means, values, is_log=is_wide(values), from_zero=True)
     for row, line in enumerate(found.lines, start=1):
         small, large = line.batch_sizes
-        draw_losses(figure, _loss_lines(line), (f"B = {small}", f"B = {large}"), row=row)
+        for key, losses in line.losses.items():
+            for trace in _traces_of(key, line.alphas, losses):
+                figure.add_trace(trace if row == 1 else trace.update(showlegend=False), row=row, col=1)
+        name_ends(figure, (f"B = {small}", f"B = {large}"), row=row)
         label = arm_label(found.experiment.design, line.arm)
         figure.update_yaxes(title={"text": f"loss<br>{label}"}, **axis, row=row, col=1)
     share_x_axis(figure, ALPHA_AXIS, rows=num)
@@ -120,19 +123,9 @@ def _means(pairs: Sequence[Minimizers], key: str, num: int) -> tuple[SeedMean | 
     return tuple(found)
 
 
-def _loss_lines(line: ArmLine) -> list[LossLine]:
-    found = []
-    for key, means in line.losses.items():
-        finite = [(alpha, mean) for alpha, mean in zip(line.alphas, means, strict=True) if mean is not None]
-        band = mean_band([at for at, _ in finite], [mean for _, mean in finite], LOOKS[key], group=LABELS[key])
-        found.append(
-            LossLine(
-                LABELS[key],
-                LOOKS[key],
-                line.alphas,
-                tuple(mean.value if mean is not None else None for mean in means),
-                tuple(mean_text(mean) if mean is not None else "" for mean in means),
-                band,
-            )
-        )
-    return found
+def _traces_of(key: str, alphas: Sequence[float], means: Sequence[SeedMean | None]) -> list[go.Scatter]:
+    finite = [(alpha, mean) for alpha, mean in zip(alphas, means, strict=True) if mean is not None]
+    bands = mean_band([at for at, _ in finite], [mean for _, mean in finite], LOOKS[key], group=LABELS[key])
+    values = [mean.value if mean is not None else None for mean in means]
+    texts = [mean_text(mean) if mean is not None else "" for mean in means]
+    return [*bands, losses_line(key, alphas, values, texts)]

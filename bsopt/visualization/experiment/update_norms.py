@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from bsopt.experiment.measurements import Experiment, ExperimentRun
 from bsopt.experiment.seed_statistics import SeedMean, mean_over_seeds
 from bsopt.units import format_number
-from bsopt.visualization import _theme, _traces
+from bsopt.visualization import _traces
+from bsopt.visualization._theme import Look, new_figure
 from bsopt.visualization.experiment._arms import (
     experiment_or_reason,
     healthy_values,
@@ -23,7 +24,7 @@ from bsopt.visualization.experiment._arms import (
     mean_text,
 )
 from bsopt.visualization.study_data import Source
-from bsopt.visualization.update_norms import NormsLine, draw_norms
+from bsopt.visualization.update_norms import name_norm_axes, norms_line
 
 __all__ = ["ExperimentNormsInfo", "SizeNorms", "experiment_update_norms_info", "plot_experiment_update_norms"]
 
@@ -90,11 +91,12 @@ def plot_experiment_update_norms(study: Source, *, arm: str = "fixed_lr") -> go.
     found = experiment_update_norms_info(study, arm=arm)
     if found.experiment is None or not found.sizes:
         return _traces.empty_figure(TITLE, found.message)
-    figure = _theme.new_figure(TITLE)
-    draw_norms(figure, [_line(found.experiment, found.edges, item) for item in found.sizes], found.edges)
+    figure = new_figure(TITLE)
     for item in found.sizes:
-        colour = look_of_size(found.experiment, item.batch_size).colour
-        figure.add_vline(x=item.median.value, line={"color": colour, "dash": "dot", "width": 1.5}, row=1, col=1)
+        look = look_of_size(found.experiment, item.batch_size)
+        figure.add_traces(_traces_of(item, found.edges, look))
+        figure.add_vline(x=item.median.value, line={"color": look.colour, "dash": "dot", "width": 1.5}, row=1, col=1)
+    name_norm_axes(figure, found.edges)
     words = interval_words([item.median.num_seeds for item in found.sizes], mark="bands")
     _traces.add_caption(figure, words, "dotted: medians")
     return figure
@@ -121,19 +123,14 @@ def _rebinned(norms: Mapping[str, Sequence[float]], edges: NDArray[np.float64]) 
     return np.asarray(100.0 * np.diff(at) / np.diff(np.log10(edges)))
 
 
-def _line(experiment: Experiment, edges: Sequence[float], item: SizeNorms) -> NormsLine:
-    """Return the means from the first bin with an update to the last, and one beside them."""
-    look, name = look_of_size(experiment, item.batch_size), f"batch size {item.batch_size}"
-    name += f", median {format_number(item.median.value, digits=2)}"
+def _traces_of(item: SizeNorms, edges: Sequence[float], look: Look) -> list[go.Scatter]:
+    """Return band and means from the first bin with an update to the last, and one beside them."""
+    name = f"batch size {item.batch_size}, median {format_number(item.median.value, digits=2)}"
     used = [i for i in range(NUM_BINS) if item.shares[i].value > 0]
     shown = range(max(0, used[0] - 1), min(NUM_BINS, used[-1] + 2))
     norms = [math.sqrt(edges[i] * edges[i + 1]) for i in shown]
     means = [replace(item.shares[i], low=max(0.0, item.shares[i].low)) for i in shown]
-    return NormsLine(
-        name=name,
-        look=look,
-        norms=norms,
-        shares=[mean.value for mean in means],
-        hover=f"batch size {item.batch_size}, median {mean_text(item.median)}",
-        band=mean_band(norms, means, look, group=name),
-    )
+    bands = mean_band(norms, means, look, group=name)
+    hover = f"batch size {item.batch_size}, median {mean_text(item.median)}"
+    shares = [mean.value for mean in means]
+    return [*bands, norms_line(norms, shares, look, name=name, hover=hover, has_band=bool(bands))]
