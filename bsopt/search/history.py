@@ -180,8 +180,8 @@ def _is_feasible(trial: FrozenTrial) -> bool:
 
 def _labelled(trials: Sequence[FrozenTrial], space: Space) -> tuple[Array, Array]:
     """Return what the feasibility model learns from: the latest 200 trials, and only where one couldn't run."""
-    done = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)]
-    labels = np.array([0.0 if t.state == TrialState.FAIL else 1.0 if _is_feasible(t) else -1.0 for t in done])
+    done = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    labels = np.array([1.0 if _is_feasible(t) else -1.0 for t in done])
     if not len(done) or labels.min() > 0:
         return np.zeros((0, len(space.columns))), np.zeros(0)
     bad = np.flatnonzero(labels <= 0)[-100:]

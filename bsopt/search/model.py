@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from optuna import Study
 from optuna.distributions import BaseDistribution
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.laws.lattice import Lattice
+from bsopt.laws.stability import Ending
 from bsopt.laws.surface_posterior import Observations, Posterior, fit
 from bsopt.laws.surface_prior import Prior, RidgePrior
+from bsopt.search.endings import Endings, ending_of, endings_of
 from bsopt.search.feasibility import Feasibility
 from bsopt.search.history import History, history_of
 from bsopt.search.learning_curves import predicted_finals
@@ -77,13 +80,14 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One fit; `feasibility` is None where nothing was ever infeasible."""
+    """One fit; `feasibility` is None where no constraint was ever violated."""
 
     space: Space
     prior: Prior
     history: History
     posterior: Posterior
     feasibility: Feasibility | None
+    endings: Endings
 
     @classmethod
     def of(
@@ -109,14 +113,33 @@ class Model:
         pruned = {t.number for t in trials if t.state == TrialState.PRUNED and t.intermediate_values}
         if pruned and weights is None:
             finals = predicted_finals(study, trials, batch_size=settings.batch_size, lr=settings.lr)
-            predicted = {number: (final.mean, final.sd) for number, final in finals.items() if number in pruned}
+            known = {number: (final.mean, final.sd) for number, final in finals.items() if number in pruned}
+            predicted = {**_middling(study, trials, pruned), **known}
         history = history_of(study, trials, space, predicted=predicted, weights=weights)
         prior = Prior(settings.ridge, space.domain)
         data = Observations(space.coordinates(history.rows), history.y, history.sd)
         posterior = fit(prior, data, seed=(settings.seed, history.num_finished))
         labelled = history.labelled
         feasibility = Feasibility.of(space.unit(labelled), history.labels) if len(labelled) else None
-        return cls(space, prior, history, posterior, feasibility)
+        endings = endings_of(study, trials, space, names=(settings.batch_size, settings.lr))
+        return cls(space, prior, history, posterior, feasibility, endings)
+
+
+def _middling(study: Study, trials: Sequence[FrozenTrial], numbers: Set[int]) -> dict[int, tuple[float, float]]:
+    """Return a value with its error for pruned trials whose reports don't tell where they would have ended.
+
+    A pruner ends what it takes for the worse half, so they count as something worse than the median of the finished
+    trials, give or take the spread of those.
+    """
+    maximize = study.directions[0] == StudyDirection.MAXIMIZE
+    told = [t.values[0] for t in trials if t.state == TrialState.COMPLETE and t.values]
+    finite = [value for value in told if np.isfinite(value)]
+    if not finite:
+        return {}
+    best, median, worse = np.quantile(finite, (0.0, 0.5, 0.75) if not maximize else (1.0, 0.5, 0.25))
+    spread = max(abs(float(median - best)), 1e-12)
+    ended = [t.number for t in trials if t.number in numbers and ending_of(study, t) is Ending.RAN]
+    return dict.fromkeys(ended, (float(worse), spread))
 
 
 def edges_of(model: Model) -> tuple[Edge, ...]:

@@ -202,7 +202,7 @@ class ScalingSampler(BaseSampler):
             model = self._fitted(study, trials, distributions, weights)
             space = model.space.restricted(fixed)
             pending = self._pending(study, trial, trials, model.space)
-            if not len(model.history.y) and not len(pending) and model.feasibility is None:
+            if not len(model.history.y) and not len(pending) and model.endings.stability is None and model.feasibility is None:
                 row = self._start(trial, model, space)
             else:
                 row = self._search(study, trial, model, space, pending)
@@ -230,6 +230,7 @@ class ScalingSampler(BaseSampler):
             at = model.space.coordinates(rows)
             total = log_improvement(belief, at, feasible=feasible, prunes=prunes)
             total += weight * prior.log_weight(at.x, at.b)
+            total += model.endings.log_chance(at.b, at.x)
             if model.feasibility is not None:
                 chance = model.feasibility.probability(model.space.unit(rows))
                 total += np.log(np.maximum(chance, 1e-12))
