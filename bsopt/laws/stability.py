@@ -106,6 +106,11 @@ class Stability:
         fits = b[:, None] <= self.largest[None, :]
         return np.asarray(np.sum((stable.T @ self.weights) * fits, axis=1))
 
+    def instability(self, b: Array, x: Array) -> Array:
+        """Return the probability that a learning rate lies beyond its limit, shape (m,), whatever the batch size's."""
+        stable = _stable(self.limits, self.slopes, self.middle, b, x)
+        return np.asarray(1.0 - stable.T @ self.weights.sum(axis=1))
+
 
 def _stable(limits: Array, slopes: Array, middle: float, b: Array, x: Array) -> Array:
     """Return the probability that each limit leaves each point stable, shape (R, n)."""

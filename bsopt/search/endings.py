@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -36,11 +36,13 @@ class Endings:
         stability: Where trials can run; None where all of them ran.
         barred: Batch size and learning rate, (k, 2) log2, of points that ended without a value.
         streak: How many of the latest trials in a row ended without a value.
+        diverged: Number of each trial that ended without a value -> probability that its learning rate was too high.
     """
 
     stability: Stability | None
     barred: Array
     streak: int
+    diverged: Mapping[int, float]
 
     def log_chance(self, b: Array, x: Array) -> Array:
         """Return log P(a trial runs), shape (m,), at log2 batch sizes and log2 learning rates (m,).
@@ -87,7 +89,7 @@ def endings_of(study: Study, trials: Sequence[FrozenTrial], space: Space, *, nam
     streak = next((i for i, (_, ending) in enumerate(reversed(found)) if ending is Ending.RAN), len(found))
     lost = [pair for pair in found if pair[1] is not Ending.RAN][-MOST_ENDINGS // 2 :]
     if not lost:
-        return Endings(None, np.zeros((0, 2)), 0)
+        return Endings(None, np.zeros((0, 2)), 0, {})
     ran = [pair for pair in found if pair[1] is Ending.RAN][-MOST_ENDINGS // 2 :]
     pairs = sorted([*lost, *ran], key=lambda pair: pair[0].number)
     at = np.array([_place(trial, space, names) for trial, _ in pairs])
@@ -107,7 +109,13 @@ def endings_of(study: Study, trials: Sequence[FrozenTrial], space: Space, *, nam
         if rate is not None
         else _range(at[:, 1]),
     )
-    return Endings(stability, np.array(barred).reshape(-1, 2), streak)
+    unstable = stability.instability(at[:, 0], at[:, 1])
+    diverged = {
+        trial.number: float(share)
+        for (trial, ending), share in zip(pairs, unstable, strict=True)
+        if ending in (Ending.DIVERGED, Ending.FAILED)
+    }
+    return Endings(stability, np.array(barred).reshape(-1, 2), streak, diverged)
 
 
 def _place(trial: FrozenTrial, space: Space, names: tuple[str, str]) -> tuple[float, float]:

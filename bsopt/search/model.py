@@ -115,13 +115,15 @@ class Model:
             finals = predicted_finals(study, trials, batch_size=settings.batch_size, lr=settings.lr)
             known = {number: (final.mean, final.sd) for number, final in finals.items() if number in pruned}
             predicted = {**_middling(study, trials, pruned), **known}
+        endings = endings_of(study, trials, space, names=(settings.batch_size, settings.lr))
+        if weights is None:
+            predicted = {**_bad(study, trials, endings.diverged), **predicted}
         history = history_of(study, trials, space, predicted=predicted, weights=weights)
         prior = Prior(settings.ridge, space.domain)
         data = Observations(space.coordinates(history.rows), history.y, history.sd)
         posterior = fit(prior, data, seed=(settings.seed, history.num_finished))
         labelled = history.labelled
         feasibility = Feasibility.of(space.unit(labelled), history.labels) if len(labelled) else None
-        endings = endings_of(study, trials, space, names=(settings.batch_size, settings.lr))
         return cls(space, prior, history, posterior, feasibility, endings)
 
 
@@ -140,6 +142,21 @@ def _middling(study: Study, trials: Sequence[FrozenTrial], numbers: Set[int]) ->
     spread = max(abs(float(median - best)), 1e-12)
     ended = [t.number for t in trials if t.number in numbers and ending_of(study, t) is Ending.RAN]
     return dict.fromkeys(ended, (float(worse), spread))
+
+
+def _bad(study: Study, trials: Sequence[FrozenTrial], diverged: Mapping[int, float]) -> dict[int, tuple[float, float]]:
+    """Return a value with its error for trials that diverged: their learning rate is far beyond the best one's.
+
+    The valley of values is as wide as the stable learning rates are, so a diverged trial counts as one at its rim.
+    """
+    told = [t.values[0] for t in trials if t.state == TrialState.COMPLETE and t.values]
+    finite = [value for value in told if np.isfinite(value)]
+    if not finite:
+        return {}
+    maximize = study.directions[0] == StudyDirection.MAXIMIZE
+    best, worst = (max(finite), min(finite)) if maximize else (min(finite), max(finite))
+    spread = max(abs(worst - best), 1e-12)
+    return {number: (worst, spread / share) for number, share in diverged.items() if share > 0.5}
 
 
 def edges_of(model: Model) -> tuple[Edge, ...]:
