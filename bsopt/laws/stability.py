@@ -71,7 +71,13 @@ class Stability:
 
     @classmethod
     def of(
-        cls, b: Array, x: Array, endings: Sequence[Ending], *, b_range: tuple[float, float], x_range: tuple[float, float]
+        cls,
+        b: Array,
+        x: Array,
+        endings: Sequence[Ending],
+        *,
+        b_range: tuple[float, float],
+        x_range: tuple[float, float],
     ) -> Stability:
         """Return the limits that the endings of trials leave likely.
 

@@ -13,6 +13,9 @@ their likelihood, further rounds are drawn around the heavy ones, and the heavie
 
 from __future__ import annotations
 
+import functools
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -37,6 +40,9 @@ HEIGHTS = (1.0, 2.5)
 """Bounds of the landscape's height: believed in part only, since the transform has a cap."""
 
 DRAWS, ADAPTIVE_ROUNDS, KEPT = 192, 2, 48
+STRUCTURES = {True: 1.0, False: 0.3}
+"""Whether there is a basin -> prior odds; each structure is weighed by its evidence."""
+
 MANY = 40
 """Trials above which half the draws suffice: the data have settled most of what they are about."""
 
@@ -145,30 +151,54 @@ def fit(
     at least 24; each further round is drawn from a Student t with the mean and covariance of those before, and
     all are weighed against the mixture that they come from. Deterministic in the data and the seed.
     """
-    rng = np.random.default_rng(seed)
-    scale, num_draws = 1.0, num_draws if len(data.y) <= MANY else num_draws // 2
-    first = _spread_normals(rng, num_draws, prior.num_dimensions)
+    num_draws = num_draws if len(data.y) <= MANY else num_draws // 2
     if not len(data.y):
+        first = _spread_normals(np.random.default_rng(seed), num_draws, prior.num_dimensions)
         z, weights = first[:keep], np.full(min(keep, num_draws), 1.0 / min(keep, num_draws))
-    else:
-        scale = _height(prior, data.at, first)
-        z, log_w = _rounds(prior, data, first, rng, scale=scale)
-        weights = _tempered(log_w, LEAST_KEPT)
-        kept = np.argsort(-weights, kind="stable")[:keep]
-        z, weights = z[kept], weights[kept] / weights[kept].sum()
-    parameters = prior.parameters(z, scale=scale)
+        return _posterior(prior, data, prior.parameters(z), weights)
+    drawn = [
+        _draws(prior, data, np.random.default_rng([*seed, i]), num_draws=num_draws, keep=keep, has_basin=has_basin)
+        for i, has_basin in enumerate(STRUCTURES)
+    ]
+    evidence = np.array([log_evidence for _, _, log_evidence in drawn]) + np.log(list(STRUCTURES.values()))
+    shares = np.exp(evidence - np.logaddexp.reduce(evidence))
+    weights = np.concatenate([share * weights for share, (_, weights, _) in zip(shares, drawn, strict=True)])
+    kept = np.sort(np.argsort(-weights, kind="stable")[:keep])
+    parameters = drawn[0][0].joined(drawn[1][0])[kept]
+    return _posterior(prior, data, parameters, weights[kept] / weights[kept].sum())
+
+
+def _draws(
+    prior: Prior, data: Observations, rng: np.random.Generator, *, num_draws: int, keep: int, has_basin: bool
+) -> tuple[Parameters, Array, float]:
+    """Return the heaviest draws of one structure, their weights, and the log of its evidence."""
+    first = _spread_normals(rng, num_draws, prior.num_dimensions)
+    make = functools.partial(prior.parameters, scale=_height(prior, data.at, first), has_basin=has_basin)
+    z, log_w = _rounds(prior, data, first, rng, make=make)
+    evidence = float(np.logaddexp.reduce(log_w)) - math.log(len(first))
+    weights = _tempered(log_w, LEAST_KEPT)
+    kept = np.argsort(-weights, kind="stable")[:keep]
+    return make(z[kept]), weights[kept] / weights[kept].sum(), evidence
+
+
+def _posterior(prior: Prior, data: Observations, parameters: Parameters, weights: Array) -> Posterior:
     return Posterior(prior, data, parameters, weights, _process(prior, parameters, data.at, data.y, data.sd))
 
 
 def _rounds(
-    prior: Prior, data: Observations, first: Array, rng: np.random.Generator, *, scale: float
+    prior: Prior,
+    data: Observations,
+    first: Array,
+    rng: np.random.Generator,
+    *,
+    make: Callable[[Array], Parameters],
 ) -> tuple[Array, Array]:
     """Return the draws of all rounds and their log weights.
 
     Each draw is weighed against the mixture of all the distributions that draws have come from so far.
     """
     z, nu, d = first, PROPOSAL_TAIL, first.shape[1]
-    log_like = _log_likelihood(prior, data, z, scale)
+    log_like = _log_likelihood(prior, data, make(z))
     log_w, proposals = log_like, []
     for _ in range(ADAPTIVE_ROUNDS):
         weights = _tempered(log_w, LEAST_EFFECTIVE)
@@ -180,7 +210,7 @@ def _rounds(
         stretch = np.sqrt(nu / rng.chisquare(nu, size=len(first)))
         more = np.clip(mean + (normals @ half.T) * stretch[:, None], -4.0, 4.0)
         z = np.concatenate([z, more])
-        log_like = np.concatenate([log_like, _log_likelihood(prior, data, more, scale)])
+        log_like = np.concatenate([log_like, _log_likelihood(prior, data, make(more))])
         log_prior = -0.5 * np.sum(z**2, axis=1) - d / 2 * np.log(2 * np.pi)
         mixture = np.logaddexp.reduce([log_prior, *(_log_t(z, mean, half) for mean, half in proposals)], axis=0)
         log_w = log_like + log_prior - mixture
@@ -207,8 +237,7 @@ def _log_t(z: Array, mean: Array, half: Array) -> Array:
     return np.asarray(constant - (nu + d) / 2 * np.log1p(np.sum(away**2, axis=0) / nu))
 
 
-def _log_likelihood(prior: Prior, data: Observations, z: Array, scale: float) -> Array:
-    parameters = prior.parameters(z, scale=scale)
+def _log_likelihood(prior: Prior, data: Observations, parameters: Parameters) -> Array:
     covariance, mean, noise = _prior_at(prior, parameters, data.at, data.sd)
     return log_evidence(covariance, data.y - mean, noise_variance=noise)
 

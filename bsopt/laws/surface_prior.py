@@ -42,9 +42,6 @@ Array: TypeAlias = NDArray[np.float64]
 REFERENCE_SD = 2.5
 """Octaves between a usual default and the best learning rate of a task, as a standard deviation."""
 
-ROUGH, REACH = (0.6, 0.4), (1.5, 0.4)
-"""Median and log-sd of `rough` and `reach`: real surfaces have bumps an octave or two wide, measured ones above all."""
-
 TAIL = 4.0
 """Degrees of freedom of the centre's Student t: a default that is wrong by far is believed wrong soon."""
 
@@ -60,12 +57,13 @@ _LOG_NORMALS = {  # parameter -> (median, log-sd)
     "width_high": (2.5, 0.5),
     "depth": (1.0, 0.7),
     "bend": (0.3, 0.8),
-    "noise": (0.02, 0.4),
-    "rough": ROUGH,
-    "reach": REACH,
+    "noise": (0.06, 1.0),  # nothing in a replayed table, 0.05 to 1 between the seeds of small real trainings
+    "rough": (0.6, 0.4),  # real surfaces have bumps an octave or two wide, measured ones above all
+    "reach": (1.5, 0.4),
     "effect": (0.5, 0.6),
     "scales": (0.7, 0.6),
 }
+_LOG_NORMALS_OF_NO_BASIN = {**_LOG_NORMALS, "rough": (1.0, 0.5), "reach": (1.5, 0.5)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +150,10 @@ class Parameters:
     def __getitem__(self, rows: NDArray[np.int64] | slice) -> Parameters:
         return Parameters(*(getattr(self, name)[rows] for name in self.__slots__))
 
+    def joined(self, other: Parameters) -> Parameters:
+        """Return these draws and the other ones behind them."""
+        return Parameters(*(np.concatenate([getattr(self, n), getattr(other, n)]) for n in self.__slots__))
+
 
 def ridge_prior(optimizer: str, rule: Rule | None, reference: Reference) -> RidgePrior:
     """Return the prior of the ridge through a reference.
@@ -212,19 +214,22 @@ class Prior:
             mean, precision = (mean * precision + middle * sd**-2) / total, total
         return float(mean), float(precision**-0.5)
 
-    def parameters(self, z: Array, *, scale: float = 1.0) -> Parameters:
+    def parameters(self, z: Array, *, scale: float = 1.0, has_basin: bool = True) -> Parameters:
         """Return the parameters at standard normal draws.
 
         Args:
             z: The draws, (S, num_dimensions).
             scale: The height of the landscape in standardised units: what `depth`, `bend`, `rough` and `effect`
                 are multiplied by.
+            has_basin: Whether there is a basin around a ridge; without one, as where a surface has two valleys or none,
+                all is left to the rough term.
         """
+        log_normals = _LOG_NORMALS if has_basin else _LOG_NORMALS_OF_NO_BASIN
         ridge, (mean, sd) = self.ridge, self.centre
         normals = dict(zip(_COLUMNS, z.T, strict=False)) | {"scales": z[:, len(_COLUMNS) :]}
 
         def log_normal(name: str) -> Array:
-            median, log_sd = _LOG_NORMALS[name]
+            median, log_sd = log_normals[name]
             return np.asarray(median * np.exp(log_sd * normals[name]))
 
         return Parameters(
@@ -233,8 +238,8 @@ class Prior:
             knee=ridge.knee + ridge.knee_sd * normals["knee"],
             width_low=log_normal("width_low"),
             width_high=log_normal("width_high"),
-            depth=scale * log_normal("depth"),
-            bend=scale * log_normal("bend"),
+            depth=scale * log_normal("depth") * has_basin,
+            bend=scale * log_normal("bend") * has_basin,
             b_best=normals["b_best"],
             noise=log_normal("noise"),
             rough=scale * log_normal("rough"),

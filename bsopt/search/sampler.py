@@ -202,7 +202,12 @@ class ScalingSampler(BaseSampler):
             model = self._fitted(study, trials, distributions, weights)
             space = model.space.restricted(fixed)
             pending = self._pending(study, trial, trials, model.space)
-            if not len(model.history.y) and not len(pending) and model.endings.stability is None and model.feasibility is None:
+            if (
+                not len(model.history.y)
+                and not len(pending)
+                and model.endings.stability is None
+                and model.feasibility is None
+            ):
                 row = self._start(trial, model, space)
             else:
                 row = self._search(study, trial, model, space, pending)
