@@ -83,16 +83,26 @@ class Surface:
         return float(2**start), float(2 ** (start + width))
 
 
-def contender(optimizer: str, seed: int, horizon: int | None = None) -> tuple[BaseSampler, BasePruner | None]:
-    """Return bsopt's sampler and pruner as a user gets them who knows the optimizer's name only.
+def contender(
+    optimizer: str, seed: int, horizon: int | None = None
+) -> tuple[BaseSampler, BasePruner | None, Callable[[optuna.Study], tuple[int, float]]]:
+    """Return bsopt's sampler, pruner and recommendation as a user gets them who knows the optimizer's name only.
 
     Args:
         optimizer: "sgd" or "adam".
         seed: The sampler's.
         horizon: The last step that a trial can report; None for trials that always run to the end.
+
+    Returns:
+        Sampler, pruner (None without a horizon), and from a study to the batch size and learning rate to train with.
     """
     sampler = ScalingSampler(optimizer=optimizer, seed=seed)
-    return sampler, None if horizon is None else PlateauPruner()
+
+    def recommend(study: optuna.Study) -> tuple[int, float]:
+        params = sampler.best_point(study) or study.best_params
+        return int(params["batch_size"]), float(params["lr"])
+
+    return sampler, None if horizon is None else PlateauPruner(), recommend
 
 
 def noisy_quadratic(

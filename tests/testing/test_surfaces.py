@@ -17,7 +17,7 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 def test_contender_prunes_only_where_trials_report() -> None:
-    sampler, pruner = contender("adam", 3, None)
+    sampler, pruner, _ = contender("adam", 3, None)
     assert isinstance(sampler, ScalingSampler)
     assert pruner is None
     assert isinstance(contender("sgd", 3, 52000)[1], PlateauPruner)
