@@ -126,14 +126,16 @@ def _stable(limits: Array, slopes: Array, middle: float, b: Array, x: Array) -> 
 
 def _likelihood(ending: Ending, accidents: float, stable: Array, fits: NDArray[np.bool_]) -> Array:
     """Return the probability of an ending, shape (R, L), from P(stable) (R, 1) and whether the batch fits (1, L)."""
-    fit = fits.astype(float)
+    runs = (1.0 - accidents) * stable * fits
     if ending is Ending.RAN:
-        return np.maximum((1.0 - accidents) * stable * fit, 1e-12)
-    if ending is Ending.DIVERGED:
-        return np.maximum((1.0 - (1.0 - accidents) * stable) * fit, 1e-12)
-    if ending is Ending.OUT_OF_MEMORY:
-        return np.maximum(1.0 - (1.0 - accidents) * fit, 1e-12) * np.ones_like(stable)
-    return np.maximum(1.0 - (1.0 - accidents) * stable * fit, 1e-12)
+        chance = runs
+    elif ending is Ending.DIVERGED:
+        chance = (1.0 - (1.0 - accidents) * stable) * fits
+    elif ending is Ending.OUT_OF_MEMORY:
+        chance = np.ones_like(stable) * (1.0 - (1.0 - accidents) * fits)
+    else:
+        chance = 1.0 - runs
+    return np.asarray(np.maximum(chance, 1e-12))
 
 
 def _spike(count: int, last: float) -> Array:

@@ -99,15 +99,13 @@ def endings_of(study: Study, trials: Sequence[FrozenTrial], space: Space, *, nam
         for row, (_, ending) in zip(at, pairs, strict=True)
         if ending is not Ending.RAN and np.isfinite(row).all() and _cell(row) not in again
     ]
-    size, rate = space.column("batch_size"), space.column("lr")
+    domain = space.domain
     stability = Stability.of(
         at[:, 0],
         at[:, 1],
         [ending for _, ending in pairs],
-        b_range=(size.low, size.high) if size is not None else _range(at[:, 0]),
-        x_range=(rate.low + space.effective_lr_shift, rate.high + space.effective_lr_shift)
-        if rate is not None
-        else _range(at[:, 1]),
+        b_range=domain.b or _range(at[:, 0]),
+        x_range=domain.x or _range(at[:, 1]),
     )
     unstable = stability.instability(at[:, 0], at[:, 1])
     diverged = {

@@ -159,7 +159,7 @@ class ScalingSampler(BaseSampler):
         return Prediction(float(mean[0]), float(sd[0]), model.history.best, model.history.transform)
 
     def best_point(self, study: Study) -> dict[str, Any] | None:
-        """Return the parameters to train with: the lowest value to expect, with a little caution about what isn't known.
+        """Return the parameters to train with: the lowest value to expect, with some caution where little is known.
 
         None with fewer than three finished trials, and in multi-objective studies.
         """
