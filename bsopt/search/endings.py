@@ -118,14 +118,16 @@ def endings_of(study: Study, trials: Sequence[FrozenTrial], space: Space, *, nam
 
 def _place(trial: FrozenTrial, space: Space, names: tuple[str, str]) -> tuple[float, float]:
     """Return a trial's log2 batch size (0 where it has none) and log2 learning rate (NaN where it has none)."""
+    size = space.column("batch_size")
     if set(space.names) <= trial.params.keys() and space.column("lr") is not None:
         at = space.coordinates(space.encode([trial.params]))
         b, x = float(at.b[0]), float(at.x[0])
-        if space.column("batch_size") is not None:
+        if size is not None:
             return b, x
     else:
         x = _log2(trial.params.get(names[1]))
-    b = _log2(trial.params.get(names[0]))
+    told = trial.params.get(names[0])
+    b = size.encode(told) if size is not None and told is not None else _log2(told)
     return (0.0 if math.isnan(b) else b), x
 
 

@@ -29,6 +29,7 @@ from bsopt.search.history import finished_key, joint_space
 from bsopt.search.model import Model, Prediction, Settings, edges_of
 from bsopt.search.space import Space
 from bsopt.storage.attributes import enqueued_params
+from bsopt.units import in_words
 
 __all__ = ["ScalingSampler"]
 
@@ -111,7 +112,9 @@ class ScalingSampler(BaseSampler):
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return the parameters that every finished trial has, with their latest ranges."""
-        return joint_space(study.get_trials(deepcopy=False))
+        trials = study.get_trials(deepcopy=False)
+        self._warn_of_missing(study, trials)
+        return joint_space(trials)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -324,6 +327,19 @@ class ScalingSampler(BaseSampler):
         running = [t for t in trials if t.state == TrialState.RUNNING and t.number != trial.number]
         points = [{**self._proposed.get((study.study_name, t.number), {}), **t.params} for t in running[-MOST_PENDING:]]
         return space.encode([point for point in points if set(space.names) <= point.keys()])
+
+    def _warn_of_missing(self, study: Study, trials: Sequence[FrozenTrial]) -> None:
+        """Warn once where no finished trial has a parameter that the sampler was told to look for."""
+        names = {name for t in trials if t.state == TrialState.COMPLETE for name in t.params}
+        missing = [name for name in (self._settings.batch_size, self._settings.lr) if names and name not in names]
+        key = (study.study_name, "", "missing")
+        if missing and key not in self._warned:
+            self._warned.add(key)
+            _logger.warning(
+                "The study has no parameter %s; it has %s. Name them to the sampler with batch_size= and lr=.",
+                in_words(missing, last="and no"),
+                in_words(sorted(names)),
+            )
 
     def _warn_of_edges(self, study: Study, model: Model) -> None:
         for edge in edges_of(model):

@@ -36,6 +36,9 @@ USUAL_MOMENTUM = 0.9
 MOST_BATCH_SIZES = 33
 """A lattice with more sizes than this is thinned evenly in log2: a quarter of an octave over eight octaves."""
 
+LEAST_COVERED = 0.75
+"""Share of a range's octaves that powers of two must span to be enough."""
+
 MANY_BATCH_SIZES = 100_000
 """A lattice with more sizes than this is thinned before they are listed."""
 
@@ -195,7 +198,8 @@ class Space:
 def batch_sizes_on(lattice: Lattice, distribution: BaseDistribution) -> Array:
     """Return the batch sizes that may be proposed, in increasing order, at most `MOST_BATCH_SIZES`.
 
-    All inside the distribution and on its step. A lattice with no size in the range gives way to `any`.
+    All inside the distribution and on its step. Where powers of two cover little of a range (50 to 200), those
+    three times as large come in between. A lattice with no size in the range gives way to `any`.
     """
     if isinstance(distribution, CategoricalDistribution):
         return np.unique(np.array(distribution.choices, dtype=float))
@@ -205,6 +209,9 @@ def batch_sizes_on(lattice: Lattice, distribution: BaseDistribution) -> Array:
     if lattice == "any" and grid is None:
         return np.geomspace(low, high, MOST_BATCH_SIZES)
     sizes = lattice_sizes(lattice, math.ceil(low), math.floor(high))
+    if lattice == "pow2" and (not sizes or sizes[-1] / sizes[0] < (high / low) ** LEAST_COVERED):
+        between = [3 * size for size in lattice_sizes("pow2", 1, math.floor(high / 3)) if low <= 3 * size <= high]
+        sizes = sorted({*sizes, *between})
     on_lattice = np.array(sizes if len(sizes) <= MANY_BATCH_SIZES else _spread(sizes), dtype=float)
     kept = on_lattice[_on_step(on_lattice, distribution)]
     if not len(kept) and grid is None:
@@ -225,6 +232,9 @@ def _spread(sizes: Sequence[int]) -> Array:
 
 
 def _batch_size_column(name: str, distribution: BaseDistribution, lattice: Lattice) -> Column:
+    if "log2" in name.lower() and isinstance(distribution, IntDistribution) and not distribution.log:
+        exponents = np.arange(distribution.low, distribution.high + 1, distribution.step, dtype=float)
+        return Column(name, "batch_size", distribution, exponents[0], exponents[-1], is_log=False, values=exponents)
     sizes = np.log2(batch_sizes_on(lattice, distribution))
     return Column(name, "batch_size", distribution, float(sizes[0]), float(sizes[-1]), is_log=True, values=sizes)
 

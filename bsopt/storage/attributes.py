@@ -146,7 +146,7 @@ def read_info(study: optuna.Study) -> StudyInfo:
     Raises:
         StorageError: As `read_record`.
     """
-    text = _read_text(study.user_attrs, INFO_KEY)
+    text = _read_text(_notes_of(study), INFO_KEY)
     if text is not None:
         return _parsed_info(text)
     sizes: list[float] = []
@@ -207,8 +207,13 @@ def read_published(study: optuna.Study) -> dict[str, Any] | None:
 
 def is_ours(study: optuna.Study) -> bool:
     """Whether bsopt made the study."""
-    attributes = study.user_attrs
+    attributes = _notes_of(study)
     return INFO_KEY in attributes or f"{INFO_KEY}:0" in attributes
+
+
+def _notes_of(study: optuna.Study) -> Mapping[str, Any]:
+    """Return a study's user attributes; empty for one bracket of it, as Hyperband hands it on, which hides them."""
+    return getattr(study, "user_attrs", {})
 
 
 def write_best(trial: optuna.Trial, value: float, step: int) -> None:

@@ -108,3 +108,17 @@ def test_one_failure_of_many_teaches_no_boundary() -> None:
     study = _study(0)
     study.optimize(objective, n_trials=NUM_TRIALS, catch=(RuntimeError,))
     assert study.best_value < 0.2
+
+
+def test_hyperband_asks_for_trials_of_one_bracket() -> None:
+    def objective(trial: optuna.Trial) -> float:
+        size, lr = trial.suggest_int("batch_size", 8, 1024, log=True), trial.suggest_float("lr", 1e-5, 1, log=True)
+        for step in range(1, 10):
+            trial.report(_value(size, lr) + 1.0 / step, step)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return _value(size, lr)
+
+    study = _study(0, optuna.pruners.HyperbandPruner(1, 9, 3))
+    study.optimize(objective, n_trials=NUM_TRIALS)
+    assert study.best_value < 0.5

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from bsopt.errors import ConfigError
 from bsopt.laws.scaling import Reference
 from bsopt.search.sampler import ScalingSampler
+from bsopt.search.space import batch_sizes_on
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 SIZES = IntDistribution(8, 1024, log=True)
@@ -378,3 +379,30 @@ def test_long_studies_are_thinned_and_still_improve() -> None:
     before = study.best_value
     study.optimize(objective, n_trials=3)
     assert study.best_value < before - 0.3
+
+
+def test_a_batch_size_may_be_searched_as_an_exponent() -> None:
+    def objective(trial: optuna.Trial) -> float:
+        size = 2 ** trial.suggest_int("log2_bs", 3, 10)
+        lr = trial.suggest_float("lr", 1e-5, 1, log=True)
+        return (math.log2(lr / 0.01) - math.log2(size / 32)) ** 2 + 0.1 * math.log2(size / 32) ** 2
+
+    study = optuna.create_study(sampler=ScalingSampler(seed=0, batch_size="log2_bs"))
+    study.optimize(objective, n_trials=12)
+    assert study.trials[0].params["log2_bs"] == 5
+    assert study.best_value < 0.1
+
+
+def test_a_range_that_powers_of_two_hardly_cover_has_others_in_between() -> None:
+    sizes = batch_sizes_on("pow2", IntDistribution(50, 200, log=True))
+    assert sizes.tolist() == [64, 96, 128, 192]
+
+
+def test_missing_parameters_are_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    study = optuna.create_study(sampler=ScalingSampler(seed=0))
+    with caplog.at_level("WARNING", logger="bsopt"):
+        study.optimize(lambda trial: trial.suggest_int("bs", 8, 64, log=True) * 1.0, n_trials=4)
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [
+        "The study has no parameter batch_size and no lr; it has bs. Name them to the sampler with batch_size= and lr=."
+    ]
