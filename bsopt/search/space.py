@@ -209,7 +209,7 @@ def batch_sizes_on(lattice: Lattice, distribution: BaseDistribution) -> Array:
     if lattice == "any" and grid is None:
         return np.geomspace(low, high, MOST_BATCH_SIZES)
     sizes = lattice_sizes(lattice, math.ceil(low), math.floor(high))
-    if lattice == "pow2" and (not sizes or sizes[-1] / sizes[0] < (high / low) ** LEAST_COVERED):
+    if lattice == "pow2" and sizes and sizes[-1] / sizes[0] < (high / low) ** LEAST_COVERED:
         between = [3 * size for size in lattice_sizes("pow2", 1, math.floor(high / 3)) if low <= 3 * size <= high]
         sizes = sorted({*sizes, *between})
     on_lattice = np.array(sizes if len(sizes) <= MANY_BATCH_SIZES else _spread(sizes), dtype=float)
