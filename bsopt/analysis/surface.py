@@ -29,6 +29,9 @@ class LossSurface:
     evaluation. Each evaluation starts from the same seed and buffers, so f is a function also in train mode
     (dropout, batch statistics).
 
+    `x` is all n weights in one flat tensor of shape [n], in the order of `names` and on the module's device;
+    `tensors` are the same by name, each of its weight's shape, and `state` is a whole state dict of the module.
+
     Attributes:
         names: Of the n weights' tensors: those that require gradients, or all of floating point where none does
             (a module frozen for inference).

@@ -42,6 +42,11 @@ class Command(click.Command):
         )
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments; tell the new name of an option that was renamed.
+
+        Raises:
+            click.NoSuchOption: There is no such option.
+        """
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
@@ -91,6 +96,11 @@ class LazyGroup(click.Group):
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Find the command that the first argument names.
+
+        Raises:
+            click.UsageError: There is none; the message suggests the nearest.
+        """
         name = args[0]
         if name not in self.homes and not name.startswith("-"):
             raise click.UsageError(f"no command {name!r}.{nearest_or_all(name, self.homes)}", ctx)

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from bsopt.laws.lattice import lattice_sizes
+from bsopt.laws.scaling import HIGHER_LR_FACTOR
 from bsopt.trial.objective import Objective
 from bsopt.units import Amount, Unit, in_words, parse_amount, parse_bytes
 
@@ -297,7 +298,9 @@ class ExperimentConfig(_Strict):
         description="the reference's learning rate everywhere; scaled with the batch size; one higher rate "
         "everywhere; every batch size at every rate of grid",
     )
-    higher_lr: float | None = Field(None, gt=0, description="8 times the reference's where it isn't given")
+    higher_lr: float | None = Field(
+        None, gt=0, description=f"{HIGHER_LR_FACTOR:g} times the reference's where it isn't given"
+    )
     grid: list[float] = Field(default_factory=list, description="learning rates of the grid; without any there is none")
     seeds: int = Field(5, ge=1, description="runs of each; below 5 no finding can be judged")
     patience: _amount("epochs", "samples") = Amount(100.0, "epochs")  # type: ignore[valid-type]
@@ -314,7 +317,7 @@ class ExperimentConfig(_Strict):
     @property
     def higher_rate(self) -> float:
         """The learning rate of the arm `higher_lr`."""
-        return self.higher_lr if self.higher_lr is not None else 8 * self.reference_lr
+        return self.higher_lr if self.higher_lr is not None else HIGHER_LR_FACTOR * self.reference_lr
 
     @property
     def highest_scaled_rate(self) -> float:

@@ -54,7 +54,10 @@ class Estimate:
 
 
 def estimate_from_samples(samples: ArrayLike) -> Estimate:
-    """Return the median and the central 90 % of posterior samples, shape (n,).
+    """Return the median and the central 90 % of posterior samples.
+
+    Args:
+        samples: Shape (n,), in any unit, which the estimate has too.
 
     >>> estimate_from_samples([1.0, 2.0, 3.0]).value
     2.0

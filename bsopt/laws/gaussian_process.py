@@ -4,9 +4,12 @@ Notation, as in the code below:
 
     S, n, m     processes (one per draw of their parameters), observations, points to predict
     K           (S, n, n)  covariance of the observed values, without their noise
-    v           (n,) or (S, n)  variance of each observation's noise
-    r           (S, n)  observed values less the prior mean
+    v           (n,), (S, 1) or (S, n)  variance of each observation's noise
+    r           (n,) or (S, n)  observed values less the prior mean
     L           (S, n, n)  Cholesky factor of K + diag(v)
+
+In the arguments `covariance` is K, `residual` r and `noise_variance` v; `squared_distance` is in units of the length
+scale squared.
 
 Rasmussen & Williams 2006, "Gaussian Processes for Machine Learning", algorithm 2.1 and equations 4.17 (Matérn).
 """
@@ -54,7 +57,7 @@ class Conditioned:
         return Conditioned(self.whiten[processes], self.residual[processes], self.log_evidence[processes])
 
     def project(self, cross: Array) -> Array:
-        """Return L⁻¹·K(data, points), shape (S, n, m), from the covariance of data and points, of the same shape.
+        """Return L⁻¹·`cross`, shape (S, n, m); `cross` is the covariance of data and points, of the same shape.
 
         The inner product of two points' projections is how much of their covariance the data explain.
         """
@@ -77,7 +80,7 @@ def condition(covariance: Array, residual: Array, *, noise_variance: Array) -> C
     Args:
         covariance: K, (S, n, n).
         residual: r, (S, n) or (n,).
-        noise_variance: v, (S, n), (S, 1) or (n,); with K's rounding errors in mind where two points may coincide.
+        noise_variance: v, (S, n), (S, 1) or (n,); not below K's rounding errors where two points may coincide.
 
     Raises:
         numpy.linalg.LinAlgError: K + diag(v) isn't positive definite.
@@ -127,13 +130,22 @@ def matern_three_halves(squared_distance: Array) -> Array:
 
 
 def squared_distances(left: Array, right: Array, lengths: Array) -> Array:
-    """Return the squared distances, (n, m), of points (n, d) and (m, d) in units of length scales (d,)."""
+    """Return the squared distances of two sets of points, shape (n, m).
+
+    Args:
+        left: Points, (n, d).
+        right: Points, (m, d).
+        lengths: Length scales, (d,); the unit of each dimension.
+    """
     away = (left[:, None, :] - right[None, :, :]) / lengths
     return np.asarray(np.einsum("nmd,nmd->nm", away, away))
 
 
 def root_of(covariance: Array) -> Array:
-    """Return a lower triangular root of a covariance (..., n, n): root times standard normals samples the process."""
+    """Return a lower triangular root of `covariance`, both (..., n, n).
+
+    The root times standard normals is a sample of the process.
+    """
     return np.asarray(np.linalg.cholesky(covariance + _ROOT_JITTER * np.eye(covariance.shape[-1])))
 
 

@@ -55,6 +55,7 @@ class NoiseMeasurement:
 
     @property
     def is_finite(self) -> bool:
+        """Whether both are finite numbers."""
         return math.isfinite(self.gradient_sq_norm) and math.isfinite(self.covariance_trace)
 
 
@@ -164,6 +165,7 @@ class NoiseTrend:
 
     @property
     def is_growing(self) -> bool:
+        """Whether the whole interval lies above 1."""
         return self.low > 1.0
 
 

@@ -211,7 +211,10 @@ def generalization_loss(values: ArrayLike) -> _Floats:
     NaN loss and is left out of E_opt.
 
     Args:
-        values: Validation errors, shape (n,), lower is better.
+        values: Validation errors, shape (n,), above 0, lower is better.
+
+    Raises:
+        ConfigError: An error that isn't above 0.
 
     >>> generalization_loss([2.0, 1.0, 1.1]).round(6).tolist()
     [0.0, 0.0, 10.0]
@@ -229,6 +232,14 @@ def successive_rises(values: ArrayLike, *, strip: int = 5, direction: Direction 
     The rule UP_s stops when this reaches s: UP_s holds at t if UP_{s−1} holds at t − k and
     E_va(t) > E_va(t − k), k the strip length in validations (Prechelt 1998, section 2.2, k = 5). A
     comparison with NaN is no rise.
+
+    Args:
+        values: Validation errors, shape (n,), one per validation.
+        strip: k, at least 1.
+        direction: "minimize" or "maximize".
+
+    Raises:
+        ConfigError: A strip below 1, or an unknown direction.
 
     >>> successive_rises([5.0, 4.0, 4.1, 4.2], strip=1)
     2

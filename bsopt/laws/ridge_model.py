@@ -304,6 +304,12 @@ def sample_surfaces(sizes: Array, data: RidgeData, prior: ModelPrior, draws: Rid
 
     A joint prior sample at grid and trials is moved by what the trials say of its error there, so that one
     factorisation of the grid serves all draws.
+
+    Args:
+        sizes: log2 of the global batch sizes, shape (k,).
+        data: The trials.
+        prior: What is assumed of them.
+        draws: Parameters given the trials.
     """
     rng = np.random.default_rng(1)
     rates = np.linspace(prior.lr_low, prior.lr_high, _GRID)

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from bsopt.errors import ConfigError, nearest
 
 __all__ = [
+    "HIGHER_LR_FACTOR",
     "RULES",
     "AdamCompanions",
     "Reference",
@@ -43,6 +44,9 @@ RULES = ("linear", "sqrt", "saturating", "power", "surge", "none")
 
 DEFAULT_NOISE_BATCH_SIZE = 512.0
 """Samples; the geometric middle of the published noise scales of small vision and language tasks (2^9)."""
+
+HIGHER_LR_FACTOR = 8.0
+"""The one higher learning rate of a designed experiment over the reference's (Chang & Pathak 2020)."""
 
 _ADAPTIVE = ("adam", "adamw", "nadam", "radam", "adamax", "adagrad", "rmsprop", "adafactor", "lion", "lamb", "sign")
 

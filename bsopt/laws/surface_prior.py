@@ -268,7 +268,7 @@ class Prior:
         return np.asarray(self.ridge_at(self.parameters(np.zeros((1, self.num_dimensions))), b)[0])
 
     def mean(self, parameters: Parameters, u: Array, b: Array) -> Array:
-        """Return the basin, shape (S, n), at u (S, n) octaves off the ridge and batch sizes b (n,)."""
+        """Return the basin, shape (S, n), at `u` (S, n) octaves off the ridge and batch sizes `b` (n,)."""
         total = np.zeros(u.shape)
         if self.has_lr:
             width = np.where(u < 0, parameters.width_low[:, None], parameters.width_high[:, None])

@@ -14,6 +14,7 @@ from bsopt.recommendation.result import Choice, Cost, Goal
 from bsopt.recommendation.sentences import counted, duration, to_what, where
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import StudyInfo, TrialRecord
+from bsopt.units import format_chance
 
 __all__ = ["choice_at", "choose"]
 
@@ -81,7 +82,7 @@ def _largest(evidence: Evidence) -> Choice | None:
     if not evidence.is_fitted:
         return None
     size = max(evidence.ties)
-    reason = f"The chance that its value is within noise of the best is {evidence.chance(size):.0%}."
+    reason = f"The chance that its value is within noise of the best is {format_chance(evidence.chance(size))}."
     return choice_at(evidence, size, "largest", reason)
 
 

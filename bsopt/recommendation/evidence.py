@@ -16,7 +16,7 @@ from bsopt.laws.estimate import FitStatus
 from bsopt.laws.lattice import lattice_sizes
 from bsopt.recommendation.fits import Fits, fit_laws
 from bsopt.trial.plan import Limits, Plan, nearest_realisable, realise
-from bsopt.trial.record import StopReason, StudyInfo, TrialRecord
+from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.units import parse_amount
 
 __all__ = ["Evidence"]
@@ -25,9 +25,6 @@ TIE_CHANCE = 0.5
 """Chance of being within two noise deviations of the best from which a batch size ties with it."""
 SHORTER = 0.99
 """Share of the study's budget below which another budget needs a fit of its own."""
-
-_NO_RESULT = (StopReason.DIVERGED, StopReason.OUT_OF_MEMORY)
-"""Reasons after which a trial's settings can't be recommended, whatever its curve had reached."""
 
 
 @dataclass(frozen=True)  # no slots: what follows from the fields is worked out on first use and kept
@@ -112,7 +109,7 @@ class Evidence:
     @cached_property
     def best(self) -> TrialRecord | None:
         """The complete trial with the best finite value, or without one the best pruned trial."""
-        ended = [record for record in self.records if _has_result(record)]
+        ended = [record for record in self.records if record.has_result]
         complete = [record for record in ended if record.outcome == "complete"]
         return min(complete or ended, key=lambda r: self.info.objective.sign * cast(float, r.value), default=None)
 
@@ -198,12 +195,6 @@ class Evidence:
         sign, value = self.info.objective.sign, found.value
         worse = value.high if sign > 0 else value.low
         return sign * (value.value + 0.5 * (worse - value.value))
-
-
-def _has_result(record: TrialRecord) -> bool:
-    if record.outcome not in ("complete", "pruned") or record.stop_reason in _NO_RESULT:
-        return False
-    return bool(record.batch_size and record.lr and record.value is not None and math.isfinite(record.value))
 
 
 def _asked_samples(budget: float | str | None, info: StudyInfo) -> float | None:

@@ -114,14 +114,8 @@ def fit_laws(
 # --- what the records say --------------------------------------------------------------------------------------
 
 
-def _is_placed(record: TrialRecord) -> bool:
-    return bool(record.batch_size and record.lr and record.batch_size > 0 and record.lr > 0)
-
-
 def _is_complete(record: TrialRecord) -> bool:
-    return (
-        _is_placed(record) and record.outcome == "complete" and record.value is not None and math.isfinite(record.value)
-    )
+    return record.is_placed and record.has_value and record.outcome == "complete"
 
 
 def _truncated(record: TrialRecord, budget: float, info: StudyInfo) -> TrialRecord:
@@ -139,7 +133,7 @@ def _truncated(record: TrialRecord, budget: float, info: StudyInfo) -> TrialReco
 def _ridge_points(records: Sequence[TrialRecord], predictions: Mapping[int, PredictedFinal]) -> list[RidgePoint]:
     points = []
     for record in records:
-        if not _is_placed(record):
+        if not record.is_placed:
             continue
         size, lr = cast(int, record.batch_size), cast(float, record.lr)
         predicted = predictions.get(record.number)
@@ -163,7 +157,7 @@ def _target_runs(
     sign = info.objective.metric_sign
     groups: dict[int, list[TrialRecord]] = {}
     for record in records:
-        if _is_placed(record) and any(math.isfinite(tick.value) for tick in record.ticks):
+        if record.is_placed and any(math.isfinite(tick.value) for tick in record.ticks):
             groups.setdefault(round(2.0 * math.log2(cast(int, record.batch_size))), []).append(record)
     tuned = {key: group for key, group in groups.items() if any(_is_tuned(record, ridge) for record in group)}
     groups = dict(sorted((tuned if len(tuned) >= 3 else groups).items()))

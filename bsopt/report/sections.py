@@ -16,18 +16,18 @@ from bsopt.visualization.study_data import StudyData, status_of
 __all__ = ["configuration", "questions", "stopped"]
 
 _MEANING: dict[str, str] = {
-    StopReason.COMPLETED.value: "trained to the end of the budget",
-    StopReason.CONVERGED.value: "stopped improving within reach of the best: kept with its best value",
-    StopReason.TARGET_REACHED.value: "reached the study's target",
-    StopReason.TIMEOUT.value: "reached the time limit of a trial",
-    StopReason.PRUNED.value: "stopped by the pruner",
-    StopReason.PRUNED_PLATEAU.value: "stopped improving out of reach of the best",
-    StopReason.PRUNED_HOPELESS.value: "was not going to come near the best",
-    StopReason.DIVERGED.value: "the metric became NaN, infinite or exploded",
-    StopReason.OUT_OF_MEMORY.value: "didn't fit into memory",
-    StopReason.FAILED.value: "raised an error",
-    StopReason.INTERRUPTED.value: "was interrupted; it is run again with the same parameters",
-    StopReason.LOST.value: "its process vanished; it is run again with the same parameters",
+    StopReason.COMPLETED.words: "trained to the end of the budget",
+    StopReason.CONVERGED.words: "stopped improving within reach of the best: kept with its best value",
+    StopReason.TARGET_REACHED.words: "reached the study's target",
+    StopReason.TIMEOUT.words: "reached the time limit of a trial",
+    StopReason.PRUNED.words: "stopped by the pruner",
+    StopReason.PRUNED_PLATEAU.words: "stopped improving out of reach of the best",
+    StopReason.PRUNED_HOPELESS.words: "was not going to come near the best",
+    StopReason.DIVERGED.words: "the metric became NaN, infinite or exploded",
+    StopReason.OUT_OF_MEMORY.words: "didn't fit into memory",
+    StopReason.FAILED.words: "raised an error",
+    StopReason.INTERRUPTED.words: "was interrupted; it is run again with the same parameters",
+    StopReason.LOST.words: "its process vanished; it is run again with the same parameters",
 }
 
 
@@ -48,12 +48,12 @@ def stopped(data: StudyData) -> Html:
     """Return how the trials ended: a row per reason, with its trials."""
     groups: dict[str, list[TrialRecord]] = {}
     for record in data.records:
-        reason = record.stop_reason.value if record.stop_reason else status_of(record).value
+        reason = record.stop_reason.words if record.stop_reason else status_of(record).value
         groups.setdefault(reason, []).append(record)
     rows = [
         tag(
             "tr",
-            tag("th", reason.replace("_", " "), scope="row"),
+            tag("th", reason, scope="row"),
             tag("td", str(len(records)), class_="number"),
             tag("td", _MEANING.get(reason, "")),
             tag("td", _numbers(records)),

@@ -28,7 +28,7 @@ SHORTEST_PRUNED_RUN = 0.1
 
 
 def expected_improvement(mean: Array, sd: Array) -> Array:
-    """Return E[max(d, 0)] for an improvement d ~ N(mean, sd²), elementwise.
+    """Return E[max(d, 0)] for an improvement d ~ N(`mean`, `sd`²), elementwise; both of any one shape.
 
     >>> round(float(expected_improvement(np.array(0.0), np.array(1.0))), 4)
     0.3989

@@ -14,7 +14,7 @@ from scipy.special import ndtr
 
 from bsopt.laws.surface_prior import RidgePrior
 from bsopt.search.model import Edge, Model, edges_of
-from bsopt.units import format_number
+from bsopt.units import format_chance, format_number, in_words
 
 __all__ = ["Basin", "Explanation", "Proposal", "RidgeAt", "explain_model", "explain_proposal"]
 
@@ -136,7 +136,8 @@ def explain_proposal(model: Model, trial: FrozenTrial) -> Proposal:
     value = float(history.transform.inverse(np.array([expected]))[0])
     low, high = sorted(history.transform.inverse(np.array([expected - sd, expected + sd])).tolist())
     kind = "near the best so far" if chance > 0.4 else "promising" if chance > 0.15 else "to learn more"
-    reason = f"{what}: {kind}; {value:.4g} expected ({low:.4g} to {high:.4g}), {chance:.0%} chance to beat the best."
+    reason = f"{what}: {kind}; {value:.4g} expected ({low:.4g} to {high:.4g}), chance to beat the best "
+    reason += f"{format_chance(chance)}."
     if model.prior.has_lr and len(history.y) >= LEAST_TRIALS:
         octaves = _octaves_from_best(model, row)
         away = "about" if abs(octaves) < _ABOUT else f"{2.0**octaves:.2g} times"
@@ -233,10 +234,9 @@ def _as_prior(model: Model, ridge: Sequence[RidgeAt]) -> RidgePrior:
 def _likeliest(chances: Sequence[tuple[float, float]]) -> str:
     size, share = chances[0]
     if share >= 0.5 or len(chances) == 1:
-        return f"the best batch size is probably {size:.0f} ({share:.0%})"
-    first = ", ".join(f"{size:.0f} ({share:.0%})" for size, share in chances[:2])
-    third = f" and {chances[2][0]:.0f} ({chances[2][1]:.0%})" if len(chances) > 2 else ""
-    return f"no batch size stands out; likeliest are {first}{third}"
+        return f"the best batch size is probably {size:.0f} ({format_chance(share)})"
+    likeliest = in_words(f"{size:.0f} ({format_chance(share)})" for size, share in chances[:3])
+    return f"no batch size stands out; likeliest are {likeliest}"
 
 
 def _text(value: object) -> str:

@@ -43,7 +43,7 @@ class Feasibility:
 
     @classmethod
     def of(cls, rows: Array, labels: Array) -> Feasibility:
-        """Return the boundary of labelled rows, shapes (n, d) and (n,)."""
+        """Return the boundary of `rows`, (n, d), with `labels`, (n,), of −1, 0 and +1 as above."""
         d = rows.shape[1]
         matters = [np.ones(d, dtype=bool), *(np.arange(d) == j for j in range(d) if d > 1)]
         scales = np.array([np.where(dimensions, length, FAR) for length in LENGTHS for dimensions in matters])

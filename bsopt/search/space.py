@@ -7,6 +7,9 @@ Notation, one row per trial or candidate (n rows):
     numbers (n, p)  further numeric parameters, each scaled to [0, 1] over its range
     choices (n, q)  further categorical parameters, as indices
 
+`rows` are (n, d) and a `row` is (d,): one coordinate for each of the space's d columns, in their order. `coordinates`
+are (n,) of one column.
+
 Where weight decay is searched its own coordinate is log2(lr·weight_decay), scaled by its range: what decays the
 weights in one update is their product. A further parameter is known by its last dotted part, so that
 `model.weight_decay` counts as `weight_decay`.
@@ -129,6 +132,7 @@ class Space:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The parameters' names, in the columns' order."""
         return tuple(column.name for column in self.columns)
 
     @property

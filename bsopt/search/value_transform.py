@@ -74,7 +74,7 @@ class ValueTransform:
         return np.asarray((raw - self.mean) / self.sd)
 
     def inverse(self, squashed: ArrayLike) -> NDArray[np.float64]:
-        """Return the values that map to these units; above the cap, the cap's value."""
+        """Return the values that map to `squashed`, of any shape and in these units; above the cap, the cap's value."""
         raw = np.asarray(squashed, dtype=float) * self.sd + self.mean
         raw = np.minimum(raw, np.log1p(STEEPNESS * CAP))
         d = np.where(raw >= 0, np.expm1(np.maximum(raw, 0.0)) / STEEPNESS, raw / STEEPNESS)

@@ -152,7 +152,7 @@ class Study:
 
         Raises:
             StudyError: There is no such trial, or none succeeded yet.
-            BsoptError: The training failed.
+            TaskError: The training failed.
         """
         watch = listener or Listener()
         frozen = self._trial(trial)

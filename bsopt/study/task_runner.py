@@ -61,7 +61,7 @@ class TaskRunner:
         """What building the task told; built once.
 
         Raises:
-            BsoptError: It can't be built.
+            TaskError: It can't be built.
         """
         if self._description is None:
             spec = self._any_spec(Plan(self.config.search.batch_size.sizes()[0]), "task")
@@ -173,6 +173,7 @@ class TaskRunner:
 
         Raises:
             Crash: It failed, died or was cancelled.
+            ConfigError: The plan needs devices or nodes on which this process can't start ranks.
             BsoptError: The user's code or settings are wrong.
         """
         supervision = self._timed(supervision)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -170,6 +171,25 @@ class TrialRecord:
     def best(self) -> Tick | None:
         """The tick with the best value."""
         return next((tick for tick in self.ticks if tick.index == self.best_tick), None)
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether it has a batch size and a learning rate that can stand on log axes."""
+        return bool(self.batch_size and self.lr and self.batch_size > 0 and self.lr > 0)
+
+    @property
+    def has_value(self) -> bool:
+        """Whether its value is a finite number."""
+        return self.value is not None and math.isfinite(self.value)
+
+    @property
+    def has_result(self) -> bool:
+        """Whether its value says how good its batch size and learning rate are, for a pruned trial at least so far.
+
+        After divergence or too little memory it doesn't, whatever the curve had reached.
+        """
+        is_lost = self.stop_reason in (StopReason.DIVERGED, StopReason.OUT_OF_MEMORY)
+        return self.outcome in ("complete", "pruned") and not is_lost and self.is_placed and self.has_value
 
     @property
     def ending(self) -> str:

@@ -281,10 +281,8 @@ def describe(record: TrialRecord, info: StudyInfo) -> str:
     ]
     if record.plan is not None and record.plan.accumulate_grad_batches * record.plan.world_size > 1:
         lines.append(escape(record.plan))
-    if record.stop_reason is not None:
-        lines.append(escape(record.stop_reason.value.replace("_", " ")))
-    elif record.outcome != "complete":
-        lines.append(record.outcome)
+    if record.stop_reason is not None or record.outcome != "complete":
+        lines.append(escape(record.ending))
     return "<br>".join(lines)
 
 

@@ -16,7 +16,7 @@ from bsopt.units import format_number
 from bsopt.visualization import _traces
 from bsopt.visualization._axes import batch_size_axis, lr_axis, value_label
 from bsopt.visualization._theme import ACCENT, INK, MARKERS, VALUE_SCALE, faded, panels
-from bsopt.visualization.study_data import Source, Status, StudyData, is_placed, load_all, status_of
+from bsopt.visualization.study_data import Source, Status, StudyData, load_all, status_of
 from bsopt.visualization.surface import Surface, believed_surface
 
 __all__ = ["InteractionInfo", "RuleLine", "interaction_info", "plot_interaction"]
@@ -68,7 +68,7 @@ class InteractionInfo:
 def interaction_info(study: Source) -> InteractionInfo:
     """Return every trial on (batch size, learning rate), and the rules' lines through the reference."""
     data = load_all(study)[0]
-    placed = [record for record in data.records if is_placed(record)]
+    placed = [record for record in data.records if record.is_placed]
     reference = data.info.reference
     reference_is_best = reference is None and data.best is not None
     if reference is None and data.best is not None and data.best.batch_size and data.best.lr:

@@ -23,13 +23,20 @@ class Landscape(Protocol):
     """What is drawn of a `bsopt.analysis.Landscape2D`, which is one."""
 
     @property
-    def alphas(self) -> Sequence[float]: ...
+    def alphas(self) -> Sequence[float]:
+        """Steps α along d₁."""
+
     @property
-    def betas(self) -> Sequence[float]: ...
+    def betas(self) -> Sequence[float]:
+        """Steps β along d₂."""
+
     @property
-    def losses(self) -> Sequence[Sequence[float]]: ...
+    def losses(self) -> Sequence[Sequence[float]]:
+        """The loss at each β, then at each α."""
+
     @property
-    def center_loss(self) -> float: ...
+    def center_loss(self) -> float:
+        """The loss at the minimizer itself."""
 
 
 def plot_landscape(results: Landscape | Mapping[str, Landscape]) -> go.Figure:

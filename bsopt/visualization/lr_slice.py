@@ -12,7 +12,7 @@ from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.visualization import _traces
 from bsopt.visualization._axes import is_wide, lr_axis, value_axis, value_label, worth_seeing
 from bsopt.visualization._theme import Look, escape, look_of, new_figure
-from bsopt.visualization.study_data import Source, Status, StudyData, is_placed, load_all, status_of
+from bsopt.visualization.study_data import Source, Status, StudyData, load_all, status_of
 
 __all__ = ["LrSlice", "LrSliceInfo", "lr_slice_info", "plot_lr_slice"]
 
@@ -71,7 +71,7 @@ def plot_lr_slice(study: Source | Sequence[Source]) -> go.Figure:
 
 
 def _slices(data: StudyData) -> list[LrSlice]:
-    lost = [r for r in data.records if is_placed(r) and status_of(r) is Status.DIVERGED]
+    lost = [r for r in data.records if r.is_placed and status_of(r) is Status.DIVERGED]
     return [
         LrSlice(
             study=data.name,

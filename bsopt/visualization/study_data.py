@@ -20,7 +20,7 @@ from bsopt.recommendation.result import Recommendation
 from bsopt.storage.attributes import read_info, read_records
 from bsopt.trial.record import Outcome, StopReason, StudyInfo, TrialRecord
 
-__all__ = ["Source", "Status", "StudyData", "has_value", "is_placed", "load", "load_all", "spread_evenly", "status_of"]
+__all__ = ["Source", "Status", "StudyData", "load", "load_all", "spread_evenly", "status_of"]
 
 T = TypeVar("T")
 
@@ -99,16 +99,12 @@ class StudyData:
     @property
     def valued(self) -> list[TrialRecord]:
         """Trials with a batch size, a learning rate and a finite value, complete or pruned; diverged ones left out."""
-        return [
-            record
-            for record in self.records
-            if is_placed(record) and has_value(record) and status_of(record) in (Status.COMPLETE, Status.PRUNED)
-        ]
+        return [record for record in self.records if record.has_result]
 
     @property
     def completed(self) -> list[TrialRecord]:
         """Those of `valued` that ran to their end."""
-        return [record for record in self.valued if status_of(record) is Status.COMPLETE]
+        return [record for record in self.valued if record.outcome == "complete"]
 
     @property
     def best(self) -> TrialRecord | None:
@@ -130,7 +126,7 @@ class StudyData:
 
     def rank(self, record: TrialRecord) -> float:
         """Return a number that is smaller for better trials, and infinite without a finite value."""
-        return self.sign * record.value if record.value is not None and has_value(record) else math.inf
+        return self.sign * record.value if record.value is not None and record.has_value else math.inf
 
     @property
     def batch_sizes(self) -> list[int]:
@@ -163,16 +159,6 @@ def status_of(record: TrialRecord) -> Status:
     if record.outcome == "complete" and record.value is not None and not math.isfinite(record.value):
         return Status.DIVERGED
     return _BY_OUTCOME[record.outcome]
-
-
-def is_placed(record: TrialRecord) -> bool:
-    """Whether the trial has a batch size and a learning rate that can stand on log axes."""
-    return bool(record.batch_size and record.lr and record.batch_size > 0 and record.lr > 0)
-
-
-def has_value(record: TrialRecord) -> bool:
-    """Whether the trial has a finite value."""
-    return record.value is not None and math.isfinite(record.value)
 
 
 def spread_evenly(items: Sequence[T], most: int) -> list[T]:

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from bsopt.search.value_transform import ValueTransform
 from bsopt.study.samplers import sampler_of
-from bsopt.visualization.study_data import Status, StudyData, is_placed, spread_evenly, status_of
+from bsopt.visualization.study_data import Status, StudyData, spread_evenly, status_of
 
 __all__ = ["Surface", "believed_surface"]
 
@@ -80,7 +80,7 @@ def _trials(data: StudyData) -> list[FrozenTrial]:
         "batch_size": IntDistribution(int(low), math.ceil(high), log=True),
         "lr": FloatDistribution(slow, fast, log=True),
     }
-    diverged = [r for r in data.records if is_placed(r) and status_of(r) is Status.DIVERGED]
+    diverged = [r for r in data.records if r.is_placed and status_of(r) is Status.DIVERGED]
     good = sorted(data.completed, key=data.rank)
     kept = good[: MAX_TRIALS // 2] + spread_evenly(good[MAX_TRIALS // 2 :] + diverged, MAX_TRIALS // 2)
     lost = -math.inf if data.info.objective.value_direction == "maximize" else math.inf
@@ -97,7 +97,7 @@ def _trials(data: StudyData) -> list[FrozenTrial]:
 
 def _ranges(data: StudyData) -> tuple[tuple[float, float], tuple[float, float]] | None:
     """Return the ranges that hold the searched space and every trial."""
-    placed = [record for record in data.records if is_placed(record)]
+    placed = [record for record in data.records if record.is_placed]
     sizes = [float(cast(int, r.batch_size)) for r in placed] + [float(b) for b in data.info.batch_size_range or ()]
     rates = [cast(float, r.lr) for r in placed] + list(data.info.lr_range or ())
     if not placed or min(sizes) == max(sizes) or min(rates) == max(rates):

@@ -19,13 +19,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from bsopt.errors import ConfigError
+from bsopt.laws.scaling import HIGHER_LR_FACTOR
 
 __all__ = ["ARMS", "MEASUREMENTS", "Run", "Table", "UntestableError", "arms_of", "lr_of_arms"]
 
 ARMS = ("fixed_lr", "scaled_lr", "higher_lr", "grid")
-
-HIGHER = 8.0
-"""The arm `higher_lr` over the reference, where it isn't given: the article's choice."""
 
 MEASUREMENTS: Mapping[str, str] = {
     "best_val_loss": "best validation loss",
@@ -98,7 +96,7 @@ def lr_of_arms(
     return {
         "fixed_lr": reference_lr,
         "scaled_lr": reference_lr * batch_size / smallest_batch_size,
-        "higher_lr": HIGHER * reference_lr if higher_lr is None else higher_lr,
+        "higher_lr": HIGHER_LR_FACTOR * reference_lr if higher_lr is None else higher_lr,
     }
 
 

@@ -39,6 +39,7 @@ def measure(spec: TrialSpec, channel: Channel, *, clock: Callable[[], float] = t
         clock: Monotonic seconds.
 
     Raises:
+        TaskError: The training ended before a step could be timed.
         BsoptError: The user's code or settings are wrong.
     """
     stopwatch = _Stopwatch(spec, clock, resident_before=peak_resident_bytes())
