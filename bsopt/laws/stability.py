@@ -107,13 +107,23 @@ class Stability:
         return cls(slopes, limits, largest, weights / weights.sum(), middle)
 
     def probability(self, b: Array, x: Array) -> Array:
-        """Return the probability that points, (m,) each, lie within both limits, shape (m,); x may be NaN."""
+        """Return the probability that points lie within both limits, shape (m,).
+
+        Args:
+            b: log2 batch sizes, (m,).
+            x: log2 learning rates, (m,); NaN where there is none yet.
+        """
         stable = _stable(self.limits, self.slopes, self.middle, b, x)
         fits = b[:, None] <= self.largest[None, :]
         return np.asarray(np.sum((stable.T @ self.weights) * fits, axis=1))
 
     def instability(self, b: Array, x: Array) -> Array:
-        """Return the probability that a learning rate lies beyond its limit, shape (m,), whatever the batch size's."""
+        """Return the probability that learning rates diverge, shape (m,), whether or not the batches fit.
+
+        Args:
+            b: log2 batch sizes, (m,).
+            x: log2 learning rates, (m,); NaN counts as stable.
+        """
         stable = _stable(self.limits, self.slopes, self.middle, b, x)
         return np.asarray(1.0 - stable.T @ self.weights.sum(axis=1))
 

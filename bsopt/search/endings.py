@@ -45,9 +45,13 @@ class Endings:
     diverged: Mapping[int, float]
 
     def log_chance(self, b: Array, x: Array) -> Array:
-        """Return log P(a trial runs), shape (m,), at log2 batch sizes and log2 learning rates (m,).
+        """Return log P(a trial runs), shape (m,).
 
         The more trials in a row have failed, the more it counts; a point that failed isn't taken again.
+
+        Args:
+            b: log2 batch sizes, (m,).
+            x: log2 learning rates, (m,).
         """
         total = np.zeros(len(b))
         if self.stability is not None:
