@@ -14,8 +14,9 @@ saturates with the batch size, a slow side, a diverging side, and an optimum tha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,14 +24,18 @@ import optuna
 from numpy.typing import NDArray
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
+from optuna.trial import TrialState
 
 from bsopt.errors import ConfigError, nearest
 from bsopt.search.pruner import PlateauPruner
 from bsopt.search.sampler import ScalingSampler
 
-__all__ = ["FAMILIES", "Surface", "contender", "noisy_quadratic", "regrets_of", "synthetic"]
+__all__ = ["FAMILIES", "HAZARDS", "Surface", "contender", "noisy_quadratic", "regrets_of", "synthetic"]
 
 Params = Mapping[str, Any]
+
+HAZARDS = ("none", "diverge", "memory")
+"""What may happen to trials of `regrets_of`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,30 @@ class Surface:
         width = (high - low) * rng.uniform(0.6, 1.0)
         start = rng.uniform(max(low, best - width), min(high - width, best))
         return float(2**start), float(2 ** (start + width))
+
+    def diverges(self, params: Params) -> bool:
+        """Whether a learning rate lies more than two octaves above the best one of its batch size."""
+        rates = np.geomspace(*self.lr, 100)
+        values = [self.value({**params, "lr": float(rate)}) for rate in rates]
+        return bool(params["lr"] > 4.0 * rates[int(np.argmin(values))])
+
+    def memory_limit(self, seed: int) -> int:
+        """Return a random batch size of the upper half of the range, in samples, not the largest."""
+        low, high = (int(v) for v in np.log2(self.batch_size))
+        rng = np.random.default_rng([3, seed, *self.name.encode()])
+        return int(2 ** rng.integers((low + high) // 2, high))
+
+    def up_to(self, limit: int) -> Surface:
+        """Return the surface whose best is that of the batch sizes up to a limit."""
+        if limit >= self.best_params["batch_size"]:
+            return self
+        sizes = [2**k for k in range(20) if self.batch_size[0] <= 2**k <= limit]
+        points = [
+            {**self.best_params, "batch_size": b, "lr": float(r)} for b in sizes for r in np.geomspace(*self.lr, 300)
+        ]
+        values = [self.value(point) for point in points]
+        best = int(np.argmin(values))
+        return replace(self, best=float(values[best]), best_params=points[best])
 
 
 def contender(
@@ -154,39 +183,62 @@ def regrets_of(
     noise: float = 0.0,
     workers: int = 1,
     pruner: BasePruner | None = None,
+    hazard: str = "none",
 ) -> NDArray[np.float64]:
-    """Return the regret of the trial that looks best, after each trial of a study.
+    """Return the regret of the trial that looks best, after each trial of a study, 9 before any has a value.
 
     Args:
         sampler: Of the study.
         surface: What is searched, over a part of its learning rates.
-        seed: Chooses that part and the noise.
+        seed: Chooses that part, the noise and the memory limit.
         num_trials: In all.
         noise: Standard deviation of what is told, in units of (median − best).
         workers: How many trials are asked for before the first of them is told.
         pruner: Of the study; none where None.
+        hazard: One of `HAZARDS`. "diverge": learning rates more than two octaves above the best one of their batch
+            size report NaN and are pruned. "memory": batch sizes above a limit in the upper half of the range fail
+            before the learning rate is suggested; the best is that of the rest.
+
+    Raises:
+        ConfigError: There is no such hazard.
     """
+    if hazard not in HAZARDS:
+        raise ConfigError(f"hazard must be one of {', '.join(HAZARDS)}, got {hazard!r}." + nearest(hazard, HAZARDS))
+    rates = surface.narrowed(seed)
+    limit = surface.memory_limit(seed) if hazard == "memory" else surface.batch_size[1]
+    surface = surface.up_to(limit)
     study = optuna.create_study(sampler=sampler, pruner=pruner or optuna.pruners.NopPruner())
-    rates, rng = surface.narrowed(seed), np.random.default_rng([7, seed])
-    running: list[tuple[optuna.Trial, float]] = []
+    rng = np.random.default_rng([7, seed])
+    running: list[tuple[optuna.Trial, float | None]] = []
     best_seen, best_true = np.inf, np.inf
     regrets: list[float] = []
+
+    def tell_first() -> None:
+        nonlocal best_seen, best_true
+        trial, true = running.pop(0)
+        seen = np.inf
+        if true is None:
+            study.tell(trial, state=TrialState.FAIL)
+        elif math.isnan(true):
+            trial.report(math.nan, 1)
+            study.tell(trial, state=TrialState.PRUNED)
+        else:
+            seen = true + noise * (surface.median - surface.best) * float(rng.standard_normal())
+            study.tell(trial, seen)
+        if true is not None and seen < best_seen:
+            best_seen, best_true = seen, true
+        regrets.append(min(surface.regret(best_true), 9.0))
+
     for _ in range(num_trials):
         trial = study.ask()
-        running.append((trial, surface.value(surface.suggest(trial, lr=rates))))
-        if len(running) < min(workers, num_trials - len(regrets)):
-            continue
-        done, true = running.pop(0)
-        seen = true + noise * (surface.median - surface.best) * float(rng.standard_normal())
-        study.tell(done, seen)
-        if seen < best_seen:
-            best_seen, best_true = seen, true
-        regrets.append(surface.regret(best_true))
-    for done, true in running:
-        study.tell(done, true)
-        if true < best_seen:
-            best_seen, best_true = true, true
-        regrets.append(surface.regret(best_true))
+        is_too_large = hazard == "memory" and trial.suggest_int("batch_size", *surface.batch_size, log=True) > limit
+        params = None if is_too_large else surface.suggest(trial, lr=rates)
+        is_lost = params is not None and hazard == "diverge" and surface.diverges(params)
+        running.append((trial, None if params is None else math.nan if is_lost else surface.value(params)))
+        if len(running) >= min(workers, num_trials - len(regrets)):
+            tell_first()
+    while running:
+        tell_first()
     return np.array(regrets)
 
 

@@ -93,3 +93,21 @@ def test_sampler_beats_random_search_on_surfaces_it_shares_nothing_with() -> Non
         ours.append(regrets_of(contender("sgd", seed)[0], surface, seed=seed, num_trials=12)[-1])
         theirs.append(regrets_of(optuna.samplers.RandomSampler(seed=seed), surface, seed=seed, num_trials=12)[-1])
     assert np.mean(ours) < 0.5 * np.mean(theirs)
+
+
+@pytest.mark.parametrize("hazard", ["diverge", "memory"])
+def test_hazards_leave_trials_without_a_value_and_the_best_within_reach(hazard: str) -> None:
+    surface = synthetic("basin", 0)
+    sampler = optuna.samplers.RandomSampler(seed=0)
+    regrets = regrets_of(sampler, surface, seed=0, num_trials=12, hazard=hazard)
+    assert len(regrets) == 12
+    assert regrets[0] >= regrets[-1] >= 0.0
+    with pytest.raises(ConfigError, match="hazard must be one of"):
+        regrets_of(sampler, surface, seed=0, num_trials=1, hazard="flood")
+
+
+def test_a_memory_limit_moves_the_best_below_it() -> None:
+    surface = synthetic("basin", 0)
+    below = surface.up_to(surface.best_params["batch_size"] // 2)
+    assert below.best_params["batch_size"] < surface.best_params["batch_size"]
+    assert below.best > surface.best
