@@ -2,8 +2,8 @@
 
 `pytorch_lightning` and `lightning.pytorch` are copies of each other whose classes don't know each other: each
 Trainer and each LightningCLI accepts only its own `Callback`. One class with both as bases passes both. The
-bases are chosen once, at import, by what is installed and not by what happens to be loaded: import sorting puts
-bsopt before the user's Lightning.
+bases are chosen once, at import, among the packages that are installed. Which ones are loaded by then says nothing:
+a script may import bsopt before its Lightning.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def is_sharded(trainer: Trainer) -> bool:
 
 
 def refuse_sharded(trainer: Trainer, callback: str) -> None:
-    """Raise where a callback that needs whole weights can't have them.
+    """Refuse a strategy that shards the weights, for a callback that needs them whole.
 
     Raises:
         ConfigError: The strategy shards the weights.

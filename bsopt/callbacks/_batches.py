@@ -1,4 +1,4 @@
-"""What callbacks need to know of a batch: how many samples it holds, some of them, and when an update ends."""
+"""What callbacks ask of a batch: how many samples it holds, a part of them, and whether an update ends with it."""
 
 from __future__ import annotations
 

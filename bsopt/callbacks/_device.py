@@ -19,7 +19,7 @@ def uses_cuda(trainer: Trainer) -> bool:
 
 
 def synchronize(trainer: Trainer) -> None:
-    """Wait until the GPU has done all that it was given; nothing to wait for elsewhere."""
+    """Wait until the GPU has finished its work; on other devices return at once."""
     if uses_cuda(trainer):
         torch.cuda.synchronize(trainer.strategy.root_device)
 

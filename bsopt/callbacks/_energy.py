@@ -20,11 +20,11 @@ class _Counter:
 
 
 class EnergyMeter:
-    """Joules since it was made, where the machine has a counter.
+    """Measures the energy used since it was made, in joules, where the machine has a counter.
 
-    On a CUDA device its total energy counter (NVML, Volta and newer; needs the package nvidia-ml-py), which knows
-    nothing of the processor; otherwise the processor packages' RAPL counters, which count everything that runs on
-    them and are often readable by root only.
+    On a CUDA device it reads the GPU's total energy counter (NVML, Volta and newer; needs the package nvidia-ml-py),
+    which leaves the processor out. Elsewhere it reads the RAPL counters of the processor packages, which count
+    everything that runs on them and which often only root may read.
 
     Args:
         device: The device that trains.

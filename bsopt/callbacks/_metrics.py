@@ -1,4 +1,4 @@
-"""What the callbacks that follow a metric share: when it is fresh, its value, and the samples seen so far."""
+"""What the callbacks that follow a metric share: when it has a new value, the value, and the samples seen so far."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["MetricCallback"]
 
 
 class MetricCallback(Callback):
-    """Counts samples over all ranks and reads a metric whenever it is fresh.
+    """Counts samples over all ranks and reads a metric whenever it has a new value.
 
-    That is after each validation of a fit but the sanity check, and at the end of each epoch where nothing is
-    validated.
+    That is after each validation of a fit except the sanity check, or at the end of each epoch if the fit has no
+    validation.
 
     Args:
         monitor: A logged metric.

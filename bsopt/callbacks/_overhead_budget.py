@@ -1,4 +1,4 @@
-"""Every how many updates to measure, so that measuring costs at most a given share of the training time."""
+"""How often to measure, so that measuring costs at most a given share of the training time."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _WARMUP_UPDATES = 3  # lazy initialisation makes the first updates slow
 class OverheadBudget:
     """Counts updates and says which ones to measure.
 
-    With `every` given, updates 0, every, 2·every, … are measured. Without it the interval is the measured cost of a
-    measurement over `overhead` times the median duration of an unmeasured update, revised after each measurement.
-    Which updates are measured then depends on the machine, but never on the values measured.
+    With `every` given, updates 0, every, 2·every, … are measured. Without it the interval is c/(overhead·d), where c
+    is the measured cost of a measurement and d the median duration of an unmeasured update; it is revised after each
+    measurement. Which updates are measured then depends on the machine, but never on the values measured.
 
     Args:
         every: Fixed interval in updates, or None.

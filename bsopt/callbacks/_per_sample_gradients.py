@@ -41,7 +41,7 @@ def gradient_sq_norms(
     parts: Sequence[Tensor],
     loss_scale: float = 1.0,
 ) -> list[float]:
-    """Return the squared gradient norm of the training loss on each part of a batch, over the loss scale squared.
+    """Return the squared gradient norm of the training loss on each part of a batch, without the loss scale.
 
     Costs a forward and a backward pass per part.
 

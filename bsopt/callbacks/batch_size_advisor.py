@@ -21,10 +21,10 @@ __all__ = ["BatchSizeAdvisor"]
 class BatchSizeAdvisor(Callback):
     """Says at the end of a fit whether the batch size was right, and what to try instead.
 
-    Add it to an existing Trainer and train as usual. It holds a `GradientNoiseScale` and a `ThroughputMonitor` (see
-    there for hooks, costs and what ranks do) and logs what they log. The paragraph comes in `on_train_end`, on rank
-    zero; `advice` is the same as a value (`bsopt.serialization.to_json` makes plain data of it), `figure()` as a plotly
-    figure.
+    Add it to an existing Trainer and train as usual. It holds a `GradientNoiseScale` and a `ThroughputMonitor`,
+    whose docstrings tell hooks, costs and what ranks do, and logs what they log. The paragraph comes in `on_train_end`,
+    on rank zero; `advice` is the same as a value (`bsopt.serialization.to_json` makes plain data of it), `figure()` as
+    a plotly figure.
 
     Args:
         every: Measure every so many updates; None holds the cost below `overhead`.

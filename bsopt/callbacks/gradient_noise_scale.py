@@ -1,4 +1,4 @@
-"""The gradient noise scale of a training run, from gradients that are there anyway."""
+"""The gradient noise scale of a training run, mostly from gradients that training computes anyway."""
 
 from __future__ import annotations
 
@@ -41,21 +41,23 @@ SOURCES = ("auto", "ranks", "accumulation", "samples")
 class GradientNoiseScale(Callback):
     """Measures B_simple = tr Σ / |G|², in samples, with an interval and its trend.
 
-    Measures in `on_after_backward`, before clipping, over the AMP loss scale, non-finite steps left out. The smaller
-    batch size comes from
+    Measures in `on_after_backward`, before gradients are clipped. The AMP loss scale is divided out, and steps whose
+    gradient isn't finite are left out. The gradient is compared at two batch sizes, which `source` chooses:
 
-    - `ranks` and `accumulation`: every micro-batch on every rank. A hook on each parameter reads the norm of the
-      gradient that one backward pass adds, before it is accumulated and before DDP averages it, so that it needs no
-      memory and no communication hook (DDP takes only one, and a project may have its own). The larger batch size is
-      the accumulated, averaged gradient. Under DDP six numbers are summed over ranks per measurement.
-    - `samples` (one device): the gradients of a few samples, one by one, through `training_step` on a shadow of the
-      module, which leaves logs, metrics, running statistics and random numbers alone. The larger one is the batch.
+    - `ranks` and `accumulation`: the smaller one is a micro-batch of one rank. A hook on each parameter reads the norm
+      of the gradient that one backward pass adds, before it is accumulated and before DDP averages it, so that it needs
+      no memory and no communication hook (DDP takes only one, and a project may have its own). The larger one is the
+      global batch, whose gradient is accumulated and averaged over ranks. Under DDP six numbers are summed over ranks
+      per measurement.
+    - `samples` (one device): the smaller one is a single sample, of which a few go through `training_step` one by one,
+      on a shadow of the module: logs, metrics, running statistics and random numbers stay as they are. The larger one
+      is the batch.
       With BatchNorm in training mode, quarters of the batch stand in for samples.
 
     Every rank holds the same estimate. Logs `bsopt/noise_scale`, `bsopt/noise_scale_low` and
     `bsopt/noise_scale_high`, and says at the end what they mean for the batch size in use. The loss has to be a mean
-    over samples. BatchNorm couples samples, dropout and augmentation count as noise. Manual optimization, sharded
-    weights and DeepSpeed are refused.
+    over samples. BatchNorm makes samples depend on each other; dropout and augmentation count as noise. Manual
+    optimization, sharded weights and DeepSpeed are refused.
 
     Args:
         source: See above.
@@ -180,7 +182,7 @@ class GradientNoiseScale(Callback):
         self._window.batch_idx = batch_idx
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Read the norm that this backward pass added; at the update's last one also that of the whole gradient."""
+        """Read the norm of what this backward pass added, and after the update's last one the whole gradient's."""
         window = self._window
         if not window.is_measured or len(window.part_sq_norms) >= len(window.sizes):
             return

@@ -46,7 +46,7 @@ class LearningRateScaling(Callback):
         noise_batch_size: B_n in samples for `saturating` and `surge`.
         exponent: For `power`.
         warmup_samples: Samples over which the factor rises from 1 (Goyal et al. 2017, section 2.2); a factor below 1
-            needs no warm-up and gets none. On top of the warm-up that the project's own scheduler may do.
+            needs no warm-up and gets none. A warm-up by the project's own scheduler comes on top.
         scale_betas: Also move Adam's betas and eps (Malladi et al. 2022).
         scale_weight_decay: Also move `weight_decay` so that its timescale in epochs stays (Wang & Aitchison 2024).
 

@@ -43,12 +43,12 @@ class OptunaPruning(MetricCallback):
     Reports in `on_validation_end`, or in `on_train_epoch_end` where nothing is validated; the sanity check is left out.
     Per step it counts samples (microseconds). Under DDP the ranks average the metric, rank zero reports and asks, and
     all hear the answer. That needs ranks that were started from outside (torchrun, SLURM): there the objective runs
-    with a trial on rank zero and `trial=None` on the others, which see the TrialPruned, too. Where Lightning would
-    start the ranks itself it re-runs the whole script in each, study and all, and this callback refuses.
+    with a trial on rank zero and `trial=None` on the others, which see the TrialPruned, too. Where Lightning
+    starts the ranks itself, each of them runs the whole script again, the study included: that is refused.
 
     Args:
-        trial: The trial; None on ranks other than zero, or to run the same configuration without a study. A
-            LightningCLI configuration says null, and the objective sets `callback.trial` before the fit.
+        trial: The trial; None on ranks other than zero, or to run the same configuration without a study. In a
+            LightningCLI configuration write null, and let the objective set `callback.trial` before the fit.
         monitor: A logged metric.
         axis: What a report's step counts.
 

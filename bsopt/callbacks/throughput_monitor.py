@@ -28,8 +28,8 @@ class ThroughputMonitor(Callback):
     """Measures seconds per step and epoch, samples per second, waiting for data, peak memory and energy.
 
     Reads a clock in `on_train_batch_start` and `on_train_batch_end` (microseconds) and nothing else per step; the GPU
-    is waited for at the end of an epoch only, so single steps may be attributed to their neighbours and the median is
-    the number to trust. Ranks keep their own time and exchange peak memory and energy at the end of each epoch and of
+    is waited for at the end of an epoch only, so the time of one step may count as another's and the median is the
+    number to trust. Ranks keep their own time and exchange peak memory and energy at the end of each epoch and of
     the fit. Logs `bsopt/seconds_per_step`, `bsopt/samples_per_second` and `bsopt/data_share` per epoch. It works with
     manual optimization, where every batch counts as a step.
 

@@ -26,13 +26,12 @@ __all__ = ["UpdateNorms"]
 class UpdateNorms(Callback):
     """Measures ‖θ_{t+1} − θ_t‖, the size of the updates, as a streaming histogram with quantiles.
 
-    Copies the weights in `on_before_optimizer_step`, after clipping is decided and before the step, and compares them
-    in `on_train_batch_end`. A measured update costs one transient copy of the trainable weights on their device and
-    two passes over them; `every=1` does that at every step, which is cheap beside the step of a convolutional network
-    and may double that of a large embedding or linear model with small batches. By default the interval is chosen so
-    that it takes 1 % of the training time. Only rank zero measures; under DDP the weights are the same everywhere.
-    Logs `bsopt/update_norm`. With manual optimization, an update is all that happens within one batch. Steps that AMP
-    skips move nothing and are left out.
+    Copies the weights in `on_before_optimizer_step` and compares them in `on_train_batch_end`. A measured update costs
+    one temporary copy of the trainable weights on their device and two passes over them. With `every=1` that is done
+    at every step: little beside the step of a convolutional network, but it may double the time of a large embedding or
+    linear model with small batches. By default the interval is chosen so that measuring takes 1 % of the training
+    time. Only rank zero measures; under DDP the weights are the same everywhere. Logs `bsopt/update_norm`. With manual
+    optimization, an update is all that happens within one batch. Steps that AMP skips move nothing and are left out.
 
     Args:
         every: Measure every so many updates; None holds the cost below `overhead`.

@@ -1,4 +1,4 @@
-r"""Is a training curve still improving. Where it will end: `bsopt.laws.extrapolation`.
+r"""Is a training curve still improving? (`bsopt.laws.extrapolation` says where it will end.)
 
 A curve is two sequences of one length: `steps`, increasing positions on the progress axis (samples seen in a
 bsopt study, anything that grows elsewhere), and `values`, the current metric there. Points whose step or
@@ -56,7 +56,7 @@ class PlateauTest:
         best: The best value so far, in the curve's own units; NaN for an empty curve.
         best_step: Its step.
         flat_for: Distance on the step axis since the last improvement that counts.
-        gain_per_patience: What the recent trend gains over one `patience`, positive when it improves.
+        gain_per_patience: By how much the recent trend improves over one `patience`; negative where it gets worse.
         noise: Estimated σ of one value.
     """
 
@@ -81,19 +81,19 @@ def plateau_test(
 
     A curve improves if either holds:
 
-    1. A value within the last `patience` beats the reference by more than max(min_delta, 2σ√2). The
-       reference is the value that did so last (as in Keras, so that many small steps add up), and σ comes
-       from the curve itself. Without noise this is Keras' EarlyStopping.
-    2. The slope of a straight line through the last 1, 2 or 4 `patience` is significantly downward
-       (one-sided, 2.5 %) and gains more than `min_delta` per `patience`. Over the longer windows the last
-       `patience` alone must keep at least half the pace, so that a fall that ended doesn't count.
+    1. A value within the last `patience` beats the reference by more than max(min_delta, 2σ√2). The reference is
+       the first value until another one beats it by that much and takes its place; so many small steps add up. σ
+       comes from the curve itself. For a curve without noise this is the rule of Keras' EarlyStopping.
+    2. A straight line through the points of the last 1, 2 or 4 `patience` falls significantly (one-sided, 2.5 %)
+       and by more than `min_delta` per `patience`. For 2 and 4, a line through the last `patience` alone must
+       be at least half as steep, so that a fall that is over doesn't count.
 
-    So a noisy flat curve is a plateau although it sets records by chance, and a slow steady one isn't
-    although no single step shows. A curve that gets worse is a plateau, too.
+    So a flat noisy curve is a plateau, although by chance it sets new records. A slow steady fall is none,
+    although no single step is larger than the noise. A curve that gets worse is a plateau, too.
 
     Args:
         steps: Increasing positions, shape (n,).
-        values: Current values, shape (n,); not the running best, whose ties look like a plateau of zero noise.
+        values: Current values, shape (n,). Not the best so far: its equal values look like a plateau without noise.
         patience: Distance on the step axis, above 0.
         min_delta: The least improvement that counts, in value units, at least 0.
         direction: "minimize" or "maximize".
@@ -145,11 +145,11 @@ def flat_for(
     Args:
         steps: Increasing positions, shape (n,), n at least 1.
         values: Current values, shape (n,), smaller is better.
-        patience: Distance on the step axis without progress that makes a plateau, above 0.
+        patience: After what distance on the step axis without progress a curve is on a plateau, above 0.
         rule: "noise": `plateau_test`. "keras": no value better than the best by more than `min_delta`, as Keras'
             EarlyStopping. "relative": the same with `min_delta` as a share of the best, as PyTorch's
             ReduceLROnPlateau. "prechelt_gl": generalisation loss above `min_delta` percent. "prechelt_up": UP_3, the
-            value worse at the end of each third of `patience` than at the end of the one before.
+            value worse at the end of each third of `patience` than at the end of the third before.
         min_delta: The least improvement that counts, in the rule's unit.
 
     Raises:
@@ -181,10 +181,10 @@ def flat_for(
 def noise_sd(steps: ArrayLike, values: ArrayLike, *, recent: float | None = None) -> float:
     """Return the standard deviation of a curve's noise, whatever its smooth part.
 
-    Divided differences of three and of four neighbours vanish on straight lines and on parabolas; over the
-    norm of their weights each has the standard deviation σ (Gasser, Sroka & Jennen-Steinmetz 1986,
-    Biometrika 73(3), eq. 2.3 for three). The median of their sizes resists a few spikes, and the smaller of the
-    two estimates is the one less bent by the curve.
+    A divided difference of three neighbours is zero on a straight line, and one of four on a parabola. So what is
+    left is noise: divided by the norm of its weights, a difference has the standard deviation σ (Gasser, Sroka &
+    Jennen-Steinmetz 1986, Biometrika 73(3), eq. 2.3 for three). The median of the differences' sizes resists a few
+    spikes. A curve that bends more than that makes an estimate larger, so the smaller of the two counts.
 
     Args:
         steps: Increasing positions, shape (n,).
@@ -227,7 +227,7 @@ def generalization_loss(values: ArrayLike) -> _Floats:
 
 
 def successive_rises(values: ArrayLike, *, strip: int = 5, direction: Direction = "minimize") -> int:
-    """Return in how many successive strips of training, up to the last, the validation error has risen.
+    """Return over how many strips of training in a row, the last one included, the validation error has risen.
 
     The rule UP_s stops when this reaches s: UP_s holds at t if UP_{s−1} holds at t − k and
     E_va(t) > E_va(t − k), k the strip length in validations (Prechelt 1998, section 2.2, k = 5). A
@@ -252,7 +252,7 @@ def successive_rises(values: ArrayLike, *, strip: int = 5, direction: Direction 
 
 
 def clean_curve(steps: ArrayLike, values: ArrayLike, direction: Direction) -> tuple[_Floats, _Floats]:
-    """Return a curve by increasing step, its values negated to be minimised, without what isn't finite.
+    """Return the finite points of a curve by increasing step; values to be maximised are negated.
 
     Args:
         steps: Positions, shape (n,); of equal ones the last counts.
@@ -287,7 +287,10 @@ def _difference_noise(t: _Floats, y: _Floats, points: int) -> float:
 
 
 def _last_record(t: _Floats, y: _Floats, *, margin: float, share: float = 0.0) -> float:
-    """The step of the last value that beat its reference, the one that did so before, by margin + share·|reference|."""
+    """Return the step of the last value that beat the reference by more than margin + share·|reference|.
+
+    The reference is the value that did so before, at first the curve's first.
+    """
     reference, improved_at = y[0], t[0]
     for step, value in zip(t[1:], y[1:], strict=True):
         if value + margin + share * abs(reference) < reference:
@@ -296,7 +299,7 @@ def _last_record(t: _Floats, y: _Floats, *, margin: float, share: float = 0.0) -
 
 
 def _rises_over_thirds(t: _Floats, y: _Floats, patience: float) -> bool:
-    """Whether the value rose over each third of the last `patience`, at the points nearest to the strips' ends."""
+    """Whether the value rose over each third of the last `patience`, read at the points nearest to the thirds' ends."""
     ends = t[-1] - patience * np.arange(_STRIPS + 1)[::-1] / _STRIPS
     at = np.abs(t[:, None] - ends).argmin(axis=0)
     return bool(np.all(np.diff(at) > 0)) and successive_rises(y[at], strip=1) >= _STRIPS
@@ -305,7 +308,7 @@ def _rises_over_thirds(t: _Floats, y: _Floats, patience: float) -> bool:
 def _trend(t: _Floats, y: _Floats, *, patience: float, min_delta: float, noise: float) -> tuple[float, bool]:
     """Return the gain per patience of the shortest window with three points, and whether any is significant."""
     last, gain, significant = _line(t, y, patience), 0.0, False
-    least = max(min_delta, 1e-9 * float(np.ptp(y)))  # a slope that is only rounding is none
+    least = max(min_delta, 1e-9 * float(np.ptp(y)))  # less is rounding
     for windows in (1, 2, 4):
         slope, spread, count = _line(t, y, windows * patience)
         if count < 3:

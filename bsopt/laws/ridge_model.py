@@ -184,7 +184,7 @@ def prior_of(data: RidgeData, optimizer: str | None, lr_range: tuple[float, floa
     """Return the prior over the searched range; the optimizer's name tells the exponent to expect."""
     low, high = (float(np.log2(v)) for v in lr_range) if lr_range else (float(data.l.min()), float(data.l.max()))
     weight = np.exp(-2.0 * data.z)
-    exponent = 0.55 if optimizer is None else _DEFAULT_EXPONENT["adam" if _adaptive(optimizer) else "sgd"]
+    exponent = 0.55 if optimizer is None else _DEFAULT_EXPONENT["adam" if default_rule(optimizer) == "sqrt" else "sgd"]
     normals = {  # parameter -> (mean, sd)
         "centre": (0.5 * (low + high), max(1.0, 2.0 * (high - low) / np.sqrt(12.0))),
         "exponent": (exponent, 0.25),
@@ -198,10 +198,6 @@ def prior_of(data: RidgeData, optimizer: str | None, lr_range: tuple[float, floa
     }
     mean, sd = np.array([normals[name] for name in RidgeParameters.__slots__]).T
     return ModelPrior(mean, sd, float(np.average(data.b, weights=weight)), low, high)
-
-
-def _adaptive(optimizer: str) -> bool:
-    return default_rule(optimizer) == "sqrt"
 
 
 def _ridge(b: Array, parameters: RidgeParameters, pivot: float) -> Array:

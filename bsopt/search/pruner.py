@@ -11,8 +11,8 @@
                 return value
         return best_val_loss
 
-`trial.should_prune()` works as with any pruner; `conclude` also ends a converged trial, COMPLETE with its best
-value, which Optuna alone can't: it forgets the best value of a pruned one.
+`trial.should_prune()` works as with any pruner. `conclude` also ends a converged trial, as COMPLETE with its best
+value. Optuna alone can't do that: of a pruned trial it keeps only the last value.
 """
 
 from __future__ import annotations
@@ -43,36 +43,36 @@ from bsopt.units import format_chance, format_number
 __all__ = ["PlateauPruner", "conclude"]
 
 _BELIEF_WIDENING = 1.5  # the sampler's belief at a point is this much wider when a curve contradicts it
-_SAME = 0.1  # final values this share of the spread apart could be two seeds of one configuration
+_SAME = 0.1  # share of the spread; final values that are closer could be two seeds of one configuration
 
 
 class PlateauPruner(BasePruner):
-    """Ends trials that more training could no longer change, judged by where they would end.
+    """Ends trials for which more training would change nothing, judged by the value at which they would end.
 
     Decided at each report, in this order:
 
     1. *diverged*: two reports in a row that aren't finite or are far worse than the trial's first.
     2. With `target`: *target_reached*, or hopeless when it can't be reached before the best time so far.
     3. *plateau*: no progress over the last `patience`. If the chance of ending better than the study's best
-       is below `threshold` the trial is pruned, else it has *converged*. While learning-rate decay remains
-       (`decays_to_end`, or the trial's user attribute `lr_decay_remaining`) a plateau says nothing; where it is
-       known that none remains, the chance is also taken from the plateau's own shape.
+       is below `threshold` the trial is pruned, else it has *converged*. While the learning rate is still to decay
+       (`decays_to_end`, or the trial's user attribute `lr_decay_remaining`) a plateau says nothing. Where it is known
+       that it won't decay any more, the shape of the plateau may lower the chance.
     4. *hopeless*: still improving, but the chance is below `threshold`.
 
-    The chance comes from `bsopt.laws.learning_curves`, combined with what the study's sampler believes of the point
-    where it is a `ScalingSampler`. Trials are compared at equal steps, so report samples or epochs, not
+    The chance comes from `bsopt.laws.learning_curves`; if the study's sampler is a `ScalingSampler`, its belief about
+    the trial's parameters counts too. Trials are compared at equal steps, so report samples or epochs, not
     updates; if the finished trials ended at equal step · batch size, steps count as updates and are
-    converted. Reports carry the current value. A report that isn't finite is left out unless two come
-    in a row.
+    converted. Report the current value, not the best so far. A report that isn't finite is left out unless two
+    come in a row.
 
-    So that pruning doesn't confirm itself, nothing is pruned for its chance before `min_finished` trials
-    have finished and `min_reports` reports were made; one trial in `audit_every`, chosen by its number, is
-    never pruned for its chance; and after three prunes in a row at the first possible report the next
-    trial runs on. The pruner keeps no state: every process decides the same from the same study.
+    A prediction that prunes too much would never be proved wrong. So nothing is pruned for its chance before
+    `min_finished` trials have finished and the trial has made `min_reports` reports; one trial in `audit_every`,
+    chosen by its number, is never pruned for its chance; and when the last three trials were all pruned at the first
+    possible report, the next one isn't. The pruner keeps no state: every process decides the same from the same study.
 
-    A study with several objectives has no single best to be out of reach of: only divergence ends a trial.
+    A study with several objectives has no single best value to compare with: only divergence ends a trial.
 
-    The seed article's rule, no better validation loss over 100 epochs, is
+    The rule of Chang & Pathak 2020, no better validation loss over 100 epochs, is
     `PlateauPruner(patience=100, rule="keras", threshold=0.0)`.
 
     Args:
@@ -87,17 +87,17 @@ class PlateauPruner(BasePruner):
         threshold: Chance below which a trial is out of reach; 0 never prunes for its chance.
         margin: The least improvement on the best that is worth a run, as a share of the distance between the
             best and the median of the finished trials.
-        min_finished: Finished trials before any is pruned for its chance.
-        min_reports: Reports of a trial before it is.
-        audit_every: One trial in so many runs on; 0 for none.
-        target: The value at which a trial ends; None for the best value it can get.
+        min_finished: How many trials must have finished before one is pruned for its chance.
+        min_reports: How many reports a trial must have made before it is pruned for its chance.
+        audit_every: One trial in this many is never pruned for its chance; 0 for none.
+        target: The value at which a trial ends; None where trials go for the best value they can reach.
         decays_to_end: True: the learning rate decays until the last step, so nothing converges earlier. False: it
-            doesn't. None: unknown; a plateau then ends a trial, but only finished curves tell its chance.
-        wrapped_pruner: Another pruner, whose verdict counts once a trial no longer improves (as in PatientPruner).
+            doesn't. None: unknown; a plateau then ends a trial, but its chance rests on finished curves alone.
+        wrapped_pruner: Another pruner, which is asked only once a trial no longer improves (as in PatientPruner).
         batch_size: Name of the batch size parameter.
         lr: Name of the learning rate parameter.
-        unit: What steps are called in reasons.
-        unit_size: Steps per unit, e.g. samples per epoch with `unit="epochs"`.
+        unit: What steps are called in messages.
+        unit_size: Steps per unit, for example samples per epoch with `unit="epochs"`.
 
     Raises:
         ConfigError: An argument outside its range.
@@ -153,15 +153,15 @@ class PlateauPruner(BasePruner):
         decay_remaining: bool | None = None,
         spent: float | None = None,
     ) -> StopDecision:
-        """Return what becomes of a trial, with the reason.
+        """Return whether a trial goes on or how it ends, and why.
 
         Args:
             study: The study, any storage.
             trial: The trial with its reports so far.
-            decay_remaining: Whether its learning rate is still scheduled to decay; None to go by the trial's
-                user attribute `lr_decay_remaining` or else `decays_to_end`.
-            spent: With `target`, what the trial has cost in the unit of the study's values (seconds, say).
-                None to compare steps.
+            decay_remaining: Whether its learning rate is still scheduled to decay; where None, the trial's user
+                attribute `lr_decay_remaining` says, and without it `decays_to_end`.
+            spent: With `target`, what the trial has cost so far, in the unit of the study's values, for example
+                seconds. Where None, steps are compared instead.
         """
         reports = Reports.of(study, trial)
         if (reason := divergence(reports)) is not None:
@@ -214,7 +214,7 @@ class PlateauPruner(BasePruner):
             words = f"plateaued at {format_number(reports.best)} for {self._distance(plateaued_for)}"
             if out_of_reach:
                 return StopDecision(StopReason.PRUNED_PLATEAU, f"{words}; {verdict}", chance, reports.best)
-            if is_behind:  # not in reach, so it hasn't converged either: it shows where such curves end
+            if is_behind:  # exempt, but out of reach and so not converged: it shows where such curves end
                 return StopDecision(None, f"{words}; {verdict}; it runs on as a check", chance, reports.best)
             if self._wrapped_prunes(study, trial):
                 return StopDecision(StopReason.PRUNED, f"{words}; {self._wrapped_name} ends it", chance, reports.best)
@@ -281,7 +281,7 @@ class PlateauPruner(BasePruner):
         return _combined_chance(predicted, belief, reports.sign * best)
 
     def _is_exempt(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
-        """Whether the trial is an audit, or the one after three prunes in a row at the first possible report."""
+        """Whether the trial is an audit, or the last three before it were all pruned at the first possible report."""
         if self.audit_every and _scattered(trial.number) % self.audit_every == 0:
             return True
         earlier = [t for t in trials if t.number < trial.number and t.state.is_finished()][-3:]
@@ -314,8 +314,8 @@ def conclude(trial: optuna.Trial) -> float | None:
         trial: The live trial, after `trial.report`.
 
     Returns:
-        The trial's best value if it has converged or reached its target, to be returned by the objective; None
-        if it goes on. In a study for the time to a target, return that time instead.
+        The trial's best value if it has converged or reached its target, which the objective then returns; None
+        if the trial goes on. Where the study's values are times to a target, return that time instead.
 
     Raises:
         optuna.TrialPruned: The trial is out of reach of the best, or diverged.
@@ -349,7 +349,10 @@ def _belief(study: optuna.Study, trial: FrozenTrial) -> Prediction | None:
 
 
 def _combined_chance(predicted: PredictedFinal, belief: Prediction, best: float) -> float:
-    """Chance of beating the best under the product of the curve's and the sampler's belief, tails from few trials."""
+    """Chance of beating the best, from the product of the curve's and the sampler's belief.
+
+    Its tails are a t distribution's, with the freedom of the curve's prediction, which may rest on few trials.
+    """
     low, median, high, goal = belief.transform(
         [predicted.quantile(-1.0), predicted.median, predicted.quantile(1.0), best]
     )
@@ -372,7 +375,7 @@ def _best_cost(complete: Sequence[FrozenTrial]) -> float | None:
 
 
 def _scattered(number: int) -> int:
-    """A fixed scramble of a trial number, so that audits don't beat in step with a sampler (Knuth 1998, 6.4)."""
+    """A fixed hash of a trial number: a sampler with a cycle can't fall in step with the audits (Knuth 1998, 6.4)."""
     return (number * 2654435761 % 2**32) >> 16
 
 

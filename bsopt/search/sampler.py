@@ -38,10 +38,10 @@ Array: TypeAlias = NDArray[np.float64]
 _logger = logging.getLogger(__name__)
 
 MOST_PENDING = 64
-"""Running trials that are kept in mind."""
+"""How many running trials count as tried already."""
 
 PRIOR_WEIGHT = 3.0
-"""β of the learning-rate prior: in the middle between a fair and a wrong reference."""
+"""β, the weight of the learning-rate prior: a compromise between what suits a fair and a wrong reference."""
 
 LEAST_FOR_BELIEF = 3
 
@@ -53,8 +53,8 @@ class ScalingSampler(BaseSampler):
     """Proposes the batch size and the learning rate of the next trial, and any other parameters that are searched.
 
     Its model is a Gaussian process around a basin. The basin's axis is the ridge lr*(B): at first a learning-rate
-    scaling rule through a reference, then what the trials teach. `bsopt.search` says where to read on. Any Optuna
-    study can use it, and the same seed and trials give the same proposals.
+    scaling rule through a reference, then what the trials teach. The docstring of `bsopt.search` lists the modules in
+    reading order. Any Optuna study can use it, and the same seed and trials give the same proposals.
 
     Args:
         optimizer: Its name; chooses the reference and the rule's exponent where they are not given.
@@ -66,8 +66,8 @@ class ScalingSampler(BaseSampler):
         seed: Any integer of at least 0; a fresh one where None.
         prior_from: An earlier study with the same parameter names, or what `explain` said of it: its fitted ridge
             takes the place of the rule and the reference.
-        cost: From parameters to relative cost; then the improvement per cost is maximised.
-        cost_budget: Total cost to spend, in the units of `cost`; the cost's say fades as it is used up.
+        cost: A function from parameters to their relative cost. With it the sampler maximises the improvement per cost.
+        cost_budget: Total cost to spend, in the units of `cost`; the less of it is left, the less the cost counts.
 
     Raises:
         ConfigError: A wrong rule, lattice, seed or budget.
@@ -133,8 +133,8 @@ class ScalingSampler(BaseSampler):
     ) -> Any:
         """Return one parameter given those that the trial already has.
 
-        That is how a study's first trial starts, and any whose range has just changed. The batch size and the
-        learning rate are chosen by the model; others at their usual value or at random.
+        Optuna asks so for every parameter of a study's first trial, and later for one whose range has just changed.
+        The model chooses the batch size and the learning rate; the others get their usual value or a random one.
         """
         both = (self._settings.batch_size, self._settings.lr)
         if param_name not in both:
@@ -146,7 +146,7 @@ class ScalingSampler(BaseSampler):
     def predict(self, study: Study, params: Mapping[str, Any]) -> Prediction | None:
         """Return the final value to expect at a point, or None with fewer than three finished trials.
 
-        One fit per set of finished trials is kept, so that asking again costs about a millisecond.
+        The fit is kept until another trial finishes, so that asking again costs about a millisecond.
         """
         if len(study.directions) > 1:
             return None
@@ -190,7 +190,7 @@ class ScalingSampler(BaseSampler):
     def explain(self, study: Study) -> Explanation:
         """Return what is believed now: the ridge, the basin, edges, and why the last trial was proposed.
 
-        Works on any study that has the two parameters, whoever sampled it.
+        Works on any study that has the two parameters, also if another sampler proposed its trials.
         """
         trials = study.get_trials(deepcopy=False)
         distributions = joint_space(trials)
@@ -278,7 +278,7 @@ class ScalingSampler(BaseSampler):
     def _start(self, trial: FrozenTrial, model: Model, space: Space) -> Array:
         """Return the first point: the reference's batch size, the prior's learning rate there.
 
-        Several workers that start together see nothing of each other: all but the first draw from the prior.
+        Workers that start together don't know of each other's trials, so all trials but the first draw from the prior.
         """
         rng = self._rng(trial)
         row = np.empty(len(space.columns))
@@ -323,7 +323,7 @@ class ScalingSampler(BaseSampler):
     def _pending(
         self, study: Study, trial: FrozenTrial, trials: Sequence[FrozenTrial], space: Space
     ) -> NDArray[np.float64]:
-        """Return the rows of running trials, from what was proposed for them while that isn't stored yet."""
+        """Return the rows of running trials; parameters that aren't stored yet are taken from what was proposed."""
         running = [t for t in trials if t.state == TrialState.RUNNING and t.number != trial.number]
         points = [{**self._proposed.get((study.study_name, t.number), {}), **t.params} for t in running[-MOST_PENDING:]]
         return space.encode([point for point in points if set(space.names) <= point.keys()])
@@ -367,7 +367,7 @@ class ScalingSampler(BaseSampler):
         return max(0.0, 1.0 - spent / self._cost_budget)
 
     def _further(self, trial: FrozenTrial, name: str, distribution: BaseDistribution) -> Any:
-        """Return a further parameter's value where the model has no say: its usual one first, then at random."""
+        """Return a further parameter's value without the model: in the first trial the usual one, then a random one."""
         rng = np.random.default_rng([self._settings.seed, trial.number, *name.encode()])
         if isinstance(distribution, CategoricalDistribution):
             return distribution.choices[int(rng.integers(len(distribution.choices)))]

@@ -1,4 +1,4 @@
-"""What bsopt reads and sets in a Trainer that Lightning doesn't document; a test pins each.
+"""The parts of Lightning that bsopt uses although they aren't documented; a test pins each.
 
 Lightning decides after each batch whether to validate, by `trainer.val_check_batch`: with 1 it validates now, with
 `sys.maxsize` it doesn't. It computes the value anew with each training loader, at the start of an epoch.
@@ -6,13 +6,25 @@ Lightning decides after each batch whether to validate, by `trainer.val_check_ba
 
 from __future__ import annotations
 
+import logging
 import sys
+import warnings
 from typing import Any
 
-__all__ = ["NEVER", "batches_done", "lift_step_limit", "validate_after_this_batch", "validate_never"]
+__all__ = ["NEVER", "batches_done", "lift_step_limit", "quiet_lightning", "validate_after_this_batch", "validate_never"]
 
 NEVER = sys.maxsize
 """A `val_check_interval` that no run reaches."""
+
+_LOGGERS = ("pytorch_lightning", "lightning.pytorch", "lightning_fabric", "lightning.fabric")
+_HINTS = (
+    r".*does not have many workers.*",
+    r".*[Tt]he number of training batches.*is smaller than the logging interval.*",
+    r".*Starting from v1\.9.*tensorboardX.*",
+    r".*Checkpoint directory .* exists and is not empty.*",
+    r".*You defined a `validation_step` but have no `val_dataloader`.*",
+    r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
+)
 
 
 def validate_after_this_batch(trainer: Any) -> None:
@@ -33,3 +45,11 @@ def batches_done(trainer: Any) -> int:
 def lift_step_limit(trainer: Any) -> None:
     """Let training go on beyond `max_steps`, which schedulers have planned with by then."""
     trainer.fit_loop.epoch_loop.max_steps = -1
+
+
+def quiet_lightning() -> None:
+    """Keep Lightning's banners and hints out of the trial's log; errors and warnings of user code stay."""
+    for name in _LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for pattern in _HINTS:
+        warnings.filterwarnings("ignore", message=pattern)

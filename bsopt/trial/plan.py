@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from bsopt.errors import PlanError
 
-__all__ = ["Limits", "Plan", "nearest_realisable", "realisable_sizes", "realise"]
+__all__ = ["Limits", "Plan", "nearest_realisable", "realise"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +123,6 @@ def nearest_realisable(global_batch_size: int, limits: Limits) -> Plan:
     if not sizes:
         return realise(global_batch_size, limits)
     return realise(min(sizes, key=lambda size: max(size / global_batch_size, global_batch_size / size)), limits)
-
-
-def realisable_sizes(sizes: tuple[int, ...], limits: Limits) -> tuple[int, ...]:
-    """Return those of the sizes that can be realised, in their order."""
-    return tuple(size for size in sizes if not _problem(size, limits))
 
 
 def _problem(size: int, limits: Limits) -> str:

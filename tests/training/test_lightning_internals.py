@@ -15,10 +15,10 @@ from bsopt.training.lightning_internals import (
     NEVER,
     batches_done,
     lift_step_limit,
+    quiet_lightning,
     validate_after_this_batch,
     validate_never,
 )
-from bsopt.training.quiet import quiet_lightning
 
 
 class Net(pl.LightningModule):

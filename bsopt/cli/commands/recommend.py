@@ -13,7 +13,7 @@ from bsopt.cli.terminal.formatting import json_text
 from bsopt.units import format_number, parse_bytes
 
 if TYPE_CHECKING:
-    from bsopt.recommendation.result import Choice, Recommendation
+    from bsopt.recommendation.result import Recommendation
 
 __all__ = ["recommend"]
 
@@ -99,7 +99,8 @@ def _show(found: Recommendation) -> None:
     if found.choice is None:
         return
     for choice in (found.choice, *found.alternatives):
-        click.echo(f"\n{_TITLES[choice.goal]}: {_line(choice)}")
+        point = f"batch size {choice.batch_size}, lr {format_number(choice.lr.value)}, as {choice.plan}"
+        click.echo(f"\n{_TITLES[choice.goal]}: {point}")
         for reason in choice.reasons:
             click.echo(f"  {reason}")
         if choice.companions:
@@ -113,7 +114,3 @@ def _show(found: Recommendation) -> None:
             click.echo(f"  {caveat}")
     click.echo("\nTo paste (--yaml for LightningCLI, --json for programs):\n")
     click.echo(found.to_lightning(), nl=False)
-
-
-def _line(choice: Choice) -> str:
-    return f"batch size {choice.batch_size}, lr {format_number(choice.lr.value)}, as {choice.plan}"

@@ -1,12 +1,12 @@
-"""A project's own entry point, run as it is and taken over at the public `Trainer.fit`.
+"""A project's own entry point, run unchanged up to `Trainer.fit`, where bsopt takes over.
 
 The script (or function) runs as if started from a shell, with the study's arguments. Its Trainer gets bsopt's
 settings at construction (`patches.py`); a LightningCLI gets the learning rate and the batch size as
-command-line overrides (`lightning_cli.py`). At `Trainer.fit` bsopt takes over: it trains, or only looks, and then
-unwinds the script with an exception that `except Exception` doesn't catch. What comes after `fit` in the script
-doesn't run.
+command-line overrides (`lightning_cli.py`). In place of `Trainer.fit` bsopt trains, or only looks at the task, and
+then leaves the script by an exception that `except Exception` doesn't catch. So nothing after `fit` in the script
+runs.
 
-How a value reaches a script, the first that applies:
+A value reaches the script in the first of these ways that applies:
     1. a placeholder in `entry.args`: `args: [--lr, "{lr}", --batch-size, "{batch_size}", --seed, "{seed}"]`;
        a further parameter by its path: `"{model.weight_decay}"`
     2. LightningCLI: `--model.lr=…`, `--data.batch_size=…`, or the paths under `inject:`
@@ -68,9 +68,9 @@ def run_entry(
 
     Args:
         spec: The trial.
-        arguments: The Trainer's arguments as a trial without a script would get them, built.
+        arguments: The Trainer's arguments, as for a trial without a script, with their objects built.
         at_fit: What to do with the script's task and Trainer.
-        for_training: Whether the plan decides on devices; else the script does where the study file is silent.
+        for_training: Whether the plan decides on devices. If not, the study file does, or else the script.
 
     Raises:
         TaskError: The script can't be found, fails, or ends without `Trainer.fit`, or takes no learning rate or
@@ -116,7 +116,7 @@ def run_entry(
 
 
 class _Unwind(BaseException):
-    """Ends a script after its fit; no Exception, so that scripts don't catch it."""
+    """Ends a script at its fit. Not an `Exception`, so that the script's `except Exception` doesn't catch it."""
 
 
 class _TakeOver:
@@ -151,9 +151,9 @@ class _TakeOver:
             self.has_begun = True
             try:
                 _refuse(trainer, ckpt_path)
-                if self._sampler_seed is not None:  # seed_everything has overwritten it
+                if self._sampler_seed is not None:  # the script's seed_everything has overwritten it
                     os.environ["PL_GLOBAL_SEED"] = self._sampler_seed
-                module = getattr(model, "_orig_mod", model)  # of torch.compile
+                module = getattr(model, "_orig_mod", model)  # the module inside torch.compile's wrapper
                 data = datamodule if datamodule is not None else train_dataloaders
                 self._set_attributes(module, data)
                 task = Task(module, data, common_package(module, data))
@@ -176,7 +176,7 @@ class _TakeOver:
             owner, place = injection.split_path(path or "", default=injection.OWNERS.get(name, "model"))
             target = {"model": module, "data": data}[owner]
             if path is None and target is None:
-                target = module  # it brings its own loaders
+                target = module  # a module without a data module has its own loaders
             usual = (p for p in _DEFAULT_PATHS.get(name, ()) if injection.has_attribute(target, p))
             found = place if path else next(usual, None)
             if found and not _is_loader(target):
@@ -216,13 +216,13 @@ def _refuse(trainer: Any, ckpt_path: Any) -> None:
 
 
 def _values(spec: TrialSpec) -> dict[str, Any]:
-    """Return what an entry can be given, by the name of its placeholder."""
+    """Return the values that an entry point can be given: name of its placeholder -> value."""
     size = injection.asked_batch_size(spec.plan, spec.task.batch_size_is)
     return {"lr": spec.lr, "batch_size": size, **spec.init_args, "seed": spec.seeds.weights}
 
 
 def _filled(args: list[str], values: Mapping[str, Any]) -> tuple[list[str], set[str]]:
-    """Return the arguments with placeholders filled in, and the names that were used; other braces stay."""
+    """Return the arguments with placeholders filled in, and the names used; braces around other words stay."""
     used: set[str] = set()
 
     def fill(match: re.Match[str]) -> str:
@@ -236,7 +236,7 @@ def _filled(args: list[str], values: Mapping[str, Any]) -> tuple[list[str], set[
 
 
 def _located(arg: str, folders: tuple[str, ...]) -> str:
-    """Return an argument that names a file with the file's whole path, looked up like imports."""
+    """Return an argument; if it names a file in one of the folders, with that file's whole path."""
     option, equals, path = arg.rpartition("=") if arg.startswith("-") else ("", "", arg)
     for folder in folders:
         file = Path(folder) / path
@@ -246,7 +246,7 @@ def _located(arg: str, folders: tuple[str, ...]) -> str:
 
 
 def _runner(entry: Mapping[str, Any], folders: tuple[str, ...]) -> tuple[str, Callable[[], object]]:
-    """Return what the entry point is called, as sys.argv[0], and a function that runs it."""
+    """Return the entry point's name, for sys.argv[0], and a function that runs it."""
     if entry.get("function"):
         path = str(entry["function"])
         return path, lambda: import_object(path)()

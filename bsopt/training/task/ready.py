@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bsopt.errors import TaskError
-from bsopt.training.quiet import quiet_lightning
+from bsopt.training.lightning_internals import quiet_lightning
 from bsopt.training.seeding import seed_everything
 from bsopt.training.task.build import ReadyTask, build_task, is_data_module
 from bsopt.training.task.entry_point import is_entry, run_entry

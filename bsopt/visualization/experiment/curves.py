@@ -121,10 +121,11 @@ def plot_experiment_curves(study: Source, *, arm: str = "fixed_lr", axis: Axis =
     draw_curves(figure, curves, axis, order=_ORDER)
     num_lost = sum(len(curve.diverged) for curve in found.sizes)
     counts = [len(curve.runs) for curve in found.sizes if curve.runs]
+    has_tails = any(curve.tails for size in found.sizes for curve in size.losses.values())
     _traces.add_caption(
         figure,
         *(mean_words(counts, [name in found.logs for name in rows], mark="bands") if counts else []),
-        "thin lines: runs that went on after the first stopped" if _has_tails(found.sizes) else None,
+        "thin lines: runs that went on after the first stopped" if has_tails else None,
         f"crosses: {num_lost} diverged, not in the mean" if num_lost else None,
     )
     return figure
@@ -146,10 +147,6 @@ def _curve(run: ExperimentRun, name: str, monitor: str) -> list[float]:
         return [tick.value for tick in run.record.ticks]
     losses = [train_loss(tick, monitor) for tick in run.record.ticks]
     return [loss if loss is not None else math.nan for loss in losses]
-
-
-def _has_tails(sizes: Sequence[SizeCurve]) -> bool:
-    return any(curve.tails for size in sizes for curve in size.losses.values())
 
 
 def _values(sizes: Sequence[SizeCurve], name: str, experiment: Experiment) -> list[float]:
