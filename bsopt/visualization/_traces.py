@@ -294,9 +294,9 @@ def span_text(interval: Interval, *, digits: int = 3) -> str:
 
 def rounded(value: float | None) -> float | None:
     """Return five digits, enough for a picture; None, a gap, for what isn't finite. Whole numbers stay as they are."""
-    if value is None or isinstance(value, int):
-        return value
-    return float(f"{value:.5g}") if math.isfinite(value) else None
+    if value is None or not math.isfinite(value):
+        return None
+    return value if value == int(value) else float(f"{value:.5g}")
 
 
 def wrapped(sentence: str, width: int) -> str:
