@@ -90,6 +90,7 @@ def test_every_figure_is_drawn_in_its_card(browser: Open, served: Served) -> Non
     assert _requests_elsewhere(chrome, served) == []
 
 
+@pytest.mark.slow
 def test_texts_on_the_axes_of_a_card_do_not_lie_over_each_other(browser: Open, served: Served) -> None:
     chrome = browser(1400)
     _open(chrome, served.page(0), until="Batch size × learning rate")
@@ -129,6 +130,7 @@ def test_parameters_and_intermediate_values_are_readable_as_they_are(browser: Op
     assert f"163840 {trial.intermediate_values[163840]}" in text
 
 
+@pytest.mark.slow
 def test_a_script_in_a_study_name_stays_text(browser: Open, served: Served) -> None:
     chrome = browser(1400)
     for part, until in (("", "Batch size × learning rate"), ("/note", "Answer so far"), ("/trials", "Trial 0")):

@@ -54,6 +54,7 @@ def test_every_figure_is_drawn_with_no_error_and_no_request(
     assert chrome.execute_script("return document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.slow
 def test_several_studies_fit_on_a_phone_and_stand_side_by_side_on_a_desk(browser: Open, tmp_path: Path) -> None:
     path = write_report([example_data(12, name=f"study {i}", seed=i) for i in range(2)], tmp_path / "report.html")
     for width, is_side_by_side in ((380, False), (1300, True)):
@@ -63,6 +64,7 @@ def test_several_studies_fit_on_a_phone_and_stand_side_by_side_on_a_desk(browser
         assert (first["y"] == second["y"]) == is_side_by_side
 
 
+@pytest.mark.slow
 def test_the_goals_are_readable_without_scrolling_sideways(browser: Open, page_path: Path) -> None:
     for width in (1200, 700, 380):
         chrome = _open_report(browser(width), page_path)

@@ -130,6 +130,7 @@ def test_a_foreign_study_has_a_report(tmp_path: Path) -> None:
     assert '<th scope="col" class="number"><button type="button">x</button>' in page
 
 
+@pytest.mark.slow
 def test_a_thousand_trials_take_under_ten_seconds_and_eight_megabytes(tmp_path: Path) -> None:
     study = example_study(1000)
     start = time.process_time()

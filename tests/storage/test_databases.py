@@ -91,6 +91,7 @@ def _host(project: Path, name: str, *overrides: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True, env=environment)
 
 
+@pytest.mark.slow
 def test_two_hosts_share_a_study_and_run_each_trial_once(project: Path, database: str) -> None:
     settings = ["name=shared", f"storage={database}", "budget.trials=6"]
     hosts = [_host(project, name, *settings) for name in ("one", "two")]

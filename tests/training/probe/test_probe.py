@@ -200,6 +200,7 @@ def test_crash_that_has_nothing_to_do_with_memory_is_raised(spec: TrialSpec) -> 
         find(Broken(float), spec)
 
 
+@pytest.mark.slow
 @needs_processes
 def test_study_accumulates_where_memory_is_short_and_remembers_it(tmp_path: Path) -> None:
     loaded = study_of(tmp_path)
