@@ -155,6 +155,7 @@ def test_foreign_text_is_no_markdown() -> None:
     assert _note_of(study, 0) == r"**failed**: \[click\](javascript:x) \<img src=x\> \# big"
 
 
+@pytest.mark.slow
 def test_the_report_is_one_artifact_that_is_replaced(study: optuna.Study, tmp_path: Path) -> None:
     publish(study, artifact_dir=tmp_path / "artifacts")
     publish(study, artifact_dir=tmp_path / "artifacts")

@@ -71,6 +71,7 @@ def _requests_elsewhere(chrome: Any, served: Served) -> list[str]:
     return [url for url in requests_of(chrome) if not url.startswith(served.address.removesuffix("dashboard/"))]
 
 
+@pytest.mark.slow
 def test_every_figure_is_drawn_in_its_card(browser: Open, served: Served) -> None:
     expected = {f"bsopt-{name.replace('_', '-')}" for name, plot in FIGURES.items() if plot(served.studies[0]).data}
     assert len(expected) > 10

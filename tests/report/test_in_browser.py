@@ -82,6 +82,7 @@ def test_a_drawn_figure_has_coloured_pixels(browser: Open, page_path: Path) -> N
     assert len(_colours(base64.b64decode(plot.screenshot_as_base64))) > 200
 
 
+@pytest.mark.slow
 def test_text_is_light_on_dark_and_dark_on_light(browser: Open, page_path: Path) -> None:
     for dark in (False, True):
         chrome = _open_report(browser(dark=dark), page_path)
@@ -144,6 +145,7 @@ def test_without_javascript_the_answer_and_the_tables_are_there(browser: Open, p
     assert "need JavaScript" in chrome.find_element("css selector", "noscript").text
 
 
+@pytest.mark.slow
 def test_a_script_in_a_study_name_stays_text(browser: Open, tmp_path: Path) -> None:
     nasty = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
     data = example_data(12)
@@ -158,6 +160,7 @@ def test_a_script_in_a_study_name_stays_text(browser: Open, tmp_path: Path) -> N
     assert any("onerror" in label for label in labels)
 
 
+@pytest.mark.slow
 def test_the_printed_report_holds_every_figure(browser: Open, page_path: Path) -> None:
     chrome = _open_report(browser(), page_path)
     pdf = base64.b64decode(chrome.execute_cdp_cmd("Page.printToPDF", {})["data"])

@@ -224,6 +224,7 @@ def test_study_accumulates_where_memory_is_short_and_remembers_it(tmp_path: Path
     assert load_study("wide", loaded.config.storage).task.limits() == study.task.limits()
 
 
+@pytest.mark.slow
 @needs_processes
 def test_module_that_optimizes_by_hand_is_refused_where_memory_would_need_accumulation(tmp_path: Path) -> None:
     model = {"class_path": "wide.Wide", "init_args": {"by_hand": True}}
