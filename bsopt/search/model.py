@@ -117,7 +117,7 @@ class Model:
             predicted = {**_middling(study, trials, pruned), **known}
         endings = endings_of(study, trials, space, names=(settings.batch_size, settings.lr))
         if weights is None:
-            predicted = {**_bad(study, trials, endings.diverged), **predicted}
+            predicted |= _bad(study, trials, endings.diverged)  # whatever their curves were like before
         history = history_of(study, trials, space, predicted=predicted, weights=weights)
         prior = Prior(settings.ridge, space.domain)
         data = Observations(space.coordinates(history.rows), history.y, history.sd)
@@ -133,15 +133,12 @@ def _middling(study: Study, trials: Sequence[FrozenTrial], numbers: Set[int]) ->
     A pruner ends what it takes for the worse half, so they count as something worse than the median of the finished
     trials, give or take the spread of those.
     """
-    maximize = study.directions[0] == StudyDirection.MAXIMIZE
-    told = [t.values[0] for t in trials if t.state == TrialState.COMPLETE and t.values]
-    finite = [value for value in told if np.isfinite(value)]
-    if not finite:
+    quantiles = _quantiles(study, trials, (0.0, 0.5, 0.75))
+    if quantiles is None:
         return {}
-    best, median, worse = np.quantile(finite, (0.0, 0.5, 0.75) if not maximize else (1.0, 0.5, 0.25))
-    spread = max(abs(float(median - best)), 1e-12)
+    best, median, worse = quantiles
     ended = [t.number for t in trials if t.number in numbers and ending_of(study, t) is Ending.RAN]
-    return dict.fromkeys(ended, (float(worse), spread))
+    return dict.fromkeys(ended, (worse, max(abs(median - best), 1e-12)))
 
 
 def _bad(study: Study, trials: Sequence[FrozenTrial], diverged: Mapping[int, float]) -> dict[int, tuple[float, float]]:
@@ -149,14 +146,22 @@ def _bad(study: Study, trials: Sequence[FrozenTrial], diverged: Mapping[int, flo
 
     The valley of values is as wide as the stable learning rates are, so a diverged trial counts as one at its rim.
     """
-    told = [t.values[0] for t in trials if t.state == TrialState.COMPLETE and t.values]
-    finite = [value for value in told if np.isfinite(value)]
-    if not finite:
+    ends = _quantiles(study, trials, (0.0, 1.0))
+    if ends is None:
         return {}
-    maximize = study.directions[0] == StudyDirection.MAXIMIZE
-    best, worst = (max(finite), min(finite)) if maximize else (min(finite), max(finite))
+    best, worst = ends
     spread = max(abs(worst - best), 1e-12)
     return {number: (worst, spread / share) for number, share in diverged.items() if share > 0.5}
+
+
+def _quantiles(study: Study, trials: Sequence[FrozenTrial], levels: Sequence[float]) -> list[float] | None:
+    """Return quantiles of the finite values told, 0 the best and 1 the worst; None where there is none."""
+    told = np.array([t.values[0] for t in trials if t.state == TrialState.COMPLETE and t.values], dtype=float)
+    finite = told[np.isfinite(told)]
+    if not len(finite):
+        return None
+    is_maximized = study.directions[0] == StudyDirection.MAXIMIZE
+    return [float(np.quantile(finite, 1.0 - level if is_maximized else level)) for level in levels]
 
 
 def edges_of(model: Model) -> tuple[Edge, ...]:

@@ -216,13 +216,12 @@ class Study:
         self._is_prepared = True
 
 
-def load_study(name: str, storage: str = "sqlite:///bsopt.db", *, workers: int | None = None) -> Study:
+def load_study(name: str, storage: str = "sqlite:///bsopt.db") -> Study:
     """Return a study that bsopt ran, from its storage.
 
     Args:
         name: Its name.
         storage: The storage's address.
-        workers: Trials (or examinations of weights) at a time, in place of what the study file said.
 
     Raises:
         StudyError: There is no such study, or bsopt didn't make it.
@@ -241,8 +240,7 @@ def load_study(name: str, storage: str = "sqlite:///bsopt.db", *, workers: int |
         )
     stored = dict(info.config)
     folder = Path(stored.pop("folder", "."))
-    here = {"storage": storage} if workers is None else {"storage": storage, "workers": workers}
-    config = validate_config({**stored, **here}, source=f"study {name}")
+    config = validate_config({**stored, "storage": storage}, source=f"study {name}")
     return Study(study, TaskRunner(config, folder, memory_limit=info.max_micro_batch_size))
 
 
