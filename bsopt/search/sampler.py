@@ -19,14 +19,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.errors import ConfigError, nearest
 from bsopt.laws.lattice import Lattice, check_lattice
+from bsopt.laws.response_surface import ResponseSurface
 from bsopt.laws.scaling import RULES, Reference, Rule, default_reference
-from bsopt.laws.surface_posterior import Posterior
 from bsopt.laws.surface_prior import RidgePrior, ridge_prior
 from bsopt.search.acquisition import log_improvement
 from bsopt.search.candidates import best_row
 from bsopt.search.explain import Explanation, Proposal, explain_model, explain_proposal, known_before, last_proposed
 from bsopt.search.history import finished_key, joint_space
-from bsopt.search.model import Model, Prediction, Settings, edges_of
+from bsopt.search.model import ANSWER_SEED, Model, Prediction, Settings, edges_of
 from bsopt.search.space import Space
 from bsopt.storage.attributes import enqueued_params
 from bsopt.units import in_words
@@ -196,11 +196,11 @@ class ScalingSampler(BaseSampler):
         distributions = joint_space(trials)
         middle = np.full(len(study.directions), 1.0 / len(study.directions))
         weights = None if len(study.directions) == 1 else middle
-        with self._lock:
-            model = self._fitted(study, trials, distributions, weights)
+        told = replace(self._settings, seed=ANSWER_SEED)
+        model = Model.of(study, trials, distributions, settings=told, weights=weights, is_thorough=True)
         last = last_proposed(study)
         proposal = self.why(study, last.number) if last is not None else None
-        return explain_model(model, last=proposal, seed=self._settings.seed)
+        return explain_model(model, last=proposal)
 
     def why(self, study: Study, number: int) -> Proposal | None:
         """Return why a trial was proposed, from what was known when it started.
@@ -259,7 +259,7 @@ class ScalingSampler(BaseSampler):
         prunes = _prunes(study)
         exponent = self._cost_exponent(study)
 
-        def score(rows: Array, belief: Posterior = posterior) -> Array:
+        def score(rows: Array, belief: ResponseSurface = posterior) -> Array:
             at = model.space.coordinates(rows)
             total = log_improvement(belief, at, feasible=feasible, prunes=prunes)
             total += weight * prior.log_weight(at.x, at.b)
