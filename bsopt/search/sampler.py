@@ -66,11 +66,14 @@ class ScalingSampler(BaseSampler):
         seed: Any integer of at least 0; a fresh one where None.
         prior_from: An earlier study with the same parameter names, or what `explain` said of it: its fitted ridge
             takes the place of the rule and the reference.
+        num_steps: Updates of one full training at the reference's batch size. It moves a default reference: the best
+            learning rate falls with the length of training.
+        decays_to_end: Whether the learning rate decays until the last step, where it is known.
         cost: A function from parameters to their relative cost. With it the sampler maximises the improvement per cost.
         cost_budget: Total cost to spend, in the units of `cost`; the less of it is left, the less the cost counts.
 
     Raises:
-        ConfigError: A wrong rule, lattice, seed or budget.
+        ConfigError: A wrong rule, lattice, seed, number of steps or budget.
     """
 
     def __init__(
@@ -84,6 +87,8 @@ class ScalingSampler(BaseSampler):
         lr: str = "lr",
         seed: int | None = None,
         prior_from: Study | Explanation | None = None,
+        num_steps: float | None = None,
+        decays_to_end: bool | None = None,
         cost: Callable[[Mapping[str, Any]], float] | None = None,
         cost_budget: float | None = None,
     ) -> None:
@@ -94,9 +99,11 @@ class ScalingSampler(BaseSampler):
         if seed is not None and seed < 0:
             raise ConfigError(f"seed must be at least 0, got {seed}.")
         if reference is None:
-            reference = default_reference(optimizer)
+            reference = default_reference(optimizer, num_steps=num_steps, decays_to_end=decays_to_end)
         elif not isinstance(reference, Reference):
             reference = Reference(*reference)
+        if num_steps is not None and not num_steps > 0:
+            raise ConfigError(f"num_steps must be above 0, got {num_steps}.")
         if cost_budget is not None and not cost_budget > 0:
             raise ConfigError(f"cost_budget must be above 0, got {cost_budget}.")
         drawn = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
