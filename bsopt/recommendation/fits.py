@@ -18,6 +18,7 @@ from bsopt.laws.lr_ridge import LrRidgeFit, RidgePoint, fit_lr_ridge
 from bsopt.laws.step_time import MemoryFit, PowerFit, StepTimeFit, fit_memory, fit_power, fit_step_time
 from bsopt.laws.steps_to_target import StepsToTargetFit, TargetRun, fit_steps_to_target
 from bsopt.search.learning_curves import predicted_finals
+from bsopt.storage.parameter_names import BATCH_SIZE, LR, ParameterNames, find_names
 from bsopt.trial.record import StopReason, StudyInfo, TrialRecord
 
 __all__ = ["Fits", "fit_laws"]
@@ -71,6 +72,7 @@ def fit_laws(
     info: StudyInfo,
     *,
     study: optuna.Study | None = None,
+    names: ParameterNames | None = None,
     budget_samples: float | None = None,
 ) -> Fits:
     """Fit every law to the records; with too few, each fit says so.
@@ -80,6 +82,7 @@ def fit_laws(
         info: What the study searches.
         study: The study that they belong to, where it is at hand: then a pruned trial counts with the final value
             predicted for it, else with the best that it reached.
+        names: What that study calls its batch size and learning rate; None finds them.
         budget_samples: Judge each trial by its best value within this many samples, as if it had ended there;
             predictions, which are for the study's own budget, don't count then.
     """
@@ -87,7 +90,13 @@ def fit_laws(
     if budget_samples is not None:
         records = [_truncated(record, budget_samples, info) for record in records]
     elif study is not None:
-        predicted = predicted_finals(study, study.get_trials(deepcopy=False))
+        called = names or find_names(study)
+        predicted = predicted_finals(
+            study,
+            study.get_trials(deepcopy=False),
+            batch_size=called.batch_size or BATCH_SIZE,
+            lr=called.lr or LR,
+        )
     ridge = fit_lr_ridge(  # over the rates that were tried, not searched: nothing holds the fit down elsewhere
         _ridge_points(records, predicted), direction=info.objective.value_direction, optimizer=info.optimizer
     )
@@ -115,7 +124,7 @@ def fit_laws(
 
 
 def _is_complete(record: TrialRecord) -> bool:
-    return record.is_placed and record.has_value and record.outcome == "complete"
+    return record.has_result and record.outcome == "complete"
 
 
 def _truncated(record: TrialRecord, budget: float, info: StudyInfo) -> TrialRecord:
@@ -133,7 +142,7 @@ def _truncated(record: TrialRecord, budget: float, info: StudyInfo) -> TrialReco
 def _ridge_points(records: Sequence[TrialRecord], predictions: Mapping[int, PredictedFinal]) -> list[RidgePoint]:
     points = []
     for record in records:
-        if not record.is_placed:
+        if not record.is_placed or not record.is_feasible:
             continue
         size, lr = cast(int, record.batch_size), cast(float, record.lr)
         predicted = predictions.get(record.number)
@@ -157,7 +166,7 @@ def _target_runs(
     sign = info.objective.metric_sign
     groups: dict[int, list[TrialRecord]] = {}
     for record in records:
-        if record.is_placed and any(math.isfinite(tick.value) for tick in record.ticks):
+        if record.is_placed and record.is_feasible and any(math.isfinite(tick.value) for tick in record.ticks):
             groups.setdefault(round(2.0 * math.log2(cast(int, record.batch_size))), []).append(record)
     tuned = {key: group for key, group in groups.items() if any(_is_tuned(record, ridge) for record in group)}
     groups = dict(sorted((tuned if len(tuned) >= 3 else groups).items()))
