@@ -29,6 +29,7 @@ from bsopt.search.history import finished_key, joint_space
 from bsopt.search.model import Model, Prediction, Settings, edges_of
 from bsopt.search.space import Space
 from bsopt.storage.attributes import enqueued_params
+from bsopt.storage.parameter_names import note_names
 from bsopt.units import in_words
 
 __all__ = ["ScalingSampler"]
@@ -107,8 +108,15 @@ class ScalingSampler(BaseSampler):
         self._cached: tuple[tuple[object, ...], Model] | None = None
         self._proposed: OrderedDict[tuple[str, int], dict[str, Any]] = OrderedDict()
         self._warned: set[tuple[str, str, str]] = set()
+        self._named: set[str] = set()
         if prior_from is not None:
             self._settings = replace(self._settings, ridge=self._ridge_of(prior_from))
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Note in the study, once, what its two parameters are called, for `bsopt.recommend` and the figures."""
+        if study.study_name not in self._named:
+            self._named.add(study.study_name)
+            note_names(study, batch_size=self._settings.batch_size, lr=self._settings.lr)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return the parameters that every finished trial has, with their latest ranges."""

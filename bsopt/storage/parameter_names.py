@@ -11,9 +11,10 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from bsopt.errors import ConfigError, nearest
+from bsopt.storage.optuna_internals import whole_study
 from bsopt.units import in_words
 
-__all__ = ["BATCH_SIZE", "LR", "ParameterNames", "as_batch_size", "find_names", "unknown_names"]
+__all__ = ["BATCH_SIZE", "LR", "ParameterNames", "as_batch_size", "find_names", "note_names", "unknown_names"]
 
 BATCH_SIZE = "batch_size"
 LR = "lr"
@@ -67,11 +68,25 @@ def find_names(study: optuna.Study, *, batch_size: str | None = None, lr: str | 
                 f"{role}={told!r}: no trial has a parameter of that name; the study has {in_words(spaces)}."
                 + nearest(told, spaces)
             )
-    noted = getattr(study, "user_attrs", {}).get(NAMES_KEY) or {}
+    noted = whole_study(study).user_attrs.get(NAMES_KEY) or {}
     return ParameterNames(
         batch_size or _find(BATCH_SIZE, spaces, noted),
         lr or _find(LR, spaces, noted),
     )
+
+
+def note_names(study: optuna.Study, *, batch_size: str, lr: str) -> None:
+    """Keep what a study's parameters are called in its notes, for whoever opens it; our own names need no note.
+
+    Args:
+        study: The study.
+        batch_size: Name of the batch size parameter.
+        lr: Name of the learning rate parameter.
+    """
+    names = {BATCH_SIZE: batch_size, LR: lr}
+    whole = whole_study(study)
+    if (batch_size, lr) != (BATCH_SIZE, LR) and whole.user_attrs.get(NAMES_KEY) != names:
+        whole.set_user_attr(NAMES_KEY, names)
 
 
 def unknown_names(study: optuna.Study, names: ParameterNames) -> str:

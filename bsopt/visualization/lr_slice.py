@@ -12,7 +12,7 @@ from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.visualization import _traces
 from bsopt.visualization._axes import is_wide, lr_axis, value_axis, value_label, worth_seeing
 from bsopt.visualization._theme import Look, escape, look_of, new_figure
-from bsopt.visualization.study_data import Source, Status, StudyData, load_all, status_of
+from bsopt.visualization.study_data import Source, Status, StudyData, load_all, status_of, why_empty
 
 __all__ = ["LrSlice", "LrSliceInfo", "lr_slice_info", "plot_lr_slice"]
 
@@ -58,16 +58,26 @@ def lr_slice_info(study: Source | Sequence[Source]) -> LrSliceInfo:
     )
 
 
-def plot_lr_slice(study: Source | Sequence[Source]) -> go.Figure:
+def plot_lr_slice(
+    study: Source | Sequence[Source], *, batch_size: str | None = None, lr: str | None = None
+) -> go.Figure:
     """Plot the value against the learning rate, a line through the best trial at each rate per batch size.
 
     Filled markers ran to their end, open ones were pruned; a cross on the upper edge is a learning rate at which
     training diverged.
+
+    Args:
+        study: One or several.
+        batch_size: The parameter's name; as for `load`.
+        lr: The parameter's name; as for `load`.
     """
-    info = lr_slice_info(study)
+    sources = load_all(study, batch_size=batch_size, lr=lr)
+    info = lr_slice_info(sources)
     if not any(item.records for item in info.slices):
-        return _traces.empty_figure(TITLE, "No trial with a learning rate and a value has finished yet.")
-    return _draw(info, several=len(load_all(study)) > 1)
+        return _traces.empty_figure(
+            TITLE, why_empty(sources, "No trial with a learning rate and a value has finished yet.")
+        )
+    return _draw(info, several=len(sources) > 1)
 
 
 def _slices(data: StudyData) -> list[LrSlice]:

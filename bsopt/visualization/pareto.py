@@ -15,7 +15,7 @@ from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.visualization import _traces
 from bsopt.visualization._axes import log_axis, value_label, worth_seeing
 from bsopt.visualization._theme import INK, Look, colour_of, escape, look_of, new_figure
-from bsopt.visualization.study_data import Source, StudyData, load_all
+from bsopt.visualization.study_data import Source, StudyData, load_all, why_empty
 
 __all__ = ["Cost", "ParetoInfo", "ParetoPoint", "pareto_info", "plot_pareto"]
 
@@ -71,11 +71,23 @@ def pareto_info(study: Source, *, cost: Cost | None = None) -> ParetoInfo:
     return ParetoInfo(data.info, chosen, tuple(points))
 
 
-def plot_pareto(study: Source | Sequence[Source], *, cost: Cost | None = None) -> go.Figure:
-    """Plot the value against the cost; the line joins the trials that none beats in both."""
-    infos = [info for info in (pareto_info(data, cost=cost) for data in load_all(study)) if info.points]
+def plot_pareto(
+    study: Source | Sequence[Source], *, cost: Cost | None = None, batch_size: str | None = None, lr: str | None = None
+) -> go.Figure:
+    """Plot the value against the cost; the line joins the trials that none beats in both.
+
+    Args:
+        study: One or several.
+        cost: As for `pareto_info`.
+        batch_size: The parameter's name; as for `load`.
+        lr: The parameter's name; as for `load`.
+    """
+    sources = load_all(study, batch_size=batch_size, lr=lr)
+    infos = [info for info in (pareto_info(data, cost=cost) for data in sources) if info.points]
     if not infos:
-        return _traces.empty_figure(TITLE, "No completed trial has both a value and a measured cost yet.")
+        return _traces.empty_figure(
+            TITLE, why_empty(sources, "No completed trial has both a value and a measured cost yet.")
+        )
     figure = new_figure(TITLE)
     sizes = sorted({p.record.batch_size for info in infos for p in info.points if p.record.batch_size})
     for place, info in enumerate(infos):
