@@ -31,4 +31,4 @@ def report(studies: tuple[str, ...], output: str | None, is_opened: bool, storag
         written = write_report([study.optuna for study in opened], path)
     click.echo(f"report: {written}")
     if is_opened:
-        click.launch(written.resolve().as_uri())
+        click.launch(written.path.resolve().as_uri())
