@@ -19,10 +19,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.errors import ConfigError, nearest
 from bsopt.laws.lattice import Lattice, check_lattice
-from bsopt.laws.scaling import RULES, Reference, Rule, default_reference
+from bsopt.laws.scaling import RULES, Reference, Rule, check_optimizer, default_reference
 from bsopt.laws.surface_posterior import Posterior
 from bsopt.laws.surface_prior import RidgePrior, ridge_prior
 from bsopt.search.acquisition import log_improvement
+from bsopt.search.arguments import as_call, check_names, reference_of
 from bsopt.search.candidates import best_row
 from bsopt.search.explain import Explanation, Proposal, explain_model, explain_proposal, known_before, last_proposed
 from bsopt.search.history import finished_key, joint_space
@@ -58,7 +59,8 @@ class ScalingSampler(BaseSampler):
     reading order. Any Optuna study can use it, and the same seed and trials give the same proposals.
 
     Args:
-        optimizer: Its name; chooses the reference and the rule's exponent where they are not given.
+        optimizer: Its name, one of `bsopt.laws.scaling.OPTIMIZERS` or a longer one with it ("FusedAdam"); chooses
+            the reference and the rule's exponent where they are not given.
         rule: One of `bsopt.laws.scaling.RULES` or a function from k = B/B0 to the factor on the learning rate.
         reference: A known-good or default point, a `Reference` or (batch_size, lr), at momentum 0.9 for SGD.
         lattice: Which batch sizes are proposed: "pow2", "any" or {"multiple_of": n}.
@@ -71,7 +73,7 @@ class ScalingSampler(BaseSampler):
         cost_budget: Total cost to spend, in the units of `cost`; the less of it is left, the less the cost counts.
 
     Raises:
-        ConfigError: A wrong rule, lattice, seed or budget.
+        ConfigError: A wrong optimizer, rule, reference, lattice, name, seed or budget.
     """
 
     def __init__(
@@ -94,16 +96,28 @@ class ScalingSampler(BaseSampler):
             )
         if seed is not None and seed < 0:
             raise ConfigError(f"seed must be at least 0, got {seed}.")
-        if reference is None:
-            reference = default_reference(optimizer)
-        elif not isinstance(reference, Reference):
-            reference = Reference(*reference)
+        check_names(batch_size=batch_size, lr=lr)
+        if rule is None or reference is None:
+            check_optimizer(optimizer)
+        known = default_reference(optimizer) if reference is None else reference_of(reference)
         if cost_budget is not None and not cost_budget > 0:
             raise ConfigError(f"cost_budget must be above 0, got {cost_budget}.")
         drawn = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
-        ridge = ridge_prior(optimizer, rule, reference)
+        ridge = ridge_prior(optimizer, rule, known)
         self._settings = Settings(ridge, check_lattice(lattice), batch_size, lr, drawn)
         self._cost, self._cost_budget = cost, cost_budget
+        self._arguments = {
+            "optimizer": optimizer,
+            "rule": rule,
+            "reference": reference,
+            "lattice": lattice,
+            "batch_size": batch_size,
+            "lr": lr,
+            "seed": drawn,
+            "prior_from": prior_from,
+            "cost": cost,
+            "cost_budget": cost_budget,
+        }
         self._lock = threading.RLock()
         self._cached: tuple[tuple[object, ...], Model] | None = None
         self._proposed: OrderedDict[tuple[str, int], dict[str, Any]] = OrderedDict()
@@ -111,6 +125,9 @@ class ScalingSampler(BaseSampler):
         self._named: set[str] = set()
         if prior_from is not None:
             self._settings = replace(self._settings, ridge=self._ridge_of(prior_from))
+
+    def __repr__(self) -> str:
+        return as_call(self, self._arguments)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Note in the study, once, what its two parameters are called, for `bsopt.recommend` and the figures."""
@@ -146,6 +163,7 @@ class ScalingSampler(BaseSampler):
         """
         both = (self._settings.batch_size, self._settings.lr)
         if param_name not in both:
+            self._warn_of_independent(study, param_name)
             return self._further(trial, param_name, param_distribution)
         known = {name: trial.params[name] for name in both if name in trial.params}
         distributions = {name: trial.distributions[name] for name in known} | {param_name: param_distribution}
@@ -156,18 +174,24 @@ class ScalingSampler(BaseSampler):
 
         The fit is kept until another trial finishes, so that asking again costs about a millisecond.
         """
+        found = self.predict_all(study, [params])
+        return found[0] if found else None
+
+    def predict_all(self, study: Study, points: Sequence[Mapping[str, Any]]) -> list[Prediction]:
+        """Return what `predict` does for each of many points, at hardly more than the cost of one; empty for None."""
         if len(study.directions) > 1:
-            return None
+            return []
         trials = study.get_trials(deepcopy=False)
         distributions = joint_space(trials)
-        if not distributions or not distributions.keys() <= params.keys():
-            return None
+        if not distributions or not all(distributions.keys() <= params.keys() for params in points):
+            return []
         with self._lock:
             model = self._fitted(study, trials, distributions, None)
         if len(model.history.y) < LEAST_FOR_BELIEF:
-            return None
-        mean, sd = model.posterior.moments(model.space.coordinates(model.space.encode([params])))
-        return Prediction(float(mean[0]), float(sd[0]), model.history.best, model.history.transform)
+            return []
+        mean, sd = model.posterior.moments(model.space.coordinates(model.space.encode(points)))
+        best, transform = model.history.best, model.history.transform
+        return [Prediction(float(m), float(s), best, transform) for m, s in zip(mean, sd, strict=True)]
 
     def best_point(self, study: Study) -> dict[str, Any] | None:
         """Return the parameters to train with: the lowest value to expect, with some caution where little is known.
@@ -347,6 +371,18 @@ class ScalingSampler(BaseSampler):
                 "The study has no parameter %s; it has %s. Name them to the sampler with batch_size= and lr=.",
                 in_words(missing, last="and no"),
                 in_words(sorted(names)),
+            )
+
+    def _warn_of_independent(self, study: Study, name: str) -> None:
+        """Warn once of a parameter that the model doesn't choose although there are trials to learn from."""
+        key = (study.study_name, name, "independent")
+        if key not in self._warned and (space := joint_space(study.get_trials(deepcopy=False))):
+            self._warned.add(key)
+            _logger.warning(
+                "The parameter %s is drawn at random: the model chooses only those that every finished trial has "
+                "(%s). Suggest it in every trial, with the same kind of range.",
+                name,
+                in_words(sorted(space)),
             )
 
     def _warn_of_edges(self, study: Study, model: Model) -> None:

@@ -23,7 +23,7 @@ from bsopt.errors import StorageError
 from bsopt.serialization import from_plain, to_plain
 from bsopt.storage.parameter_names import BATCH_SIZE, LR, ParameterNames, as_batch_size, find_names
 from bsopt.trial.objective import Direction, Objective, sign_of
-from bsopt.trial.record import FORMAT_VERSION, Outcome, StepUnit, StudyInfo, Tick, TrialRecord
+from bsopt.trial.record import FORMAT_VERSION, Outcome, StepUnit, StopReason, StudyInfo, Tick, TrialRecord
 
 __all__ = [
     "BATCH_SIZE",
@@ -39,6 +39,7 @@ __all__ = [
     "read_records",
     "write_analysis",
     "write_best",
+    "write_ending",
     "write_info",
     "write_published",
     "write_record",
@@ -47,6 +48,7 @@ __all__ = [
 DECAY_REMAINING = "lr_decay_remaining"
 """Set on a trial by the user's own objective: whether a schedule will still lower the learning rate."""
 RECORD_KEY = "bsopt:record"
+ENDING_KEY = "bsopt:ending"
 INFO_KEY = "bsopt:info"
 RETRY_KEY = "bsopt:retry_of"
 CONFIRM_KEY = "bsopt:confirms"
@@ -123,6 +125,7 @@ def read_record(
     size, lr = params.get(BATCH_SIZE), params.get(LR)
     ticks = _reports(trial, step_unit, size)
     best = _best_tick(ticks, _direction(study))
+    ending = trial.user_attrs.get(ENDING_KEY, {})
     started = trial.datetime_start.timestamp() if trial.datetime_start else None
     return TrialRecord(
         number=trial.number,
@@ -130,7 +133,9 @@ def read_record(
         batch_size=int(size) if isinstance(size, (int, float)) else None,
         lr=float(lr) if isinstance(lr, (int, float)) else None,
         params=params,
-        value=_first(value, best.value if best else None),
+        stop_reason=StopReason(ending["stop_reason"]) if ending else None,
+        message=ending.get("message", ""),
+        value=_first(value, ending.get("value"), best.value if best else None),
         best_tick=best.index if best else None,
         ticks=ticks,
         seconds=trial.duration.total_seconds() if trial.duration else None,
@@ -263,6 +268,18 @@ def write_best(trial: optuna.Trial, value: float, step: int) -> None:
     """
     trial.set_user_attr(BEST_VALUE_KEY, value)
     trial.set_user_attr(BEST_STEP_KEY, step)
+
+
+def write_ending(trial: optuna.Trial, stop_reason: StopReason, message: str, *, value: float | None) -> None:
+    """Store why a trial of the user's own objective ends; what Optuna keeps of it isn't stored again.
+
+    Args:
+        trial: A trial that runs.
+        stop_reason: Why.
+        message: The same in a sentence for people.
+        value: Its best value; None without a finite report.
+    """
+    trial.set_user_attr(ENDING_KEY, {"stop_reason": stop_reason.value, "message": message, "value": value})
 
 
 def read_decay_remaining(trial: FrozenTrial, *, default: bool | None = None) -> bool | None:

@@ -70,7 +70,7 @@ def sampler_of(info: StudyInfo, *, names: ParameterNames | None = None) -> Scali
     """
     asked, names = info.search, names or ParameterNames()
     return ScalingSampler(
-        optimizer=info.optimizer or "sgd",
+        optimizer="adam" if default_rule(info.optimizer or "sgd") == "sqrt" else "sgd",  # whatever it is called
         rule=asked.rule if asked is not None else info.rule,
         reference=info.reference,
         lattice=asked.lattice if asked is not None else "pow2",
