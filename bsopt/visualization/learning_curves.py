@@ -161,8 +161,9 @@ def _curves(data: StudyData, *, share: int) -> list[Curve]:
     for record in records:
         if status_of(record) is Status.COMPLETE:
             best_of.setdefault(record.batch_size, record.number)
-    bests = [record for record in records if record.number in best_of.values()][:share]
-    rest = [record for record in records if record.number not in best_of.values()]
+    numbers = set(best_of.values())
+    bests = [record for record in records if record.number in numbers][:share]
+    rest = [record for record in records if record.number not in numbers]
     rest = spread_evenly(rest, max(0, share - len(bests)))
     # The best ones are drawn last, on top; within them by batch size, which orders the legend.
     bests.sort(key=lambda record: record.batch_size or 0)
@@ -172,7 +173,7 @@ def _curves(data: StudyData, *, share: int) -> list[Curve]:
             record=record,
             status=status_of(record),
             ticks=tuple(record.ticks[i] for i in spread(0, len(record.ticks), most=MAX_POINTS)),
-            is_best_of_batch_size=record.number in best_of.values(),
+            is_best_of_batch_size=record.number in numbers,
         )
         for record in [*rest, *bests]
     ]

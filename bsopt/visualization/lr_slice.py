@@ -81,17 +81,24 @@ def plot_lr_slice(
 
 
 def _slices(data: StudyData) -> list[LrSlice]:
-    lost = [r for r in data.records if r.is_placed and status_of(r) is Status.DIVERGED]
+    valued, lost = _by_size(data.valued), _by_size([r for r in data.records if status_of(r) is Status.DIVERGED])
     return [
         LrSlice(
             study=data.name,
             batch_size=size,
-            records=tuple(sorted((r for r in data.valued if r.batch_size == size), key=lambda r: cast(float, r.lr))),
-            diverged=tuple(r for r in lost if r.batch_size == size),
+            records=tuple(sorted(valued.get(size, ()), key=lambda record: cast(float, record.lr))),
+            diverged=tuple(lost.get(size, ())),
         )
-        for size in data.batch_sizes
-        if any(r.batch_size == size for r in [*data.valued, *lost])
+        for size in sorted(valued.keys() | lost.keys())
     ]
+
+
+def _by_size(records: Sequence[TrialRecord]) -> dict[int, list[TrialRecord]]:
+    found: dict[int, list[TrialRecord]] = {}
+    for record in records:
+        if record.is_placed:
+            found.setdefault(cast(int, record.batch_size), []).append(record)
+    return found
 
 
 def _value_range(values: Sequence[float], sign: float) -> tuple[float, float] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import plotly.graph_objects as go
 from optuna.study import StudyDirection
@@ -13,13 +13,15 @@ from optuna.trial import TrialState
 
 from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.visualization import _traces
-from bsopt.visualization._axes import log_axis, value_label, worth_seeing
-from bsopt.visualization._theme import INK, Look, colour_of, escape, look_of, new_figure
+from bsopt.visualization._axes import log_axis, log_ticks, value_label, worth_seeing
+from bsopt.visualization._theme import INK, VALUE_SCALE, Look, colour_of, escape, look_of, new_figure
 from bsopt.visualization.study_data import Source, StudyData, load_all, why_empty
 
 __all__ = ["Cost", "ParetoInfo", "ParetoPoint", "pareto_info", "plot_pareto"]
 
 TITLE = "Value against cost"
+MOST_SIZES = 14
+"""Batch sizes that get a colour and a mark of their own."""
 Cost = Literal["seconds", "samples", "steps", "energy", "objective"]
 _AXES: dict[Cost, str] = {
     "seconds": "training time to the value [s]",
@@ -155,11 +157,28 @@ def _draw(figure: go.Figure, info: ParetoInfo, sizes: Sequence[int], place: int,
     if several or not sizes:
         figure.add_trace(_points(info, info.points, look_of(place), name=info.info.name))
         return
+    if len(sizes) > MOST_SIZES:
+        figure.add_trace(_shaded(info))
+        return
     for index, size in enumerate(sizes):
         points = [point for point in info.points if point.record.batch_size == size]
         if points:
             figure.add_trace(_points(info, points, look_of(index), name=str(size)))
     figure.update_layout(legend={"title": {"text": "batch size "}})
+
+
+def _shaded(info: ParetoInfo) -> go.Scatter:
+    """Return all points in one trace, the batch size as their colour: too many of them for a legend."""
+    placed = [point for point in info.points if point.record.batch_size]
+    octaves = [math.log2(cast(int, point.record.batch_size)) for point in placed]
+    trace = _points(info, placed, look_of(0), name="batch size").update(showlegend=False)
+    ticks = log_ticks([2.0**octave for octave in octaves])
+    bar = {
+        "title": {"text": "batch size"},
+        "tickvals": [math.log2(tick) for tick in ticks],
+        "ticktext": [f"{tick:g}" for tick in ticks],
+    }
+    return trace.update(marker={"color": octaves, "colorscale": VALUE_SCALE, "showscale": True, "colorbar": bar})
 
 
 def _points(info: ParetoInfo, points: Sequence[ParetoPoint], look: Look, *, name: str) -> go.Scatter:

@@ -45,17 +45,13 @@ def believed_surface(data: StudyData) -> Surface | None:
     sizes, rates = (np.geomspace(*span, num).tolist() for span, num in zip(ranges, (NUM_SIZES, NUM_RATES), strict=True))
     study = _scratch_study(data, trials)
     sampler = sampler_of(data.info)
-    values = []
-    for rate in rates:
-        row = []
-        for size in sizes:
-            belief = sampler.predict(study, {"batch_size": size, "lr": rate})
-            if belief is None:
-                return None
-            assert isinstance(belief.transform, ValueTransform)
-            row.append(float(belief.transform.inverse(np.array([belief.mean]))[0]))
-        values.append(tuple(row))
-    return Surface(tuple(sizes), tuple(rates), tuple(values))
+    found = sampler.predict_all(study, [{"batch_size": size, "lr": rate} for rate in rates for size in sizes])
+    if not found:
+        return None
+    transform = found[0].transform
+    assert isinstance(transform, ValueTransform)
+    values = transform.inverse(np.array([belief.mean for belief in found])).reshape(len(rates), len(sizes))
+    return Surface(tuple(sizes), tuple(rates), tuple(tuple(row) for row in values.tolist()))
 
 
 def _scratch_study(data: StudyData, trials: Sequence[FrozenTrial]) -> optuna.Study:
