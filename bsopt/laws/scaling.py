@@ -38,7 +38,7 @@ __all__ = [
     "warmup_factor",
 ]
 
-Rule: TypeAlias = "str | Callable[[float], float]"
+Rule: TypeAlias = str | Callable[[float], float]
 """A rule's name (one of `RULES`), or a function from k = B / B0 to the factor on the learning rate."""
 
 RULES = ("linear", "sqrt", "saturating", "power", "surge", "none")

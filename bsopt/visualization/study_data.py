@@ -146,7 +146,7 @@ class StudyData:
         return sorted({record.batch_size for record in self.records if record.batch_size})
 
 
-Source: TypeAlias = "optuna.Study | StudyData"
+Source: TypeAlias = optuna.Study | StudyData
 """What every `plot_*` takes, alone or in a list."""
 
 
