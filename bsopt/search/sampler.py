@@ -19,15 +19,15 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.errors import ConfigError, nearest
 from bsopt.laws.lattice import Lattice, check_lattice
+from bsopt.laws.response_surface import ResponseSurface
 from bsopt.laws.scaling import RULES, Reference, Rule, check_optimizer, default_reference
-from bsopt.laws.surface_posterior import Posterior
 from bsopt.laws.surface_prior import RidgePrior, ridge_prior
 from bsopt.search.acquisition import log_improvement
 from bsopt.search.arguments import as_call, check_names, reference_of
 from bsopt.search.candidates import best_row
 from bsopt.search.explain import Explanation, Proposal, explain_model, explain_proposal, known_before, last_proposed
 from bsopt.search.history import finished_key, joint_space
-from bsopt.search.model import Model, Prediction, Settings, edges_of
+from bsopt.search.model import ANSWER_SEED, Model, Prediction, Settings, edges_of
 from bsopt.search.space import Space
 from bsopt.storage.attributes import enqueued_params
 from bsopt.storage.parameter_names import note_names
@@ -114,7 +114,7 @@ class ScalingSampler(BaseSampler):
             "batch_size": batch_size,
             "lr": lr,
             "seed": drawn,
-            "prior_from": prior_from,
+            "prior_from": None,
             "cost": cost,
             "cost_budget": cost_budget,
         }
@@ -124,7 +124,9 @@ class ScalingSampler(BaseSampler):
         self._warned: set[tuple[str, str, str]] = set()
         self._named: set[str] = set()
         if prior_from is not None:
-            self._settings = replace(self._settings, ridge=self._ridge_of(prior_from))
+            told = prior_from if isinstance(prior_from, Explanation) else self.explain(prior_from)
+            self._arguments["prior_from"] = told  # not the study: a database can't be pickled
+            self._settings = replace(self._settings, ridge=_ridge_of(told))
 
     def __repr__(self) -> str:
         return as_call(self, self._arguments)
@@ -174,24 +176,18 @@ class ScalingSampler(BaseSampler):
 
         The fit is kept until another trial finishes, so that asking again costs about a millisecond.
         """
-        found = self.predict_all(study, [params])
-        return found[0] if found else None
-
-    def predict_all(self, study: Study, points: Sequence[Mapping[str, Any]]) -> list[Prediction]:
-        """Return what `predict` does for each of many points, at hardly more than the cost of one; empty for None."""
         if len(study.directions) > 1:
-            return []
+            return None
         trials = study.get_trials(deepcopy=False)
         distributions = joint_space(trials)
-        if not distributions or not all(distributions.keys() <= params.keys() for params in points):
-            return []
+        if not distributions or not distributions.keys() <= params.keys():
+            return None
         with self._lock:
             model = self._fitted(study, trials, distributions, None)
         if len(model.history.y) < LEAST_FOR_BELIEF:
-            return []
-        mean, sd = model.posterior.moments(model.space.coordinates(model.space.encode(points)))
-        best, transform = model.history.best, model.history.transform
-        return [Prediction(float(m), float(s), best, transform) for m, s in zip(mean, sd, strict=True)]
+            return None
+        mean, sd = model.posterior.moments(model.space.coordinates(model.space.encode([params])))
+        return Prediction(float(mean[0]), float(sd[0]), model.history.best, model.history.transform)
 
     def best_point(self, study: Study) -> dict[str, Any] | None:
         """Return the parameters to train with: the lowest value to expect, with some caution where little is known.
@@ -228,11 +224,11 @@ class ScalingSampler(BaseSampler):
         distributions = joint_space(trials)
         middle = np.full(len(study.directions), 1.0 / len(study.directions))
         weights = None if len(study.directions) == 1 else middle
-        with self._lock:
-            model = self._fitted(study, trials, distributions, weights)
+        told = replace(self._settings, seed=ANSWER_SEED)
+        model = Model.of(study, trials, distributions, settings=told, weights=weights, is_thorough=True)
         last = last_proposed(study)
         proposal = self.why(study, last.number) if last is not None else None
-        return explain_model(model, last=proposal, seed=self._settings.seed)
+        return explain_model(model, last=proposal)
 
     def why(self, study: Study, number: int) -> Proposal | None:
         """Return why a trial was proposed, from what was known when it started.
@@ -291,7 +287,7 @@ class ScalingSampler(BaseSampler):
         prunes = _prunes(study)
         exponent = self._cost_exponent(study)
 
-        def score(rows: Array, belief: Posterior = posterior) -> Array:
+        def score(rows: Array, belief: ResponseSurface = posterior) -> Array:
             at = model.space.coordinates(rows)
             total = log_improvement(belief, at, feasible=feasible, prunes=prunes)
             total += weight * prior.log_weight(at.x, at.b)
@@ -392,13 +388,6 @@ class ScalingSampler(BaseSampler):
                 self._warned.add(name)
                 _logger.warning("%s", edge.message)
 
-    def _ridge_of(self, earlier: Study | Explanation) -> RidgePrior:
-        """Return the fitted ridge of an earlier study."""
-        explanation = earlier if isinstance(earlier, Explanation) else self.explain(earlier)
-        if not explanation.is_fitted:
-            raise ConfigError(f"prior_from has no ridge to start from: {explanation.message}")
-        return explanation.prior
-
     def _scalarisation(self, trial: FrozenTrial, num_objectives: int) -> Array | None:
         return None if num_objectives == 1 else self._rng(trial).dirichlet(np.ones(num_objectives))
 
@@ -422,6 +411,13 @@ class ScalingSampler(BaseSampler):
 
     def _rng(self, trial: FrozenTrial) -> np.random.Generator:
         return np.random.default_rng([self._settings.seed, trial.number])
+
+
+def _ridge_of(earlier: Explanation) -> RidgePrior:
+    """Return the fitted ridge of an earlier study."""
+    if not earlier.is_fitted:
+        raise ConfigError(f"prior_from has no ridge to start from: {earlier.message}")
+    return earlier.prior
 
 
 def _prunes(study: Study) -> bool:

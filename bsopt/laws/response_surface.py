@@ -15,19 +15,17 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
-from scipy.special import gammaln, ndtri
 
 from bsopt.laws.gaussian_process import Conditioned, condition, log_evidence, matern_five_halves, root_of
-from bsopt.laws.surface_prior import Coordinates, Parameters, Prior
+from bsopt.laws.importance_sampling import even_shares, posterior_draws, spread_normals, tempered
+from bsopt.laws.surface_prior import MIDDLE_GAP, Coordinates, Parameters, Prior
 
-__all__ = ["Observations", "Posterior", "fit"]
+__all__ = ["MOST_POINTS", "Observations", "ResponseSurface", "fit", "thinned_rows"]
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -39,27 +37,39 @@ MISMATCH = 1.0
 HEIGHTS = (1.0, 2.5)
 """Bounds of the landscape's height: believed in part only, since the transform has a cap."""
 
-DRAWS, ADAPTIVE_ROUNDS, KEPT = 192, 2, 48
+DRAWS, ROUNDS, THOROUGH_ROUNDS, KEPT = 192, 2, 8, 48
 STRUCTURES = {True: 1.0, False: 0.3}
 """Whether there is a basin -> prior odds; each structure is weighed by its evidence."""
+
+MOST_POINTS = 60
+"""A surface reads at most this many trials: the best half, the latest, and others far from those."""
 
 MANY = 40
 """Trials above which half the draws suffice: the data have settled most of what they are about."""
 
-LEAST_EFFECTIVE, LEAST_KEPT, PROPOSAL_TAIL, JITTER = 24.0, 8.0, 6.0, 0.15
+LEAST_KEPT = 8.0
+"""Effective number of draws that are kept at least."""
 
 
 @dataclass(frozen=True, slots=True)
 class Observations:
-    """Points with their values; `sd` (n,) is what is known of each value's own error beside the noise."""
+    """Points with their values.
+
+    Attributes:
+        at: The points.
+        y: (n,) in this file's notation.
+        sd: (n,) what is known of each value's own error beside the noise, in y's units.
+        gap: (n,) how far each value is above the best, in units of median − best: where y is steep noise counts more.
+    """
 
     at: Coordinates
     y: Array
     sd: Array
+    gap: Array
 
 
 @dataclass(frozen=True, slots=True)
-class Posterior:
+class ResponseSurface:
     """Draws that the data left over, each with its Gaussian process."""
 
     prior: Prior
@@ -110,54 +120,73 @@ class Posterior:
         middle = self.weights @ mean
         return middle, np.sqrt(self.weights @ (variance + (mean - middle) ** 2))
 
-    def sample(self, at: Coordinates, num_samples: int, rng: np.random.Generator) -> tuple[Array, Array]:
-        """Return whole surfaces over the points, shape (S·num_samples, m), and their weights."""
-        mean, _, projected = self._predict(at)
-        u, _ = _mean(self.prior, self.parameters, at)
-        surfaces = np.empty((len(self.weights), num_samples, len(at)))
-        for s in range(len(self.weights)):
+    def sample(self, at: Coordinates, num_samples: int, rng: np.random.Generator) -> Array:
+        """Return equally likely surfaces over the points, shape (num_samples, m); draws by their weight, evenly."""
+        counts = even_shares(self.weights, num_samples, rng)
+        held = self._kept(np.flatnonzero(counts))
+        mean, _, projected = held._predict(at)
+        u, _ = _mean(self.prior, held.parameters, at)
+        surfaces = []
+        for s, count in enumerate(counts[counts > 0]):
             one = slice(s, s + 1)
-            shared = _covariance(self.parameters[one], u[one], at, u[one], at)[0] - projected[s].T @ projected[s]
-            surfaces[s] = mean[s] + rng.standard_normal((num_samples, len(at))) @ root_of(shared).T
-        return surfaces.reshape(-1, len(at)), np.repeat(self.weights / num_samples, num_samples)
+            shared = _covariance(held.parameters[one], u[one], at, u[one], at)[0] - projected[s].T @ projected[s]
+            surfaces.append(mean[s] + rng.standard_normal((count, len(at))) @ root_of(shared).T)
+        return np.concatenate(surfaces)
 
-    def with_fantasies(self, pending: Coordinates) -> Posterior:
+    def with_fantasies(self, pending: Coordinates) -> ResponseSurface:
         """Return the belief as if each pending point had its own predicted mean in every draw."""
         if not len(pending):
             return self
         at = self.data.at.joined(pending)
-        sd = np.concatenate([self.data.sd, np.zeros(len(pending))])
         believed, _ = self.predict(pending)
         y = np.concatenate([np.broadcast_to(self.data.y, (len(self.weights), len(self.data.y))), believed], axis=1)
-        data = Observations(at, np.concatenate([self.data.y, self.weights @ believed]), sd)
-        process = _process(self.prior, self.parameters, at, y, sd)
-        return Posterior(self.prior, data, self.parameters, self.weights, process)
+        data = Observations(
+            at,
+            np.concatenate([self.data.y, self.weights @ believed]),
+            np.concatenate([self.data.sd, np.zeros(len(pending))]),
+            np.concatenate([self.data.gap, np.full(len(pending), MIDDLE_GAP)]),
+        )
+        process = _process(self.prior, self.parameters, data, y)
+        return ResponseSurface(self.prior, data, self.parameters, self.weights, process)
 
-    def thinned(self, num_draws: int) -> Posterior:
+    def thinned(self, num_draws: int) -> ResponseSurface:
         """Return the belief with its `num_draws` heaviest draws only."""
         if num_draws >= len(self.weights):
             return self
-        kept = np.sort(np.argsort(-self.weights, kind="stable")[:num_draws])
-        weights = self.weights[kept] / self.weights[kept].sum()
-        return Posterior(self.prior, self.data, self.parameters[kept], weights, self.process[kept])
+        return self._kept(np.sort(np.argsort(-self.weights, kind="stable")[:num_draws]))
+
+    def _kept(self, draws: NDArray[np.intp]) -> ResponseSurface:
+        weights = self.weights[draws] / self.weights[draws].sum()
+        return ResponseSurface(self.prior, self.data, self.parameters[draws], weights, self.process[draws])
 
 
 def fit(
-    prior: Prior, data: Observations, *, seed: tuple[int, ...], num_draws: int = DRAWS, keep: int = 64
-) -> Posterior:
-    """Return the posterior by adaptive importance sampling.
+    prior: Prior, data: Observations, *, seed: tuple[int, ...], keep: int = KEPT, is_thorough: bool = False
+) -> ResponseSurface:
+    """Return the belief that the data leave: each structure's heaviest draws, weighed by its evidence.
 
-    The first round is spread evenly over the prior. Its weights are tempered until the effective sample size is
-    at least 24; each further round is drawn from a Student t with the mean and covariance of those before, and
-    all are weighed against the mixture that they come from. Deterministic in the data and the seed.
+    Deterministic in the data and the seed.
+
+    Args:
+        prior: What is believed without them.
+        data: The trials.
+        seed: Of the draws.
+        keep: Draws of the belief.
+        is_thorough: Whether to look longer, as for an answer; a proposal has to be quick.
     """
-    num_draws = num_draws if len(data.y) <= MANY else num_draws // 2
+    num_draws = DRAWS if len(data.y) <= MANY else DRAWS // 2
     if not len(data.y):
-        first = _spread_normals(np.random.default_rng(seed), num_draws, prior.num_dimensions)
-        z, weights = first[:keep], np.full(min(keep, num_draws), 1.0 / min(keep, num_draws))
-        return _posterior(prior, data, prior.parameters(z), weights)
+        first = spread_normals(np.random.default_rng(seed), num_draws, prior.num_dimensions)[:keep]
+        return _posterior(prior, data, prior.parameters(first), np.full(len(first), 1.0 / len(first)))
     drawn = [
-        _draws(prior, data, np.random.default_rng([*seed, i]), num_draws=num_draws, keep=keep, has_basin=has_basin)
+        _draws(
+            prior,
+            data,
+            np.random.default_rng([*seed, i]),
+            num_draws=num_draws,
+            has_basin=has_basin,
+            rounds=THOROUGH_ROUNDS if is_thorough else ROUNDS,
+        )
         for i, has_basin in enumerate(STRUCTURES)
     ]
     evidence = np.array([log_evidence for _, _, log_evidence in drawn]) + np.log(list(STRUCTURES.values()))
@@ -168,53 +197,43 @@ def fit(
     return _posterior(prior, data, parameters, weights[kept] / weights[kept].sum())
 
 
-def _draws(
-    prior: Prior, data: Observations, rng: np.random.Generator, *, num_draws: int, keep: int, has_basin: bool
-) -> tuple[Parameters, Array, float]:
-    """Return the heaviest draws of one structure, their weights, and the log of its evidence."""
-    first = _spread_normals(rng, num_draws, prior.num_dimensions)
-    make = functools.partial(prior.parameters, scale=_height(prior, data.at, first), has_basin=has_basin)
-    z, log_w = _rounds(prior, data, first, rng, make=make)
-    evidence = float(np.logaddexp.reduce(log_w)) - math.log(len(first))
-    weights = _tempered(log_w, LEAST_KEPT)
-    kept = np.argsort(-weights, kind="stable")[:keep]
-    return make(z[kept]), weights[kept] / weights[kept].sum(), evidence
+def thinned_rows(rows: Array, y: Array, *, spans: Array) -> NDArray[np.intp]:
+    """Return the indices of the points to fit, in order: all of up to `MOST_POINTS`.
 
-
-def _posterior(prior: Prior, data: Observations, parameters: Parameters, weights: Array) -> Posterior:
-    return Posterior(prior, data, parameters, weights, _process(prior, parameters, data.at, data.y, data.sd))
-
-
-def _rounds(
-    prior: Prior,
-    data: Observations,
-    first: Array,
-    rng: np.random.Generator,
-    *,
-    make: Callable[[Array], Parameters],
-) -> tuple[Array, Array]:
-    """Return the draws of all rounds and their log weights.
-
-    Each draw is weighed against the mixture of all the distributions that draws have come from so far.
+    Args:
+        rows: Points in the order in which they came, (n, d).
+        y: Their values, (n,), smaller is better.
+        spans: The widths of the searched ranges, (d,).
     """
-    z, nu, d = first, PROPOSAL_TAIL, first.shape[1]
-    log_like = _log_likelihood(prior, data, make(z))
-    log_w, proposals = log_like, []
-    for _ in range(ADAPTIVE_ROUNDS):
-        weights = _tempered(log_w, LEAST_EFFECTIVE)
-        mean = weights @ z
-        centred = z - mean
-        half = np.asarray(np.linalg.cholesky((centred * weights[:, None]).T @ centred + JITTER**2 * np.eye(d)))
-        proposals.append((mean, half))
-        normals = _spread_normals(rng, len(first), d)
-        stretch = np.sqrt(nu / rng.chisquare(nu, size=len(first)))
-        more = np.clip(mean + (normals @ half.T) * stretch[:, None], -4.0, 4.0)
-        z = np.concatenate([z, more])
-        log_like = np.concatenate([log_like, _log_likelihood(prior, data, make(more))])
-        log_prior = -0.5 * np.sum(z**2, axis=1) - d / 2 * np.log(2 * np.pi)
-        mixture = np.logaddexp.reduce([log_prior, *(_log_t(z, mean, half) for mean, half in proposals)], axis=0)
-        log_w = log_like + log_prior - mixture
-    return z, log_w
+    n = len(y)
+    if n <= MOST_POINTS:
+        return np.arange(n)
+    order = np.argsort(y, kind="stable")
+    kept = list(dict.fromkeys([*order[: MOST_POINTS // 2].tolist(), *range(n - MOST_POINTS // 6, n)]))
+    scaled = rows / spans
+    nearest = np.min([((scaled - scaled[i]) ** 2).sum(axis=1) for i in kept], axis=0)
+    while len(kept) < MOST_POINTS:
+        far = int(np.argmax(nearest))
+        kept.append(far)
+        nearest = np.minimum(nearest, ((scaled - scaled[far]) ** 2).sum(axis=1))
+    return np.unique(kept)
+
+
+def _draws(
+    prior: Prior, data: Observations, rng: np.random.Generator, *, num_draws: int, rounds: int, has_basin: bool
+) -> tuple[Parameters, Array, float]:
+    """Return the draws of one structure, their weights, and the log of its evidence."""
+    first = spread_normals(rng, num_draws, prior.num_dimensions)
+    make = functools.partial(prior.parameters, scale=_height(prior, data.at, first), has_basin=has_basin)
+    z, log_weights = posterior_draws(lambda z: _log_likelihood(prior, data, make(z)), first, rng, rounds=rounds)
+    evidence = float(np.logaddexp.reduce(log_weights)) - math.log(len(z))
+    weights = tempered(log_weights, LEAST_KEPT)
+    heavy = np.argsort(-weights, kind="stable")[:KEPT]
+    return make(z[heavy]), weights[heavy] / weights[heavy].sum(), evidence
+
+
+def _posterior(prior: Prior, data: Observations, parameters: Parameters, weights: Array) -> ResponseSurface:
+    return ResponseSurface(prior, data, parameters, weights, _process(prior, parameters, data, data.y))
 
 
 def _height(prior: Prior, at: Coordinates, first: Array) -> float:
@@ -229,29 +248,22 @@ def _height(prior: Prior, at: Coordinates, first: Array) -> float:
     return float(np.clip(1.0 / max(typical, 1e-9), *HEIGHTS))
 
 
-def _log_t(z: Array, mean: Array, half: Array) -> Array:
-    """Return the log density of the proposal, a Student t with scale matrix half·halfᵀ."""
-    nu, d = PROPOSAL_TAIL, z.shape[1]
-    away = solve_triangular(half, (z - mean).T, lower=True)
-    constant = gammaln((nu + d) / 2) - gammaln(nu / 2) - d / 2 * np.log(nu * np.pi) - np.log(np.diag(half)).sum()
-    return np.asarray(constant - (nu + d) / 2 * np.log1p(np.sum(away**2, axis=0) / nu))
-
-
 def _log_likelihood(prior: Prior, data: Observations, parameters: Parameters) -> Array:
-    covariance, mean, noise = _prior_at(prior, parameters, data.at, data.sd)
+    covariance, mean, noise = _prior_at(prior, parameters, data)
     return log_evidence(covariance, data.y - mean, noise_variance=noise)
 
 
-def _process(prior: Prior, parameters: Parameters, at: Coordinates, y: Array, sd: Array) -> Conditioned:
-    """Return the process of each draw given values y, (n,) or (S, n), with their own errors sd (n,)."""
-    covariance, mean, noise = _prior_at(prior, parameters, at, sd)
+def _process(prior: Prior, parameters: Parameters, data: Observations, y: Array) -> Conditioned:
+    """Return the process of each draw given values y, (n,) or (S, n), in place of the data's own."""
+    covariance, mean, noise = _prior_at(prior, parameters, data)
     return condition(covariance, y - mean, noise_variance=noise)
 
 
-def _prior_at(prior: Prior, parameters: Parameters, at: Coordinates, sd: Array) -> tuple[Array, Array, Array]:
+def _prior_at(prior: Prior, parameters: Parameters, data: Observations) -> tuple[Array, Array, Array]:
     """Return covariance (S, n, n), mean (S, n) and noise variance (S, n) of values told at points."""
-    u, mean = _mean(prior, parameters, at)
-    return _covariance(parameters, u, at, u, at), mean, parameters.noise[:, None] ** 2 + sd**2 + 1e-8
+    u, mean = _mean(prior, parameters, data.at)
+    noise = parameters.noise_at(data.gap)
+    return _covariance(parameters, u, data.at, u, data.at), mean, noise**2 + data.sd**2 + 1e-8
 
 
 def _mean(prior: Prior, parameters: Parameters, at: Coordinates) -> tuple[Array, Array]:
@@ -287,20 +299,3 @@ def _variance(parameters: Parameters, at: Coordinates) -> Array:
     return (
         CONSTANT_VARIANCE + parameters.rough**2 + (parameters.effect**2 if has_further else np.zeros(len(parameters)))
     )
-
-
-def _spread_normals(rng: np.random.Generator, num_draws: int, num_dimensions: int) -> Array:
-    """Return standard normals, evenly spread in each coordinate (a Latin hypercube)."""
-    ranks = rng.permuted(np.tile(np.arange(num_draws), (num_dimensions, 1)), axis=1).T
-    return np.asarray(ndtri((ranks + rng.random((num_draws, num_dimensions))) / num_draws))
-
-
-def _tempered(log_weights: Array, least: float) -> Array:
-    """Return weights that sum to 1, flattened by a power until their effective number is at least `least`."""
-    relative = log_weights - log_weights.max()
-    while True:
-        weights = np.exp(relative)
-        weights /= weights.sum()
-        if 1.0 / (weights @ weights) >= min(least, len(weights)):
-            return np.asarray(weights)
-        relative *= 0.8
