@@ -106,7 +106,7 @@ class ScalingSampler(BaseSampler):
         ridge = ridge_prior(optimizer, rule, known)
         self._settings = Settings(ridge, check_lattice(lattice), batch_size, lr, drawn)
         self._cost, self._cost_budget = cost, cost_budget
-        self._arguments = {
+        self._arguments: dict[str, Any] = {
             "optimizer": optimizer,
             "rule": rule,
             "reference": reference,

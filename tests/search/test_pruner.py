@@ -459,7 +459,7 @@ def test_a_trial_without_batch_size_or_learning_rate_is_judged_by_its_curve() ->
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"patience": 0}, "patience must be above 0, got 0"),
+        ({"patience": 0}, "patience must be above 0, in the steps that trials report, got 0"),
         ({"patience": NAN}, "patience must be above 0"),
         ({"min_delta": -1.0}, "min_delta must be at least 0"),
         ({"threshold": 1.0}, "threshold must be in"),
