@@ -372,7 +372,10 @@ class ScalingSampler(BaseSampler):
     def _warn_of_independent(self, study: Study, name: str) -> None:
         """Warn once of a parameter that the model doesn't choose although there are trials to learn from."""
         key = (study.study_name, name, "independent")
-        if key not in self._warned and (space := joint_space(study.get_trials(deepcopy=False))):
+        if key in self._warned:
+            return
+        space = joint_space(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
+        if space and name not in space:
             self._warned.add(key)
             _logger.warning(
                 "The parameter %s is drawn at random: the model chooses only those that every finished trial has "

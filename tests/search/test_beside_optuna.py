@@ -90,7 +90,7 @@ def test_failed_trials_are_retried_by_optunas_callback(tmp_path: Path) -> None:
     assert study.trials[-1].params == last.params
 
 
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.filterwarnings("ignore:.*optuna.terminator:FutureWarning")
 def test_terminators_judge_the_study(finished: optuna.Study) -> None:
     from optuna.terminator import BestValueStagnationEvaluator, StaticErrorEvaluator, Terminator
 

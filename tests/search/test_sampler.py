@@ -410,8 +410,13 @@ def test_a_parameter_that_the_model_does_not_choose_is_warned_of_once(caplog: py
     def sometimes(trial: optuna.Trial) -> float:
         return objective(trial) + (trial.suggest_float("dropout", 0, 1) if trial.number % 2 else 0.0)
 
+    def always(trial: optuna.Trial) -> float:
+        return objective(trial) + trial.suggest_float("dropout", 0, 1)
+
     study = optuna.create_study(sampler=ScalingSampler(seed=0))
     with caplog.at_level("WARNING", logger="bsopt"):
+        study_of(ScalingSampler(seed=0)).optimize(always, n_trials=3)
+        assert "random" not in caplog.text
         study.optimize(sometimes, n_trials=6)
     assert [record.message.split(":")[0] for record in caplog.records if "random" in record.message] == [
         "The parameter dropout is drawn at random"
