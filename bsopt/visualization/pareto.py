@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.visualization import _traces
-from bsopt.visualization._axes import log_axis, log_ticks, value_label, worth_seeing
+from bsopt.visualization._axes import log_axis, value_label, worth_seeing
 from bsopt.visualization._theme import INK, VALUE_SCALE, Look, colour_of, escape, look_of, new_figure
 from bsopt.visualization.study_data import Source, StudyData, load_all, why_empty
 
@@ -172,12 +172,8 @@ def _shaded(info: ParetoInfo) -> go.Scatter:
     placed = [point for point in info.points if point.record.batch_size]
     octaves = [math.log2(cast(int, point.record.batch_size)) for point in placed]
     trace = _points(info, placed, look_of(0), name="batch size").update(showlegend=False)
-    ticks = log_ticks([2.0**octave for octave in octaves])
-    bar = {
-        "title": {"text": "batch size"},
-        "tickvals": [math.log2(tick) for tick in ticks],
-        "ticktext": [f"{tick:g}" for tick in ticks],
-    }
+    ticks = list(range(math.ceil(min(octaves)), math.floor(max(octaves)) + 1))
+    bar = {"title": {"text": "batch size"}, "tickvals": ticks, "ticktext": [str(2**tick) for tick in ticks]}
     return trace.update(marker={"color": octaves, "colorscale": VALUE_SCALE, "showscale": True, "colorbar": bar})
 
 

@@ -91,6 +91,7 @@ def test_failed_trials_are_retried_by_optunas_callback(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*optuna.terminator:FutureWarning")
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_terminators_judge_the_study(finished: optuna.Study) -> None:
     from optuna.terminator import BestValueStagnationEvaluator, StaticErrorEvaluator, Terminator
 
