@@ -5,7 +5,7 @@ from __future__ import annotations
 import optuna
 from optuna.trial import TrialState
 
-from bsopt.storage.attributes import read_record
+from bsopt.storage.attributes import read_stop_reason
 from bsopt.trial.record import StopReason
 from bsopt.units import count_of, format_chance
 
@@ -26,7 +26,7 @@ def tell_pruning(
     """
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
     pruned = sum(trial.state == TrialState.PRUNED for trial in trials)
-    converged = sum(read_record(study, trial).stop_reason is StopReason.CONVERGED for trial in trials)
+    converged = sum(read_stop_reason(trial) is StopReason.CONVERGED for trial in trials)
     early = f" {count_of(converged, 'trial')} converged before the end, as complete." if converged else ""
     if pruned:
         return f"{pruned} of {count_of(len(trials), 'trial')} were pruned.{early}"

@@ -37,6 +37,7 @@ __all__ = [
     "read_published",
     "read_record",
     "read_records",
+    "read_stop_reason",
     "write_analysis",
     "write_best",
     "write_ending",
@@ -159,6 +160,18 @@ def read_records(
     """
     found = names or find_names(study)
     return [read_record(study, t, names=found, step_unit=step_unit) for t in study.get_trials(deepcopy=False)]
+
+
+def read_stop_reason(trial: FrozenTrial) -> StopReason | None:
+    """Return why a trial ended; None where nobody noted it.
+
+    Raises:
+        StorageError: As `read_record`.
+    """
+    if (text := _read_text(trial.user_attrs, RECORD_KEY)) is not None:
+        return _parsed_record(text).stop_reason
+    ending = trial.user_attrs.get(ENDING_KEY)
+    return StopReason(ending["stop_reason"]) if ending else None
 
 
 def write_info(study: optuna.Study, info: StudyInfo) -> None:
