@@ -8,14 +8,15 @@ Notation, beside that of `surface_prior` (n trials, m points, S draws):
     log w (S,)     log importance weights of the draws under the posterior
 
 A few trials don't determine the parameters, so nothing is point-estimated: draws from the prior are weighed by
-their likelihood, further rounds are drawn around the heavy ones, and the heaviest are kept.
+their likelihood, further rounds are drawn around the heavy ones, and the heaviest are kept. A value that is worse
+than all the others say counts as that of a failed seed where that explains the trials better.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -46,6 +47,12 @@ MOST_POINTS = 60
 
 MANY = 40
 """Trials above which half the draws suffice: the data have settled most of what they are about."""
+
+FAILED_SEEDS, FAILED_SD, MOST_FAILED_SEEDS = 0.03, 3.0, 2
+"""Share of trials whose seed fails, the error of their values in standardised units, and how many are looked for."""
+
+LEAST_FOR_SUSPECT, SURPRISING = 8, 2.5
+"""Trials before one may be taken for a failed seed, and the standard deviations by which it has to stand out."""
 
 LEAST_KEPT = 8.0
 """Effective number of draws that are kept at least."""
@@ -174,27 +181,54 @@ def fit(
         keep: Draws of the belief.
         is_thorough: Whether to look longer, as for an answer; a proposal has to be quick.
     """
+    rounds = THOROUGH_ROUNDS if is_thorough else ROUNDS
+    belief, evidence = _fit(prior, data, seed=seed, keep=keep, rounds=rounds)
+    for _ in range(MOST_FAILED_SEEDS):
+        suspect = _suspect(belief)
+        if suspect is None:
+            break
+        sd = data.sd.copy()
+        sd[suspect] = FAILED_SD
+        data = replace(data, sd=sd)
+        other, other_evidence = _fit(prior, data, seed=seed, keep=keep, rounds=rounds)
+        if other_evidence + math.log(FAILED_SEEDS) <= evidence:
+            break
+        belief, evidence = other, other_evidence + math.log(FAILED_SEEDS)
+    return belief
+
+
+def _fit(
+    prior: Prior, data: Observations, *, seed: tuple[int, ...], keep: int, rounds: int
+) -> tuple[ResponseSurface, float]:
+    """Return the belief, every value taken as it is told, and the log of its evidence."""
     num_draws = DRAWS if len(data.y) <= MANY else DRAWS // 2
     if not len(data.y):
         first = spread_normals(np.random.default_rng(seed), num_draws, prior.num_dimensions)[:keep]
-        return _posterior(prior, data, prior.parameters(first), np.full(len(first), 1.0 / len(first)))
+        return _posterior(prior, data, prior.parameters(first), np.full(len(first), 1.0 / len(first))), 0.0
     drawn = [
-        _draws(
-            prior,
-            data,
-            np.random.default_rng([*seed, i]),
-            num_draws=num_draws,
-            has_basin=has_basin,
-            rounds=THOROUGH_ROUNDS if is_thorough else ROUNDS,
-        )
+        _draws(prior, data, np.random.default_rng([*seed, i]), num_draws=num_draws, has_basin=has_basin, rounds=rounds)
         for i, has_basin in enumerate(STRUCTURES)
     ]
-    evidence = np.array([log_evidence for _, _, log_evidence in drawn]) + np.log(list(STRUCTURES.values()))
-    shares = np.exp(evidence - np.logaddexp.reduce(evidence))
+    each = np.array([log_evidence for _, _, log_evidence in drawn]) + np.log(list(STRUCTURES.values()))
+    evidence = float(np.logaddexp.reduce(each))
+    shares = np.exp(each - evidence)
     weights = np.concatenate([share * weights for share, (_, weights, _) in zip(shares, drawn, strict=True)])
     kept = np.sort(np.argsort(-weights, kind="stable")[:keep])
     parameters = drawn[0][0].joined(drawn[1][0])[kept]
-    return _posterior(prior, data, parameters, weights[kept] / weights[kept].sum())
+    return _posterior(prior, data, parameters, weights[kept] / weights[kept].sum()), evidence
+
+
+def _suspect(belief: ResponseSurface) -> int | None:
+    """Return the trial whose value is worse than all others say by the most, None where none is by much."""
+    if len(belief.data.y) < LEAST_FOR_SUSPECT:
+        return None
+    process = belief.process
+    precision = np.einsum("sij,sij->sj", process.whiten, process.whiten)
+    pulled = np.einsum("sij,si->sj", process.whiten, process.residual)
+    surprise = belief.weights @ (pulled / np.sqrt(precision))  # left out, in standard deviations
+    surprise[belief.data.sd >= FAILED_SD] = 0.0
+    worst = int(surprise.argmax())
+    return worst if surprise[worst] > SURPRISING else None
 
 
 def thinned_rows(rows: Array, y: Array, *, spans: Array) -> NDArray[np.intp]:

@@ -69,11 +69,14 @@ class ScalingSampler(BaseSampler):
         seed: Any integer of at least 0; a fresh one where None.
         prior_from: An earlier study with the same parameter names, or what `explain` said of it: its fitted ridge
             takes the place of the rule and the reference.
+        num_steps: Updates of one full training at the reference's batch size. It moves a default reference: the best
+            learning rate falls with the length of training.
+        decays_to_end: Whether the learning rate decays until the last step, where it is known.
         cost: A function from parameters to their relative cost. With it the sampler maximises the improvement per cost.
         cost_budget: Total cost to spend, in the units of `cost`; the less of it is left, the less the cost counts.
 
     Raises:
-        ConfigError: A wrong optimizer, rule, reference, lattice, name, seed or budget.
+        ConfigError: A wrong optimizer, rule, reference, lattice, name, seed, number of steps or budget.
     """
 
     def __init__(
@@ -87,6 +90,8 @@ class ScalingSampler(BaseSampler):
         lr: str = "lr",
         seed: int | None = None,
         prior_from: Study | Explanation | None = None,
+        num_steps: float | None = None,
+        decays_to_end: bool | None = None,
         cost: Callable[[Mapping[str, Any]], float] | None = None,
         cost_budget: float | None = None,
     ) -> None:
@@ -99,7 +104,12 @@ class ScalingSampler(BaseSampler):
         check_names(batch_size=batch_size, lr=lr)
         if rule is None or reference is None:
             check_optimizer(optimizer)
-        known = default_reference(optimizer) if reference is None else reference_of(reference)
+        if reference is None:
+            known = default_reference(optimizer, num_steps=num_steps, decays_to_end=decays_to_end)
+        else:
+            known = reference_of(reference)
+        if num_steps is not None and not num_steps > 0:
+            raise ConfigError(f"num_steps must be above 0, got {num_steps}.")
         if cost_budget is not None and not cost_budget > 0:
             raise ConfigError(f"cost_budget must be above 0, got {cost_budget}.")
         drawn = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
@@ -115,6 +125,8 @@ class ScalingSampler(BaseSampler):
             "lr": lr,
             "seed": drawn,
             "prior_from": None,
+            "num_steps": num_steps,
+            "decays_to_end": decays_to_end,
             "cost": cost,
             "cost_budget": cost_budget,
         }

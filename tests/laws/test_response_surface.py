@@ -116,3 +116,26 @@ def test_uncertain_observation_moves_the_belief_less() -> None:
     ]
     assert abs(means[0] - 3.0) < 0.1
     assert means[1] < 2.0
+
+
+@pytest.mark.parametrize("where", [(6.0, -3.4), (7.0, -2.8)])
+def test_a_failed_seed_at_a_good_point_leaves_the_valley_where_it_is(where: tuple[float, float]) -> None:
+    rng = np.random.default_rng(5)
+    b, x = rng.integers(3, 11, 20).astype(float), rng.uniform(-9, 0, 20)
+    b[-1], x[-1] = where
+    y = basin(b, x) + 0.02 * rng.standard_normal(20)
+    failed = y.copy()
+    failed[-1] = y.max()
+    means = []
+    for values in (y, failed):
+        told = observations(points(b.tolist(), x.tolist()), (values - y.mean()) / y.std())
+        means.append(fit(PRIOR, told, seed=(0,)).moments(points([where[0]], [where[1]]))[0][0])
+    assert means[1] - means[0] < 0.25 * (y.max() - y[-1]) / y.std()
+
+
+def test_a_cliff_is_not_taken_for_failed_seeds() -> None:
+    rng = np.random.default_rng(6)
+    b, x = rng.integers(3, 11, 20).astype(float), rng.uniform(-9, 0, 20)
+    y = basin(b, x) + 4.0 * (x > -2.0)
+    told = observations(points(b.tolist(), x.tolist()), (y - y.mean()) / y.std())
+    assert (fit(PRIOR, told, seed=(0,)).data.sd == 0.0).sum() >= 19
