@@ -24,7 +24,7 @@ from bsopt.laws.value_surface import RidgePoint, ValueSurface, fit_values
 from bsopt.search.history import joint_space
 from bsopt.search.learning_curves import predicted_finals
 from bsopt.search.model import ANSWER_SEED, Model, Settings
-from bsopt.storage.attributes import BATCH_SIZE, LR
+from bsopt.storage.parameter_names import BATCH_SIZE, LR, ParameterNames, find_names
 from bsopt.trial.record import StopReason, StudyInfo, TrialRecord
 
 __all__ = ["Fits", "fit_laws"]
@@ -80,6 +80,7 @@ def fit_laws(
     info: StudyInfo,
     *,
     study: optuna.Study | None = None,
+    names: ParameterNames | None = None,
     budget_samples: float | None = None,
 ) -> Fits:
     """Fit every law to the records; with too few, each fit says so.
@@ -89,6 +90,7 @@ def fit_laws(
         info: What the study searches.
         study: The study that they belong to, where it is at hand: then a pruned trial counts with the final value
             predicted for it, else with the best that it reached.
+        names: What that study calls its batch size and learning rate; None finds them.
         budget_samples: Judge each trial by its best value within this many samples, as if it had ended there;
             predictions, which are for the study's own budget, don't count then.
     """
@@ -96,8 +98,16 @@ def fit_laws(
     if budget_samples is not None:
         records = [_truncated(record, budget_samples, info) for record in records]
     elif study is not None:
-        predicted = predicted_finals(study, study.get_trials(deepcopy=False))
-    surface = _belief(study, info) if study is not None and budget_samples is None else None
+        called = names or find_names(study)
+        predicted = predicted_finals(
+            study,
+            study.get_trials(deepcopy=False),
+            batch_size=called.batch_size or BATCH_SIZE,
+            lr=called.lr or LR,
+        )
+    surface = None
+    if study is not None and budget_samples is None:
+        surface = _belief(study, info, names or find_names(study))
     if surface is None:
         surface = _fitted(records, info, predicted)
     ridge = read_ridge(surface) if surface is not None else fit_lr_ridge([])
@@ -126,7 +136,7 @@ def fit_laws(
 
 
 def _is_complete(record: TrialRecord) -> bool:
-    return record.is_placed and record.has_value and record.outcome == "complete"
+    return record.has_result and record.outcome == "complete"
 
 
 def _truncated(record: TrialRecord, budget: float, info: StudyInfo) -> TrialRecord:
@@ -141,13 +151,14 @@ def _truncated(record: TrialRecord, budget: float, info: StudyInfo) -> TrialReco
     return replace(record, ticks=ticks, value=best.value, best_tick=best.index, outcome=outcome)
 
 
-def _belief(study: optuna.Study, info: StudyInfo) -> ValueSurface | None:
+def _belief(study: optuna.Study, info: StudyInfo, names: ParameterNames) -> ValueSurface | None:
     """Return what the search believes of the study's values; None where it searches not both parameters."""
     trials = study.get_trials(deepcopy=False)
     lattice: Lattice = info.search.lattice if info.search is not None else "pow2"
-    settings = Settings(_ridge_prior(info), lattice, BATCH_SIZE, LR, ANSWER_SEED)
+    size, rate = names.batch_size or BATCH_SIZE, names.lr or LR
+    settings = Settings(_ridge_prior(info), lattice, size, rate, ANSWER_SEED)
     distributions = joint_space(trials)
-    if len(study.directions) > 1 or not {BATCH_SIZE, LR} <= distributions.keys():
+    if len(study.directions) > 1 or not {size, rate} <= distributions.keys():
         return None
     return Model.of(study, trials, distributions, settings=settings, is_thorough=True).values
 
@@ -178,7 +189,7 @@ def _ridge_prior(info: StudyInfo) -> RidgePrior:
 def _ridge_points(records: Sequence[TrialRecord], predictions: Mapping[int, PredictedFinal]) -> list[RidgePoint]:
     points = []
     for record in records:
-        if not record.is_placed:
+        if not record.is_placed or not record.is_feasible:
             continue
         size, lr = cast(int, record.batch_size), cast(float, record.lr)
         predicted = predictions.get(record.number)
@@ -202,7 +213,7 @@ def _target_runs(
     sign = info.objective.metric_sign
     groups: dict[int, list[TrialRecord]] = {}
     for record in records:
-        if record.is_placed and any(math.isfinite(tick.value) for tick in record.ticks):
+        if record.is_placed and record.is_feasible and any(math.isfinite(tick.value) for tick in record.ticks):
             groups.setdefault(round(2.0 * math.log2(cast(int, record.batch_size))), []).append(record)
     tuned = {key: group for key, group in groups.items() if any(_is_tuned(record, ridge) for record in group)}
     groups = dict(sorted((tuned if len(tuned) >= 3 else groups).items()))

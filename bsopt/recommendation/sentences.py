@@ -43,6 +43,8 @@ def no_answer(evidence: Evidence) -> str:
     """Return why there is nothing to recommend."""
     if not evidence.records:
         return "No trial has run yet, so there is no answer."
+    if evidence.unknown:
+        return evidence.unknown
     return f"None of {len(evidence.records)} trials ended with a finite value, so there is no answer yet."
 
 

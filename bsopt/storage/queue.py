@@ -25,7 +25,7 @@ from bsopt.storage.attributes import (
     LR,
     REPLICATE_KEY,
     RETRY_KEY,
-    read_record,
+    read_stop_reason,
 )
 
 __all__ = [
@@ -196,7 +196,7 @@ def _is_settled(study: optuna.Study, trial: FrozenTrial) -> bool:
         return False
     if trial.state != TrialState.FAIL:
         return True
-    reason = read_record(study, trial).stop_reason
+    reason = read_stop_reason(trial)
     return reason is None or not reason.is_retried
 
 

@@ -16,7 +16,7 @@ from bsopt.units import count_of, format_number
 from bsopt.visualization import _traces
 from bsopt.visualization._axes import batch_size_axis, log_axis, share_x_axis
 from bsopt.visualization._theme import Look, escape, look_of, stacked_figure
-from bsopt.visualization.study_data import Source, StudyData, load_all, spread_evenly
+from bsopt.visualization.study_data import Source, StudyData, load_all, spread_evenly, why_empty
 
 __all__ = ["DevicesInfo", "PlacementTime", "devices_info", "plot_devices", "times_line"]
 
@@ -72,16 +72,24 @@ def devices_info(study: Source) -> DevicesInfo:
     return DevicesInfo(data.info, fits.steps.target, placements, message)
 
 
-def plot_devices(study: Source | Sequence[Source]) -> go.Figure:
+def plot_devices(
+    study: Source | Sequence[Source], *, batch_size: str | None = None, lr: str | None = None
+) -> go.Figure:
     """Plot the time to the target, and the device time it costs, against the batch size, one line per devices.
 
     The lowest point of each line is the batch size to train with on that many devices; where the cost rises steeply
     the extra devices mostly wait for one another or spend samples.
+
+    Args:
+        study: One or several.
+        batch_size: The parameter's name; as for `load`.
+        lr: The parameter's name; as for `load`.
     """
-    infos = [devices_info(data) for data in load_all(study)]
+    sources = load_all(study, batch_size=batch_size, lr=lr)
+    infos = [devices_info(data) for data in sources]
     drawn = [info for info in infos if info.placements]
     if not drawn:
-        return _traces.empty_figure(TITLE, infos[0].message)
+        return _traces.empty_figure(TITLE, why_empty(sources, infos[0].message))
     figure = stacked_figure(_title(drawn[0]), 2, height=640, spacing=0.06)
     rows = {"seconds": "time to the target [s]", "device_seconds": "device time [s × devices]"}
     for number, (key, title) in enumerate(rows.items(), start=1):

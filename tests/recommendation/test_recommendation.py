@@ -152,14 +152,14 @@ def test_few_trials_give_the_best_so_far_without_an_interval(num: int) -> None:
 
 
 def test_batch_size_may_be_given_and_need_not_have_run() -> None:
-    choice = recommend(foreign(50), batch_size=96).choice
+    choice = recommend(foreign(50), at_batch_size=96).choice
     assert choice is not None
     assert choice.batch_size == 96
     assert abs(math.log2(choice.lr.value) - best_log_lr(math.log2(96))) < 0.6
 
 
 def test_learning_rate_at_the_edge_of_the_range_is_said() -> None:
-    edge = recommend(foreign(40, lr_high=2e-3), batch_size=1024)
+    edge = recommend(foreign(40, lr_high=2e-3), at_batch_size=1024)
     assert any("edge of the searched range" in caveat for caveat in edge.caveats)
 
 
@@ -194,7 +194,7 @@ def test_other_nodes_are_refused_with_a_reason() -> None:
 
 
 def test_memory_forces_accumulation_and_batch_norm_is_warned_of() -> None:
-    choice = recommend(ours(max_micro=8, batch_norm=True), batch_size=64)
+    choice = recommend(ours(max_micro=8, batch_norm=True), at_batch_size=64)
     assert choice.choice is not None
     assert choice.choice.plan == Plan(8, 8, 1, 1, choice.choice.plan.reason)
     assert any("accumulated" in reason for reason in choice.choice.reasons)
@@ -260,7 +260,7 @@ def test_momentum_moves_with_the_batch_size() -> None:
     best = recommend(study).choice
     assert best is not None
     trained = study.best_trial.params["batch_size"]
-    asked = recommend(study, batch_size=2 * trained).choice
+    asked = recommend(study, at_batch_size=2 * trained).choice
     assert asked is not None
     assert asked.companions is not None
     assert asked.companions["momentum"] == pytest.approx(0.81)
