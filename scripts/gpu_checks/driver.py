@@ -162,7 +162,8 @@ def serve_row(name: str, rows: Sequence[Row], place: Place, out: Path) -> None:
 
 
 def _end_with_parent() -> None:
-    sys.stdin.read()
+    while os.read(0, 1024):  # not sys.stdin, which is locked while it waits and can't be closed at the end
+        pass
     os.killpg(0, signal.SIGKILL)
 
 

@@ -49,7 +49,7 @@ def parent(place: Place) -> Found:
     seen: dict[str, Any] = {}
 
     def look() -> None:
-        time.sleep(0.5 if place.small else 1.5)
+        time.sleep(2.5 if is_cuda else 0.5)
         server = getattr(forkserver._forkserver, "_forkserver_pid", None)  # type: ignore[attr-defined]
         seen["parent"], seen["server"] = _device_files(os.getpid()), _device_files(server) if server else []
         listed = _told("nvidia-smi", "--query-compute-apps=pid", "--format=csv,noheader").split()
@@ -60,7 +60,9 @@ def parent(place: Place) -> Found:
     launcher().call("gpu_checks.processes:hold", spec, WATCHED, 0.0, is_cuda)  # the server has imported all by then
     looking = threading.Thread(target=look)
     looking.start()
-    child_pid, child_files = launcher().call("gpu_checks.processes:hold", spec, WATCHED, 3.0, is_cuda)
+    child_pid, child_files = launcher().call(
+        "gpu_checks.processes:hold", spec, WATCHED, 3.0 if is_cuda else 1.0, is_cuda
+    )
     looking.join()
     is_clean = not seen["parent"] and not seen["server"] and not seen["ours"] and not torch.cuda.is_initialized()
     can_see = bool(child_files) or child_pid in seen["listed"]
@@ -123,7 +125,7 @@ def which(spec: TrialSpec, channel: Channel) -> str:
 def collectives(place: Place) -> Found:
     """Add up a tensor over ranks, by every backend that can run here."""
     cases: list[tuple[str, int, bool]] = [("gloo", 1, True), ("gloo", 2, True)]
-    if place.device == "cuda":
+    if place.device == "cuda":  # two ranks of NCCL on one GPU may be refused
         cases = [("nccl", 1, True), *cases, ("nccl", 2, place.num_devices > 1)]
     parts, holds, numbers = [], True, {}
     for number, (backend, world, should_run) in enumerate(cases):
@@ -138,7 +140,6 @@ def collectives(place: Place) -> Found:
             continue
         numbers[name] = rate
         parts.append(f"{name} {rate:.2f} GB/s")
-        holds = holds and should_run
     return Found(", ".join(parts), holds, numbers)
 
 
@@ -156,21 +157,19 @@ def collective(spec: TrialSpec, channel: Channel, backend: str, is_cuda: bool) -
         torch.cuda.set_device(device)
     store = {} if world > 1 else {"init_method": f"file://{spec.folder}/store", "rank": 0, "world_size": 1}
     dist.init_process_group(backend, timeout=timedelta(seconds=20), **store)
-    try:
-        count = 2**24 if is_cuda else 2**20
-        values = torch.full((count,), float(rank + 1), device=device)
+    count = 2**24 if is_cuda else 2**20
+    values = torch.full((count,), float(rank + 1), device=device)
+    dist.all_reduce(values)
+    if float(values[-1]) != world * (world + 1) / 2:
+        raise RuntimeError(f"{backend} summed to {float(values[-1])}")
+    _wait(is_cuda)
+    began = time.perf_counter()
+    for _ in range(3):
         dist.all_reduce(values)
-        if float(values[-1]) != world * (world + 1) / 2:
-            raise RuntimeError(f"{backend} summed to {float(values[-1])}")
-        _wait(is_cuda)
-        began = time.perf_counter()
-        for _ in range(3):
-            dist.all_reduce(values)
-        _wait(is_cuda)
-        return 3 * 4 * count / (time.perf_counter() - began) / 1e9
-    finally:
-        with contextlib.suppress(RuntimeError):
-            dist.destroy_process_group()
+    _wait(is_cuda)
+    seconds = time.perf_counter() - began
+    dist.destroy_process_group()  # only here: after a failure it could wait for the others
+    return 3 * 4 * count / seconds / 1e9
 
 
 def _together(calls: list[Callable[[], TrialRecord]]) -> list[TrialRecord]:

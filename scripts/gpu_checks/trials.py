@@ -139,9 +139,10 @@ def make_spec(
         lr: Learning rate.
     """
     network = {"network": "resnet8" if place.small or place.device != "cuda" else "resnet18", **(model or {})}
+    images = {"side": 32 if place.device == "cuda" else 8, **(data or {})}
     source = {
         "model": {"class_path": f"gpu_checks.trials.{'CompiledNet' if compiled else 'Net'}", "init_args": network},
-        "data": {"class_path": "gpu_checks.trials.MadeImages", "init_args": dict(data or {})},
+        "data": {"class_path": "gpu_checks.trials.MadeImages", "init_args": images},
     }
     length = length or Amount(1.0, "epochs")
     return TrialSpec(
