@@ -105,8 +105,8 @@ def plot_devices(study: Source | Sequence[Source]) -> go.Figure:
         for index, info in enumerate(drawn):
             for trace in _gains(info, first=index * len(PLACEMENTS), several=len(infos) > 1):
                 figure.add_trace(trace, row=num_rows, col=1)
-        title = {"text": "samples per second,<br>times one device's"}
-        figure.update_yaxes(title=title, rangemode="tozero", row=num_rows, col=1)
+        gained = {"text": "samples per second,<br>times one device's"}
+        figure.update_yaxes(title=gained, rangemode="tozero", row=num_rows, col=1)
     if drawn[0].message and len(infos) == 1:
         _traces.add_sentence(figure, drawn[0].message)
     sizes = [float(item.plan.global_batch_size) for info in drawn for row in info.placements.values() for item in row]

@@ -172,7 +172,7 @@ class _RowProcess:
 
     def __init__(self, row: Row, place: Place, script: Path) -> None:
         self._row = row
-        self._folder = tempfile.TemporaryDirectory(prefix=f"check-{row.name}-")
+        self._folder = tempfile.TemporaryDirectory(prefix="check-gpu-")
         folder = Path(self._folder.name)
         self._out, self._log = folder / "found.json", folder / "log.txt"
         place_text = json.dumps({**asdict(place), "folder": str(folder)})

@@ -45,7 +45,8 @@ def _curve(run: TrialRecord) -> list[dict[str, float]]:
 def noise(place: Place) -> Found:
     """Compare the noise scale that the callback measures with that of every sample's own gradient, at fixed weights."""
     count = 1024 if place.device == "cuda" and not place.small else 128
-    spec = make_spec(place, Plan(16, 4), model={"network": "resnet8"}, data={"num_train": count})
+    # Classes of unequal size, so that there is a gradient to tell from its noise.
+    spec = make_spec(place, Plan(16, 4), model={"network": "resnet8"}, data={"num_train": count, "skew": 3.0})
     return Found(**launcher().call("gpu_checks.learning:both_noise_scales", spec, WATCHED, place.device == "cuda"))
 
 
@@ -56,9 +57,9 @@ def both_noise_scales(spec: TrialSpec, channel: Channel, is_cuda: bool) -> dict[
     quiet_lightning()
     pl.seed_everything(0, verbose=False)
     torch.set_float32_matmul_precision("highest")
-    network = Net(0.05, **spec.task.source["model"]["init_args"], momentum=0.0, weight_decay=0.0)
+    network = Net(1e-3, **spec.task.source["model"]["init_args"], momentum=0.0, weight_decay=0.0)
     images = MadeImages(spec.plan.micro_batch_size, **spec.task.source["data"]["init_args"])
-    _trainer(is_cuda, max_steps=20).fit(network, images)  # at random weights there is noise and no gradient
+    _trainer(is_cuda, max_steps=20).fit(network, images)  # for the running statistics
     network.hparams.lr = 1e-30
     callback = GradientNoiseScale("accumulation", every=1)
     _trainer(is_cuda, max_epochs=8, accumulate_grad_batches=4, callbacks=[_Frozen(), callback]).fit(network, images)

@@ -23,6 +23,7 @@ from gpu_checks.driver import ROOT, Found, Place
 from gpu_checks.trials import WATCHED, launcher, make_spec, sized, take_only
 
 _CLOSE = 1.1  # the probe ends where the largest that fits is known to a tenth
+_SEGMENT = 20 * 2**20
 FAKE_UNITS = 300
 
 
@@ -62,7 +63,9 @@ def largest(
     true = launcher().call("gpu_checks.memory:largest_that_runs", spec, WATCHED, best, most)
     law = found.memory.largest_micro_batch(capacity, margin=0.0) or 0
     numbers |= {"true": true, "law": law}
-    least = true * (1 - MEMORY_MARGIN) / _CLOSE - 1
+    per_sample = found.memory.bytes_per_sample.value if found.memory.bytes_per_sample else float("inf")
+    segment = _SEGMENT if is_real else _SEGMENT // 16  # what PyTorch takes at once: the fake device counts in 64 KiB
+    least = (true * (1 - MEMORY_MARGIN) - segment / per_sample) / _CLOSE - 1
     text = (
         f"probe {best}, true {true} ({best / true:.0%}); law alone {law} ({law / true - 1:+.0%}); "
         f"{len(found.rows)} sizes in {seconds:.0f} s, {format_bytes(capacity)}"

@@ -75,12 +75,20 @@ class _Whole(Dataset[Batch]):
 
 
 class MadeImages(pl.LightningDataModule):
-    """Images of ten classes, each a pattern of its own under noise, as bytes in memory."""
+    """Images of ten classes, each a pattern of its own under noise, as bytes in memory; a skew favours the first."""
 
-    def __init__(self, batch_size: int = 64, num_train: int = 4096, side: int = 32, pin_memory: bool = True) -> None:
+    def __init__(
+        self,
+        batch_size: int = 64,
+        num_train: int = 4096,
+        side: int = 32,
+        skew: float = 1.0,
+        pin_memory: bool = True,
+    ) -> None:
         super().__init__()
         _take_the_share()
         self.batch_size, self.num_train, self.side = batch_size, num_train, side
+        self.skew = skew
         self.pin_memory = pin_memory and torch.cuda.is_available()
 
     def setup(self, stage: str | None = None) -> None:
@@ -102,7 +110,7 @@ class MadeImages(pl.LightningDataModule):
         shape = (3, self.side, self.side)
         patterns = torch.randint(0, 64, (10, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(7))
         generator = torch.Generator().manual_seed(seed)
-        labels = torch.randint(0, 10, (count,), generator=generator)
+        labels = (10 * torch.rand(count, generator=generator) ** self.skew).long()
         noise = torch.randint(0, 192, (count, *shape), dtype=torch.uint8, generator=generator)
         return _Whole(noise + patterns[labels], labels)
 
