@@ -78,7 +78,7 @@ def mnist(place: Place, num_trials: int = 20) -> Found:
     count = 3 if place.small or place.device != "cuda" else num_trials
     answers = {}
     for name, accelerator, workers in (("GPU", "gpu" if place.device == "cuda" else "cpu", 4), ("CPU", "cpu", 4)):
-        answers[name] = _answer(place, path, accelerator, workers=workers, num_trials=count)
+        answers[name] = _answer(place, path, name, accelerator=accelerator, workers=workers, num_trials=count)
     gpu, cpu = answers["GPU"], answers["CPU"]
     text = "; ".join(
         f"{name} B {a['batch_size']}, lr {a['lr']:.2g}, val_loss {a['value']:.3f}, {a['seconds']:.0f} s"
@@ -89,7 +89,7 @@ def mnist(place: Place, num_trials: int = 20) -> Found:
     return Found(f"{data}, {count} trials: {text}", near if count == num_trials else None, {"answers": answers})
 
 
-def _answer(place: Place, path: str, accelerator: str, *, workers: int, num_trials: int) -> dict[str, Any]:
+def _answer(place: Place, path: str, name: str, *, accelerator: str, workers: int, num_trials: int) -> dict[str, Any]:
     import time
 
     from bsopt.config import LoadedConfig, validate_config
@@ -98,7 +98,7 @@ def _answer(place: Place, path: str, accelerator: str, *, workers: int, num_tria
 
     folder = ROOT / "studies" / "mnist"
     config = {
-        "name": f"mnist-{accelerator}",
+        "name": f"mnist-{name}",
         "task": {
             "model": {"class_path": "model.MnistCNN", "init_args": {"momentum": 0.9}},
             "data": {"class_path": "model.MnistData", "init_args": {"path": path, "num_train": 10000, "num_val": 2000}},
@@ -112,8 +112,8 @@ def _answer(place: Place, path: str, accelerator: str, *, workers: int, num_tria
         "pruning": "none",
         "trainer": {"accelerator": accelerator, "devices": 1},
         "workers": workers,
-        "storage": f"sqlite:///{place.folder}/{accelerator}.db",
-        "output": f"{place.folder}/{accelerator}",
+        "storage": f"sqlite:///{place.folder}/{name}.db",
+        "output": f"{place.folder}/{name}",
     }
     study = Study.create(LoadedConfig(validate_config(config), folder / "study.yaml"))
     began = time.monotonic()
@@ -122,7 +122,7 @@ def _answer(place: Place, path: str, accelerator: str, *, workers: int, num_tria
     choice = recommend(study.optuna).choice
     if choice is None:
         messages = {record.message for record in study.records}
-        raise RuntimeError(f"no trial succeeded on the {accelerator}: {messages}")
+        raise RuntimeError(f"no trial succeeded on the {name}: {messages}")
     best = min(r.value for r in study.records if r.value is not None)
     return {"batch_size": choice.batch_size, "lr": choice.lr.value, "value": best, "seconds": seconds}
 
