@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import TypeVar, cast
 
@@ -25,6 +25,7 @@ from bsopt.search.history import joint_space
 from bsopt.search.learning_curves import predicted_finals
 from bsopt.search.model import ANSWER_SEED, Model, Settings
 from bsopt.storage.parameter_names import BATCH_SIZE, LR, ParameterNames, find_names
+from bsopt.trial.plan import Plan
 from bsopt.trial.record import StopReason, StudyInfo, TrialRecord
 
 __all__ = ["Fits", "fit_laws"]
@@ -37,6 +38,8 @@ REACHED_SHARE = 0.75
 """Without a target of the study's own, it is the best value that this share of the tuned batch sizes reached."""
 TUNED_OCTAVES = 1.5
 """A batch size counts as tuned where a trial ran this near its fitted best learning rate."""
+REPEATS = 1.05
+"""Published repeats of a step on several devices differ by 5 to 10 %: at least so far its interval reaches."""
 NOISE_METRIC = "bsopt/noise_scale"
 """What the callback GradientNoiseScale logs."""
 
@@ -54,6 +57,8 @@ class Fits:
         memory: Peak bytes of a device against the micro-batch.
         power: Mean watts of a device.
         communication: What several devices add.
+        updates: Seconds of an update where ranks ran, by (micro-batch, accumulation, devices, nodes), each the median
+            over its trials.
         noise_sd: Standard deviation of a repeated trial's value; None where nothing tells it.
         noise_is_repeated: Whether it comes from repeated settings, and not from the ridge's fit.
         noise_scale: The gradient noise scale in samples, the median over the trials that measured it.
@@ -69,10 +74,15 @@ class Fits:
     power: PowerFit
     communication: CommunicationFit
     step_time_world: int = 1
+    updates: Mapping[tuple[int, int, int, int], Estimate] = field(default_factory=dict)
     noise_sd: float | None = None
     noise_is_repeated: bool = False
     noise_scale: Estimate | None = None
     num_complete: int = 0
+
+    def measured_update(self, plan: Plan) -> Estimate | None:
+        """Return the seconds of an update as trials of several devices ran it; None where none ran this plan."""
+        return self.updates.get(_placement(plan)) if plan.world_size > 1 else None
 
 
 def fit_laws(
@@ -125,6 +135,7 @@ def fit_laws(
         power=fit_power(_watts(records), step_time=step_time),
         communication=fit_communication(_placements(records), step_time=step_time if world == 1 else None),
         step_time_world=world,
+        updates=_updates(records),
         noise_sd=repeated if repeated is not None else ridge.noise_sd,
         noise_is_repeated=repeated is not None,
         noise_scale=_noise_scale(records),
@@ -295,6 +306,22 @@ def _placements(records: Sequence[TrialRecord]) -> list[PlacementPoint]:
             key = (plan.micro_batch_size, plan.num_devices, plan.num_nodes)
             groups.setdefault(key, []).append(record.seconds_per_step)
     return [PlacementPoint(*key, seconds) for key, seconds in _medians(groups)]
+
+
+def _placement(plan: Plan) -> tuple[int, int, int, int]:
+    return plan.micro_batch_size, plan.accumulate_grad_batches, plan.num_devices, plan.num_nodes
+
+
+def _updates(records: Sequence[TrialRecord]) -> dict[tuple[int, int, int, int], Estimate]:
+    groups: dict[tuple[int, int, int, int], list[float]] = {}
+    for record in records:
+        if record.plan is not None and record.plan.world_size > 1 and record.seconds_per_step:
+            groups.setdefault(_placement(record.plan), []).append(record.seconds_per_step)
+    found = {}
+    for key, middle in _medians(groups):
+        low, high = min(groups[key]), max(groups[key])
+        found[key] = Estimate(middle, min(low, middle / REPEATS), max(high, middle * REPEATS))
+    return found
 
 
 def _repeated_sd(records: Sequence[TrialRecord]) -> float | None:

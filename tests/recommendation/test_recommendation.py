@@ -181,6 +181,46 @@ def test_more_devices_are_faster_and_cost_more_device_hours() -> None:
     assert one.cost.seconds.low < one.cost.seconds.value < one.cost.seconds.high
 
 
+@pytest.mark.parametrize(
+    ("num_devices", "num_nodes", "bandwidth", "words"),
+    [
+        (2, 1, None, r"An update takes [\d.]+ ms \(90 %: .*\) on 2 devices, as measured there\."),
+        (8, 1, None, r"ms .* on 8 devices: predicted, not measured there\. The all-reduce takes .* over 2 ranks"),
+        (8, 1, 25e9, r"ms .* on 8 devices: predicted, .* follows from a given bandwidth of 25 GB/s; none was measured"),
+        (2, 2, None, r"What an update takes on 2 nodes of 2 devices isn't known: The all-reduce takes"),
+    ],
+)
+def test_an_answer_for_several_devices_says_what_it_is_known_from(
+    num_devices: int, num_nodes: int, bandwidth: float | None, words: str
+) -> None:
+    study = ours()
+    write_info(study, replace(read_info(study), environment={"num_parameters": 1_000_000}))
+    found = recommend(study, num_devices=num_devices, num_nodes=num_nodes, bandwidth=bandwidth, batch_size=64)
+    assert found.choice is not None
+    assert re.search(words, " ".join(found.choice.reasons)), found.choice.reasons
+
+
+def test_an_answer_for_one_device_says_nothing_of_others() -> None:
+    choice = recommend(ours(), num_devices=1, batch_size=64).choice
+    assert choice is not None
+    assert not any("An update takes" in reason for reason in choice.reasons)
+
+
+def test_trials_of_eight_devices_alone_tell_of_eight_devices_alone() -> None:
+    study = ours()
+    records = [
+        replace(record, plan=Plan(record.plan.global_batch_size // 8, 1, 8)) if record.plan is not None else record
+        for record in read_records(study)
+    ]
+    info = read_info(study)
+    there = recommend_from(Evidence.of(info, records, num_devices=8), batch_size=64).choice
+    assert there is not None
+    assert any("on 8 devices, as measured there" in reason for reason in there.reasons)
+    elsewhere = recommend_from(Evidence.of(info, records, num_devices=4), batch_size=64).choice
+    assert elsewhere is not None
+    assert any("on 4 devices isn't known" in reason for reason in elsewhere.reasons)
+
+
 def test_pareto_set_trades_time_for_device_hours() -> None:
     pareto = recommend(ours(), num_devices=4).pareto
     assert len(pareto) >= 2
