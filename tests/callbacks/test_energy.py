@@ -63,7 +63,7 @@ def nvml(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeNvml]:
     return install
 
 
-# Recorded of a GPU at 100 ms: about 300 W. The first is read to see whether there is a counter.
+# Made up in the shape of a GPU of 300 W, read every 100 ms. The first is read to see whether there is a counter.
 READINGS = [823_411_020, 823_411_020, 823_440_911, 823_471_200, 823_471_200]
 
 
