@@ -77,9 +77,9 @@ class LrRidgeFit:
         law_exponent: The saturating law's exponent below its knee.
         knee_batch_size: The law's B_n in samples.
         noise_sd: Standard deviation of repeated values near the best, in the objective's unit.
-        quality: For each batch size of `table`, the chance that its value is within the noise of the best one's.
         table: Predictions on a lattice of batch sizes.
         law_draws: (log2 lr at the pivot, exponent, log2 B_n) of posterior draws, for batch sizes beyond the table.
+        value_draws: Posterior draws of the value along the ridge, one row a draw and one column a row of `table`.
     """
 
     status: FitStatus
@@ -94,8 +94,8 @@ class LrRidgeFit:
     tried_high: float | None = None
     pivot_batch_size: float | None = None
     table: tuple[LrPrediction, ...] = ()
-    quality: tuple[float, ...] = ()
     law_draws: tuple[tuple[float, float, float], ...] = ()
+    value_draws: tuple[tuple[float, ...], ...] = ()
 
     def predict(self, batch_size: float) -> LrPrediction | None:
         """Return what is known at a global batch size, run or never run; None where nothing is fitted."""
@@ -133,6 +133,23 @@ class LrRidgeFit:
             is_extrapolated=nearest.is_extrapolated or b != inside,
             at_edge=nearest.at_edge,
         )
+
+    def sample_values(self, batch_sizes: Sequence[float]) -> Array | None:
+        """Return joint posterior draws of the value at the best learning rate of each batch size.
+
+        The draws of one row belong together: differences between batch sizes are taken within it.
+
+        Args:
+            batch_sizes: Global batch sizes in samples; beyond the table its ends are taken.
+
+        Returns:
+            Shape (draws, batch sizes), in the objective's unit; None where nothing is fitted.
+        """
+        if not self.value_draws or self.status in (FitStatus.TOO_FEW, FitStatus.CONTRADICTORY):
+            return None
+        at = np.log2([row.batch_size for row in self.table])
+        wanted = np.log2(np.asarray(batch_sizes, dtype=float))
+        return np.array([np.interp(wanted, at, draw) for draw in self.value_draws])
 
     def rules(self) -> tuple[RuleVerdict, ...]:
         """Return the linear, square-root and constant rules, each against the fitted exponent."""
@@ -197,9 +214,6 @@ def _summarise(data: RidgeData, prior: ModelPrior, draws: RidgeParameters, *, nu
     surface = sample_surfaces(sizes, data, prior, draws)
     table = tuple(_row(i, b, surface, data, prior, tried) for i, b in enumerate(sizes))
     inner = (sizes >= low - 0.5 * step) & (sizes <= high + 0.5 * step)
-    # To someone who trains once, roughness is noise.
-    noise = np.exp(np.logaddexp(2.0 * draws.log_rough, 2.0 * draws.log_noise) / 2.0)
-    quality = _chance_as_good(surface.z, inner, float(np.median(noise)))
     at_best = int(np.argmin(np.where(inner, np.quantile(surface.z, 0.75, axis=0), np.inf)))
     widths = [float(np.log2(row.lr.high / row.lr.low)) for row, ok in zip(table, inner, strict=True) if ok]
     status, message = _judge(data, table[at_best], min(widths), float(np.exp(np.median(draws.log_noise))), num_points)
@@ -210,21 +224,20 @@ def _summarise(data: RidgeData, prior: ModelPrior, draws: RidgeParameters, *, nu
         exponent=_exponent(sizes, surface, prior, low, high) if len(tried) > 1 and high - low >= 1.0 else None,
         law_exponent=estimate_from_samples(draws.exponent) if len(tried) > 2 else None,
         knee_batch_size=estimate_from_samples(2.0**draws.knee) if len(tried) > 2 else None,
-        noise_sd=float(np.median(noise)) * data.spread / 3.0,
+        noise_sd=_noise_sd(surface.z[:, inner], data, draws),
         best_batch_size=table[at_best].batch_size,
         tried_low=float(2.0**low),
         tried_high=float(2.0**high),
         pivot_batch_size=float(2.0**prior.pivot),
         table=table,
-        quality=quality,
         law_draws=tuple(zip(draws.centre.tolist(), draws.exponent.tolist(), draws.knee.tolist(), strict=True)),
+        value_draws=tuple(tuple(row) for row in _in_unit(surface.z, data).tolist()),
     )
 
 
 def _row(i: int, b: float, surface: Surfaces, data: RidgeData, prior: ModelPrior, tried: Array) -> LrPrediction:
     lr = estimate_from_samples(surface.best[:, i])
-    z = np.clip(surface.z[:, i], -5.0, 5.0)
-    value = estimate_from_samples(data.sign * (data.best + data.spread * np.expm1(z) / 3.0))
+    value = estimate_from_samples(_in_unit(surface.z[:, i], data))
     edge = 0.25
     return LrPrediction(
         batch_size=float(2.0**b),
@@ -237,9 +250,19 @@ def _row(i: int, b: float, surface: Surfaces, data: RidgeData, prior: ModelPrior
     )
 
 
-def _chance_as_good(z: Array, inner: NDArray[np.bool_], noise: float) -> tuple[float, ...]:
-    best = np.where(inner[None], z, np.inf).min(1, keepdims=True)
-    return tuple(float(v) for v in (z <= best + 2.0 * noise).mean(0))
+def _in_unit(z: Array, data: RidgeData) -> Array:
+    """Return squashed values in the objective's unit."""
+    return np.asarray(data.sign * (data.best + data.spread * np.expm1(np.clip(z, -5.0, 5.0)) / 3.0))
+
+
+def _noise_sd(z: Array, data: RidgeData, draws: RidgeParameters) -> float:
+    """Return the noise at the ridge, in the objective's unit.
+
+    The squash is steepest at the luckiest trial: there a deviation of the squashed values is worth least. What it is
+    worth at the ridge's own level is what a repeated trial shows.
+    """
+    level = max(float(np.median(z.min(1))), 0.0)
+    return float(np.exp(np.median(draws.log_noise) + level)) * data.spread / 3.0
 
 
 def _exponent(sizes: Array, surface: Surfaces, prior: ModelPrior, low: float, high: float) -> Estimate:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from bsopt.laws.scaling import Reference
 from bsopt.trial.asked import AskedLimits, AskedSearch, experiment_in, limits_in, momentum_in, search_in
 from bsopt.trial.objective import Objective
 from bsopt.trial.plan import Plan
 
-__all__ = ["FORMAT_VERSION", "Outcome", "StepUnit", "StopReason", "StudyInfo", "Tick", "TrialRecord"]
+__all__ = ["FORMAT_VERSION", "Outcome", "StepUnit", "StopReason", "StudyInfo", "Tick", "TrialRecord", "ranked"]
 
 FORMAT_VERSION = 2
 """Of what is stored; 2 since a study's objective is one value. Other formats are refused."""
@@ -279,3 +279,12 @@ class StudyInfo:
     def artifact_folder(self) -> Path:
         """Where Optuna's artifact store keeps its files."""
         return Path(self.config.get("artifacts") or self.folder.parent / "artifacts")
+
+
+def ranked(records: Iterable[TrialRecord], objective: Objective) -> list[TrialRecord]:
+    """Return the trials that ran to their end and have a result, best first; the earlier one of equals.
+
+    The one rule for what "the best trial" is, wherever it is shown.
+    """
+    ended = [record for record in records if record.outcome == "complete" and record.has_result]
+    return sorted(ended, key=lambda record: (objective.sign * cast(float, record.value), record.number))

@@ -28,8 +28,8 @@ def show(named: NamedStudy, top: int | None, as_json: bool) -> None:
 
     STUDY is its name or its study file; it may be left out where the storage holds one study.
     """
-    from bsopt.cli.terminal.summaries import ranked
     from bsopt.storage.attributes import read_records
+    from bsopt.trial.record import ranked
 
     opened = named.open()
     records = read_records(opened.optuna)
