@@ -9,6 +9,7 @@ from bsopt.laws.estimate import FitStatus
 from bsopt.recommendation.choices import choice_at, choose
 from bsopt.recommendation.costs import pareto
 from bsopt.recommendation.evidence import Evidence
+from bsopt.recommendation.next_runs import next_runs
 from bsopt.recommendation.result import GOALS, Goal, Recommendation, Refusal
 from bsopt.recommendation.sentences import caveats, no_answer, of_front, sentence, why_missing
 from bsopt.storage.attributes import read_info, read_records
@@ -114,6 +115,7 @@ def recommend_from(evidence: Evidence, *, goal: str = "quality", at_batch_size: 
         refusals=refusals,
         sizes=evidence.findings,
         margin=evidence.margin,
+        next_runs=next_runs(evidence),
         caveats=(*missing, *caveats(evidence, choice)),
         pareto=pareto(evidence),
         critical_batch_size=evidence.fits.steps.critical_batch_size,

@@ -92,8 +92,8 @@ def caveats(evidence: Evidence, choice: Choice) -> tuple[str, ...]:
         found.append(batch_norm_warning(choice.plan.micro_batch_size))
     if info.objective.target is None and evidence.target is not None:
         found.append(
-            f"Times and costs are to {info.objective.monitor} {evidence.target:.4g}, which three in four batch sizes "
-            "reached, as the study names no target; objective.target sets yours."
+            f"Times and costs are to {info.objective.monitor} {evidence.target:.4g}, which tells the batch sizes "
+            "apart, as the study names no target; objective.target sets yours."
         )
     if not fits.noise_is_repeated:
         found.append("No setting was repeated often enough to know the noise between seeds: confirm the finalists.")

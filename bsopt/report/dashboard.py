@@ -34,7 +34,7 @@ from bsopt.trial.record import TrialRecord
 from bsopt.visualization.figure import EXPERIMENT_FIGURES, FIGURES
 from bsopt.visualization.study_data import Source, StudyData, load
 
-__all__ = ["Publisher", "publish", "serve"]
+__all__ = ["Publisher", "publish", "serve", "study_note"]
 
 MAX_TRIALS = 300
 """Trials that a published figure draws: a dashboard's storage writes 2 kB at a time, 1.4 s for 141 kB in SQLite."""
@@ -154,6 +154,22 @@ def serve(
         server.serve_forever()
 
 
+def study_note(data: StudyData) -> str:
+    """Return the study's answer as Markdown: a view of its recommendation."""
+    found, rows = data.recommendation, size_rows(data.recommendation)
+    lines = ["## Answer so far", "", _markdown(found.sentence)]
+    lines += ["", *(f"- {_markdown(caveat)}" for caveat in found.caveats)]
+    if len(rows) > 1:
+        lines += ["", f"| {' | '.join(SIZE_COLUMNS)} |", "|" + "--:|" * len(SIZE_COLUMNS)]
+        lines += [f"| {' | '.join(row)} |" for row in rows]
+    if found.next_runs:
+        lines += ["", "What to run next:", "", *(f"- {_markdown(next_run_text(run))}" for run in found.next_runs)]
+    settings = [line for line in found.to_yaml().splitlines() if line != f"# {found.sentence}"]  # it stands above
+    if settings:
+        lines += ["", "```yaml", *settings, "```"]
+    return "\n".join(lines)
+
+
 class _ThreadingServer(WSGIServer):
     """One thread per request, which ends with the process."""
 
@@ -266,24 +282,9 @@ def _note_study(dashboard: ModuleType, study: optuna.Study, data: StudyData) -> 
     _, mark, own = before.partition(_KEPT)
     if before and not mark:
         own = f"\n\n{before}"  # a note that was there before us
-    body = f"{_study_note(data)}{_verdicts_note(data)}\n\n---\n{_KEPT}{own}"
+    body = f"{study_note(data)}{_verdicts_note(data)}\n\n---\n{_KEPT}{own}"
     if body != before:
         dashboard.save_note(study, body)
-
-
-def _study_note(data: StudyData) -> str:
-    found, rows = data.recommendation, size_rows(data.recommendation)
-    lines = ["## Answer so far", "", _markdown(found.sentence)]
-    lines += ["", *(f"- {_markdown(caveat)}" for caveat in found.caveats)]
-    if len(rows) > 1:
-        lines += ["", f"| {' | '.join(SIZE_COLUMNS)} |", "|" + "--:|" * len(SIZE_COLUMNS)]
-        lines += [f"| {' | '.join(row)} |" for row in rows]
-    if found.next_runs:
-        lines += ["", "What to run next:", "", *(f"- {_markdown(next_run_text(run))}" for run in found.next_runs)]
-    settings = [line for line in found.to_yaml().splitlines() if line != f"# {found.sentence}"]  # it stands above
-    if settings:
-        lines += ["", "```yaml", *settings, "```"]
-    return "\n".join(lines)
 
 
 def _verdicts_note(data: StudyData) -> str:

@@ -218,6 +218,7 @@ class StudyInfo:
         num_train_samples: N; None where it isn't known.
         budget_samples: Nominal samples of a full trial; None where a trial is limited by time or the user's own code.
         tick_samples: Nominal samples between ticks.
+        has_early_ticks: Whether trials also validate at 1/16, 1/8, 1/4 and 1/2 of the way to the first of these.
         num_devices: Devices per node of each trial.
         num_nodes: Nodes of each trial.
         seed: The study's seed.
@@ -240,6 +241,7 @@ class StudyInfo:
     num_train_samples: int | None = None
     budget_samples: float | None = None
     tick_samples: float | None = None
+    has_early_ticks: bool = False
     num_devices: int = 1
     num_nodes: int = 1
     seed: int | None = None
