@@ -81,8 +81,8 @@ class BatchSizeAdvisor(Callback):
         # the learning rate that a person would set: a scheduler keeps it in these
         self._lr = float(group.get("max_lr", group.get("initial_lr", group["lr"]))) or None
         self._optimizer = type(trainer.optimizers[0]).__name__
-        beside = [callback for callback in trainer.callbacks if isinstance(callback, LearningRateScaling)]
-        self._scaling = beside[0] if beside else None
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]  # set by Lightning's connector
+        self._scaling = next((found for found in callbacks if isinstance(found, LearningRateScaling)), None)
         self._num_parts = trainer.accumulate_grad_batches * trainer.world_size
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -126,7 +126,8 @@ class StepsToTargetFit:
         noise = shuffled_normals(len(log_min), seed=len(log_min))
         law = log_min + np.log1p(batch_size / np.exp(log_critical))
         rounding = self.resolution_samples / np.sqrt(12.0) / np.exp(law)
-        samples = estimate_from_samples(np.exp(law + np.hypot(scatter, rounding) * noise))
+        seen = np.exp(law + np.hypot(scatter, rounding) * noise) + self.resolution_samples / 2.0
+        samples = estimate_from_samples(seen)
         if is_extrapolated and samples.high > USEFUL_FACTOR * samples.low:
             return None
         elasticity = 1.0 / (1.0 + batch_size / np.exp(log_critical))
@@ -243,6 +244,8 @@ def _group(runs: Iterable[TargetRun], resolution: float) -> list[_Size]:
                 continue
             middle = float(np.log(np.median(watched)))
         own = resolution if middle_run.resolution_samples is None else middle_run.resolution_samples
+        if not is_upper and not is_lower:  # it happened somewhere since the validation before
+            middle = float(np.log(max(np.exp(middle) - own / 2.0, np.exp(middle) / 2.0)))
         quantum = 0.0 if is_upper else own / np.exp(middle)
         variance = run_variance * (np.pi / 2.0 if len(values) > 2 else 1.0) / len(values) + quantum**2 / 12.0
         size = _Size(B, middle, max(float(variance), _LEAST_NOISE**2), len(values), is_lower, is_upper)
@@ -298,7 +301,8 @@ def _posterior(table: Sequence[_Size]) -> _Posterior:
     variance = np.array([row.variance for row in table])
     upper = np.array([row.is_upper_bound for row in table])
     bound = np.array([row.is_lower_bound for row in table]) | upper
-    log_critical = np.linspace(np.log(B.min() / 30.0), np.log(B.max() * 300.0), 240)
+    # Up to sizes so large that the samples are as good as flat over those that ran: they may be.
+    log_critical = np.linspace(np.log(B.min() / 30.0), np.log(B.max() * 3000.0), 300)
     steps = np.linspace(-2.2, 2.8, 15)
     scatter = _SCATTER * np.exp(_SCATTER_LOG_SD * steps)
     shape = np.log1p(B[None] / np.exp(log_critical)[:, None])  # [g, B]
