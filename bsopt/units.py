@@ -16,6 +16,7 @@ __all__ = [
     "count_of",
     "format_bytes",
     "format_chance",
+    "format_device_time",
     "format_duration",
     "format_number",
     "in_samples",
@@ -167,6 +168,17 @@ def format_duration(seconds: float | None) -> str:
         return f"{minutes} min {rest:02d} s" if minutes < 10 else f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min"
+
+
+def format_device_time(hours: float | None) -> str:
+    """Return a time of all devices together, in the unit that suits it; a dash for None.
+
+    >>> format_device_time(12.34), format_device_time(0.0001)
+    ('12.3 device-hours', '0.4 s')
+    """
+    if hours is None or not math.isfinite(hours):
+        return "–"
+    return f"{hours:.3g} device-hours" if hours >= 1.0 else format_duration(3600.0 * hours)
 
 
 def format_bytes(count: float | None) -> str:

@@ -8,6 +8,7 @@ from bsopt.callbacks._advice_figure import plot_advice
 from bsopt.callbacks._base import Callback, announce
 from bsopt.callbacks._overhead_budget import DEFAULT_OVERHEAD
 from bsopt.callbacks.gradient_noise_scale import GradientNoiseScale
+from bsopt.callbacks.learning_rate_scaling import LearningRateScaling
 from bsopt.callbacks.throughput_monitor import ThroughputMonitor
 from bsopt.laws.batch_size_advice import Advice, advise
 
@@ -22,7 +23,8 @@ class BatchSizeAdvisor(Callback):
     """Says at the end of a fit whether the batch size was right, and what to try instead.
 
     Add it to an existing Trainer and train as usual. It holds a `GradientNoiseScale` and a `ThroughputMonitor`,
-    whose docstrings tell hooks, costs and what ranks do, and logs what they log. The paragraph comes in `on_train_end`,
+    whose docstrings tell hooks, costs and what ranks do, and logs what they log. It reads the learning rate in use, a
+    `LearningRateScaling` beside it counted, and says which one to write where. The paragraph comes in `on_train_end`,
     on rank zero; `advice` is the same as a value (`bsopt.serialization.to_json` makes plain data of it), `figure()` as
     a plotly figure.
 
@@ -39,19 +41,28 @@ class BatchSizeAdvisor(Callback):
         self._throughput = ThroughputMonitor()
         self._lr: float | None = None
         self._optimizer = "sgd"
+        self._scaling: LearningRateScaling | None = None
+        self._num_parts = 1
 
     @property
     def advice(self) -> Advice | None:
         """The advice as of now, or None before the first update."""
         if self._noise.global_batch_size == 0:
             return None
+        size = self._noise.global_batch_size
+        factor = self._factor_at if self._scaling is not None else None
         return advise(
             self._noise.estimate,
-            batch_size=self._noise.global_batch_size,
-            lr=self._lr,
+            batch_size=size,
+            lr=None if self._lr is None else self._lr * self._factor_at(size),
             optimizer=self._optimizer,
             throughput=self._throughput.summary,
+            lr_factor=factor,
+            num_parts=self._num_parts,
         )
+
+    def _factor_at(self, size: int) -> float:
+        return 1.0 if self._scaling is None else self._scaling.factor_at(size, self._optimizer)
 
     def figure(self) -> go.Figure | None:
         """Return the advice as a plotly figure, or None before the first update."""
@@ -70,6 +81,9 @@ class BatchSizeAdvisor(Callback):
         # the learning rate that a person would set: a scheduler keeps it in these
         self._lr = float(group.get("max_lr", group.get("initial_lr", group["lr"]))) or None
         self._optimizer = type(trainer.optimizers[0]).__name__
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]  # set by Lightning's connector
+        self._scaling = next((found for found in callbacks if isinstance(found, LearningRateScaling)), None)
+        self._num_parts = trainer.accumulate_grad_batches * trainer.world_size
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin an epoch of both measurements."""

@@ -90,6 +90,21 @@ class LearningRateScaling(Callback):
         """The batch size the learning rate is scaled to, in samples."""
         return self._global_batch_size
 
+    def factor_at(self, global_batch_size: int, optimizer: str) -> float:
+        """Return what the configured learning rate is multiplied by at a batch size, after the warm-up.
+
+        Args:
+            global_batch_size: In samples.
+            optimizer: The optimizer's name, which decides the rule where none was given.
+        """
+        return scaled_learning_rate(
+            float(global_batch_size),
+            reference=self._reference,
+            rule=self._rule if self._rule is not None else default_rule(optimizer),
+            noise_batch_size=self._noise_batch_size,
+            exponent=self._exponent,
+        )
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put a hook before and after each optimizer's step."""
         self._micro_batch_size = None
@@ -141,13 +156,7 @@ class LearningRateScaling(Callback):
         self._samples_seen = state_dict["samples_seen"]
 
     def _target(self, optimizer: str) -> float:
-        return scaled_learning_rate(
-            float(self._global_batch_size),
-            reference=self._reference,
-            rule=self._rule if self._rule is not None else default_rule(optimizer),
-            noise_batch_size=self._noise_batch_size,
-            exponent=self._exponent,
-        )
+        return self.factor_at(self._global_batch_size, optimizer)
 
     def _factor(self, target: float) -> float:
         if target <= 1.0:

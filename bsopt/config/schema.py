@@ -28,6 +28,9 @@ __all__ = [
     "StudyConfig",
 ]
 
+ENOUGH_TO_REPEAT, REPEATS = 15, 3
+"""With `confirm_seeds: auto`, from so many trials on, so many repeat the finalists: just enough to know the noise."""
+
 RESERVED_TRAINER_KEYS = {
     "max_epochs": "budget.epochs",
     "max_steps": "budget.steps or budget.samples",
@@ -54,6 +57,16 @@ def _amount(*allowed: Unit, default: Unit | None = None) -> Any:
 
 Bytes = Annotated[
     int, BeforeValidator(parse_bytes), WithJsonSchema({"type": ["string", "integer"], "examples": ["2 GiB", "500 MB"]})
+]
+
+
+_Validations = Annotated[
+    Amount | Literal["geometric"],
+    BeforeValidator(
+        lambda value: value if value == "geometric" else parse_amount(value, allowed=("epochs", "samples"))
+    ),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string", "examples": ["1 epoch", "5000 samples", "geometric"]}),
 ]
 
 
@@ -261,7 +274,20 @@ class BudgetConfig(_Strict):
     steps: int | None = Field(None, ge=1)
     time_per_trial: _amount("seconds") | None = None  # type: ignore[valid-type]
     time: _amount("seconds") | None = Field(None, description="of the whole study")  # type: ignore[valid-type]
-    validate_every: _amount("epochs", "samples") = Amount(1.0, "epochs")  # type: ignore[valid-type]
+    validate_every: _Validations = Field(
+        Amount(1.0, "epochs"),
+        description="an amount, or geometric: at 1/16, 1/8, 1/4 and 1/2 of the first epoch, then every epoch",
+    )
+
+    @property
+    def is_geometric(self) -> bool:
+        """Whether validations come early, to see where a target is crossed."""
+        return self.validate_every == "geometric"
+
+    @property
+    def tick_every(self) -> Amount:
+        """Between regular validations."""
+        return self.validate_every if isinstance(self.validate_every, Amount) else Amount(1.0, "epochs")
 
     @model_validator(mode="after")
     def _one(self) -> BudgetConfig:
@@ -372,7 +398,11 @@ class StudyConfig(_Strict):
     limits: LimitsConfig = LimitsConfig()
     trainer: dict[str, Any] = Field(default_factory=dict, description="passed on to Lightning's Trainer")
     seed: int = Field(0, ge=0, lt=2**32)
-    confirm_seeds: int = Field(0, ge=0, description="re-run the finalists this often over fresh seeds")
+    confirm_seeds: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+        0,
+        description="re-run the finalists this often over fresh seeds, beside the trials; auto: the last 3 of at least "
+        "15 trials repeat the best ones",
+    )
     workers: int = Field(1, ge=1, description="trials at a time on this host")
     checkpoints: CheckpointsConfig = CheckpointsConfig()
     experiment: ExperimentConfig | None = None
@@ -429,6 +459,17 @@ class StudyConfig(_Strict):
         if set(experiment.params) != set(search.params):
             raise ValueError(f"experiment.params must give a value for each of search.params: {sorted(search.params)}")
         return self
+
+    @property
+    def num_repeats(self) -> int:
+        """Trials of the budget that repeat the finalists instead of searching (`confirm_seeds: auto`)."""
+        is_auto = self.confirm_seeds == "auto" and self.budget.trials >= ENOUGH_TO_REPEAT
+        return REPEATS if is_auto else 0
+
+    @property
+    def num_searched(self) -> int:
+        """Trials that the search may have."""
+        return self.budget.trials - self.num_repeats
 
     @property
     def folder(self) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +16,9 @@ __all__ = ["Advice", "BatchSizeOption", "Verdict", "advise"]
 Verdict = Literal["too small", "about right", "past the critical size", "unknown"]
 
 _MARGIN = 3.0  # B_simple is good to about one order of magnitude: half of one on each side
+_ABOUT = 10.0  # an interval that reaches further than this from the batch size says nothing of it
+MIN_MEASUREMENTS = 5
+"""Measurements of the noise scale below which its interval isn't believed."""
 _FACTORS = (0.25, 0.5, 2.0, 4.0, 8.0)
 
 
@@ -32,7 +36,8 @@ class BatchSizeOption:
             idle in part, and a step of a smaller one takes less in proportion to its samples.
         time_high: The largest factor on the time: a step of a larger batch takes more in proportion to its samples,
             and a step of a smaller one as long as now.
-        lr: Learning rate to try there; None where the current one isn't known.
+        lr: Learning rate to try there, in use; None where the current one isn't known.
+        lr_written: What to write in the configuration for that: less by the factor of a LearningRateScaling callback.
     """
 
     batch_size: int
@@ -43,6 +48,7 @@ class BatchSizeOption:
     time_low: float
     time_high: float
     lr: float | None
+    lr_written: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,34 +85,38 @@ def advise(
     lr: float | None = None,
     optimizer: str = "sgd",
     throughput: Throughput | None = None,
+    lr_factor: Callable[[int], float] | None = None,
+    num_parts: int = 1,
 ) -> Advice:
     """Return what a noise scale says about a global batch size.
 
     The batch is too small (past the critical size) where it lies more than three times below (above) the noise scale's
-    interval. Steps and samples follow McCandlish et al. 2018; the learning rate their saturating law with the noise
-    scale as B_n, and its square root for adaptive optimizers.
+    interval, and about right where the interval stays within a factor of ten of it; else nothing can be told yet. Steps
+    and samples follow McCandlish et al. 2018; the learning rate their saturating law with the noise scale as B_n, and
+    its square root for adaptive optimizers.
 
     Args:
         noise: As measured; None where nothing was.
         batch_size: Current global batch size, samples.
-        lr: Current learning rate.
-        optimizer: Its name.
+        lr: Learning rate in use: what reaches the optimizer's step, a schedule left out.
+        optimizer: The optimizer's name.
         throughput: Speed of the run.
+        lr_factor: From a global batch size to what a LearningRateScaling callback multiplies the configured rate by;
+            None without one.
+        num_parts: Micro-batches of an update: devices times accumulation.
     """
     if noise is None or not math.isfinite(noise.value) or noise.value <= 0:
         return _unknown(noise, batch_size, throughput)
-    if noise.low > _MARGIN * batch_size:
-        verdict: Verdict = "too small"
-    elif _MARGIN * noise.high < batch_size:
-        verdict = "past the critical size"
-    else:
-        verdict = "about right"
+    verdict = _verdict(noise, batch_size)
+    if verdict == "unknown":
+        return _unknown(noise, batch_size, throughput)
     others = [max(1, round(batch_size * factor)) for factor in _FACTORS]
-    options = {size: _option(noise, batch_size, size, lr, optimizer) for size in others if size != batch_size}
+    use = _InUse(lr, optimizer, lr_factor, num_parts)
+    options = {size: _option(noise, batch_size, size, use) for size in others if size != batch_size}
     suggestion = None
     if verdict != "about right":
         target = 2 ** round(math.log2(min(max(noise.value, batch_size / 8), batch_size * 8)))
-        suggestion = _option(noise, batch_size, target, lr, optimizer)
+        suggestion = _option(noise, batch_size, target, use)
         options[target] = suggestion
     certainty, next_step = _certainty(noise, batch_size, suggestion)
     return Advice(
@@ -118,16 +128,38 @@ def advise(
         certainty=certainty,
         next_step=next_step,
         throughput=throughput,
-        text=_paragraph(noise, batch_size, verdict, suggestion or options[2 * batch_size], throughput)
+        text=_paragraph(noise, batch_size, verdict, suggestion or options[2 * batch_size], throughput, use)
         + f" {certainty} {next_step}",
     )
 
 
-def _option(noise: NoiseScale, batch_size: int, new: int, lr: float | None, optimizer: str) -> BatchSizeOption:
+@dataclass(frozen=True, slots=True)
+class _InUse:
+    """How the run trains: learning rate in use, optimizer, a scaling callback's factor, and parts of an update."""
+
+    lr: float | None
+    optimizer: str
+    lr_factor: Callable[[int], float] | None
+    num_parts: int
+
+
+def _verdict(noise: NoiseScale, batch_size: int) -> Verdict:
+    if noise.num_measurements < MIN_MEASUREMENTS:
+        return "unknown"
+    if noise.low > _MARGIN * batch_size:
+        return "too small"
+    if _MARGIN * noise.high < batch_size:
+        return "past the critical size"
+    return "about right" if batch_size / _ABOUT <= noise.low and noise.high <= _ABOUT * batch_size else "unknown"
+
+
+def _option(noise: NoiseScale, batch_size: int, new: int, use: _InUse) -> BatchSizeOption:
     steps = step_ratio(batch_size, new, noise_scale=noise.value)
     at_high = step_ratio(batch_size, new, noise_scale=noise.high) if math.isfinite(noise.high) else batch_size / new
     ends = (step_ratio(batch_size, new, noise_scale=noise.low), at_high)
     ratio = new / batch_size
+    lr = _scaled_lr(noise, batch_size, new, use.lr, use.optimizer) if use.lr is not None else None
+    written = lr if lr is None or use.lr_factor is None else lr / use.lr_factor(new)
     return BatchSizeOption(
         batch_size=new,
         steps=steps,
@@ -136,7 +168,8 @@ def _option(noise: NoiseScale, batch_size: int, new: int, lr: float | None, opti
         samples=sample_ratio(batch_size, new, noise_scale=noise.value),
         time_low=steps * min(1.0, ratio),
         time_high=steps * max(1.0, ratio),
-        lr=_scaled_lr(noise, batch_size, new, lr, optimizer) if lr is not None else None,
+        lr=lr,
+        lr_written=written,
     )
 
 
@@ -165,7 +198,12 @@ def _certainty(noise: NoiseScale, batch_size: int, suggestion: BatchSizeOption |
 
 
 def _paragraph(
-    noise: NoiseScale, batch_size: int, verdict: Verdict, option: BatchSizeOption, throughput: Throughput | None
+    noise: NoiseScale,
+    batch_size: int,
+    verdict: Verdict,
+    option: BatchSizeOption,
+    throughput: Throughput | None,
+    use: _InUse,
 ) -> str:
     interval = f"{noise.low:.3g} to {noise.high:.3g}" if math.isfinite(noise.high) else f"above {noise.low:.3g}"
     speed = ""
@@ -173,7 +211,7 @@ def _paragraph(
         speed = f" A step takes {1e3 * throughput.seconds_per_step:.3g} ms now"
         waits = throughput.data_share
         speed += f", {waits:.0%} of the time between batches: mend that first." if waits > 0.3 else "."
-    lr = f" Try a learning rate near {option.lr:.3g} there." if option.lr is not None else ""
+    lr = _what_to_write(option, use)
     return (
         f"Batch size advice: {batch_size} is {verdict}. The gradient noise scale is {noise.value:.3g} samples (95 % "
         f"interval {interval}, {noise.num_measurements} measurements). Going to {option.batch_size} would take about "
@@ -182,11 +220,36 @@ def _paragraph(
     )
 
 
+def _what_to_write(option: BatchSizeOption, use: _InUse) -> str:
+    """Return which learning rate and batch size go where; empty where the learning rate in use isn't known."""
+    if use.lr is None or option.lr is None or option.lr_written is None:
+        return ""
+    words = f" In use is a learning rate of {use.lr:.3g}; try one near {option.lr:.3g} there: "
+    if use.lr_factor is None:
+        words += f"write lr={option.lr_written:.3g} where the optimizer gets it"
+    else:
+        words += (
+            f"write lr={option.lr_written:.3g} where the optimizer gets it, which LearningRateScaling multiplies by "
+            f"{use.lr_factor(option.batch_size):.3g}"
+        )
+    size = option.batch_size / use.num_parts
+    if use.num_parts == 1:
+        return f"{words}, and batch_size={option.batch_size} in the DataLoader."
+    if size >= 1 and size == int(size):
+        return f"{words}, and batch_size={int(size)} in the DataLoader, of which {use.num_parts} make an update."
+    return f"{words}, and a batch size of {option.batch_size} over all devices and accumulated batches."
+
+
 def _unknown(noise: NoiseScale | None, batch_size: int, throughput: Throughput | None) -> Advice:
     if noise is None:
         certainty = "nothing was measured."
     elif noise.covariance_trace <= 0:
         certainty = "the gradient's noise can't be told from zero."
+    elif noise.num_measurements < MIN_MEASUREMENTS:
+        count = "one measurement" if noise.num_measurements == 1 else f"{noise.num_measurements} measurements"
+        certainty = f"{count} of the noise scale can't settle it; it takes at least {MIN_MEASUREMENTS}."
+    elif math.isfinite(noise.high):
+        certainty = f"the noise scale lies between {noise.low:.3g} and {noise.high:.3g} samples, which is too wide."
     else:
         certainty = f"the noise scale is probably above {noise.low:.3g} samples, and nothing more can be said."
     next_step = "Train longer with this callback, or accumulate two or more micro-batches."
@@ -199,5 +262,5 @@ def _unknown(noise: NoiseScale | None, batch_size: int, throughput: Throughput |
         certainty=certainty,
         next_step=next_step,
         throughput=throughput,
-        text=f"Batch size advice: {batch_size} can't be judged; {certainty} {next_step}",
+        text=f"Batch size advice: can't tell yet whether {batch_size} is right: {certainty} {next_step}",
     )

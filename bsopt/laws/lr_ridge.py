@@ -30,9 +30,6 @@ UNCERTAIN_OCTAVES = 4.0
 MOST_NOISE = 0.8
 """Noise, as a share of the spread of all values, from which they say nothing."""
 
-TIE_SHARE = 0.02
-"""A batch size is as good as the best within this share of (median − best), or within the noise where that is more."""
-
 EDGE = 0.25
 """Octaves from the end of the tried learning rates within which the best one counts as at the edge."""
 
@@ -80,8 +77,6 @@ class LrRidgeFit:
         noise_sd: Standard deviation of repeated values near the best, in the objective's unit.
         best_lr: The best learning rate at whichever batch size is best.
         chances: For each batch size of `table`, the chance that it is the best of those that were tried.
-        quality: For each batch size of `table`, the chance that its value is as good as the best one's: within the
-            noise or 2 % of (median − best), whichever is more.
         table: Predictions on a lattice of batch sizes.
         law_draws: (log2 lr at the pivot, exponent, log2 B_n) of posterior draws, for batch sizes beyond the table.
         value_draws: Posterior draws of the value along the ridge, one row a draw and one column a row of `table`.
@@ -101,7 +96,6 @@ class LrRidgeFit:
     pivot_batch_size: float | None = None
     table: tuple[LrPrediction, ...] = ()
     chances: tuple[float, ...] = ()
-    quality: tuple[float, ...] = ()
     law_draws: tuple[tuple[float, float, float], ...] = ()
     value_draws: tuple[tuple[float, ...], ...] = ()
 
@@ -220,7 +214,6 @@ def read_ridge(surface: ValueSurface, *, batch_sizes: Sequence[float] = ()) -> L
     table = tuple(_row(i, b, sampled, tried, rates) for i, b in enumerate(sizes))
     sign = surface.transform.sign
     lowest = np.where(inner[None], sign * sampled.value, np.inf)
-    margin = max(surface.noise_sd, TIE_SHARE * surface.transform.scale)
     at_best = int(np.argmin(np.where(inner, np.quantile(sign * sampled.value, 0.75, axis=0), np.inf)))
     widths = [float(np.log2(row.lr.high / row.lr.low)) for row, ok in zip(table, inner, strict=True) if ok]
     status, message = _judge(table[at_best], width=min(widths), noise=surface.noise, num=num)
@@ -243,7 +236,6 @@ def read_ridge(surface: ValueSurface, *, batch_sizes: Sequence[float] = ()) -> L
         pivot_batch_size=float(2.0**surface.belief.prior.ridge.b0),
         table=table,
         chances=tuple(chances.tolist()),
-        quality=tuple((lowest <= lowest.min(1, keepdims=True) + margin).mean(0).tolist()),
         value_draws=tuple(tuple(row) for row in sampled.value.tolist()),
         law_draws=tuple(zip(*(values[order].tolist() for values in (law.centre, law.exponent, law.knee)), strict=True)),
     )

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 from scipy.stats import t as student_t
 
 from bsopt.laws.estimate import (
@@ -50,6 +49,7 @@ MEMORY_MARGIN = 0.05
 
 _DRAWS = 199
 _SCATTER, _SCATTER_LOG_SD = 0.03, 0.7  # of ln t about the law: the published sets' median error is 2.7 %
+_RISE, _RISE_SD = 0.5, 0.5  # of power between idle and busy, relative to the mean power of the probes
 _BEND, _BEND_LENGTH = 0.03, 1.0  # smooth misfit of the law: standard deviation of ln t, length in ln b
 
 
@@ -154,12 +154,13 @@ class MemoryFit:
 
 @dataclass(frozen=True, slots=True)
 class PowerFit:
-    """Mean power of one device, from its busy share; with too few points their plain mean.
+    """Mean power of one device, from its busy share; with too few points their plain mean, and what it may rise to.
 
     Attributes:
         idle_watts: P0.
         busy_watts: P0 + P1.
         relative_error: Standard deviation of ln P about the fit.
+        lines: (watts at no busy share, at the whole) for each draw of the step time that the fit was made with.
     """
 
     status: FitStatus
@@ -168,15 +169,16 @@ class PowerFit:
     idle_watts: float | None = None
     busy_watts: float | None = None
     relative_error: float | None = None
+    lines: tuple[tuple[float, float], ...] = ()
 
     def predict(self, micro_batch_size: float, *, step_time: StepTimeFit) -> Estimate | None:
         """Return mean watts at a micro-batch; None where nothing was measured."""
-        share = _busy_share(micro_batch_size, step_time)
-        if self.idle_watts is None or self.busy_watts is None or self.relative_error is None or share is None:
+        shares = _busy_shares(micro_batch_size, step_time)
+        if self.relative_error is None or shares is None or len(shares) != len(self.lines):
             return None
-        watts = self.idle_watts + (self.busy_watts - self.idle_watts) * share
-        factor = float(np.exp(norm.ppf(0.5 + INTERVAL_MASS / 2.0) * self.relative_error))
-        return Estimate(watts, watts / factor, watts * factor)
+        idle, busy = np.array(self.lines).T
+        noise = np.exp(self.relative_error * shuffled_normals(len(shares), seed=1))
+        return estimate_from_samples(np.maximum(idle + (busy - idle) * shares, 1e-9) * noise)
 
 
 def step_time(micro_batch_size: float, *, latency: float, seconds_per_sample: float, gamma: float) -> float:
@@ -289,20 +291,25 @@ def fit_power(points: Iterable[tuple[float, float]], *, step_time: StepTimeFit) 
     b, watts = _clean(points)
     if len(b) == 0:
         return PowerFit(FitStatus.TOO_FEW, "Power or energy was never measured.", 0)
-    share = np.array([s if (s := _busy_share(size, step_time)) is not None else np.nan for size in b])
-    if len(np.unique(b)) < 3 or np.isnan(share).any() or float(np.ptp(share)) < 0.1:
-        mean = float(np.exp(np.log(watts).mean()))
-        error = max(0.1, float(np.log(watts).std()))
-        return PowerFit(
-            FitStatus.NOT_IDENTIFIED, f"Power is taken as {mean:.3g} W at every size.", len(b), mean, mean, error
-        )
-    weight = 1.0 / watts
-    design = np.column_stack([1.0 - share, share]) * weight[:, None]
-    (idle, busy), *_ = np.linalg.lstsq(design, watts * weight, rcond=None)
-    idle = float(np.clip(idle, 0.05 * busy, 1.5 * busy))
-    error = float(np.std(np.log(watts) - np.log(idle + (busy - idle) * share), ddof=1)) if len(b) > 2 else 0.1
+    tables = [_busy_shares(size, step_time) for size in b]
+    if any(shares is None for shares in tables):
+        return PowerFit(FitStatus.TOO_FEW, "Power needs a law of the step time, which isn't fitted.", len(b))
+    lines, error = _power_lines(np.array(tables).T, watts)
+    idle, busy = np.median(lines, axis=0)
     message = f"{idle:.3g} W idle, {busy:.3g} W busy, from {len(b)} measurements."
-    return PowerFit(FitStatus.OK, message, len(b), idle, float(busy), max(error, 0.02))
+    status = FitStatus.OK
+    if len(np.unique(b)) < 3:
+        status = FitStatus.NOT_IDENTIFIED
+        message = f"Power was measured at {len(np.unique(b))} micro-batch size(s): how it rises with them is assumed."
+    return PowerFit(
+        status,
+        message,
+        len(b),
+        float(idle),
+        float(busy),
+        error,
+        tuple((float(low), float(high)) for low, high in lines),
+    )
 
 
 # --- internals -------------------------------------------------------------------------------------------------
@@ -365,8 +372,34 @@ def _bend_covariance(x: Array, other: Array) -> Array:
     return np.asarray(_BEND**2 * np.exp(-(((x[:, None] - other[None]) / _BEND_LENGTH) ** 2) / 2.0))
 
 
-def _busy_share(micro_batch_size: float, fit: StepTimeFit) -> float | None:
-    seconds = fit.predict(micro_batch_size)
-    if seconds is None or fit.seconds_per_sample is None:
+def _busy_shares(micro_batch_size: float, step_time: StepTimeFit) -> Array | None:
+    """Return t1·b/t(b) of each draw, the share of a step that the device works; None without a step time."""
+    if not step_time.draws or step_time.status is FitStatus.CONTRADICTORY:
         return None
-    return float(np.clip(fit.seconds_per_sample.value * micro_batch_size / seconds.value, 0.0, 1.0))
+    log_t0, log_t1, gamma, _ = np.array(step_time.draws).T
+    work = log_t1 + float(np.log(micro_batch_size))
+    return np.asarray(np.exp(work - _log_time(log_t0, work, gamma)))
+
+
+def _power_lines(shares: Array, watts: Array) -> tuple[Array, float]:
+    """Return watts at no and at the whole busy share, [draws, 2], given the shares [draws, points], and the scatter.
+
+    The rise from idle to busy, relative to the mean, is normal beforehand: a device draws more when it works, and how
+    much more the points tell only as far as their shares differ.
+    """
+    scale = float(np.exp(np.log(watts).mean()))
+    y = watts / scale
+    centre = shares.mean(1, keepdims=True)
+    x = shares - centre
+    error = 0.05
+    for _ in range(3):  # the scatter and the slopes depend on each other
+        precision = (x**2).sum(1) / error**2 + 1.0 / _RISE_SD**2
+        slope = ((x * (y - y.mean())).sum(1) / error**2 + _RISE / _RISE_SD**2) / precision
+        left = y - y.mean() - slope[:, None] * x
+        freedom = max(len(y) - 2, 1)
+        error = float(np.sqrt((np.median((left**2).sum(1)) + 2 * 0.05**2) / (freedom + 2)))
+    draws = slope + shuffled_normals(len(slope), seed=2) / np.sqrt(precision)
+    level = y.mean() + shuffled_normals(len(slope), seed=3) * error / np.sqrt(len(y))
+    idle = level - draws * centre[:, 0]
+    lines = scale * np.column_stack([np.maximum(idle, 0.02), np.maximum(idle + draws, 0.02)])
+    return lines, max(error, 0.02)

@@ -43,6 +43,10 @@ PERFECT_ELASTICITY, FLAT_ELASTICITY = 0.8, 0.2
 """Doubling B saves at least 43 % of the steps (B ≤ B_c/4), and at most 13 % (B ≥ 4·B_c)."""
 IDENTIFIED_FACTOR = 16.0
 """Width (high/low) of B_c's 90 % interval up to which it counts as identified."""
+USEFUL_FACTOR = 4.0
+"""Width (high/low) of the samples' 90 % interval up to which they are told beyond the batch sizes that ran."""
+MIN_MEASURED = 2
+"""Batch sizes whose crossing was seen, and not only bounded, below which nothing is fitted."""
 
 _SCATTER, _SCATTER_LOG_SD = 0.05, 0.6  # of ln E about the law; MLPerf reference points: 2–13 % at worst (FACTS)
 _LEAST_NOISE = 0.01
@@ -57,11 +61,16 @@ class TargetRun:
         samples: NaN or inf where the target was never reached.
         watched_samples: Samples after which a run that never reached it stopped; None where unknown, and then
             the run tells nothing by itself.
+        is_upper_bound: Whether it was past the target at its first validation, so that it reached it somewhere before
+            `samples`.
+        resolution_samples: Samples between the validation that saw it and the one before; None for the fit's own.
     """
 
     batch_size: float
     samples: float
     watched_samples: float | None = None
+    is_upper_bound: bool = False
+    resolution_samples: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,18 +113,23 @@ class StepsToTargetFit:
     def predict(self, batch_size: float) -> TargetPrediction | None:
         """Return cost and regime at a global batch size.
 
-        None where nothing is fitted, and, with status `not_identified`, beyond the batch sizes that ran.
+        None where nothing is fitted, and, beyond the batch sizes that ran, where the interval of the samples is wider
+        than a factor of `USEFUL_FACTOR`: an unbounded critical batch size alone is no reason, since far below it the
+        samples hardly change.
         """
         if not self.draws or self.tried_low is None or self.tried_high is None:
             return None
         is_extrapolated = not self.tried_low <= batch_size <= self.tried_high
-        if self.status is FitStatus.CONTRADICTORY or (self.status is FitStatus.NOT_IDENTIFIED and is_extrapolated):
+        if self.status is FitStatus.CONTRADICTORY:
             return None
         log_min, log_critical, scatter = np.array(self.draws).T
         noise = shuffled_normals(len(log_min), seed=len(log_min))
         law = log_min + np.log1p(batch_size / np.exp(log_critical))
         rounding = self.resolution_samples / np.sqrt(12.0) / np.exp(law)
-        samples = estimate_from_samples(np.exp(law + np.hypot(scatter, rounding) * noise))
+        seen = np.exp(law + np.hypot(scatter, rounding) * noise) + self.resolution_samples / 2.0
+        samples = estimate_from_samples(seen)
+        if is_extrapolated and samples.high > USEFUL_FACTOR * samples.low:
+            return None
         elasticity = 1.0 / (1.0 + batch_size / np.exp(log_critical))
         chances: dict[Regime, float] = {
             "perfect_scaling": float((elasticity >= PERFECT_ELASTICITY).mean()),
@@ -156,8 +170,8 @@ def fit_steps_to_target(
 ) -> StepsToTargetFit:
     """Fit E(B) = E_min·(1 + B/B_c) to runs, several per batch size or one.
 
-    A batch size enters with its median run, so that a slip among several does no harm; where half of its runs or
-    more never reached the target, it enters as a bound.
+    A batch size enters with its median run, so that a slip among several does no harm. Where that run never reached the
+    target, or was past it at its first validation, the size enters as a lower or an upper bound.
 
     Args:
         runs: Runs at the learning rate tuned for their batch size.
@@ -169,7 +183,8 @@ def fit_steps_to_target(
         or steps rise, with the batch size, and `not_identified` where the sizes can't bound B_c.
     """
     table = _group(runs, resolution_samples)
-    reached = [row for row in table if not row.is_bound]
+    reached = [row for row in table if not row.is_lower_bound]
+    measured = [row for row in reached if not row.is_upper_bound]
     num_runs = sum(row.num_runs for row in table)
     head = (len(reached), num_runs, target, resolution_samples)
     if len(reached) < MIN_SIZES:
@@ -179,7 +194,15 @@ def fit_steps_to_target(
             f"{len(reached)} {sizes} reached the target; the critical batch size needs at least {MIN_SIZES}.",
             *head,
         )
-    if problem := _contradiction(reached):
+    if len(measured) < MIN_MEASURED:
+        return StepsToTargetFit(
+            FitStatus.TOO_FEW,
+            f"{len(reached) - len(measured)} of {len(reached)} batch sizes were past the target at their first "
+            "validation: a harder target, or earlier validations (budget.validate_every: geometric), would tell the "
+            "critical batch size.",
+            *head,
+        )
+    if problem := _contradiction(measured):
         return StepsToTargetFit(FitStatus.CONTRADICTORY, problem, *head)
     posterior = _posterior(table)
     return _summarise(table, posterior, head)
@@ -194,7 +217,8 @@ class _Size:
     log_samples: float  # median ln E, or the bound
     variance: float  # of that median: scatter of runs and the resolution
     num_runs: int
-    is_bound: bool
+    is_lower_bound: bool = False  # never reached
+    is_upper_bound: bool = False  # past the target at the first validation
 
 
 def _group(runs: Iterable[TargetRun], resolution: float) -> list[_Size]:
@@ -209,16 +233,23 @@ def _group(runs: Iterable[TargetRun], resolution: float) -> list[_Size]:
     run_variance = _pooled_variance(list(logs.values()))
     table = []
     for B, values in sorted(logs.items()):
-        middle = float(np.sort(values)[len(values) // 2]) if np.isinf(values).any() else float(np.median(values))
-        is_bound = not np.isfinite(middle)
-        if is_bound:
+        middle_run = by_size[B][int(np.argsort(values, kind="stable")[len(values) // 2])]
+        is_upper = middle_run.is_upper_bound
+        has_bounds = bool(np.isinf(values).any()) or is_upper
+        middle = float(np.sort(values)[len(values) // 2]) if has_bounds else float(np.median(values))
+        is_lower = not np.isfinite(middle)
+        if is_lower:
             watched = [r.watched_samples for r in by_size[B] if r.watched_samples and not np.isfinite(r.samples)]
             if not watched:
                 continue
             middle = float(np.log(np.median(watched)))
-        quantum = resolution / np.exp(middle)
+        own = resolution if middle_run.resolution_samples is None else middle_run.resolution_samples
+        if not is_upper and not is_lower:  # it happened somewhere since the validation before
+            middle = float(np.log(max(np.exp(middle) - own / 2.0, np.exp(middle) / 2.0)))
+        quantum = 0.0 if is_upper else own / np.exp(middle)
         variance = run_variance * (np.pi / 2.0 if len(values) > 2 else 1.0) / len(values) + quantum**2 / 12.0
-        table.append(_Size(B, middle, max(float(variance), _LEAST_NOISE**2), len(values), is_bound))
+        size = _Size(B, middle, max(float(variance), _LEAST_NOISE**2), len(values), is_lower, is_upper)
+        table.append(size)
     return table
 
 
@@ -268,8 +299,10 @@ def _posterior(table: Sequence[_Size]) -> _Posterior:
     B = np.array([row.B for row in table])
     y = np.array([row.log_samples for row in table])
     variance = np.array([row.variance for row in table])
-    bound = np.array([row.is_bound for row in table])
-    log_critical = np.linspace(np.log(B.min() / 30.0), np.log(B.max() * 300.0), 240)
+    upper = np.array([row.is_upper_bound for row in table])
+    bound = np.array([row.is_lower_bound for row in table]) | upper
+    # Up to sizes so large that the samples are as good as flat over those that ran: they may be.
+    log_critical = np.linspace(np.log(B.min() / 30.0), np.log(B.max() * 3000.0), 300)
     steps = np.linspace(-2.2, 2.8, 15)
     scatter = _SCATTER * np.exp(_SCATTER_LOG_SD * steps)
     shape = np.log1p(B[None] / np.exp(log_critical)[:, None])  # [g, B]
@@ -282,9 +315,10 @@ def _posterior(table: Sequence[_Size]) -> _Posterior:
     log_weight = -0.5 * square + 0.5 * np.log(np.where(bound, 1.0, precision)).sum(1) - 0.5 * np.log(sum_precision)
     log_weight = log_weight - 0.5 * steps**2
     sd = np.broadcast_to(1.0 / np.sqrt(sum_precision), mean.shape)
-    for i in np.flatnonzero(bound):  # the size's true median lies above its bound
+    for i in np.flatnonzero(bound):  # the size's true median lies above its lower bound, below its upper one
         spread = np.sqrt(total[:, i] + sd**2)
-        log_weight = log_weight + log_ndtr((mean + shape[:, i : i + 1] - y[i]) / spread)
+        side = -1.0 if upper[i] else 1.0
+        log_weight = log_weight + log_ndtr(side * (mean + shape[:, i : i + 1] - y[i]) / spread)
     return _Posterior(log_critical, scatter, log_weight, mean, np.array(sd))
 
 
@@ -302,7 +336,7 @@ def _summarise(
     draws = _draw(posterior)
     log_min, log_critical, scatter = draws.T
     critical = estimate_from_samples(np.exp(log_critical))
-    reached = [row.B for row in table if not row.is_bound]
+    reached = [row.B for row in table if not row.is_lower_bound]
     low, high = min(reached), max(reached)
     at_least = float(np.exp(posterior.log_critical[-1])) * 0.5
     unbounded_above, unbounded_below = critical.high > at_least, critical.low < low / 15.0

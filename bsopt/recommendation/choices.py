@@ -6,12 +6,15 @@ import math
 from dataclasses import dataclass
 from typing import cast
 
-from bsopt.laws.estimate import Estimate
-from bsopt.laws.scaling import default_rule, scaled_adam, scaled_momentum
+from scipy.stats import norm
+
+from bsopt.laws.estimate import INTERVAL_MASS, Estimate
+from bsopt.laws.scaling import Reference, default_rule, scaled_adam, scaled_learning_rate, scaled_momentum
 from bsopt.recommendation.costs import costs_at, costs_that_count
+from bsopt.recommendation.equivalence import trials_by_size
 from bsopt.recommendation.evidence import Evidence
-from bsopt.recommendation.result import Choice, Cost, Goal
-from bsopt.recommendation.sentences import counted, duration, known_from, to_what, where
+from bsopt.recommendation.result import Choice, Cost, Goal, SizeState
+from bsopt.recommendation.sentences import counted, duration, energy, known_from, to_what, where
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.units import format_chance
@@ -20,6 +23,8 @@ __all__ = ["choice_at", "choose"]
 
 WARMUP_EPOCHS, WARMUP_SHARE, WARMUP_FROM = 5.0, 0.1, 1.5
 """Goyal et al. 2017: 5 epochs; at most a tenth of the budget, where the rate is 1.5 times the smallest size's."""
+MOST_MOVED = 4.0
+"""Change in batch size or learning rate up to which momentum, betas and weight decay are moved with it."""
 
 
 def choose(evidence: Evidence, goal: Goal) -> Choice | None:
@@ -31,7 +36,7 @@ def choose(evidence: Evidence, goal: Goal) -> Choice | None:
         return _best(evidence)
     if goal == "largest":
         return _largest(evidence)
-    return _fastest(evidence) if goal == "fastest" else _cheapest(evidence)
+    return _least(evidence, goal)
 
 
 def choice_at(evidence: Evidence, size: int, goal: Goal, *reasons: str, cost: Cost | None = None) -> Choice:
@@ -50,8 +55,6 @@ def choice_at(evidence: Evidence, size: int, goal: Goal, *reasons: str, cost: Co
         said.append(f"{size} can't be realised on {where(plan)}; the nearest that can is {plan.global_batch_size}.")
         size = plan.global_batch_size
     expected = _fitted(evidence, size) or _tried(evidence, size)
-    if expected.doubt:
-        said.append(expected.doubt)
     if plan.reason:
         said.append(f"Gradients are accumulated: {plan.reason}.")
     if plan.world_size > 1:
@@ -68,50 +71,64 @@ def choice_at(evidence: Evidence, size: int, goal: Goal, *reasons: str, cost: Co
         companions=_companions(evidence, size, expected.lr.value),
         cost=cost or _cost_of(evidence, plan),
         reasons=tuple(said),
+        doubts=tuple(doubt for doubt in (expected.doubt, _not_as_good(evidence, size)) if doubt),
     )
 
 
 def _best(evidence: Evidence) -> Choice:
     if evidence.is_fitted:
-        size, reason = evidence.best_size, "Its predicted value is the best of all batch sizes tried."
+        reason = "Its predicted value is the best of all batch sizes at which a trial ran to its end."
     else:
-        size = cast(int, cast(TrialRecord, evidence.best).batch_size)
         reason = f"It is the best of {counted(evidence)} so far."
-    return choice_at(evidence, size, "quality", reason)
+    return choice_at(evidence, evidence.best_size, "quality", reason)
 
 
 def _largest(evidence: Evidence) -> Choice | None:
-    if not evidence.is_fitted:
+    """Return the largest size that was tested to be as good as the best; None where no law is fitted."""
+    tested = [size for size in evidence.ties if size in evidence.realisable]
+    if not evidence.is_fitted or not tested:
         return None
-    size = max(evidence.ties)
-    reason = f"The chance that its value is within noise of the best is {format_chance(evidence.chance(size))}."
+    size = max(tested)
+    found = evidence.finding(size)
+    if size == evidence.best_size or found is None:
+        reason = "No larger batch size was tested and found to be as good."
+    else:
+        chance = format_chance(found.chance)
+        reason = f"The chance that it is no more than {evidence.margin:.2g} worse than the best is {chance}."
     return choice_at(evidence, size, "largest", reason)
 
 
-def _fastest(evidence: Evidence) -> Choice | None:
+def _least(evidence: Evidence, goal: Goal) -> Choice | None:
+    """Return the choice of least time, device time or energy on the devices asked about; None where it isn't known."""
     asked = (evidence.num_devices, evidence.num_nodes)
     there = [c for c in costs_that_count(evidence) if (c.plan.num_devices, c.plan.num_nodes) == asked]
-    if not there:
+    costs = [(amount, cost) for cost in there if (amount := _amount(cost, goal)) is not None]
+    if not costs:
         return None
-    cost = min(there, key=lambda cost: cost.seconds.value)
-    reason = f"It takes {duration(cost.seconds)} {to_what(evidence)} on {where(cost.plan)}, the least of all."
-    return choice_at(evidence, cost.batch_size, "fastest", reason, cost=cost)
+    amount, cost = min(costs, key=lambda pair: pair[0].value)
+    spent = energy(amount) if goal == "frugal" else duration(amount)
+    what = {"fastest": "takes", "cheapest": "takes", "frugal": "uses"}[goal]
+    of_devices = " of device time" if goal == "cheapest" else ""
+    reason = f"It {what} {spent}{of_devices} {to_what(evidence)} on {where(cost.plan)}, the least of all."
+    return choice_at(evidence, cost.batch_size, goal, reason, cost=cost)
 
 
-def _cheapest(evidence: Evidence) -> Choice | None:
-    """Return the choice of least energy, where power was measured, else of the fewest device-hours."""
-    costs = costs_that_count(evidence)
-    measured = [(cost.energy_joules.value, cost) for cost in costs if cost.energy_joules]
-    if measured:
-        joules, cost = min(measured, key=lambda pair: pair[0])
-        spent = f"{joules / 3.6e6:.3g} kWh"
-    elif costs:
-        cost = min(costs, key=lambda cost: cost.device_hours.value)
-        spent = f"{cost.device_hours.value:.3g} device-hours"
-    else:
-        return None
-    reason = f"It costs {spent} {to_what(evidence)} on {where(cost.plan)}."
-    return choice_at(evidence, cost.batch_size, "cheapest", reason, cost=cost)
+def _amount(cost: Cost, goal: Goal) -> Estimate | None:
+    """Return what a goal counts: seconds, seconds of all devices, or joules."""
+    if goal == "fastest":
+        return cost.seconds
+    return cost.device_hours.scaled(3600.0) if goal == "cheapest" else cost.energy_joules
+
+
+def _not_as_good(evidence: Evidence, size: int) -> str:
+    """Return what speaks against a size that isn't tested to be as good as the best; empty where nothing does."""
+    found = evidence.finding(size)
+    if not evidence.is_fitted or found is None or found.gap is None or found.state is not SizeState.WORSE:
+        return ""
+    return (
+        f"It is worse than {evidence.best_size}: by {found.gap.value:.2g} (90 %: {found.gap.low:.2g} to "
+        f"{found.gap.high:.2g})."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,20 +145,56 @@ def _fitted(evidence: Evidence, size: int) -> _Expected | None:
     found = evidence.fits.ridge.predict(size) if evidence.is_fitted else None
     if found is None:
         return None
-    doubt = "No trial ran near this batch size: its learning rate and value are extrapolated."
-    return _Expected(found.lr, found.value, doubt if found.is_extrapolated else "")
+    lr = _feasible(evidence, size, found.lr)
+    if found.is_extrapolated:
+        return _Expected(lr, None, f"No trial ran near {size}: its learning rate is extrapolated, its value unknown.")
+    there = trials_by_size(evidence.records, (size,))[size]
+    value = _of_one_run(found.value, evidence.fits.noise_sd or 0.0)
+    if any(record.outcome == "complete" for record in there):
+        return _Expected(lr, value)
+    return _Expected(lr, value, f"No trial ran to its end at {size}: what is said of it rests on other sizes.")
+
+
+def _of_one_run(value: Estimate, noise_sd: float) -> Estimate:
+    """Return what one more training shows: the law's value with the noise of a seed.
+
+    The noise also makes up for the law's optimism, which takes each draw at its own best learning rate: on replayed
+    tables the law's own interval held the truth at the rate told half of the time, and this one does nearly always.
+    """
+    noise = float(norm.ppf(0.5 + INTERVAL_MASS / 2.0)) * noise_sd
+    down, up = math.hypot(value.value - value.low, noise), math.hypot(value.high - value.value, noise)
+    return Estimate(value.value, value.value - down, value.value + up)
+
+
+def _feasible(evidence: Evidence, size: int, lr: Estimate) -> Estimate:
+    """Return a learning rate inside those that kept the constraints at a size, where some trials broke them."""
+    if all(record.is_feasible for record in evidence.records):
+        return lr
+    kept = [cast(float, r.lr) for r in trials_by_size(evidence.records, (size,))[size]]
+    low, high = (min(kept), max(kept)) if kept else (lr.value, lr.value)
+    value, ends = min(max(lr.value, low), high), (lr.low, lr.high)
+    return Estimate(value, min(value, *ends), max(value, *ends))
 
 
 def _tried(evidence: Evidence, size: int) -> _Expected:
-    """Return what the best trial at a size had, or the best of all where none ran there; without intervals."""
+    """Return what the best trial at a size had; where none ran there, its rate moved by a published rule.
+
+    The rule is the square root for adaptive optimizers and where the optimizer isn't known, and else the linear one.
+    """
     best = cast(TrialRecord, evidence.best)
-    there = [r for r in evidence.records if r.batch_size == size and r.lr and r.value is not None]
-    own = min(there, key=lambda r: evidence.info.objective.sign * cast(float, r.value), default=best)
-    lr = Estimate(cast(float, own.lr), 0.0, math.inf)
-    if own.batch_size == size:
-        return _Expected(lr, Estimate(cast(float, own.value), -math.inf, math.inf))
-    doubt = f"No trial ran at {size}; the learning rate is that of the best trial, at {own.batch_size}."
-    return _Expected(lr, None, doubt)
+    there = [r for r in evidence.records if r.batch_size == size and r.has_result]
+    complete = [r for r in there if r.outcome == "complete"]
+    own = min(complete or there, key=lambda r: evidence.info.objective.sign * cast(float, r.value), default=None)
+    if own is not None:
+        doubt = "" if complete else f"The only trials at {size} were stopped early."
+        value = Estimate(cast(float, own.value), -math.inf, math.inf)
+        return _Expected(Estimate(cast(float, own.lr), 0.0, math.inf), value, doubt)
+    at, lr = cast(int, best.batch_size), cast(float, best.lr)
+    rule = default_rule(evidence.info.optimizer) if evidence.info.optimizer else "sqrt"
+    moved = scaled_learning_rate(float(size), reference=Reference(at, lr), rule=rule)
+    name = "linear" if rule == "linear" else "square-root"
+    doubt = f"No trial ran at {size}: its learning rate is the {name} rule's from the best trial ({at}, {lr:.2g})."
+    return _Expected(Estimate(moved, 0.0, math.inf), None, doubt)
 
 
 def _cost_of(evidence: Evidence, plan: Plan) -> Cost | None:
@@ -161,18 +214,23 @@ def _warmup(evidence: Evidence, lr: float) -> tuple[float | None, float]:
 
 
 def _companions(evidence: Evidence, size: int, lr: float) -> dict[str, float] | None:
-    """Return what published rules would move with the batch size; None at the best trial's own."""
+    """Return what published rules would move with the batch size; None at the best trial's own, and far from it.
+
+    Malladi et al. 2022 derive theirs for κ(1 − β) well below 1, and nobody has shown any of them beyond a few
+    doublings.
+    """
     best, info = cast(TrialRecord, evidence.best), evidence.info
     old_size, old_lr = cast(int, best.batch_size), cast(float, best.lr)
-    if size == old_size:
+    ratio, lr_ratio = size / old_size, lr / old_lr
+    if size == old_size or not all(1 / MOST_MOVED <= r <= MOST_MOVED for r in (ratio, lr_ratio, ratio / lr_ratio)):
         return None
-    found = {"weight_decay_factor": (size / old_size) / (lr / old_lr)}
+    found = {"weight_decay_factor": ratio / lr_ratio}
     if info.optimizer and default_rule(info.optimizer) == "sqrt":
         scaled = scaled_adam(size, reference_batch_size=old_size)
         found |= {"beta1": scaled.beta1, "beta2": scaled.beta2, "eps": scaled.eps}
     momentum = _momentum(info, best)
     if momentum is not None:
-        found["momentum"] = scaled_momentum(momentum, batch_size_ratio=size / old_size)
+        found["momentum"] = scaled_momentum(momentum, batch_size_ratio=ratio)
     return found
 
 

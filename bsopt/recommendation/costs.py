@@ -19,7 +19,7 @@ DEVICES = (1, 2, 4, 8, 16, 32, 64)
 
 def costs_that_count(evidence: Evidence) -> list[Cost]:
     """Return the costs of every size that counts, on every placement up to the one asked about."""
-    return [cost for size in evidence.sizes if evidence.counts(size) for cost in costs_at(evidence, size)]
+    return [cost for size in evidence.realisable if evidence.counts(size) for cost in costs_at(evidence, size)]
 
 
 def costs_at(evidence: Evidence, size: int) -> list[Cost]:

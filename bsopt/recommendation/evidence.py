@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import cast
@@ -14,16 +14,18 @@ from bsopt.errors import ConfigError, PlanError
 from bsopt.laws.communication import CommunicationFit, given_communication
 from bsopt.laws.estimate import FitStatus
 from bsopt.laws.lattice import lattice_sizes
+from bsopt.recommendation.equivalence import NEAR_OCTAVES, default_margin, judge_sizes, trials_by_size
 from bsopt.recommendation.fits import Fits, fit_laws
+from bsopt.recommendation.result import FrontPoint, SizeFinding, SizeState
 from bsopt.storage.parameter_names import ParameterNames, find_names, unknown_names
 from bsopt.trial.plan import Limits, Plan, nearest_realisable, realise
-from bsopt.trial.record import StudyInfo, TrialRecord
+from bsopt.trial.record import StudyInfo, TrialRecord, ranked
 from bsopt.units import parse_amount
 
 __all__ = ["Evidence"]
 
-TIE_CHANCE = 0.5
-"""Chance of being within two noise deviations of the best from which a batch size ties with it."""
+MOST_SIZES = 12
+"""A study without a lattice whose trials ran at more sizes than this is told by powers of two."""
 SHORTER = 0.99
 """Share of the study's budget below which another budget needs a fit of its own."""
 
@@ -39,7 +41,9 @@ class Evidence:
         num_devices: Devices per node to plan for.
         num_nodes: Nodes to plan for.
         budget_samples: Nominal samples of a full training; None where nothing says.
+        own_margin: Difference in value up to which a batch size counts as good as the best; None for the default.
         num_objectives: Values per trial; records and fits hold the first.
+        front: With several, the trials that no other beats in all of them, by batch size.
         unknown: Why nothing can be told of the trials: which parameter is the batch size or the learning rate isn't
             known. Empty where it is.
     """
@@ -50,7 +54,9 @@ class Evidence:
     num_devices: int
     num_nodes: int
     budget_samples: float | None
+    own_margin: float | None = None
     num_objectives: int = 1
+    front: tuple[FrontPoint, ...] = ()
     unknown: str = ""
 
     @classmethod
@@ -66,6 +72,7 @@ class Evidence:
         num_nodes: int | None = None,
         budget: float | str | None = None,
         bandwidth: float | None = None,
+        margin: float | None = None,
     ) -> Evidence:
         """Return the evidence of a study or of records alone.
 
@@ -79,10 +86,14 @@ class Evidence:
             num_nodes: Nodes to plan for; the study's by default.
             budget: Another training budget than the study's: samples, or text such as "40 epochs".
             bandwidth: Of the slowest link between the devices, in bytes per second, where no trial measured it.
+            margin: Difference in value up to which a batch size counts as good as the best, in the objective's unit;
+                by default the larger of one seed's deviation and 2 % of (median − best).
 
         Raises:
-            ConfigError: A budget that can't be read, or a bandwidth for a model of unknown size.
+            ConfigError: A budget that can't be read, a bandwidth for a model of unknown size, or a negative margin.
         """
+        if margin is not None and not margin >= 0:
+            raise ConfigError(f"margin must be 0 or more, in the unit of {info.objective.value_name}; got {margin:g}.")
         asked, own = _asked_samples(budget, info), info.budget_samples
         if asked is not None and own is not None and asked < SHORTER * own:
             fits = fit_laws(records, info, budget_samples=asked)
@@ -98,7 +109,9 @@ class Evidence:
             num_devices=num_devices or info.num_devices,
             num_nodes=num_nodes or info.num_nodes,
             budget_samples=asked or own,
+            own_margin=margin,
             num_objectives=len(study.directions) if study is not None else 1,
+            front=_front(study, records) if study is not None and len(study.directions) > 1 else (),
             unknown=unknown_names(study, names or find_names(study)) if study is not None else "",
         )
 
@@ -116,9 +129,10 @@ class Evidence:
     @cached_property
     def best(self) -> TrialRecord | None:
         """The complete trial with the best finite value, or without one the best pruned trial."""
-        ended = [record for record in self.records if record.has_result]
-        complete = [record for record in ended if record.outcome == "complete"]
-        return min(complete or ended, key=lambda r: self.info.objective.sign * cast(float, r.value), default=None)
+        pruned = [record for record in self.records if record.outcome == "pruned" and record.has_result]
+        return next(iter(ranked(self.records, self.info.objective)), None) or min(
+            pruned, key=lambda r: self.info.objective.sign * cast(float, r.value), default=None
+        )
 
     @cached_property
     def tried(self) -> tuple[float, float]:
@@ -128,43 +142,73 @@ class Evidence:
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
-        """Realisable sizes within the tried range: the study's lattice, else powers of two; and the best trial's."""
+        """The sizes that are told apart: within the tried range the study's lattice, else those that ran.
+
+        Where trials ran at many sizes, powers of two and the best trial's own.
+        """
         low, high = self.tried
-        sizes = {size for size in self.info.batch_sizes if low <= size <= high}
-        sizes = sizes or set(lattice_sizes("pow2", int(low), int(high)))
-        if self.best is not None and self.best.batch_size:
-            sizes.add(self.best.batch_size)
-        plans = (self.plan_or_none(size) for size in sizes)
-        return tuple(sorted({plan.global_batch_size for plan in plans if plan is not None}))
+        lattice = {size for size in self.info.batch_sizes if low <= size <= high}
+        own = {record.batch_size for record in self.records if record.has_result and record.batch_size}
+        best = self.best.batch_size if self.best is not None else None
+        if lattice or len(own) <= MOST_SIZES:
+            return tuple(sorted(lattice | ({best} if best else set()) if lattice else own))
+        powers = lattice_sizes("pow2", int(low), int(high))
+        far = [size for size in powers if best is None or abs(math.log2(size / best)) > NEAR_OCTAVES]
+        return tuple(sorted({*far, *([best] if best else [])}))
+
+    @cached_property
+    def realisable(self) -> tuple[int, ...]:
+        """Those of `sizes` that the devices asked about can train as they are."""
+        plans = {size: self.plan_or_none(size) for size in self.sizes}
+        return tuple(size for size, plan in plans.items() if plan is not None and plan.global_batch_size == size)
+
+    @cached_property
+    def by_size(self) -> Mapping[int, Sequence[TrialRecord]]:
+        """The trials with a result at each of `sizes`."""
+        return trials_by_size(self.records, self.sizes)
+
+    @cached_property
+    def margin(self) -> float:
+        """Difference in value up to which a batch size counts as good as the best, in the objective's unit."""
+        if self.own_margin is not None:
+            return self.own_margin
+        objective = self.info.objective
+        values = [cast(float, record.value) for record in ranked(self.records, objective)]
+        return default_margin(values, sign=objective.sign, noise_sd=self.fits.noise_sd)
+
+    @cached_property
+    def findings(self) -> tuple[SizeFinding, ...]:
+        """What is known of each batch size beside the best one, smallest first; nothing before a trial has a result."""
+        if self.best is None:
+            return ()
+        draws = self.fits.ridge.sample_values(self.sizes) if self.is_fitted else None
+        sign = self.info.objective.sign
+        return judge_sizes(self.by_size, draws, best=self.best_size, margin=self.margin, sign=sign)
 
     @cached_property
     def ties(self) -> tuple[int, ...]:
-        """The sizes that are as good as the best within noise, the best among them; smallest first."""
-        chances = {size: self.chance(size) for size in self.sizes}
-        enough = min(TIE_CHANCE, max(chances.values(), default=1.0))
-        best = self.best_size if self.is_fitted else None
-        return tuple(size for size, chance in chances.items() if size == best or chance >= enough)
+        """The sizes that were tested to be as good as the best, the best among them; smallest first."""
+        return tuple(found.batch_size for found in self.findings if found.state is SizeState.TESTED)
 
     @cached_property
     def best_size(self) -> int:
-        """The size with the best predicted value, doubt counted against it; a tie goes to the best trial's."""
-        size = min(self.sizes, key=self._doubtful_value)
+        """The size with the best predicted value, doubt counted against it, of those where a trial ran to its end.
+
+        A tie within the margin goes to the best trial's.
+        """
         own = cast(int, cast(TrialRecord, self.best).batch_size)
-        noise = self.fits.noise_sd or 0.0
-        if own in self.sizes and self._doubtful_value(own) - self._doubtful_value(size) <= noise:
+        if not self.is_fitted:
+            return own
+        complete = [s for s in self.sizes if any(r.outcome == "complete" for r in self.by_size[s])]
+        sizes = [size for size in complete if size in self.realisable] or complete or [own]
+        size = min(sizes, key=self._doubtful_value)
+        if own in sizes and self._doubtful_value(own) - self._doubtful_value(size) <= self.margin:
             return own
         return size
 
-    def chance(self, size: int) -> float:
-        """Return the chance that a size is within two noise deviations of the best, interpolated in log B."""
-        ridge = self.fits.ridge
-        if not self.is_fitted or not ridge.table:
-            return 1.0 if self.best is not None and size == self.best.batch_size else 0.0
-        at = [math.log2(row.batch_size) for row in ridge.table]
-        x = min(max(math.log2(size), at[0]), at[-1])
-        i = max(1, next((i for i, a in enumerate(at) if a >= x), len(at) - 1))
-        share = (x - at[i - 1]) / (at[i] - at[i - 1])
-        return (1.0 - share) * ridge.quality[i - 1] + share * ridge.quality[i]
+    def finding(self, size: int) -> SizeFinding | None:
+        """Return what is known of a size; None where it is none of `sizes`."""
+        return next((found for found in self.findings if found.batch_size == size), None)
 
     def counts(self, size: int) -> bool:
         """Return whether a size's cost counts: any that reaches the target, over a budget only those that tie."""
@@ -202,6 +246,17 @@ class Evidence:
         sign, value = self.info.objective.sign, found.value
         worse = value.high if sign > 0 else value.low
         return sign * (value.value + 0.5 * (worse - value.value))
+
+
+def _front(study: optuna.Study, records: Sequence[TrialRecord]) -> tuple[FrontPoint, ...]:
+    """Return the Pareto front of the trials with a batch size and a learning rate, by batch size and first value."""
+    placed = {record.number: record for record in records if record.has_result}
+    points = [
+        FrontPoint(cast(int, record.batch_size), cast(float, record.lr), tuple(trial.values), trial.number)
+        for trial in study.best_trials
+        if (record := placed.get(trial.number)) is not None
+    ]
+    return tuple(sorted(points, key=lambda point: (point.batch_size, point.values)))
 
 
 def _asked_samples(budget: float | str | None, info: StudyInfo) -> float | None:

@@ -12,7 +12,7 @@ import numpy as np
 import optuna
 
 from bsopt.laws.communication import CommunicationFit, PlacementPoint, fit_communication
-from bsopt.laws.estimate import Estimate
+from bsopt.laws.estimate import Estimate, FitStatus
 from bsopt.laws.lattice import Lattice
 from bsopt.laws.learning_curves import PredictedFinal
 from bsopt.laws.lr_ridge import LrRidgeFit, fit_lr_ridge, read_ridge
@@ -35,7 +35,7 @@ _K = TypeVar("_K", bound=Hashable)
 MIN_REPEATS = 3
 """Degrees of freedom from repeated settings below which the noise is taken from the fit."""
 REACHED_SHARE = 0.75
-"""Without a target of the study's own, it is the best value that this share of the tuned batch sizes reached."""
+"""Without a target of the study's own, it is a value that at most this share of the tuned batch sizes reached."""
 TUNED_OCTAVES = 1.5
 """A batch size counts as tuned where a trial ran this near its fitted best learning rate."""
 REPEATS = 1.05
@@ -128,7 +128,7 @@ def fit_laws(
     return Fits(
         surface=surface,
         ridge=ridge,
-        steps=fit_steps_to_target(runs, target=target, resolution_samples=info.tick_samples or 0.0),
+        steps=_steps_to_target(runs, target, info),
         target_runs=runs,
         step_time=step_time,
         memory=fit_memory(_peak_bytes(records)),
@@ -217,6 +217,19 @@ def _ridge_points(records: Sequence[TrialRecord], predictions: Mapping[int, Pred
     return points
 
 
+def _steps_to_target(runs: Sequence[TargetRun], target: float | None, info: StudyInfo) -> StepsToTargetFit:
+    if info.step_unit is None and runs:
+        message = (
+            "The study doesn't say what its reports are counted in, so nothing is told of samples to a target: "
+            "--step-unit samples, epochs or steps (optimizer updates) says it."
+        )
+        return StepsToTargetFit(FitStatus.TOO_FEW, message, 0, len(runs))
+    gaps = [run.resolution_samples for run in runs if run.resolution_samples is not None]
+    return fit_steps_to_target(
+        runs, target=target, resolution_samples=median(gaps) if gaps else info.tick_samples or 0.0
+    )
+
+
 def _target_runs(
     records: Sequence[TrialRecord], info: StudyInfo, ridge: LrRidgeFit
 ) -> tuple[float | None, tuple[TargetRun, ...]]:
@@ -230,12 +243,25 @@ def _target_runs(
     groups = dict(sorted((tuned if len(tuned) >= 3 else groups).items()))
     if not groups:
         return info.objective.target, ()
-    bests = sorted(
-        min(sign * t.value for r in group for t in r.ticks if math.isfinite(t.value)) for group in groups.values()
-    )
+    if info.objective.target is not None:
+        target = info.objective.target
+        return target, tuple(_quickest(group, sign, target) for group in groups.values())
+    return _separating_target(list(groups.values()), sign)
+
+
+def _separating_target(groups: Sequence[Sequence[TrialRecord]], sign: float) -> tuple[float, tuple[TargetRun, ...]]:
+    """Return the easiest target at which three batch sizes are seen to cross, of those that at most `REACHED_SHARE`
+    of the sizes reach, and the runs to it; without any such target the one at which most are seen.
+
+    A target that the sizes are past at their first validation tells nothing of what they cost.
+    """
+    bests = sorted(min(sign * t.value for r in group for t in r.ticks if math.isfinite(t.value)) for group in groups)
     enough = min(len(bests), max(3, math.ceil(REACHED_SHARE * len(bests))))
-    target = info.objective.target if info.objective.target is not None else sign * bests[enough - 1]
-    return target, tuple(_quickest(group, sign, target) for group in groups.values())
+    candidates = [sign * best for best in reversed(bests[min(len(bests), 3) - 1 : enough])]  # the easiest first
+    found = [(target, tuple(_quickest(group, sign, target) for group in groups)) for target in candidates]
+    seen = [sum(math.isfinite(run.samples) and not run.is_upper_bound for run in runs) for _, runs in found]
+    most = max(seen)
+    return found[next(i for i, count in enumerate(seen) if count >= min(most, 3))]
 
 
 def _is_tuned(record: TrialRecord, ridge: LrRidgeFit) -> bool:
@@ -244,20 +270,21 @@ def _is_tuned(record: TrialRecord, ridge: LrRidgeFit) -> bool:
 
 
 def _quickest(group: Sequence[TrialRecord], sign: float, target: float) -> TargetRun:
-    reached = [
-        (samples, cast(int, record.batch_size))
-        for record in group
-        if (samples := _reached(record, sign, target)) is not None
-    ]
+    reached = [run for record in group if (run := _crossing(record, sign, target)) is not None]
     if reached:
-        samples, size = min(reached)
-        return TargetRun(float(size), samples)
+        return min(reached, key=lambda run: (run.samples, run.batch_size))
     longest = max(group, key=lambda record: record.ticks[-1].samples)
     return TargetRun(float(cast(int, longest.batch_size)), math.nan, longest.ticks[-1].samples)
 
 
-def _reached(record: TrialRecord, sign: float, target: float) -> float | None:
-    return next((tick.samples for tick in record.ticks if sign * tick.value <= sign * target), None)
+def _crossing(record: TrialRecord, sign: float, target: float) -> TargetRun | None:
+    """Return when a trial reached the target; None where it never did."""
+    at = next((i for i, tick in enumerate(record.ticks) if sign * tick.value <= sign * target), None)
+    if at is None:
+        return None
+    samples = record.ticks[at].samples
+    gap = samples - record.ticks[at - 1].samples if at else None
+    return TargetRun(float(cast(int, record.batch_size)), samples, is_upper_bound=at == 0, resolution_samples=gap)
 
 
 def _common_world(records: Sequence[TrialRecord]) -> int:

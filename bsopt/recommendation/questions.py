@@ -8,13 +8,19 @@ from bsopt.laws.estimate import FitStatus
 from bsopt.laws.lr_ridge import LrPrediction
 from bsopt.recommendation.costs import update_seconds
 from bsopt.recommendation.evidence import Evidence
-from bsopt.recommendation.result import Answer
+from bsopt.recommendation.result import Answer, SizeState
 from bsopt.recommendation.sentences import SMALL_BATCH_NORM, batch_norm_warning, counted, duration
 from bsopt.units import format_number, in_words
 
 __all__ = ["answers"]
 
 _NOT_MEASURED = "not measured"
+_STANDINGS = {
+    (SizeState.TESTED,): "Tested to be as good",
+    (SizeState.SUPPORTED,): "As good by their neighbours, untested",
+    (SizeState.WORSE,): "Worse",
+    (SizeState.OPEN, SizeState.NOT_TESTED): "Not known yet",
+}
 
 
 def answers(evidence: Evidence) -> list[Answer]:
@@ -48,19 +54,11 @@ def _is_size_right(evidence: Evidence) -> Answer:
     question = "Is my batch size too large or too small?"
     if evidence.best is None or not evidence.is_fitted:
         return _not_yet(question, evidence)
-    low, high = min(evidence.ties), max(evidence.ties)
-    has_worse_below, has_worse_above = low > 1.01 * evidence.tried[0], high < 0.99 * evidence.tried[1]
-    if not has_worse_below and not has_worse_above:
-        words = "Every batch size tried reaches the same value within noise, given its own learning rate."
-    elif low == high:
-        words = f"Of the sizes tried, {low} is best beyond noise."
-    else:
-        sides = in_words(
-            [side for side, is_worse in (("below", has_worse_below), ("above", has_worse_above)) if is_worse], last="or"
-        )
-        words = f"From {low} to {high} the value is the best within noise; {sides} it gets worse."
-        if not has_worse_below or not has_worse_above:
-            words += f" Nothing {'smaller' if not has_worse_below else 'larger'} was tried."
+    words = f"Of the sizes tried, {evidence.best_size} is recommended."
+    for state, what in _STANDINGS.items():
+        sizes = [f.batch_size for f in evidence.findings if f.state in state and f.batch_size != evidence.best_size]
+        if sizes:
+            words += f" {what}: {in_words(sizes)}."
     if evidence.target is not None:
         words += " " + evidence.fits.steps.message
     scale = evidence.fits.noise_scale

@@ -9,8 +9,9 @@ from bsopt.laws.estimate import FitStatus
 from bsopt.recommendation.choices import choice_at, choose
 from bsopt.recommendation.costs import pareto
 from bsopt.recommendation.evidence import Evidence
-from bsopt.recommendation.result import GOALS, Goal, Recommendation
-from bsopt.recommendation.sentences import caveats, no_answer, sentence, why_missing
+from bsopt.recommendation.next_runs import next_runs
+from bsopt.recommendation.result import GOALS, Goal, Recommendation, Refusal
+from bsopt.recommendation.sentences import caveats, no_answer, of_front, sentence, why_missing
 from bsopt.storage.attributes import read_info, read_records
 from bsopt.storage.parameter_names import find_names
 from bsopt.trial.record import StepUnit
@@ -31,15 +32,16 @@ def recommend(
     lr: str | None = None,
     step_unit: StepUnit | None = None,
     monitor: str | None = None,
+    margin: float | None = None,
 ) -> Recommendation:
     """Return which batch size and learning rate to train with.
 
     Args:
-        study: Any study that searches a batch size and a learning rate, ours or anyone's. One of several objectives is
-            answered by its best trial of the first.
-        goal: `quality` (best value at the budget), `largest` (largest batch size that costs nothing in quality beyond
-            noise), `fastest` (least time to the target, or over the budget) or `cheapest` (least energy, or
-            device-hours).
+        study: Any study that searches a batch size and a learning rate, ours or anyone's. One of several objectives
+            is answered by its Pareto front.
+        goal: `quality` (best value at the budget), `largest` (largest batch size that was tested to be as good),
+            `fastest` (least time to the target, or over the budget), `cheapest` (least device time) or `frugal` (least
+            energy).
         at_batch_size: Answer for this global batch size, in samples, instead of choosing one.
         num_devices: Devices per node to plan for; the study's by default.
         num_nodes: Nodes; the study's by default.
@@ -50,10 +52,12 @@ def recommend(
         step_unit: What the trials of a study that isn't ours report by: `samples`, `epochs` or `steps` (optimizer
             updates). Without it nothing is told of samples to a target.
         monitor: What a trial's value is called, where the study doesn't tell.
+        margin: Difference in value up to which a batch size counts as good as the best; by default the larger of one
+            seed's deviation and 2 % of (median − best).
 
     Raises:
-        ConfigError: An unknown goal, a name that no trial has, a budget that can't be read, or a bandwidth for a model
-            of unknown size.
+        ConfigError: An unknown goal, a name that no trial has, a budget that can't be read, a bandwidth for a model of
+            unknown size, or a negative margin.
     """
     _check_goal(goal)
     if isinstance(batch_size, int):
@@ -70,6 +74,7 @@ def recommend(
         num_nodes=num_nodes,
         budget=budget,
         bandwidth=bandwidth,
+        margin=margin,
     )
     return recommend_from(evidence, goal=goal, at_batch_size=at_batch_size)
 
@@ -89,16 +94,16 @@ def recommend_from(evidence: Evidence, *, goal: str = "quality", at_batch_size: 
     info, ridge = evidence.info, evidence.fits.ridge
     if evidence.best is None:
         return Recommendation(FitStatus.TOO_FEW, no_answer(evidence), info.name, info.objective.monitor)
-    # Several objectives: the best trial of the first is all that is told, since no law is fitted to them together.
-    goals = GOALS if evidence.num_objectives == 1 else ("quality",)
-    choices = {name: found for name in goals if (found := choose(evidence, name)) is not None}
-    missing: tuple[str, ...] = ()
+    if evidence.front:
+        return Recommendation(
+            FitStatus.NOT_IDENTIFIED, of_front(evidence), info.name, info.objective.monitor, front=evidence.front
+        )
+    choices = {name: found for name in GOALS if (found := choose(evidence, name)) is not None}
+    refusals = tuple(Refusal(name, why_missing(evidence, name)) for name in GOALS if name not in choices)
+    missing = [f"{refusal.reason} So this is the choice for quality." for refusal in refusals if refusal.goal == asked]
+    choice = choices.get(asked, choices["quality"])
     if at_batch_size is not None:
-        choice = choice_at(evidence, at_batch_size, asked, "You asked for this batch size.")
-    elif asked in choices:
-        choice = choices[asked]
-    else:
-        choice, missing = choices["quality"], (why_missing(evidence, asked),)
+        choice, missing = choice_at(evidence, at_batch_size, "asked", "You asked for this batch size."), []
     unfitted = ridge.status if ridge.status is not FitStatus.OK else FitStatus.NOT_IDENTIFIED
     return Recommendation(
         FitStatus.OK if evidence.is_fitted else unfitted,
@@ -107,7 +112,10 @@ def recommend_from(evidence: Evidence, *, goal: str = "quality", at_batch_size: 
         info.objective.monitor,
         choice=choice,
         alternatives=tuple(other for name, other in choices.items() if name != choice.goal),
-        ties=evidence.ties,
+        refusals=refusals,
+        sizes=evidence.findings,
+        margin=evidence.margin,
+        next_runs=next_runs(evidence),
         caveats=(*missing, *caveats(evidence, choice)),
         pareto=pareto(evidence),
         critical_batch_size=evidence.fits.steps.critical_batch_size,

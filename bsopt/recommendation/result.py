@@ -4,16 +4,122 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from enum import Enum
+from typing import Any, Literal
 
 from bsopt.laws.estimate import Estimate, FitStatus
 from bsopt.recommendation.notebook import answer_card
 from bsopt.trial.plan import Plan
 
-__all__ = ["GOALS", "Answer", "Choice", "Cost", "Goal", "Recommendation"]
+__all__ = [
+    "GOALS",
+    "Answer",
+    "Choice",
+    "Cost",
+    "FrontPoint",
+    "Goal",
+    "NextRun",
+    "Recommendation",
+    "Refusal",
+    "SizeFinding",
+    "SizeState",
+]
 
-Goal = Literal["quality", "largest", "fastest", "cheapest"]
-GOALS: tuple[Goal, ...] = ("quality", "largest", "fastest", "cheapest")
+Goal = Literal["quality", "largest", "fastest", "cheapest", "frugal", "asked"]
+GOALS: tuple[Goal, ...] = ("quality", "largest", "fastest", "cheapest", "frugal")
+"""What a study may be asked for; "asked" is the goal of a batch size that the user named."""
+
+
+class SizeState(str, Enum):
+    """What is known of a batch size beside the best one."""
+
+    TESTED = "tested"
+    SUPPORTED = "supported"
+    WORSE = "worse"
+    OPEN = "open"
+    NOT_TESTED = "not tested"
+
+    @property
+    def words(self) -> str:
+        """The same as people read it.
+
+        >>> SizeState.SUPPORTED.words
+        'as good, by its neighbours'
+        """
+        return _STATE_WORDS[self]
+
+
+_STATE_WORDS = {
+    SizeState.TESTED: "as good, tested",
+    SizeState.SUPPORTED: "as good, by its neighbours",
+    SizeState.WORSE: "worse",
+    SizeState.OPEN: "can't be told yet",
+    SizeState.NOT_TESTED: "not tested",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SizeFinding:
+    """What is known of one batch size, at its own best learning rate.
+
+    Attributes:
+        batch_size: Global, in samples.
+        state: "tested": as good as the best, and a trial ran to its end there. "supported": as good, by sizes below
+            and above that were tested. "worse". "open": trials ran to their end there, and it can't be told yet.
+            "not tested": none did.
+        num_complete: Trials that ran to their end there.
+        chance: Probability that it is as good, within the margin; NaN where no law is fitted.
+        gap: How much worse than the best one its value is, in the objective's unit; None where no law is fitted.
+        trial: Number of the best of its complete trials.
+    """
+
+    batch_size: int
+    state: SizeState
+    num_complete: int
+    chance: float
+    gap: Estimate | None = None
+    trial: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A goal that the data can't answer, and why."""
+
+    goal: Goal
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NextRun:
+    """A trial that would settle something.
+
+    Attributes:
+        batch_size: Global, in samples.
+        lr: Learning rate.
+        reason: What it would settle.
+        further: The values of the study's further parameters.
+        repeats: Number of the trial that it repeats over a fresh seed; None for a setting of its own.
+        seconds: What it would take; None where no trial was timed.
+        device_hours: The same times the devices.
+    """
+
+    batch_size: int
+    lr: float
+    reason: str
+    further: Mapping[str, Any]
+    repeats: int | None = None
+    seconds: float | None = None
+    device_hours: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FrontPoint:
+    """A trial of a study of several objectives that no other beats in all of them."""
+
+    batch_size: int
+    lr: float
+    values: tuple[float, ...]
+    trial: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +161,7 @@ class Choice:
             eps, and the factor on a decoupled weight decay that keeps its timescale.
         cost: To the target or over the budget; None where times were not measured.
         reasons: Why, a sentence each.
+        doubts: What isn't measured of it, a sentence each; told wherever its settings are.
     """
 
     goal: Goal
@@ -67,6 +174,7 @@ class Choice:
     companions: Mapping[str, float] | None = None
     cost: Cost | None = None
     reasons: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +186,16 @@ class Recommendation:
         sentence: The answer with its uncertainty, in one sentence.
         study: The study's name.
         monitor: The metric's name.
-        choice: None where no trial succeeded.
+        choice: None where no trial succeeded, and with several objectives.
         alternatives: The choices for the other goals, where the data tell them.
-        ties: Batch sizes as good as the best within noise, smallest first.
+        refusals: The other goals, with the reason.
+        sizes: What is known of each batch size, smallest first.
+        margin: Difference in value up to which a batch size counts as good as the best; None without a trial.
+        next_runs: The trials that would settle what is open.
         caveats: Edges, other budgets, unidentified laws.
         pareto: Costs that no other placement or batch size beats in both time and device-hours, quickest first.
         critical_batch_size: In samples; None where no trials tell it.
+        front: With several objectives, the trials that no other beats in all of them, by batch size.
     """
 
     status: FitStatus
@@ -92,10 +204,19 @@ class Recommendation:
     monitor: str
     choice: Choice | None = None
     alternatives: tuple[Choice, ...] = ()
-    ties: tuple[int, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    sizes: tuple[SizeFinding, ...] = ()
+    margin: float | None = None
+    next_runs: tuple[NextRun, ...] = ()
     caveats: tuple[str, ...] = ()
     pareto: tuple[Cost, ...] = ()
     critical_batch_size: Estimate | None = None
+    front: tuple[FrontPoint, ...] = ()
+
+    @property
+    def ties(self) -> tuple[int, ...]:
+        """Batch sizes that were tested to be as good as the best, it among them, smallest first."""
+        return tuple(found.batch_size for found in self.sizes if found.state is SizeState.TESTED)
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows."""
@@ -109,7 +230,7 @@ class Recommendation:
             return ""
         plan = self.choice.plan
         lines = [
-            f"# {self.sentence}",
+            *(f"# {line}" for line in (self.sentence, *self.choice.doubts)),
             "model:",
             f"  lr: {self.choice.lr.value:.4g}",
             "data:",
@@ -127,8 +248,9 @@ class Recommendation:
             return ""
         plan = self.choice.plan
         placement = f"devices={plan.num_devices}, num_nodes={plan.num_nodes}"
+        doubts = "".join(f"# {doubt}\n" for doubt in self.choice.doubts)
         return (
-            f"model = YourModule(lr={self.choice.lr.value:.4g})\n"
+            f"{doubts}model = YourModule(lr={self.choice.lr.value:.4g})\n"
             f"data = YourDataModule(batch_size={plan.micro_batch_size})  # {plan} samples per optimizer update\n"
             f"trainer = Trainer(accumulate_grad_batches={plan.accumulate_grad_batches}, {placement})\n"
             "trainer.fit(model, datamodule=data)\n"

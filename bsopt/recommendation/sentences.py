@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 from bsopt.laws.estimate import Estimate, FitStatus
 from bsopt.recommendation.costs import update_seconds
 from bsopt.recommendation.evidence import Evidence
-from bsopt.recommendation.result import Choice, Goal
+from bsopt.recommendation.result import Choice, Goal, SizeState
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import TrialRecord
 from bsopt.units import count_of, in_words
@@ -17,9 +18,12 @@ __all__ = [
     "batch_norm_warning",
     "caveats",
     "counted",
+    "devices_in_words",
     "duration",
+    "energy",
     "known_from",
     "no_answer",
+    "of_front",
     "sentence",
     "to_what",
     "where",
@@ -35,9 +39,11 @@ EDGE_FACTOR = 1.3
 
 _CLAIMS: dict[Goal, str] = {
     "quality": "",
-    "largest": " costs nothing in quality beyond noise",
+    "largest": " is the largest that was tested to be as good as the best",
     "fastest": " is fastest",
     "cheapest": " is cheapest",
+    "frugal": " takes the least energy",
+    "asked": "",
 }
 
 
@@ -50,26 +56,31 @@ def no_answer(evidence: Evidence) -> str:
     return f"None of {len(evidence.records)} trials ended with a finite value, so there is no answer yet."
 
 
-def sentence(evidence: Evidence, choice: Choice) -> str:
-    """Return the choice with its uncertainty, and what ties with it."""
-    objective = evidence.info.objective
-    what = objective.monitor if objective.cost is None else f"{objective.cost} to the target"
-    head = f"Batch size {choice.batch_size} with learning rate {choice.lr.value:.2g}"
-    if not evidence.is_fitted:
-        value = cast(float, cast(TrialRecord, evidence.best).value)
-        best = f"{head} is the best of {counted(evidence)}"
-        if evidence.num_objectives > 1:
-            return f"{best} by the first of {evidence.num_objectives} objectives ({what} {value:.4g})."
-        return f"{best} ({what} {value:.4g}), which are too few or too contradictory to say how sure that is."
-    rate = f" (90 %: {choice.lr.low:.2g} to {choice.lr.high:.2g})"
-    value_there = choice.value
-    expected = f"{what} {_with_interval(value_there)}" if value_there else ""
-    ties = [size for size in evidence.ties if size != choice.batch_size]
-    tied = f"; {in_words(ties)} {'is' if len(ties) == 1 else 'are'} as good within noise" if ties else ""
+def of_front(evidence: Evidence) -> str:
+    """Return what can be said of a study of several objectives."""
+    sizes = sorted({point.batch_size for point in evidence.front})
+    span = f"batch size {sizes[0]}" if len(sizes) == 1 else f"batch sizes {sizes[0]} to {sizes[-1]}"
     return (
-        f"{head}{rate}{_CLAIMS[choice.goal]}: expect {expected}, from {counted(evidence)}"
-        f"{tied if choice.goal == 'quality' else ''}."
+        f"With {evidence.num_objectives} objectives there is no single best batch size: "
+        f"{count_of(len(evidence.front), 'trial')} at {span} can't be beaten in all of them."
     )
+
+
+def sentence(evidence: Evidence, choice: Choice) -> str:
+    """Return the choice with its uncertainty, and what was tested to be as good."""
+    head = f"Batch size {choice.batch_size} with learning rate {choice.lr.value:.2g}"
+    rate = f" (90 %: {choice.lr.low:.2g} to {choice.lr.high:.2g})" if math.isfinite(choice.lr.high) else ""
+    if choice.goal == "asked":
+        return f"{head}{rate}: {_standing(evidence, choice)}."
+    if not evidence.is_fitted:
+        best = cast(TrialRecord, evidence.best)
+        value = f"{_value_name(evidence)} {cast(float, best.value):.4g}"
+        if best.outcome != "complete":
+            return f"{head} was the best so far when it was stopped early ({value}): no trial has run to its end yet."
+        return f"{head} is the best of {counted(evidence)} ({value}), which are too few to say how sure that is."
+    expected = f": expect {_value_name(evidence)} {_with_interval(choice.value)}" if choice.value else ""
+    tied = f"; {_tied(evidence, choice)}" if choice.goal == "quality" else ""
+    return f"{head}{rate}{_CLAIMS[choice.goal]}{expected}, from {counted(evidence)}{tied}."
 
 
 def caveats(evidence: Evidence, choice: Choice) -> tuple[str, ...]:
@@ -83,8 +94,8 @@ def caveats(evidence: Evidence, choice: Choice) -> tuple[str, ...]:
         found.append(batch_norm_warning(choice.plan.micro_batch_size))
     if info.objective.target is None and evidence.target is not None:
         found.append(
-            f"Times and costs are to {info.objective.monitor} {evidence.target:.4g}, which three in four batch sizes "
-            "reached, as the study names no target; objective.target sets yours."
+            f"Times and costs are to {info.objective.monitor} {evidence.target:.4g}, which tells the batch sizes "
+            "apart, as the study names no target; objective.target sets yours."
         )
     if not fits.noise_is_repeated:
         found.append("No setting was repeated often enough to know the noise between seeds: confirm the finalists.")
@@ -93,19 +104,23 @@ def caveats(evidence: Evidence, choice: Choice) -> tuple[str, ...]:
 
 
 def why_missing(evidence: Evidence, goal: Goal) -> str:
-    """Return why there is no choice for a goal."""
+    """Return why there is no choice for a goal, on the devices asked about."""
     fits = evidence.fits
-    if evidence.num_objectives > 1:
-        return "A study of several objectives is answered by its best trial, whatever the goal."
     if goal == "largest":
-        return f"The largest batch size without loss can't be told: {fits.ridge.message}"
+        return f"No larger batch size can be told to be as good: {fits.ridge.message}"
+    if fits.step_time.status is FitStatus.TOO_FEW and not fits.step_time.num_points:
+        return "No trial measured how long an update takes."
     if fits.step_time.status in (FitStatus.TOO_FEW, FitStatus.CONTRADICTORY):
-        return f"Times can't be predicted, so this is the choice for quality: {fits.step_time.message}"
-    is_alone = evidence.num_devices * evidence.num_nodes == 1
-    if not is_alone and not fits.communication.covers(evidence.num_devices, evidence.num_nodes):
-        why = fits.communication.message
-        return f"Time on this placement can't be predicted, so this is the choice for quality: {why}"
-    return f"The cost to a target can't be told, so this is the choice for quality: {fits.steps.message}"
+        return f"Times can't be predicted: {fits.step_time.message}"
+    asked = evidence.num_devices * evidence.num_nodes
+    if asked != fits.step_time_world and not fits.communication.covers(evidence.num_devices, evidence.num_nodes):
+        return (
+            f"Times on {devices_in_words(evidence.num_devices, evidence.num_nodes)} can't be predicted: "
+            f"{fits.communication.message} --bandwidth stands in for a measurement."
+        )
+    if goal == "frugal" and fits.power.status is FitStatus.TOO_FEW:
+        return "No trial measured its energy or power."
+    return f"What it takes to a target can't be told: {fits.steps.message}"
 
 
 def batch_norm_warning(micro_batch_size: int) -> str:
@@ -123,8 +138,13 @@ def counted(evidence: Evidence) -> str:
 
 def where(plan: Plan) -> str:
     """Return a plan's placement: "8 devices", "2 nodes of 8 devices"."""
-    devices = count_of(plan.num_devices, "device")
-    return devices if plan.num_nodes == 1 else f"{plan.num_nodes} nodes of {devices}"
+    return devices_in_words(plan.num_devices, plan.num_nodes)
+
+
+def devices_in_words(num_devices: int, num_nodes: int) -> str:
+    """Return a placement: "8 devices", "2 nodes of 8 devices"."""
+    devices = count_of(num_devices, "device")
+    return devices if num_nodes == 1 else f"{num_nodes} nodes of {devices}"
 
 
 def to_what(evidence: Evidence) -> str:
@@ -137,7 +157,7 @@ def to_what(evidence: Evidence) -> str:
 def duration(seconds: Estimate) -> str:
     """Return a time with its interval, in the one unit that suits it."""
     size, unit = (3600.0, "h") if seconds.value >= 5400 else (60.0, "min") if seconds.value >= 90 else (1.0, "s")
-    return f"{seconds.value / size:.3g} {unit} (90 %: {seconds.low / size:.3g} to {seconds.high / size:.3g})"
+    return _in_unit(seconds.scaled(1.0 / size), unit)
 
 
 def known_from(evidence: Evidence, plan: Plan) -> str:
@@ -161,8 +181,59 @@ def _milliseconds(seconds: Estimate) -> str:
     return f"{value:.3g} ms (90 %: {low:.3g} to {high:.3g})"
 
 
-def _with_interval(value: Estimate) -> str:
-    return f"{value.value:.4g} (90 %: {value.low:.4g} to {value.high:.4g})"
+def energy(joules: Estimate) -> str:
+    """Return an energy with its interval, in the one unit that suits it."""
+    size, unit = (3.6e6, "kWh") if joules.value >= 3.6e6 else (3600.0, "Wh") if joules.value >= 360 else (1.0, "J")
+    return _in_unit(joules.scaled(1.0 / size), unit)
+
+
+def _in_unit(amount: Estimate, unit: str) -> str:
+    if not amount.low < amount.high:
+        return f"{amount.value:.3g} {unit}"
+    return f"{amount.value:.3g} {unit} (90 %: {amount.low:.3g} to {amount.high:.3g})"
+
+
+def _value_name(evidence: Evidence) -> str:
+    objective = evidence.info.objective
+    return objective.monitor if objective.cost is None else f"{objective.cost} to the target"
+
+
+def _standing(evidence: Evidence, choice: Choice) -> str:
+    """Return how a batch size that was asked for stands beside the best one."""
+    best, found = evidence.best_size, evidence.finding(choice.batch_size)
+    ran = count_of(found.num_complete, "complete trial") if found is not None else "no trial"
+    if found is None or not found.num_complete:
+        words = f"no trial ran to its end there; the best of {counted(evidence)} is at {evidence.best_size}"
+        expected = choice.value if evidence.is_fitted else None
+        return words + (f", and the law expects {_value_name(evidence)} {_with_interval(expected)}" if expected else "")
+    if choice.batch_size == best:
+        return f"it is the best of all tried, from {ran} there"
+    if not evidence.is_fitted:
+        return f"{ran} there, of {counted(evidence)} in all: too few to compare it with {best}, the best trial's"
+    words = {
+        SizeState.TESTED: f"it was tested to be as good as {best}, to {evidence.margin:.2g}",
+        SizeState.WORSE: f"it is worse than {best}",
+    }.get(found.state, f"whether it is as good as {best} can't be told yet")
+    gap = f", by {_with_interval(found.gap, digits=2)}" if found.gap and found.state is SizeState.WORSE else ""
+    return f"{words}{gap}, from {ran} there"
+
+
+def _tied(evidence: Evidence, choice: Choice) -> str:
+    """Return which other batch sizes are as good as the best, and which can't be told."""
+    others = [size for size in evidence.ties if size != choice.batch_size]
+    if others:
+        verb = "was" if len(others) == 1 else "were"
+        return f"{in_words(others)} {verb} tested to be as good, to {evidence.margin:.2g}"
+    is_open = [found.batch_size for found in evidence.findings if found.state is SizeState.OPEN]
+    if is_open:
+        return f"whether {in_words(is_open, last='or')} is as good can't be told yet"
+    return "no other batch size was tested to be as good"
+
+
+def _with_interval(value: Estimate, *, digits: int = 4) -> str:
+    if not math.isfinite(value.low) or not math.isfinite(value.high):
+        return f"{value.value:.{digits}g}"
+    return f"{value.value:.{digits}g} (90 %: {value.low:.{digits}g} to {value.high:.{digits}g})"
 
 
 def _edges(evidence: Evidence, choice: Choice) -> list[str]:

@@ -4,34 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import cast
 
 from bsopt.laws.estimate import Estimate
 from bsopt.recommendation.result import Choice, Recommendation
+from bsopt.recommendation.views import GOAL_NAMES, SIZE_COLUMNS, next_run_text, size_rows
 from bsopt.report.markup import Html, join, tag
-from bsopt.trial.record import TrialRecord
 from bsopt.visualization.study_data import StudyData
 
-__all__ = ["answer_section", "as_good", "comparison_table"]
-
-_GOALS = {
-    "quality": "best value",
-    "largest": "largest batch size without loss",
-    "fastest": "fastest",
-    "cheapest": "cheapest",
-}
-_MOST_ROWS = 8
+__all__ = ["answer_section", "comparison_table"]
 
 
 def answer_section(data: StudyData, *, prefix: str) -> Html:
-    """Return the answer in a sentence, its caveats, what is as good within noise, and settings to paste."""
+    """Return the answer in a sentence, its caveats, what is known of each batch size, and settings to paste."""
     found = data.recommendation
     return tag(
         "section",
         tag("p", found.sentence, class_="answer"),
         tag("ul", *(tag("li", caveat) for caveat in found.caveats), class_="caveats") if found.caveats else None,
         _by_goal(data),
-        _as_good(data),
+        _by_size(found),
+        _front(data),
+        _next_runs(found),
         _settings(found, prefix),
         class_="answer-card",
         id=f"{prefix}-answer",
@@ -53,15 +46,6 @@ def comparison_table(sources: Sequence[StudyData]) -> Html:
     return tag("div", tag("table", head, tag("tbody", *rows)), class_="scroll")
 
 
-def as_good(data: StudyData) -> list[TrialRecord]:
-    """Return the best complete trial at each batch size that is as good as the best within noise, best first."""
-    best: dict[int, TrialRecord] = {}
-    for record in sorted(data.completed, key=lambda record: data.sign * cast(float, record.value)):
-        if record.batch_size in data.recommendation.ties:
-            best.setdefault(record.batch_size, record)
-    return list(best.values())
-
-
 def _in_numbers(data: StudyData) -> list[str]:
     choice = data.recommendation.choice
     value = choice.value if choice is not None else None
@@ -79,10 +63,14 @@ def _in_numbers(data: StudyData) -> list[str]:
 def _by_goal(data: StudyData) -> Html | None:
     """Return what to take for each goal, where the data tell more than one."""
     found = data.recommendation
-    if found.choice is None or not found.alternatives:
+    if found.choice is None or not (found.alternatives or found.refusals):
         return None
     names = ("batch size", "learning rate", data.info.objective.monitor, _time_name(data))
     rows = [_goal_row(choice, names) for choice in (found.choice, *found.alternatives)]
+    rows += [
+        tag("tr", tag("th", GOAL_NAMES[no.goal], scope="row"), tag("td", no.reason, colspan=str(len(names) + 1)))
+        for no in found.refusals
+    ]
     numbers = (tag("th", name, scope="col", class_="number") for name in names)
     head = tag("tr", tag("th", "goal", scope="col"), *numbers, tag("th", "why", scope="col"))
     table = tag("table", tag("thead", head), tag("tbody", *rows))
@@ -100,7 +88,12 @@ def _goal_row(choice: Choice, names: Sequence[str]) -> Html:
         tag("td", cell, class_="number", data_label=name)  # the label stands before it in a narrow card
         for name, cell in zip(names, cells, strict=True)
     )
-    return tag("tr", tag("th", _GOALS[choice.goal], scope="row"), *numbers, tag("td", " ".join(choice.reasons)))
+    return tag(
+        "tr",
+        tag("th", GOAL_NAMES[choice.goal], scope="row"),
+        *numbers,
+        tag("td", " ".join((*choice.reasons, *choice.doubts))),
+    )
 
 
 def _time_name(data: StudyData) -> str:
@@ -109,29 +102,40 @@ def _time_name(data: StudyData) -> str:
     return "time of a trial [s]" if target is None else f"time to {data.info.objective.monitor} {target:.4g} [s]"
 
 
-def _as_good(data: StudyData) -> Html | None:
-    trials = as_good(data)
-    if len(trials) < 2:
+def _by_size(found: Recommendation) -> Html | None:
+    """Return what is known of each batch size beside the recommended one."""
+    rows = size_rows(found)
+    if len(rows) < 2 or found.margin is None:
         return None
-    names = ("batch size", "learning rate", data.info.objective.monitor, "time [s]", "trial")
+    head = tag("tr", *(tag("th", name, scope="col", class_="number") for name in SIZE_COLUMNS))
+    body = (tag("tr", *(tag("td", cell, class_="number") for cell in row)) for row in rows)
+    title = f"By batch size (as good: no more than {found.margin:.2g} worse than the best)"
+    return join(tag("h3", title), tag("div", tag("table", tag("thead", head), tag("tbody", *body)), class_="scroll"))
+
+
+def _front(data: StudyData) -> Html | None:
+    """Return the trials of a study of several objectives that no other beats in all of them."""
+    points = data.recommendation.front
+    if not points:
+        return None
+    names = ("batch size", "learning rate", *(f"objective {i + 1}" for i in range(len(points[0].values))), "trial")
     head = tag("tr", *(tag("th", name, scope="col", class_="number") for name in names))
     rows = (
-        tag("tr", *(tag("td", cell, class_="number") for cell in _trial_cells(record)))
-        for record in trials[:_MOST_ROWS]
-    )
-    more = f" ({len(trials) - _MOST_ROWS} more in the table of trials)" if len(trials) > _MOST_ROWS else ""
+        tag("tr", *(tag("td", cell, class_="number") for cell in (
+            _text(point.batch_size, ","), _text(point.lr, ".3g"), *(_text(v, ".5g") for v in point.values),
+            str(point.trial),
+        )))
+        for point in points
+    )  # fmt: skip
     table = tag("table", tag("thead", head), tag("tbody", *rows))
-    return join(tag("h3", f"As good within noise{more}"), tag("div", table, class_="scroll"))
+    return join(tag("h3", "The Pareto front by batch size"), tag("div", table, class_="scroll"))
 
 
-def _trial_cells(record: TrialRecord) -> tuple[str, ...]:
-    return (
-        _text(record.batch_size, ","),
-        _text(record.lr, ".3g"),
-        _text(record.value, ".5g"),
-        _text(record.seconds, ".3g"),
-        str(record.number),
-    )
+def _next_runs(found: Recommendation) -> Html | None:
+    """Return the runs that would settle what is open."""
+    if not found.next_runs:
+        return None
+    return join(tag("h3", "What to run next"), tag("ul", *(tag("li", next_run_text(run)) for run in found.next_runs)))
 
 
 def _settings(found: Recommendation, prefix: str) -> Html | None:

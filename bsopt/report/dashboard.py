@@ -24,7 +24,7 @@ import plotly.graph_objects as go
 from optuna.trial import FrozenTrial
 
 from bsopt.errors import ConfigError, MissingExtraError
-from bsopt.report.answer import as_good
+from bsopt.recommendation.views import SIZE_COLUMNS, next_run_text, size_rows
 from bsopt.serialization import from_plain, to_plain
 from bsopt.storage.artifacts import Artifacts
 from bsopt.storage.attributes import read_published, write_published
@@ -34,7 +34,7 @@ from bsopt.trial.record import TrialRecord
 from bsopt.visualization.figure import EXPERIMENT_FIGURES, FIGURES
 from bsopt.visualization.study_data import Source, StudyData, load
 
-__all__ = ["Publisher", "publish", "serve"]
+__all__ = ["Publisher", "publish", "serve", "study_note"]
 
 MAX_TRIALS = 300
 """Trials that a published figure draws: a dashboard's storage writes 2 kB at a time, 1.4 s for 141 kB in SQLite."""
@@ -172,6 +172,22 @@ def serve(
         server.serve_forever()
 
 
+def study_note(data: StudyData) -> str:
+    """Return the study's answer as Markdown: a view of its recommendation."""
+    found, rows = data.recommendation, size_rows(data.recommendation)
+    lines = ["## Answer so far", "", _markdown(found.sentence)]
+    lines += ["", *(f"- {_markdown(caveat)}" for caveat in found.caveats)]
+    if len(rows) > 1:
+        lines += ["", f"| {' | '.join(SIZE_COLUMNS)} |", "|" + "--:|" * len(SIZE_COLUMNS)]
+        lines += [f"| {' | '.join(row)} |" for row in rows]
+    if found.next_runs:
+        lines += ["", "What to run next:", "", *(f"- {_markdown(next_run_text(run))}" for run in found.next_runs)]
+    settings = [line for line in found.to_yaml().splitlines() if line != f"# {found.sentence}"]  # it stands above
+    if settings:
+        lines += ["", "```yaml", *settings, "```"]
+    return "\n".join(lines)
+
+
 class _ThreadingServer(WSGIServer):
     """One thread per request, which ends with the process."""
 
@@ -284,26 +300,9 @@ def _note_study(dashboard: ModuleType, study: optuna.Study, data: StudyData) -> 
     _, mark, own = before.partition(_KEPT)
     if before and not mark:
         own = f"\n\n{before}"  # a note that was there before us
-    body = f"{_study_note(data)}{_verdicts_note(data)}\n\n---\n{_KEPT}{own}"
+    body = f"{study_note(data)}{_verdicts_note(data)}\n\n---\n{_KEPT}{own}"
     if body != before:
         dashboard.save_note(study, body)
-
-
-def _study_note(data: StudyData) -> str:
-    found, trials = data.recommendation, as_good(data)
-    lines = ["## Answer so far", "", _markdown(found.sentence)]
-    lines += ["", *(f"- {_markdown(caveat)}" for caveat in found.caveats)]
-    if len(trials) > 1:
-        lines += [
-            "",
-            f"| batch size | learning rate | {_markdown(data.info.objective.monitor)} | trial |",
-            "|--:|--:|--:|--:|",
-        ]
-        lines += [f"| {r.batch_size} | {r.lr:.3g} | {r.value:.5g} | {r.number} |" for r in trials[:8]]
-    settings = [line for line in found.to_yaml().splitlines() if not line.startswith("#")]  # the sentence above
-    if settings:
-        lines += ["", "```yaml", *settings, "```"]
-    return "\n".join(lines)
 
 
 def _verdicts_note(data: StudyData) -> str:

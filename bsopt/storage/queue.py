@@ -25,6 +25,7 @@ from bsopt.storage.attributes import (
     LR,
     REPLICATE_KEY,
     RETRY_KEY,
+    SETTLE_KEY,
     read_stop_reason,
 )
 
@@ -33,6 +34,7 @@ __all__ = [
     "excess",
     "is_designed",
     "is_repeat",
+    "is_settling",
     "num_counted",
     "num_designed",
     "num_open",
@@ -40,6 +42,7 @@ __all__ = [
     "queue_confirmations",
     "queue_design",
     "queue_retries",
+    "queue_settling",
     "replicate_of",
     "root_of",
 ]
@@ -82,6 +85,11 @@ def is_repeat(trial: FrozenTrial | optuna.Trial) -> bool:
     return CONFIRM_KEY in trial.user_attrs
 
 
+def is_settling(trial: FrozenTrial | optuna.Trial) -> bool:
+    """Whether a trial was queued to settle what a recommendation left open."""
+    return SETTLE_KEY in trial.user_attrs
+
+
 def replicate_of(trial: FrozenTrial | optuna.Trial) -> int | None:
     """Return which repeat of a finalist, or which seed of the designed experiment, a trial is; None in the search."""
     replicate = trial.user_attrs.get(REPLICATE_KEY)
@@ -111,25 +119,54 @@ def queue_retries(study: optuna.Study) -> int:
         if trial.state != TrialState.FAIL or root in settled or not trial.params:
             continue
         settled.add(root)
-        marks = (CONFIRM_KEY, DESIGN_KEY, REPLICATE_KEY)
+        marks = (CONFIRM_KEY, DESIGN_KEY, REPLICATE_KEY, SETTLE_KEY)
         kept = {key: trial.user_attrs[key] for key in marks if key in trial.user_attrs}
         study.enqueue_trial(dict(trial.params), user_attrs={**kept, RETRY_KEY: root})
         queued += 1
     return queued
 
 
-def queue_confirmations(study: optuna.Study, *, replicates: int) -> int:
-    """Queue repeats of the best trials over fresh seeds, those that aren't there yet; return how many."""
+def queue_confirmations(study: optuna.Study, *, replicates: int, most: int | None = None) -> int:
+    """Queue repeats of the best trials over fresh seeds, those that aren't there yet; return how many.
+
+    Args:
+        study: The study.
+        replicates: Of each finalist.
+        most: Repeats in all, the best trials' first; None for no limit.
+    """
     trials = study.get_trials(deepcopy=False)
     done = {
         (int(t.user_attrs[CONFIRM_KEY]), int(t.user_attrs[REPLICATE_KEY]))
         for t in trials
         if is_repeat(t) and _has_place(study, t)
     }
-    missing = [(t, i) for t in _finalists(study) for i in range(replicates) if (t.number, i) not in done]
+    wanted = [(t, i) for t in _finalists(study) for i in range(replicates)][:most]
+    missing = [(t, i) for t, i in wanted if (t.number, i) not in done][: None if most is None else most - len(done)]
     for trial, replicate in missing:
         study.enqueue_trial(dict(trial.params), user_attrs={CONFIRM_KEY: trial.number, REPLICATE_KEY: replicate})
     return len(missing)
+
+
+def queue_settling(study: optuna.Study, runs: Sequence[tuple[Mapping[str, Any], int | None]]) -> int:
+    """Queue the trials that would settle what is open, beside the search's number; return how many.
+
+    Nothing is queued while some of an earlier call still wait.
+
+    Args:
+        study: The study.
+        runs: Every parameter of each, and the number of the trial that it repeats over a fresh seed, if it does.
+    """
+    trials = study.get_trials(deepcopy=False)
+    if any(is_settling(trial) and trial.state == TrialState.WAITING for trial in trials):
+        return 0
+    taken = [int(t.user_attrs[REPLICATE_KEY]) for t in trials if is_repeat(t)]
+    fresh = max(taken, default=-1) + 1
+    for place, (params, repeats) in enumerate(runs):
+        marks: dict[str, Any] = {SETTLE_KEY: len(trials) + place}
+        if repeats is not None:
+            marks |= {CONFIRM_KEY: repeats, REPLICATE_KEY: fresh + place}
+        study.enqueue_trial(dict(params), user_attrs=marks)
+    return len(runs)
 
 
 def queue_design(
@@ -161,7 +198,7 @@ def num_designed(study: optuna.Study) -> int:
 
 
 def num_waiting(study: optuna.Study) -> int:
-    """Return the number of queued repeats and designed runs."""
+    """Return the number of queued repeats, designed runs and runs that settle what is open."""
     return sum(_is_extra(t) for t in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
 
@@ -182,7 +219,7 @@ def _finalists(study: optuna.Study) -> list[FrozenTrial]:
 
 def _is_extra(trial: FrozenTrial) -> bool:
     """Whether a trial was queued beside the search."""
-    return is_repeat(trial) or is_designed(trial)
+    return is_repeat(trial) or is_designed(trial) or is_settling(trial)
 
 
 def _has_place(study: optuna.Study, trial: FrozenTrial) -> bool:
@@ -207,4 +244,6 @@ def _identity(trial: FrozenTrial) -> tuple[object, ...]:
         return DESIGN_KEY, attributes[DESIGN_KEY]
     if is_repeat(trial):
         return CONFIRM_KEY, attributes[CONFIRM_KEY], attributes.get(REPLICATE_KEY)
+    if is_settling(trial):
+        return SETTLE_KEY, attributes[SETTLE_KEY]
     return "search", root_of(trial)

@@ -80,7 +80,7 @@ def _misfits_of_lengths(config: StudyConfig, description: TaskDescription) -> li
             f"set it to {below}."
         )
     try:
-        every = in_samples(config.budget.validate_every, n, "budget.validate_every")
+        every = in_samples(config.budget.tick_every, n, "budget.validate_every")
     except ConfigError as error:
         return [*found, str(error)]
     if every < sizes[-1]:

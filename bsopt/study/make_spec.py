@@ -64,8 +64,9 @@ def trial_spec(
         objective=config.objective.value,
         budget=Budget(
             length=length,
-            tick_every=budget.validate_every,
+            tick_every=budget.tick_every,
             seconds=budget.time_per_trial.value if budget.time_per_trial else None,
+            is_geometric=budget.is_geometric,
         ),
         max_steps=_max_steps(length, plan, description),
         trainer=config.trainer,

@@ -72,16 +72,19 @@ class RunQueue:
 
     def queue_confirmations(self) -> int:
         """Queue the finalists' repeats, when the search has its trials and none is running; return how many."""
-        if not self._config.confirm_seeds:
-            return 0
-        queued = queue.queue_confirmations(self._study, replicates=self._config.confirm_seeds)
+        asked = self._config.confirm_seeds
+        if asked == "auto":
+            most = self._config.num_repeats
+            queued = queue.queue_confirmations(self._study, replicates=most - 1, most=most) if most else 0
+        else:
+            queued = queue.queue_confirmations(self._study, replicates=asked) if asked else 0
         if queued:
             self._listener.note(f"the search is done; {queued} repeats of the finalists over fresh seeds follow")
         return queued
 
     def num_open(self) -> int:
         """Return the number of trials that could be begun now."""
-        return max(0, queue.num_open(self._study, total=self._config.budget.trials))
+        return max(0, queue.num_open(self._study, total=self._config.num_searched))
 
     @property
     def is_time_up(self) -> bool:

@@ -93,7 +93,7 @@ class StudyRunner:
             BsoptError: The user's code or settings are wrong, or the storage failed; what was measured is kept.
         """
         study, listener = self._study, self._listener
-        total = self._config.budget.trials
+        total = self._config.num_searched
         self._queue.look_for_lost()
         done = queue.num_counted(study)
         if done >= total:
@@ -201,7 +201,7 @@ class StudyRunner:
         ownership.claim(trial, worker=self._name)
         with self._lock:
             self._reserved -= 1
-        if reason := queue.excess(self._study, trial, total=self._config.budget.trials):
+        if reason := queue.excess(self._study, trial, total=self._config.num_searched):
             ownership.hand_back(trial, reason)
             raise _TrialFailedError(reason)
         params = suggest(trial, self._config.search)

@@ -11,12 +11,14 @@ import optuna
 
 from bsopt.storage import ownership
 from bsopt.study.stopping import Stopping
+from bsopt.training.tick_schedule import Schedule
 from bsopt.trial.curve import best_tick
 from bsopt.trial.events import Listener, TrialStart
 from bsopt.trial.objective import Objective
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import StopReason, StudyInfo, Tick, TrialRecord
 from bsopt.trial.spec import StopDecision, TrialSpec
+from bsopt.units import Amount
 
 __all__ = ["RunningTrial", "start_of"]
 
@@ -86,7 +88,8 @@ def start_of(
     """
     num_ticks = None
     if info.budget_samples and info.tick_samples:
-        num_ticks = int(-(-info.budget_samples * (1 - 1e-9) // info.tick_samples))  # rounded up
+        every, end = (Amount(samples, "samples") for samples in (info.tick_samples, info.budget_samples))
+        num_ticks = Schedule.of(every, end, num_train_samples=None, is_geometric=info.has_early_ticks).num_ticks
     return TrialStart(
         number=number,
         batch_size=plan.global_batch_size,

@@ -55,7 +55,7 @@ class Stopping:
         self._trial = trial
         self._objective = objective
         self._budget_samples = budget_samples or float("inf")
-        self._is_repeat = queue.is_repeat(trial)
+        self._is_repeat = queue.is_repeat(trial) or queue.is_settling(trial)
         self._patience = patience if queue.is_designed(trial) else None
 
     def decide(self, ticks: Sequence[Tick]) -> StopDecision:

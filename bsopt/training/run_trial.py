@@ -103,7 +103,12 @@ class _Run:
 
     def _schedule(self, num_train_samples: int | None) -> Schedule:
         budget = self.spec.budget
-        return Schedule.of(budget.tick_every, budget.length, num_train_samples=num_train_samples)
+        return Schedule.of(
+            budget.tick_every,
+            budget.length,
+            num_train_samples=num_train_samples,
+            is_geometric=budget.is_geometric,
+        )
 
     def _keep(self, tick: Tick) -> bool:
         """Add a tick to the curve and return whether it is the best so far."""

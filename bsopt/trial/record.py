@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from bsopt.laws.scaling import Reference
 from bsopt.trial.asked import AskedLimits, AskedSearch, experiment_in, limits_in, momentum_in, search_in
 from bsopt.trial.objective import Objective
 from bsopt.trial.plan import Plan
 
-__all__ = ["FORMAT_VERSION", "Outcome", "StepUnit", "StopReason", "StudyInfo", "Tick", "TrialRecord"]
+__all__ = ["FORMAT_VERSION", "Outcome", "StepUnit", "StopReason", "StudyInfo", "Tick", "TrialRecord", "ranked"]
 
 FORMAT_VERSION = 2
 """Of what is stored; 2 since a study's objective is one value. Other formats are refused."""
@@ -218,6 +218,7 @@ class StudyInfo:
         num_train_samples: N; None where it isn't known.
         budget_samples: Nominal samples of a full trial; None where a trial is limited by time or the user's own code.
         tick_samples: Nominal samples between ticks.
+        has_early_ticks: Whether trials also validate at 1/16, 1/8, 1/4 and 1/2 of the way to the first of these.
         num_devices: Devices per node of each trial.
         num_nodes: Nodes of each trial.
         seed: The study's seed.
@@ -240,6 +241,7 @@ class StudyInfo:
     num_train_samples: int | None = None
     budget_samples: float | None = None
     tick_samples: float | None = None
+    has_early_ticks: bool = False
     num_devices: int = 1
     num_nodes: int = 1
     seed: int | None = None
@@ -279,3 +281,12 @@ class StudyInfo:
     def artifact_folder(self) -> Path:
         """Where Optuna's artifact store keeps its files."""
         return Path(self.config.get("artifacts") or self.folder.parent / "artifacts")
+
+
+def ranked(records: Iterable[TrialRecord], objective: Objective) -> list[TrialRecord]:
+    """Return the trials that ran to their end and have a result, best first; the earlier one of equals.
+
+    The one rule for what "the best trial" is, wherever it is shown.
+    """
+    ended = [record for record in records if record.outcome == "complete" and record.has_result]
+    return sorted(ended, key=lambda record: (objective.sign * cast(float, record.value), record.number))

@@ -45,11 +45,13 @@ class Budget:
         length: Of a full trial, in epochs, samples or steps; None when only time limits it.
         tick_every: Nominal samples or epochs between ticks.
         seconds: Wall time of a trial; None for no limit.
+        is_geometric: Whether it also validates at 1/16, 1/8, 1/4 and 1/2 of the way to the first tick.
     """
 
     length: Amount | None
     tick_every: Amount
     seconds: float | None = None
+    is_geometric: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from bsopt.recommendation.recommender import recommend_from
 from bsopt.recommendation.result import Recommendation
 from bsopt.storage.attributes import read_info, read_records
 from bsopt.storage.parameter_names import ParameterNames, find_names, unknown_names
-from bsopt.trial.record import Outcome, StopReason, StudyInfo, TrialRecord
+from bsopt.trial.record import Outcome, StopReason, StudyInfo, TrialRecord, ranked
 
 __all__ = ["Source", "Status", "StudyData", "load", "load_all", "spread_evenly", "status_of", "why_empty"]
 
@@ -121,14 +121,14 @@ class StudyData:
     @property
     def best(self) -> TrialRecord | None:
         """The completed trial with the best value."""
-        return min(self.completed, key=self.rank, default=None)
+        return next(iter(ranked(self.records, self.info.objective)), None)
 
     @property
     def by_batch_size(self) -> dict[int, list[TrialRecord]]:
         """Global batch size, smallest first, -> its completed trials, the best first."""
-        ranked = sorted(self.completed, key=self.rank)
-        sizes = sorted({cast(int, record.batch_size) for record in ranked})
-        return {size: [record for record in ranked if record.batch_size == size] for size in sizes}
+        best_first = ranked(self.records, self.info.objective)
+        sizes = sorted({cast(int, record.batch_size) for record in best_first})
+        return {size: [record for record in best_first if record.batch_size == size] for size in sizes}
 
     def best_measured(self, read: Callable[[TrialRecord], T | None]) -> list[T]:
         """Return what `read` finds in the best trial of each batch size in which it finds anything."""

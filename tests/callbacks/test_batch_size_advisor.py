@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from linear_regression import LinearRegression, loader, quiet_trainer
 
-from bsopt.callbacks import BatchSizeAdvisor
+from bsopt.callbacks import BatchSizeAdvisor, LearningRateScaling
 from bsopt.callbacks._advice_figure import plot_advice
 from bsopt.laws.batch_size_advice import advise
 from bsopt.serialization import to_json
@@ -45,3 +45,15 @@ def test_a_fit_ends_with_one_paragraph(caplog: pytest.LogCaptureFixture, tmp_pat
 def test_there_is_no_advice_before_the_first_update() -> None:
     assert BatchSizeAdvisor().advice is None
     assert BatchSizeAdvisor().figure() is None
+
+
+def test_the_rate_in_use_counts_a_scaling_callback_beside_it() -> None:
+    advisor, scaling = BatchSizeAdvisor(every=1), LearningRateScaling(1, rule="linear")
+    trainer = quiet_trainer(callbacks=[advisor, scaling])
+    trainer.fit(LinearRegression(lr=0.0005), loader(num_samples=2 * 60, batch_size=2))
+    advice = advisor.advice
+    assert advice is not None
+    assert "In use is a learning rate of 0.001;" in advice.text
+    assert "which LearningRateScaling multiplies by" in advice.text
+    larger = [option for option in advice.options if option.batch_size > 2]
+    assert all(option.lr is not None and option.lr > 0.001 for option in larger)

@@ -30,6 +30,19 @@ def written(folder: Path, text: str = SMALLEST) -> Path:
     return path
 
 
+def test_validations_may_come_early() -> None:
+    budget = validate_config(study(budget={"epochs": 3, "validate_every": "geometric"}), source="here").budget
+    assert budget.is_geometric
+    assert budget.tick_every == Amount(1.0, "epochs")
+
+
+def test_repeats_are_taken_from_the_budget_where_it_allows_them() -> None:
+    made = {n: validate_config(study(budget={"epochs": 3, "trials": n}, confirm_seeds="auto"), source="here")
+            for n in (14, 15, 30)}  # fmt: skip
+    assert {n: config.num_searched for n, config in made.items()} == {14: 14, 15: 12, 30: 27}
+    assert validate_config(study(confirm_seeds=2), source="here").num_searched == 30
+
+
 def test_smallest_study_has_every_default(tmp_path: Path) -> None:
     loaded = load_config(written(tmp_path))
     config = loaded.config

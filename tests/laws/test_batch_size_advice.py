@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -56,6 +57,31 @@ def test_a_wide_interval_is_said_to_be_unsure() -> None:
 def test_nothing_measured_is_said() -> None:
     advice = advise(None, batch_size=32)
     assert advice.verdict == "unknown"
-    assert "can't be judged" in advice.text
+    assert "can't tell yet" in advice.text
     unbounded = NoiseScale(math.inf, 10.0, math.inf, -1.0, 5.0, 10)
     assert "above 10 samples" in advise(unbounded, batch_size=32).text
+
+
+@pytest.mark.parametrize("num_measurements", [1, 4])
+def test_a_few_measurements_give_no_verdict(num_measurements: int) -> None:
+    advice = advise(replace(_noise(64), num_measurements=num_measurements), batch_size=64, lr=0.1)
+    assert advice.verdict == "unknown"
+    assert advice.suggestion is None
+    assert "can't tell yet whether 64 is right" in advice.text
+
+
+def test_an_interval_that_reaches_far_from_the_batch_size_gives_no_verdict() -> None:
+    advice = advise(_noise(64, spread=30), batch_size=64)
+    assert advice.verdict == "unknown"
+    assert "too wide" in advice.text
+
+
+def test_a_scaling_callbacks_factor_is_taken_out_of_what_to_write() -> None:
+    advice = advise(_noise(512), batch_size=32, lr=0.04, lr_factor=lambda size: size / 8, num_parts=4)
+    assert advice.suggestion is not None
+    option = advice.suggestion
+    assert option.lr is not None
+    assert option.lr > 0.04
+    assert option.lr_written == pytest.approx(option.lr / (option.batch_size / 8))
+    assert f"write lr={option.lr_written:.3g}" in advice.text
+    assert "batch_size=64 in the DataLoader, of which 4 make an update" in advice.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -78,7 +79,9 @@ def test_equal_samples_everywhere_bound_the_critical_size_from_below() -> None:
     assert fit.critical_batch_size is not None
     assert fit.critical_batch_size.low > 1024
     assert math.isinf(fit.critical_batch_size.high)
-    assert fit.predict(16384) is None
+    beyond = fit.predict(16384)
+    assert beyond is None or 1e5 * (1 + 16384 / 1e7) in beyond.samples
+    assert fit.predict(1e6) is None
     assert fit.predict(128) is not None
     assert "above" in fit.message
 
@@ -131,3 +134,41 @@ def test_fit_survives_storage_as_json() -> None:
     for critical in (200.0, 1e7):
         fit = fit_steps_to_target(runs(critical), target=0.5)
         assert from_plain(StepsToTargetFit, json.loads(json.dumps(to_plain(fit)))) == fit
+
+
+def _runs(critical: float, *, first_tick: float, sizes: tuple[int, ...] = (8, 16, 32, 64, 128, 256)) -> list[TargetRun]:
+    """Runs of a known law that validate every `first_tick` samples."""
+    found = []
+    for size in sizes:
+        crossed = 1000.0 * (1.0 + size / critical)
+        seen = math.ceil(crossed / first_tick) * first_tick
+        found.append(TargetRun(size, seen, is_upper_bound=seen == first_tick, resolution_samples=first_tick))
+    return found
+
+
+def test_a_target_passed_at_the_first_validation_is_a_bound_and_no_point() -> None:
+    runs = _runs(128.0, first_tick=1300.0, sizes=(8, 16, 32, 64, 128, 256, 512, 1024))
+    assert sum(run.is_upper_bound for run in runs) == 3
+    as_points = fit_steps_to_target([replace(run, is_upper_bound=False) for run in runs])
+    fit = fit_steps_to_target(runs)
+    assert fit.critical_batch_size is not None
+    assert 128.0 in fit.critical_batch_size
+    assert as_points.critical_batch_size is not None
+    assert abs(fit.critical_batch_size.value - 128.0) < abs(as_points.critical_batch_size.value - 128.0)
+
+
+def test_bounds_alone_give_no_critical_batch_size() -> None:
+    fit = fit_steps_to_target(_runs(1e4, first_tick=2000.0))
+    assert fit.status is FitStatus.TOO_FEW
+    assert fit.critical_batch_size is None
+    assert "at their first validation" in fit.message
+
+
+def test_larger_sizes_are_told_where_the_interval_is_narrow_though_the_critical_size_is_not() -> None:
+    fit = fit_steps_to_target([TargetRun(size, 1000.0 * (1 + size / 4000)) for size in (8, 16, 32, 64)])
+    assert fit.status is FitStatus.NOT_IDENTIFIED
+    found = fit.predict(128)
+    assert found is not None
+    assert found.samples.high < 4.0 * found.samples.low
+    assert 1032.0 in found.samples
+    assert fit.predict(64 * 4096) is None

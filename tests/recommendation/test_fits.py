@@ -100,6 +100,19 @@ def test_chosen_target_was_reached_by_most_batch_sizes(fits: Fits) -> None:
     assert max(run.samples for run in reached) > 0.5 * BUDGET
 
 
+def test_the_automatic_target_tells_the_sizes_apart() -> None:
+    slow = [replace(r, ticks=r.ticks[::8]) for r in study()]
+    found = fit_laws(slow, replace(INFO, tick_samples=8 * TICK))
+    seen = [run for run in found.target_runs if math.isfinite(run.samples) and not run.is_upper_bound]
+    assert len(seen) >= 3
+
+
+def test_reports_of_an_unknown_unit_give_no_samples_to_target() -> None:
+    found = fit_laws(study(), replace(INFO, step_unit=None)).steps
+    assert found.status is FitStatus.TOO_FEW
+    assert "--step-unit" in found.message
+
+
 def test_given_target_is_kept() -> None:
     assert fit_laws(study(), replace(INFO, objective=Objective("val_loss", target=0.9))).steps.target == 0.9
 

@@ -16,7 +16,16 @@ import yaml
 import bsopt
 from bsopt.errors import ConfigError
 from bsopt.laws.estimate import FitStatus
-from bsopt.recommendation import Answer, Evidence, Recommendation, answers, recommend, recommend_from
+from bsopt.recommendation import (
+    Answer,
+    Evidence,
+    Recommendation,
+    Refusal,
+    SizeState,
+    answers,
+    recommend,
+    recommend_from,
+)
 from bsopt.recommendation.fits import fit_laws
 from bsopt.serialization import to_json
 from bsopt.storage.attributes import read_info, read_records, write_info, write_record
@@ -111,7 +120,10 @@ def test_best_quality_is_near_the_known_optimum(found: Recommendation) -> None:
 def test_sizes_that_are_equal_within_noise_are_ties_and_worse_ones_are_not(found: Recommendation) -> None:
     assert len(found.ties) >= 2
     assert max(found.ties) <= 256
-    assert "as good within noise" in found.sentence
+    assert "tested to be as good" in found.sentence
+    states = {finding.batch_size: finding for finding in found.sizes}
+    assert states[512].state is SizeState.WORSE
+    assert states[512].num_complete > 0
 
 
 def test_largest_size_without_loss_is_at_least_the_best_one() -> None:
@@ -166,7 +178,7 @@ def test_learning_rate_at_the_edge_of_the_range_is_said() -> None:
 def test_fastest_and_cheapest_need_measured_times(found: Recommendation) -> None:
     assert {choice.goal for choice in found.alternatives} == {"largest"}
     fastest = recommend(foreign(50), goal="fastest")
-    assert any("Times can't be predicted" in caveat for caveat in fastest.caveats)
+    assert any("No trial measured how long" in caveat for caveat in fastest.caveats)
 
 
 def test_more_devices_are_faster_and_cost_more_device_hours() -> None:
@@ -230,7 +242,7 @@ def test_pareto_set_trades_time_for_device_hours() -> None:
 
 def test_other_nodes_are_refused_with_a_reason() -> None:
     answer = recommend(ours(), goal="fastest", num_devices=2, num_nodes=2)
-    assert any("placement can't be predicted" in caveat for caveat in answer.caveats)
+    assert any("Times on 2 nodes of 2 devices can't be predicted" in caveat for caveat in answer.caveats)
 
 
 def test_memory_forces_accumulation_and_batch_norm_is_warned_of() -> None:
@@ -325,6 +337,96 @@ def test_a_target_that_nobody_named_is_told() -> None:
     assert not any("Times and costs are to" in caveat for caveat in recommend(study).caveats)
 
 
+def test_sizes_whose_trials_were_all_pruned_are_not_called_as_good() -> None:
+    study = ours()
+    records = read_records(study)
+    pruned = [
+        replace(r, outcome="pruned", stop_reason=StopReason.PRUNED_HOPELESS) if r.batch_size in (64, 128) else r
+        for r in records
+    ]
+    found = recommend_from(Evidence.of(read_info(study), pruned))
+    states = {finding.batch_size: finding for finding in found.sizes}
+    assert found.choice is not None
+    assert found.choice.batch_size not in (64, 128)
+    for size in (64, 128):
+        assert size not in found.ties
+        assert states[size].num_complete == 0
+        assert states[size].state in (SizeState.NOT_TESTED, SizeState.SUPPORTED, SizeState.WORSE)
+    largest = {choice.goal: choice for choice in found.alternatives}.get("largest")
+    assert largest is None or largest.batch_size not in (64, 128)
+
+
+def test_clearly_worse_sizes_of_a_noiseless_study_are_not_as_good() -> None:
+    records = [
+        trial(10 * b + i, 2**b, lr, 1.0 + 0.05 * abs(b - 5) + 0.1 * math.log2(lr / 0.01) ** 2)
+        for b in range(3, 9)
+        for i, lr in enumerate((0.005, 0.01, 0.02))
+    ]
+    found = of_records(*records)
+    assert found.choice is not None
+    assert found.choice.batch_size == 32
+    assert found.ties == (32,)
+
+
+def test_a_size_where_nothing_ran_is_not_given_another_sizes_value() -> None:
+    few = foreign(4)
+    assert 256 not in [trial.params["batch_size"] for trial in few.trials]
+    found = recommend(few, at_batch_size=256)
+    assert found.choice is not None
+    assert found.choice.value is None
+    assert found.choice.goal == "asked"
+    assert "no trial ran to its end there" in found.sentence
+    assert "best of 4 complete trials (" not in found.sentence
+    assert found.choice.lr.value != few.best_params["lr"]
+    assert "No trial ran at 256" in found.to_yaml()
+    assert "No trial ran at 256" in found.to_lightning()
+
+
+def test_a_size_that_was_asked_for_is_not_called_the_best() -> None:
+    found = recommend(foreign(50), at_batch_size=512)
+    assert found.choice is not None
+    assert found.choice.goal == "asked"
+    assert "it is worse than" in found.sentence
+    assert next(choice.goal for choice in found.alternatives) == "quality"
+
+
+def test_a_margin_of_ones_own_decides_what_is_as_good() -> None:
+    wide, narrow = (recommend(foreign(50), margin=margin) for margin in (0.2, 0.0))
+    assert wide.margin == 0.2
+    assert len(wide.ties) > len(narrow.ties) == 1
+    with pytest.raises(ConfigError, match="margin must be 0 or more"):
+        recommend(foreign(1), margin=-1.0)
+
+
+def test_every_cost_goal_is_answered_or_refused_with_a_reason_for_the_devices_asked() -> None:
+    found = recommend(ours(), num_devices=8)
+    told = {choice.goal: choice for choice in found.alternatives} | {
+        refusal.goal: refusal for refusal in found.refusals
+    }
+    assert {"fastest", "cheapest", "frugal"} <= set(told)
+    for goal in ("fastest", "cheapest"):
+        choice = told[goal]
+        assert not isinstance(choice, Refusal)
+        assert choice.cost is not None
+        assert choice.cost.plan.num_devices == 8
+    frugal = told["frugal"]
+    assert isinstance(frugal, Refusal)
+    assert "energy" in frugal.reason
+
+
+def test_companions_are_told_only_near_the_best_trials_own_size() -> None:
+    study = ours()
+    trained = study.best_trial.params["batch_size"]
+    far = recommend(study, at_batch_size=16 * trained).choice
+    assert far is not None
+    assert far.companions is None
+
+
+def test_states_do_not_depend_on_the_devices_asked_about() -> None:
+    one, eight = (recommend(ours(), num_devices=k) for k in (1, 8))
+    assert [(f.batch_size, f.state) for f in one.sizes] == [(f.batch_size, f.state) for f in eight.sizes]
+
+
 def of_records(*records: TrialRecord) -> Recommendation:
     """What is recommended from records alone, without a study."""
     info = StudyInfo("made", objective=Objective("loss"), batch_size_range=(8, 64), lr_range=(1e-4, 1.0))
@@ -384,7 +486,7 @@ def test_repeats_tell_who_is_as_good() -> None:
     assert not any("noise between seeds" in caveat for caveat in found.caveats)
 
 
-def test_several_objectives_are_answered_by_the_best_trial_of_the_first() -> None:
+def test_several_objectives_are_answered_by_their_pareto_front() -> None:
     study = optuna.create_study(directions=["minimize", "maximize"], sampler=optuna.samplers.RandomSampler(0))
 
     def objective(trial: optuna.Trial) -> tuple[float, float]:
@@ -392,15 +494,11 @@ def test_several_objectives_are_answered_by_the_best_trial_of_the_first() -> Non
         return loss(B, trial.suggest_float("lr", 1e-4, 1.0, log=True), 0.0), float(B)
 
     study.optimize(objective, n_trials=30)
-    best = min(study.trials, key=lambda trial: trial.values[0])
     for goal in ("quality", "fastest"):
         found = recommend(study, goal=goal)
-        assert found.status is FitStatus.NOT_IDENTIFIED
-        assert found.choice is not None
-        assert found.choice.goal == "quality"
-        assert (found.choice.batch_size, found.choice.lr.value) == (best.params["batch_size"], best.params["lr"])
-        assert found.alternatives == ()
-    assert any("whatever the goal" in caveat for caveat in found.caveats)
+        assert found.choice is None
+        assert {point.trial for point in found.front} == {trial.number for trial in study.best_trials}
+        assert "no single best batch size" in found.sentence
 
 
 def test_a_cost_to_a_target_is_named_in_the_sentence() -> None:

@@ -10,7 +10,8 @@ import optuna
 import pytest
 
 from bsopt.recommendation import recommend
-from bsopt.report.answer import answer_section, as_good, comparison_table
+from bsopt.recommendation.views import size_rows
+from bsopt.report.answer import answer_section, comparison_table
 from bsopt.testing.study import example_data
 from bsopt.visualization.study_data import StudyData, load
 
@@ -41,11 +42,11 @@ def test_every_goal_has_its_row_the_answers_first(data: StudyData, section: str)
     assert list(map(int, sizes)) == [choice.batch_size for choice in (found.choice, *found.alternatives)]
 
 
-def test_what_is_as_good_is_the_best_trial_of_each_size_that_ties(data: StudyData, study: optuna.Study) -> None:
-    trials = as_good(data)
-    assert {record.batch_size for record in trials} <= set(data.recommendation.ties)
-    assert len({record.batch_size for record in trials}) == len(trials) >= 1
-    assert trials[0].number == study.best_trial.number
+def test_every_batch_size_is_told_with_its_state(data: StudyData, section: str) -> None:
+    rows = size_rows(data.recommendation)
+    assert len(rows) == len(data.recommendation.sizes) > 2
+    for row in rows:
+        assert all(f">{cell}<" in section for cell in row)
 
 
 def test_settings_say_how_the_batch_size_is_realised() -> None:
@@ -58,9 +59,13 @@ def test_settings_say_how_the_batch_size_is_realised() -> None:
     assert "devices: 2\n" in section
 
 
-@pytest.mark.parametrize("num_trials", [0, 1])
-def test_without_an_alternative_there_is_no_table(num_trials: int) -> None:
-    assert "<table" not in answer_section(example_data(num_trials), prefix="s0")
+def test_without_a_trial_there_is_no_table() -> None:
+    assert "<table" not in answer_section(example_data(0), prefix="s0")
+
+
+def test_a_goal_that_cannot_be_answered_says_why() -> None:
+    section = str(answer_section(example_data(1), prefix="s0"))
+    assert '<th scope="row">least energy</th><td colspan="5">No trial measured its energy or power.</td>' in section
 
 
 def test_studies_are_compared_by_their_choices(data: StudyData) -> None:

@@ -108,7 +108,7 @@ def test_the_study_note_is_rendered(browser: Open, served: Served) -> None:
     _open(chrome, served.page(0, "/note"), until="Answer so far")
     assert chrome.find_element("xpath", "//h2[.='Answer so far']").is_displayed()
     heads = [head.text for head in chrome.find_elements("css selector", "table th")]
-    assert heads == ["batch size", "learning rate", "val_loss", "trial"]
+    assert {"batch size", "chance as good", "best trial"} <= set(heads)
     assert "accumulate_grad_batches: 1" in chrome.find_element("css selector", "pre").text
     assert _complaints(chrome) == []
 

@@ -101,3 +101,35 @@ def test_a_leader_stops_only_its_own_run(study: optuna.Study) -> None:
     ownership.ask_to_stop(study, "run")
     assert ownership.is_asked_to_stop(study, "run")
     assert not ownership.is_asked_to_stop(study, "another")
+
+
+def test_runs_that_settle_something_come_beside_the_search_and_once() -> None:
+    study = finished(3)
+    runs = [({"batch_size": 8, "lr": 0.1}, 0), ({"batch_size": 16, "lr": 0.2}, None)]
+    assert queue.queue_settling(study, runs) == 2
+    assert queue.queue_settling(study, runs) == 0  # they still wait
+    assert queue.num_waiting(study) == 2
+    assert queue.num_open(study, total=3) == 2
+    trials = [study.ask() for _ in range(2)]
+    assert all(queue.is_settling(trial) for trial in trials)
+    assert [queue.is_repeat(trial) for trial in trials] == [True, False]
+    assert queue.num_counted(study) == 3
+
+
+def test_repeats_inside_a_budget_are_the_best_trials_first() -> None:
+    study = finished(4)
+    assert queue.queue_confirmations(study, replicates=2, most=3) == 3
+    repeated = [study.ask().user_attrs["bsopt:confirms"] for _ in range(3)]
+    assert repeated == [0, 0, 1]
+    assert queue.queue_confirmations(study, replicates=2, most=3) == 0
+
+
+def finished(num: int) -> optuna.Study:
+    """A study whose first trial is the best."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+    for number in range(num):
+        trial = study.ask()
+        trial.suggest_int("batch_size", 8, 64)
+        trial.suggest_float("lr", 0.01, 1.0)
+        study.tell(trial, float(number))
+    return study

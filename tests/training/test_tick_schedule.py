@@ -75,3 +75,15 @@ def test_whole_epochs_see_each_sample_once(n: int, batch: int, epochs: int) -> N
     batches = -(-n // batch)
     found = exact_samples(epochs * batches, samples_per_batch=batch, batches_per_epoch=batches, num_train_samples=n)
     assert found == epochs * n
+
+
+def test_geometric_ticks_come_before_the_regular_ones() -> None:
+    schedule = Schedule.of(Amount(1, "epochs"), Amount(3, "epochs"), num_train_samples=1600, is_geometric=True)
+    assert schedule.num_ticks == 7
+    assert [schedule.samples_at(i) for i in range(1, 8)] == [100, 200, 400, 800, 1600, 3200, 4800]
+    assert [schedule.due(s) for s in (0, 99, 100, 399, 512, 1600, 4800)] == [0, 0, 1, 2, 3, 5, 7]
+
+
+def test_geometric_ticks_beyond_a_short_budget_are_left_out() -> None:
+    schedule = Schedule.of(Amount(1, "epochs"), Amount(0.2, "epochs"), num_train_samples=1600, is_geometric=True)
+    assert [schedule.samples_at(i) for i in range(1, (schedule.num_ticks or 0) + 1)] == [100, 200, 320]

@@ -13,17 +13,22 @@ from bsopt.cli.terminal.formatting import json_text
 from bsopt.units import format_number, parse_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bsopt.recommendation.result import Recommendation
+    from bsopt.trial.record import StepUnit
 
 __all__ = ["recommend"]
 
-_GOALS = ("quality", "largest", "fastest", "cheapest")
+_GOALS = ("quality", "largest", "fastest", "cheapest", "frugal")
 _COMPANIONS = {"weight_decay_factor": "weight decay ×"}
 _TITLES = {
     "quality": "Best quality at the budget",
-    "largest": "Largest batch size that costs no quality",
+    "largest": "Largest batch size that was tested to be as good",
     "fastest": "Fastest",
-    "cheapest": "Cheapest",
+    "cheapest": "Least device time",
+    "frugal": "Least energy",
+    "asked": "As you asked",
 }
 
 
@@ -35,6 +40,14 @@ _TITLES = {
 @click.option("--budget", metavar="AMOUNT", help="Another training budget, e.g. '40 epochs' or '200000 samples'.")
 @click.option(
     "--bandwidth", metavar="RATE", help="Of the slowest link between devices, e.g. '25 GB/s', if not measured."
+)
+@click.option("--margin", type=float, metavar="X", help="Difference in value up to which a size counts as as good.")
+@click.option("--batch-size-name", metavar="NAME", help="Name of the batch size parameter, if the study doesn't tell.")
+@click.option("--lr-name", metavar="NAME", help="Name of the learning rate parameter, if the study doesn't tell.")
+@click.option(
+    "--step-unit",
+    type=click.Choice(("samples", "epochs", "steps")),
+    help="What the trials of a study that isn't bsopt's report by.",
 )
 @click.option("--questions", is_flag=True, help="Also answer what people ask about batch sizes, from this study.")
 @click.option("--yaml", "as_yaml", is_flag=True, help="Print the choice as a LightningCLI configuration.")
@@ -49,6 +62,10 @@ def recommend(
     batch_size: int | None,
     budget: str | None,
     bandwidth: str | None,
+    margin: float | None,
+    batch_size_name: str | None,
+    lr_name: str | None,
+    step_unit: StepUnit | None,
     questions: bool,
     as_yaml: bool,
     as_python: bool,
@@ -62,22 +79,26 @@ def recommend(
     from bsopt.recommendation.questions import answers
     from bsopt.recommendation.recommender import recommend_from
     from bsopt.serialization import to_json
-    from bsopt.storage.attributes import read_records
+    from bsopt.storage.attributes import read_info, read_records
+    from bsopt.storage.parameter_names import find_names
 
-    opened = named.open()
+    study = named.open().optuna
+    names = find_names(study, batch_size=batch_size_name, lr=lr_name)
     evidence = Evidence.of(
-        opened.info,
-        read_records(opened.optuna),
-        study=opened.optuna,
+        read_info(study, names=names, step_unit=step_unit),
+        read_records(study, names=names, step_unit=step_unit),
+        study=study,
+        names=names,
         num_devices=devices,
         num_nodes=nodes,
         budget=budget,
         bandwidth=float(parse_bytes(bandwidth.strip().removesuffix("/s"))) if bandwidth else None,
+        margin=margin,
     )
     found = recommend_from(evidence, goal=goal, at_batch_size=batch_size)
     asked = answers(evidence) if questions else []
     if as_json:
-        document = to_json(found)
+        document = {**to_json(found), "ties": list(found.ties)}
         if questions:
             document["answers"] = to_json(asked)
         click.echo(json_text(document))
@@ -90,27 +111,61 @@ def recommend(
         for answer in asked:
             click.echo("\n" + click.style(answer.question, bold=True))
             click.echo(f"{answer.answer}\n({answer.basis})")
-    if found.choice is None:
+    if found.choice is None and not found.front:
         click.get_current_context().exit(1)
 
 
 def _show(found: Recommendation) -> None:
+    from bsopt.recommendation.views import next_run_text
+
     click.secho(found.sentence, bold=True)
+    if found.front:
+        _show_front(found)
     if found.choice is None:
         return
     for choice in (found.choice, *found.alternatives):
-        point = f"batch size {choice.batch_size}, lr {format_number(choice.lr.value)}, as {choice.plan}"
+        point = f"batch size {choice.batch_size}, lr {format_number(choice.lr.value, digits=3)}, as {choice.plan}"
         click.echo(f"\n{_TITLES[choice.goal]}: {point}")
-        for reason in choice.reasons:
+        for reason in (*choice.reasons, *choice.doubts):
             click.echo(f"  {reason}")
         if choice.companions:
             moved = ", ".join(
-                f"{_COMPANIONS.get(name, name)} {format_number(value)}" for name, value in choice.companions.items()
+                f"{_COMPANIONS.get(name, name)} {format_number(value, digits=3)}"
+                for name, value in choice.companions.items()
             )
             click.echo(f"  Published rules would also set {moved}. Not tried here: search the lr again then.")
-    if found.caveats:
-        click.echo("\nTo know:")
-        for caveat in found.caveats:
-            click.echo(f"  {caveat}")
+    for refusal in found.refusals:
+        click.echo(f"\n{_TITLES[refusal.goal]}: can't be told\n  {refusal.reason}")
+    _show_sizes(found)
+    _show_list("To know:", found.caveats)
+    _show_list("What to run next (`bsopt study run FILE --settle`):", [next_run_text(run) for run in found.next_runs])
     click.echo("\nTo paste (--yaml for LightningCLI, --json for programs):\n")
     click.echo(found.to_lightning(), nl=False)
+
+
+def _show_list(title: str, lines: Sequence[str]) -> None:
+    if lines:
+        click.echo(f"\n{title}")
+    for line in lines:
+        click.echo(f"  {line}")
+
+
+def _show_sizes(found: Recommendation) -> None:
+    from bsopt.cli.terminal.tables import show_table
+    from bsopt.recommendation.views import SIZE_COLUMNS, size_rows
+
+    rows = size_rows(found)
+    if len(rows) > 1 and found.margin is not None:
+        click.echo(f"\nBy batch size (as good: no more than {found.margin:.2g} worse than the best):")
+        show_table(list(SIZE_COLUMNS), [list(row) for row in rows], left={1})
+
+
+def _show_front(found: Recommendation) -> None:
+    from bsopt.cli.terminal.tables import show_table
+
+    values = [f"objective {i + 1}" for i in range(len(found.front[0].values))]
+    rows = [
+        [str(point.batch_size), format_number(point.lr), *map(format_number, point.values), str(point.trial)]
+        for point in found.front
+    ]
+    show_table(["batch size", "lr", *values, "trial"], rows)

@@ -41,6 +41,9 @@ __all__ = ["follow", "run"]
 @click.option(
     "--publish", type=click.IntRange(min=1), metavar="N", help="Renew the figures in optuna-dashboard every N trials."
 )
+@click.option(
+    "--settle", is_flag=True, help="First run what `bsopt study recommend` says would settle what it can't tell yet."
+)
 @json_option
 @engine_options
 def run(
@@ -50,6 +53,7 @@ def run(
     study_name: str | None,
     workers: int | None,
     publish: int | None,
+    settle: bool,
     as_json: bool,
     engine: str | None,
     **placing_options: Any,
@@ -73,7 +77,7 @@ def run(
     else:
         code = 2
         try:
-            code = _lead(loaded, placing, ranks, publish=publish, as_json=as_json)
+            code = _lead(loaded, placing, ranks, publish=publish, is_settled=settle, as_json=as_json)
         finally:
             if ranks is not None:
                 ranks.dismiss(code)
@@ -109,6 +113,7 @@ def _lead(
     ranks: Ranks | None,
     *,
     publish: int | None,
+    is_settled: bool,
     as_json: bool,
 ) -> int:
     """Run the study from here and return the exit code."""
@@ -128,6 +133,8 @@ def _lead(
 
         with _waiting("importing PyTorch and building the task", is_shown=not as_json):
             study = Study.create(loaded, ranks=ranks.launch if ranks is not None else None)
+    if is_settled:
+        _queue_settling(study, is_told=not as_json)
     callbacks = []
     if publish is not None:
         from bsopt.report.dashboard import Publisher
@@ -141,6 +148,25 @@ def _lead(
     if not as_json:
         _tell(study, summary, storage=loaded.config.storage)
     return _exit_code(summary)
+
+
+def _queue_settling(study: Study | Leader, *, is_told: bool) -> None:
+    """Queue the runs that the study's recommendation names, and say which."""
+    from bsopt.recommendation.recommender import recommend
+    from bsopt.recommendation.views import next_run_text
+    from bsopt.storage.queue import queue_settling
+
+    runs = recommend(study.optuna).next_runs
+    params = [({"batch_size": run.batch_size, "lr": run.lr, **run.further}, run.repeats) for run in runs]
+    queued = queue_settling(study.optuna, params)
+    if not is_told:
+        return
+    if not runs:
+        click.echo("Nothing that a few runs would settle: `bsopt study recommend` says what is known.")
+    elif not queued:
+        click.echo("The runs of an earlier --settle are still to be trained.")
+    for run in runs[:queued]:
+        click.echo(f"To settle: {next_run_text(run)}")
 
 
 def follow(study: Study | Leader, *, as_json: bool, callbacks: Sequence[Callback] = ()) -> RunSummary:

@@ -24,12 +24,13 @@ __all__ = ["show"]
 @named_study
 @json_option
 def show(named: NamedStudy, top: int | None, as_json: bool) -> None:
-    """Show a study: what was searched, the best trial, and every trial.
+    """Show a study: what was searched, the best trial, what is recommended, and every trial.
 
     STUDY is its name or its study file; it may be left out where the storage holds one study.
     """
-    from bsopt.cli.terminal.summaries import ranked
+    from bsopt.recommendation.recommender import recommend
     from bsopt.storage.attributes import read_records
+    from bsopt.trial.record import ranked
 
     opened = named.open()
     records = read_records(opened.optuna)
@@ -41,6 +42,8 @@ def show(named: NamedStudy, top: int | None, as_json: bool) -> None:
         return
     _show_study(opened.info, records)
     _show_best(best_first)
+    if records:
+        click.echo(f"recommended: {recommend(opened.optuna).sentence}")
     if shown:
         click.echo()
         _show_trials(opened.info, shown, best=best)
@@ -74,7 +77,9 @@ def _show_best(best_first: Sequence[TrialRecord]) -> None:
     best = best_first[0]
     others = ", ".join(f"{k} {_cell(v)}" for k, v in best.params.items() if k not in ("batch_size", "lr"))
     text = f"batch size {best.batch_size}, lr {format_number(best.lr)}" + (f", {others}" if others else "")
-    click.echo("best: " + click.style(text, fg="green", bold=True) + f" with {format_number(best.value)}", nl=False)
+    click.echo(
+        "best trial: " + click.style(text, fg="green", bold=True) + f" with {format_number(best.value)}", nl=False
+    )
     click.echo(f" (trial {best.number})")
     if best.plan is not None and best.plan.accumulate_grad_batches * best.plan.world_size > 1:
         click.echo(f"realised as {best.plan}" + (f": {best.plan.reason}" if best.plan.reason else ""))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from bsopt.trial.events import Listener, RunSummary, TrialStart
-from bsopt.trial.record import StudyInfo, Tick, TrialRecord
+from bsopt.trial.record import StudyInfo, Tick, TrialRecord, ranked
 
 __all__ = ["RunProgress", "Running"]
 
@@ -128,8 +128,5 @@ class RunProgress(Listener):
         if record.outcome == "running" or (record.stop_reason and record.stop_reason.is_retried):
             return False
         self.counts[record.outcome] += 1
-        if record.outcome == "complete" and record.value is not None:
-            best = self.best.value if self.best else None
-            if best is None or self.info.objective.is_better(record.value, best):
-                self.best = record
+        self.best = next(iter(ranked([*([self.best] if self.best else []), record], self.info.objective)), None)
         return True

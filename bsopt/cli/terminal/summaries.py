@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bsopt.trial.objective import Objective
-from bsopt.trial.record import StudyInfo, TrialRecord
+from bsopt.trial.record import StudyInfo, TrialRecord, ranked
 
-__all__ = ["StudySummary", "ranked", "summarise", "summary_of"]
+__all__ = ["StudySummary", "summarise", "summary_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +38,6 @@ class StudySummary:
     best_value: float | None = None
     best_batch_size: int | None = None
     best_lr: float | None = None
-
-
-def ranked(records: Iterable[TrialRecord], objective: Objective) -> list[TrialRecord]:
-    """Return the complete trials that have a value, best first."""
-    complete = [(record.value, record) for record in records if record.outcome == "complete"]
-    with_value = [(objective.sign * value, record) for value, record in complete if value is not None]
-    return [record for _, record in sorted(with_value, key=lambda item: item[0])]
 
 
 def summary_of(info: StudyInfo, records: Sequence[TrialRecord]) -> StudySummary:

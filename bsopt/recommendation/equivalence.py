@@ -1,0 +1,128 @@
+"""Is another batch size as good as the best one? Each is judged by the law and by a trial that ran to its end there.
+
+Notation:
+
+    d(B)    the value at B's best learning rate less the best of all sizes', positive where B is worse
+    m       margin: a size with d(B) ≤ m is as good
+    P(B)    posterior probability of d(B) ≤ m, from joint draws of the values along the ridge
+
+"As good" is said where P(B) is at least `ENOUGH` and a trial ran to its end at B; "worse" where it is at most
+`HARDLY`. On replayed tables what is said at this chance is true in nine of ten cases (scripts/benchmark_answers).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bsopt.laws.estimate import Estimate, estimate_from_samples
+from bsopt.recommendation.result import SizeFinding, SizeState
+from bsopt.trial.record import TrialRecord
+
+__all__ = ["ENOUGH", "default_margin", "judge_sizes", "trials_by_size"]
+
+Array = NDArray[np.float64]
+
+ENOUGH, HARDLY = 0.75, 0.1
+"""Probabilities from which a batch size is said to be as good as the best, and up to which to be worse."""
+SPREAD_SHARE = 0.02
+"""Share of (median − best) below which a difference doesn't matter, whatever the noise."""
+NEAR_OCTAVES = 0.5
+"""A trial counts for a batch size up to this far from it, where trials ran at any size."""
+
+
+def default_margin(values: Sequence[float], *, sign: float, noise_sd: float | None) -> float:
+    """Return the difference from which a batch size counts as worse: one seed's deviation, or 2 % of (median − best).
+
+    Args:
+        values: Of the complete trials, in the objective's unit.
+        sign: 1 where a smaller value is better, −1 where a larger one is.
+        noise_sd: Standard deviation of a repeated trial's value; None where it isn't known.
+
+    >>> round(default_margin([1.0, 2.0, 3.0], sign=1.0, noise_sd=None), 3)
+    0.02
+    """
+    if not values:
+        return noise_sd or 0.0
+    best = min(sign * value for value in values)
+    return max(noise_sd or 0.0, SPREAD_SHARE * (sign * median(values) - best))
+
+
+def trials_by_size(records: Sequence[TrialRecord], sizes: Sequence[int]) -> dict[int, list[TrialRecord]]:
+    """Return each batch size with the records of the trials with a result that ran at it, or nearest to it.
+
+    Args:
+        records: The trials.
+        sizes: Global batch sizes in samples.
+    """
+    groups: dict[int, list[TrialRecord]] = {size: [] for size in sizes}
+    for record in records:
+        if not record.has_result or not record.batch_size or not sizes:
+            continue
+        log = math.log2(record.batch_size)
+        size = min(sizes, key=lambda s: abs(math.log2(s) - log))
+        if abs(math.log2(size) - log) <= NEAR_OCTAVES:
+            groups[size].append(record)
+    return groups
+
+
+def judge_sizes(
+    groups: Mapping[int, Sequence[TrialRecord]], draws: Array | None, *, best: int, margin: float, sign: float
+) -> tuple[SizeFinding, ...]:
+    """Return what is known of each batch size, smallest first.
+
+    Args:
+        groups: The trials with a result at each batch size.
+        draws: Joint draws of the value along the ridge, shape (draws, sizes) in the groups' order; None without a law.
+        best: The batch size that is recommended.
+        margin: In the objective's unit.
+        sign: 1 where a smaller value is better, −1 where a larger one is.
+    """
+    sizes = sorted(groups)
+    complete = {size: [r for r in groups[size] if r.outcome == "complete"] for size in sizes}
+    chances: dict[int, float] = {}
+    gaps: dict[int, Estimate] = {}
+    has_run = [bool(complete[size]) for size in sizes]
+    if draws is not None and any(has_run):
+        values = sign * draws
+        gap = values - values[:, has_run].min(axis=1, keepdims=True)
+        for i, size in enumerate(sizes):
+            chances[size] = float((gap[:, i] <= margin).mean())
+            gaps[size] = estimate_from_samples(gap[:, i])
+    states = {size: _state(chances.get(size, math.nan), len(complete[size]), is_best=size == best) for size in sizes}
+    for i, size in enumerate(sizes):
+        if states[size] is SizeState.NOT_TESTED and chances.get(size, 0.0) >= ENOUGH:
+            below = next((states[s] for s in reversed(sizes[:i]) if complete[s]), None)
+            above = next((states[s] for s in sizes[i + 1 :] if complete[s]), None)
+            if below is above is SizeState.TESTED:
+                states[size] = SizeState.SUPPORTED
+    return tuple(
+        SizeFinding(
+            batch_size=size,
+            state=states[size],
+            num_complete=len(complete[size]),
+            chance=chances.get(size, math.nan),
+            gap=gaps.get(size),
+            trial=_best_number(complete[size], sign),
+        )
+        for size in sizes
+    )
+
+
+def _state(chance: float, num_complete: int, *, is_best: bool) -> SizeState:
+    if is_best and num_complete:
+        return SizeState.TESTED
+    if chance <= HARDLY:
+        return SizeState.WORSE
+    if not num_complete:
+        return SizeState.NOT_TESTED
+    return SizeState.TESTED if chance >= ENOUGH else SizeState.OPEN
+
+
+def _best_number(records: Sequence[TrialRecord], sign: float) -> int | None:
+    best = min(records, key=lambda record: sign * (record.value or 0.0), default=None)
+    return best.number if best is not None else None
