@@ -7,7 +7,8 @@ Notation:
     P(B)    posterior probability of d(B) ≤ m, from joint draws of the values along the ridge
 
 "As good" is said where P(B) is at least `ENOUGH` and a trial ran to its end at B; "worse" where it is at most
-`HARDLY`. On replayed tables what is said at this chance is true in nine of ten cases (scripts/benchmark_answers).
+`HARDLY`. On 90 replayed studies of 25 trials what was called as good was so in 30 of 35 cases, and what was called
+worse in 306 of 308 (scripts/benchmark_answers prints the first).
 """
 
 from __future__ import annotations

@@ -108,6 +108,8 @@ def why_missing(evidence: Evidence, goal: Goal) -> str:
     fits = evidence.fits
     if goal == "largest":
         return f"No larger batch size can be told to be as good: {fits.ridge.message}"
+    if goal == "frugal" and not fits.power.num_points:
+        return "No trial measured its energy or power."
     if fits.step_time.status is FitStatus.TOO_FEW and not fits.step_time.num_points:
         return "No trial measured how long an update takes."
     if fits.step_time.status in (FitStatus.TOO_FEW, FitStatus.CONTRADICTORY):
@@ -118,8 +120,6 @@ def why_missing(evidence: Evidence, goal: Goal) -> str:
             f"Times on {devices_in_words(evidence.num_devices, evidence.num_nodes)} can't be predicted: "
             f"{fits.communication.message} --bandwidth stands in for a measurement."
         )
-    if goal == "frugal" and fits.power.status is FitStatus.TOO_FEW:
-        return "No trial measured its energy or power."
     return f"What it takes to a target can't be told: {fits.steps.message}"
 
 
