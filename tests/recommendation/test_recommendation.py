@@ -207,13 +207,13 @@ def test_an_answer_for_several_devices_says_what_it_is_known_from(
 ) -> None:
     study = ours()
     write_info(study, replace(read_info(study), environment={"num_parameters": 1_000_000}))
-    found = recommend(study, num_devices=num_devices, num_nodes=num_nodes, bandwidth=bandwidth, batch_size=64)
+    found = recommend(study, num_devices=num_devices, num_nodes=num_nodes, bandwidth=bandwidth, at_batch_size=64)
     assert found.choice is not None
     assert re.search(words, " ".join(found.choice.reasons)), found.choice.reasons
 
 
 def test_an_answer_for_one_device_says_nothing_of_others() -> None:
-    choice = recommend(ours(), num_devices=1, batch_size=64).choice
+    choice = recommend(ours(), num_devices=1, at_batch_size=64).choice
     assert choice is not None
     assert not any("An update takes" in reason for reason in choice.reasons)
 
