@@ -225,10 +225,10 @@ def test_trials_of_eight_devices_alone_tell_of_eight_devices_alone() -> None:
         for record in read_records(study)
     ]
     info = read_info(study)
-    there = recommend_from(Evidence.of(info, records, num_devices=8), batch_size=64).choice
+    there = recommend_from(Evidence.of(info, records, num_devices=8), at_batch_size=64).choice
     assert there is not None
     assert any("on 8 devices, as measured there" in reason for reason in there.reasons)
-    elsewhere = recommend_from(Evidence.of(info, records, num_devices=4), batch_size=64).choice
+    elsewhere = recommend_from(Evidence.of(info, records, num_devices=4), at_batch_size=64).choice
     assert elsewhere is not None
     assert any("on 4 devices isn't known" in reason for reason in elsewhere.reasons)
 
