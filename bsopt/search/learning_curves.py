@@ -98,7 +98,13 @@ class Curves:
     def gains_after_plateau(
         self, trial: FrozenTrial, is_flat: Callable[[NDArray[np.float64], NDArray[np.float64]], bool]
     ) -> list[float]:
-        """Return by how much each finished curve that was flat at the trial's progress got better until its end."""
+        """Return by how much each finished curve that was flat at the trial's progress got better until its end.
+
+        Args:
+            trial: A trial with its reports so far.
+            is_flat: Whether a curve, given as progress in [0, 1] and values, both of shape (r,), is on a plateau at its
+                last point.
+        """
         curve = _curve(trial, self.model.sign, self.batch_size, self.lr)
         return self.model.gains_after_plateau(curve, is_flat) if len(curve.steps) else []
 
@@ -132,7 +138,7 @@ def predicted_finals(
 
 def _steps_are_updates(study: optuna.Study) -> bool | None:
     """Return what the study's pruner was told of its steps; None where nobody said."""
-    unit = getattr(study.pruner, "unit", UNKNOWN_UNIT)
+    unit = getattr(getattr(study, "pruner", None), "unit", UNKNOWN_UNIT)  # a bracket of Hyperband's may hide it
     return None if unit == UNKNOWN_UNIT else unit == UPDATES
 
 

@@ -122,7 +122,7 @@ class Prospects:
 
         Args:
             margin: The least improvement that counts, as a share of `spread`.
-            is_flat: Whether a curve, given as progress in [0, 1] and values, is on a plateau at its last point.
+            is_flat: Whether a curve, given as progress in [0, 1] and values of shape (r,), is on a plateau at its end.
         """
         if self.curves is None or self.predicted is None:
             return math.nan

@@ -14,6 +14,8 @@ from optuna.trial import TrialState
 import bsopt
 from bsopt.search.learning_curves import Curves
 
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+
 SAMPLES = 4096
 EPOCHS = 8
 
@@ -108,6 +110,8 @@ def test_every_pruner_runs_with_our_sampler(pruner: str, steps: str, direction: 
 @pytest.mark.parametrize("steps", STEPS)
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_our_pruner_runs_with_every_sampler(sampler: str, steps: str, pausing: bool, direction: str) -> None:
+    if sampler == "cmaes":
+        pytest.importorskip("cmaes")
     pruner = PRUNERS["pausing" if pausing else "plateau"]()
     check(searched(SAMPLERS[sampler](), pruner, steps, direction=direction))
 
@@ -115,7 +119,7 @@ def test_our_pruner_runs_with_every_sampler(sampler: str, steps: str, pausing: b
 def test_updates_are_compared_at_equal_samples_and_epochs_at_equal_epochs() -> None:
     def model_of(unit: str, steps: str) -> Curves:
         pruner = bsopt.PlateauPruner(unit=unit, threshold=0.0, patience=1e9)
-        study = searched(optuna.samplers.RandomSampler(seed=0), pruner, steps, trials=4)
+        study = searched(optuna.samplers.RandomSampler(seed=0), pruner, steps, trials=8)
         found = Curves.of(study, study.get_trials(deepcopy=False))
         assert found is not None
         return found
