@@ -96,6 +96,11 @@ class Prospects:
         return self.reports.sign * self.reports.best
 
     @property
+    def progress(self) -> float:
+        """How far the trial came, as a share of the finished trials' last step, at most 1; 0 where that isn't known."""
+        return self.predicted.progress if self.predicted is not None else 0.0
+
+    @property
     def num_curves(self) -> int:
         """Finished curves that the chances rest on."""
         return len(self.curves.model.finished) if self.curves is not None else 0

@@ -42,6 +42,7 @@ from bsopt.units import count_of, format_chance, format_number
 
 __all__ = ["PlateauPruner", "conclude"]
 
+_LATEST_PAUSE = 0.5  # of a full run: later there is little left to save, and finished trials are what is learned from
 _RETURN = 1.4  # so many times the chance that paused it brings a trial back
 
 _logger = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ class PlateauPruner(BasePruner):
     attribute `lr_decay_remaining`; `bsopt study run` and `bsopt.callbacks.OptunaPruning` read it from Lightning.
     With `pause_below` a trial whose chance is small but not nil is *paused*: to Optuna it is pruned, and
     `bsopt.continue_paused` queues it again if its chance comes back, from its checkpoint (`bsopt.search.pausing`). As
-    that can be undone, it starts with the first finished trial.
+    that can be undone, it starts with the first finished trial; it ends with the first half of a run.
 
     With a `patience` of your own and no decay to come (False, not unknown) a plateau is the end without more evidence:
     that is what patience means in other rules.
@@ -81,9 +82,10 @@ class PlateauPruner(BasePruner):
     `bsopt.conclude` in its place it ends there and then with its best value.
 
     A prediction that prunes too much would never be proved wrong. So nothing is pruned for its chance before
-    `min_finished` trials have finished and the trial has made `min_reports` reports; one trial in `audit_every`,
-    chosen by its number, is never pruned for its chance; and when the last three trials were all pruned at the first
-    possible report, the next one isn't. Every process decides the same from the same study.
+    `min_finished` trials have finished and the trial has made `min_reports` reports, nor at the step where trials end;
+    one trial in `audit_every`, chosen by its number, is never pruned for its chance; and when the last three trials
+    were all pruned at the first possible report, the next one isn't. Every process decides the same from the same
+    study.
 
     A study with several objectives has no single best value to compare with: only divergence ends a trial.
 
@@ -259,6 +261,8 @@ class PlateauPruner(BasePruner):
         words = f"at {format_number(reports.best)} after {self._distance(float(reports.steps[-1]))}"
         if stuck_for is not None:
             words = f"plateaued at {format_number(reports.best)} for {self._distance(stuck_for)}"
+        if prospects.progress >= 1.0:  # nothing is left to save, and a pruned trial's value would be passed over
+            return StopDecision(None, f"{words}, where trials end", chance, reports.best)
         if is_behind:
             verdict = f"{words}; {self._comparison(prospects, chance)}"
             if self._is_exempt(trial, trials):  # it shows where such curves end
@@ -268,8 +272,8 @@ class PlateauPruner(BasePruner):
             if stuck_for is not None:
                 return StopDecision(StopReason.PRUNED_PLATEAU, verdict, chance, reports.best)
             return StopDecision(StopReason.PRUNED_HOPELESS, f"hopeless {verdict}", chance, reports.best)
-        is_known = prospects.num_finished > 0 and len(reports.steps) >= self.min_reports
-        if is_known and chance < self.pause_below and self._may_pause(trial, trials):
+        is_early = len(reports.steps) >= self.min_reports and prospects.progress <= _LATEST_PAUSE
+        if prospects.num_finished and is_early and chance < self.pause_below and self._may_pause(trial, trials):
             verdict = f"paused {words}; {self._comparison(prospects, chance)}"
             return StopDecision(StopReason.PAUSED, verdict, chance, reports.best)
         if stuck_for is None:

@@ -64,6 +64,13 @@ def test_a_small_chance_pauses_and_none_prunes() -> None:
     assert decisions[2.0].stop_reason is StopReason.PRUNED_HOPELESS
 
 
+def test_nothing_is_paused_in_the_second_half() -> None:
+    study = study_of(*(trial_of(curve(f)) for f in (0.35, 0.4, 0.5)), threshold=0.0)
+    early, late = (trial_of(curve(0.4)[:n], state=TrialState.RUNNING) for n in (6, 12))
+    assert pausing(threshold=0.0).decide(study, early).stop_reason is StopReason.PAUSED
+    assert pausing(threshold=0.0).decide(study, late).outcome is None
+
+
 def test_nothing_is_paused_unless_asked_for() -> None:
     study = study_of(*(trial_of(curve(f)) for f in (0.35, 0.4, 0.5)), pause_below=0.0)
     assert study.pruner.decide(study, trial_of(BEHIND, state=TrialState.RUNNING)).outcome is None

@@ -251,6 +251,13 @@ def test_after_three_prunes_at_the_first_possible_report_the_next_trial_runs_on(
     assert pruner().prune(study_of(*done, *early[:2], late), running(curve(9.0)[:4], number=6))
 
 
+def test_a_trial_that_has_come_to_where_trials_end_is_not_pruned() -> None:
+    assert pruner().prune(three_finished(), running(curve(9.0)[:19]))
+    at_the_end = pruner().decide(three_finished(), running(curve(9.0)))
+    assert at_the_end.outcome is None
+    assert "where trials end" in at_the_end.message
+
+
 def test_the_best_trial_is_never_pruned_for_its_chance() -> None:
     ahead = running([5.0, 0.2, 4.0, 4.5, 4.4])  # its best so far already beats every finished trial
     assert not pruner().prune(three_finished(), ahead)
