@@ -19,6 +19,7 @@ _HOMES = {
     "recommend": ".recommendation",
     "testing": ".testing",
     "visualization": ".visualization",
+    "write_report": ".report",
 }
 
 __all__ = ["__version__", *sorted(_HOMES)]

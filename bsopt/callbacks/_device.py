@@ -10,7 +10,14 @@ import torch
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer
 
-__all__ = ["peak_memory_bytes", "peak_resident_bytes", "synchronize", "uses_cuda"]
+__all__ = [
+    "peak_memory_bytes",
+    "peak_reserved_bytes",
+    "peak_resident_bytes",
+    "reset_peak_memory",
+    "synchronize",
+    "uses_cuda",
+]
 
 
 def uses_cuda(trainer: Trainer) -> bool:
@@ -24,11 +31,24 @@ def synchronize(trainer: Trainer) -> None:
         torch.cuda.synchronize(trainer.strategy.root_device)
 
 
+def reset_peak_memory(trainer: Trainer) -> None:
+    """Let the GPU's peaks count from now on; elsewhere a peak can't be reset."""
+    if uses_cuda(trainer):
+        torch.cuda.reset_peak_memory_stats(trainer.strategy.root_device)
+
+
 def peak_memory_bytes(trainer: Trainer) -> int:
     """Return the most bytes so far: allocated by PyTorch on the GPU, elsewhere this process's resident memory."""
     if uses_cuda(trainer):
         return int(torch.cuda.max_memory_allocated(trainer.strategy.root_device))
     return peak_resident_bytes()
+
+
+def peak_reserved_bytes(trainer: Trainer) -> int | None:
+    """Return the most bytes so far that PyTorch took from the GPU, gaps between its blocks included; None elsewhere."""
+    if not uses_cuda(trainer):
+        return None
+    return int(torch.cuda.max_memory_reserved(trainer.strategy.root_device))
 
 
 def peak_resident_bytes() -> int:

@@ -8,11 +8,9 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from bsopt.callbacks._base import Callback
 from bsopt.callbacks._batches import ends_update, num_samples
-from bsopt.callbacks._device import peak_memory_bytes, synchronize, uses_cuda
+from bsopt.callbacks._device import peak_memory_bytes, reset_peak_memory, synchronize, uses_cuda
 from bsopt.callbacks._energy import EnergyMeter
 from bsopt.callbacks._ranks import over_ranks
 from bsopt.laws.throughput import NOTHING_USED, MemoryKind, ResourceUse, Throughput, ThroughputMeter
@@ -50,11 +48,9 @@ class ThroughputMonitor(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock, the energy counter and the GPU's count of peak memory."""
-        device = trainer.strategy.root_device
-        if uses_cuda(trainer):
-            torch.cuda.reset_peak_memory_stats(device)
+        reset_peak_memory(trainer)
         self._joules_before = self._used.energy_joules or 0.0
-        self._energy = EnergyMeter(device)
+        self._energy = EnergyMeter(trainer.strategy.root_device)
         self._meter.start_fit()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -13,6 +13,7 @@ from bsopt.cli.opening import DEFAULT_STORAGE, NamedStudy
 __all__ = [
     "json_option",
     "named_study",
+    "names_options",
     "open_option",
     "output_option",
     "set_option",
@@ -50,6 +51,13 @@ workers_option = click.option("--workers", type=click.IntRange(min=1), help="Tri
 json_option = click.option("--json", "as_json", is_flag=True, help="For programs: JSON on standard output.")
 
 open_option = click.option("--open", "is_opened", is_flag=True, help="Open it in the browser.")
+
+
+def names_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --batch-size-name and --lr-name; the command gets them as `batch_size_name` and `lr_name`."""
+    size = click.option("--batch-size-name", metavar="NAME", help="The batch size's name, if the study doesn't tell.")
+    rate = click.option("--lr-name", metavar="NAME", help="The learning rate's name, if the study doesn't tell.")
+    return size(rate(command))
 
 
 def output_option(help_text: str, *, metavar: str = "FILE") -> Callable[[Callable[..., Any]], Callable[..., Any]]:

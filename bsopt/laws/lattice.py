@@ -9,7 +9,7 @@ from bsopt.errors import ConfigError
 
 __all__ = ["Lattice", "check_lattice", "lattice_sizes", "nearest_in_ratio"]
 
-Lattice: TypeAlias = "Literal['pow2', 'any'] | Mapping[Literal['multiple_of'], int]"
+Lattice: TypeAlias = Literal["pow2", "any"] | Mapping[Literal["multiple_of"], int]
 """Powers of two, any whole number, or `{"multiple_of": n}`."""
 
 

@@ -39,8 +39,9 @@ HEIGHTS = (1.0, 2.5)
 """Bounds of the landscape's height: believed in part only, since the transform has a cap."""
 
 DRAWS, ROUNDS, THOROUGH_ROUNDS, KEPT = 192, 2, 8, 48
-STRUCTURES = {True: 1.0, False: 0.3}
-"""Whether there is a basin -> prior odds; each structure is weighed by its evidence."""
+STRUCTURES = {True: (1.0, 1.0), False: (0.3, 0.4)}
+"""Whether there is a basin -> prior odds, and share of the draws: without one there are fewer parameters. Each
+structure is weighed by its evidence."""
 
 MOST_POINTS = 60
 """A surface reads at most this many trials: the best half, the latest, and others far from those."""
@@ -136,7 +137,7 @@ class ResponseSurface:
         surfaces = []
         for s, count in enumerate(counts[counts > 0]):
             one = slice(s, s + 1)
-            shared = _covariance(held.parameters[one], u[one], at, u[one], at)[0] - projected[s].T @ projected[s]
+            shared = _own_covariance(held.parameters[one], u[one], at)[0] - projected[s].T @ projected[s]
             surfaces.append(mean[s] + rng.standard_normal((count, len(at))) @ root_of(shared).T)
         return np.concatenate(surfaces)
 
@@ -205,13 +206,13 @@ def _fit(
     if not len(data.y):
         first = spread_normals(np.random.default_rng(seed), num_draws, prior.num_dimensions)[:keep]
         return _posterior(prior, data, prior.parameters(first), np.full(len(first), 1.0 / len(first))), 0.0
-    drawn = [
-        _draws(prior, data, np.random.default_rng([*seed, i]), num_draws=num_draws, has_basin=has_basin, rounds=rounds)
-        for i, has_basin in enumerate(STRUCTURES)
-    ]
-    each = np.array([log_evidence for _, _, log_evidence in drawn]) + np.log(list(STRUCTURES.values()))
+    drawn, each = [], []
+    for i, (has_basin, (odds, share)) in enumerate(STRUCTURES.items()):
+        first = spread_normals(np.random.default_rng([*seed, i]), int(share * num_draws), prior.num_dimensions)
+        drawn.append(_draws(prior, data, first, seed=(*seed, i, 1), rounds=rounds, has_basin=has_basin))
+        each.append(drawn[-1][2] + math.log(odds))
     evidence = float(np.logaddexp.reduce(each))
-    shares = np.exp(each - evidence)
+    shares = np.exp(np.array(each) - evidence)
     weights = np.concatenate([share * weights for share, (_, weights, _) in zip(shares, drawn, strict=True)])
     kept = np.sort(np.argsort(-weights, kind="stable")[:keep])
     parameters = drawn[0][0].joined(drawn[1][0])[kept]
@@ -254,10 +255,10 @@ def thinned_rows(rows: Array, y: Array, *, spans: Array) -> NDArray[np.intp]:
 
 
 def _draws(
-    prior: Prior, data: Observations, rng: np.random.Generator, *, num_draws: int, rounds: int, has_basin: bool
+    prior: Prior, data: Observations, first: Array, *, seed: tuple[int, ...], rounds: int, has_basin: bool
 ) -> tuple[Parameters, Array, float]:
     """Return the draws of one structure, their weights, and the log of its evidence."""
-    first = spread_normals(rng, num_draws, prior.num_dimensions)
+    rng = np.random.default_rng(seed)
     make = functools.partial(prior.parameters, scale=_height(prior, data.at, first), has_basin=has_basin)
     z, log_weights = posterior_draws(lambda z: _log_likelihood(prior, data, make(z)), first, rng, rounds=rounds)
     evidence = float(np.logaddexp.reduce(log_weights)) - math.log(len(z))
@@ -297,7 +298,7 @@ def _prior_at(prior: Prior, parameters: Parameters, data: Observations) -> tuple
     """Return covariance (S, n, n), mean (S, n) and noise variance (S, n) of values told at points."""
     u, mean = _mean(prior, parameters, data.at)
     noise = parameters.noise_at(data.gap)
-    return _covariance(parameters, u, data.at, u, data.at), mean, noise**2 + data.sd**2 + 1e-8
+    return _own_covariance(parameters, u, data.at), mean, noise**2 + data.sd**2 + 1e-8
 
 
 def _mean(prior: Prior, parameters: Parameters, at: Coordinates) -> tuple[Array, Array]:
@@ -306,23 +307,57 @@ def _mean(prior: Prior, parameters: Parameters, at: Coordinates) -> tuple[Array,
 
 
 def _covariance(parameters: Parameters, u: Array, at: Coordinates, u2: Array, at2: Coordinates) -> Array:
-    """Return the covariance of the noiseless value, shape (S, n, m)."""
-    near = (u[:, :, None] - u2[:, None, :]) / LENGTH_U
+    """Return the covariance of the noiseless value at points and others, shape (S, n, m)."""
+    i, j = np.arange(len(at))[:, None], np.arange(len(at2))[None, :]
+    return _between(parameters, u[:, :, None] - u2[:, None, :], at, i, at2, j)
+
+
+def _own_covariance(parameters: Parameters, u: Array, at: Coordinates) -> Array:
+    """Return the covariance of the noiseless value at points, shape (S, n, n), each pair worked out once."""
+    i, j = np.triu_indices(len(at))
+    pairs = _between(parameters, u[:, i] - u[:, j], at, i, at, j)
+    K = np.empty((len(parameters), len(at), len(at)))
+    K[:, i, j] = pairs
+    K[:, j, i] = pairs
+    return K
+
+
+def _between(
+    parameters: Parameters,
+    away: Array,
+    at: Coordinates,
+    i: NDArray[np.intp],
+    at2: Coordinates,
+    j: NDArray[np.intp],
+) -> Array:
+    """Return the covariance of pairs of points, (S, …).
+
+    Args:
+        parameters: S draws.
+        away: Octaves off the ridge between the two of each pair, (S, …).
+        at: Where the first of each pair are.
+        i: Their indices, broadcast to (…).
+        at2: Where the second ones are.
+        j: Their indices, likewise.
+    """
+
+    def each(values: Array) -> Array:  # one per draw, for any number of axes of pairs
+        return values.reshape(-1, *[1] * (away.ndim - 1))
+
+    near = away / LENGTH_U
     near *= near
-    near += ((at.b[:, None] - at2.b[None, :]) / LENGTH_B)[None] ** 2
-    near /= parameters.reach[:, None, None] ** 2
+    near += ((at.b[i] - at2.b[j]) / LENGTH_B) ** 2
+    near /= each(parameters.reach**2)
     K = matern_five_halves(near)
-    K *= parameters.rough[:, None, None] ** 2
+    K *= each(parameters.rough**2)
     if at.numbers.shape[1] or at.choices.shape[1]:
-        away = np.zeros((1, len(at), len(at2)))
+        apart = np.zeros((1, *away.shape[1:]))
         if at.choices.shape[1]:
-            differ = (at.choices[:, None, :] != at2.choices[None, :, :]).sum(axis=2)
-            away = away + MISMATCH**2 * differ[None]
-        for j in range(at.numbers.shape[1]):
-            step = at.numbers[:, None, j] - at2.numbers[None, :, j]
-            away = away + (step[None] / parameters.scales[:, j, None, None]) ** 2
-        further = matern_five_halves(away)
-        K = further * (K + parameters.effect[:, None, None] ** 2)
+            apart = apart + MISMATCH**2 * (at.choices[i] != at2.choices[j]).sum(axis=-1)
+        for k in range(at.numbers.shape[1]):
+            step = at.numbers[i, k] - at2.numbers[j, k]
+            apart = apart + (step / each(parameters.scales[:, k])) ** 2
+        K = matern_five_halves(apart) * (K + each(parameters.effect**2))
     K += CONSTANT_VARIANCE
     return K
 

@@ -27,6 +27,7 @@ __all__ = [
     "AdamCompanions",
     "Reference",
     "Rule",
+    "check_optimizer",
     "default_reference",
     "default_rule",
     "log2_scaling",
@@ -37,7 +38,7 @@ __all__ = [
     "warmup_factor",
 ]
 
-Rule: TypeAlias = "str | Callable[[float], float]"
+Rule: TypeAlias = str | Callable[[float], float]
 """A rule's name (one of `RULES`), or a function from k = B / B0 to the factor on the learning rate."""
 
 RULES = ("linear", "sqrt", "saturating", "power", "surge", "none")
@@ -47,6 +48,13 @@ DEFAULT_NOISE_BATCH_SIZE = 512.0
 
 HIGHER_LR_FACTOR = 8.0
 """The one higher learning rate of a designed experiment over the reference's (Chang & Pathak 2020)."""
+
+OPTIMIZERS = (
+    *("sgd", "sgdw", "sgdp", "momentum", "nesterov", "asgd", "lars", "muon"),
+    *("adam", "adamw", "nadam", "nadamw", "radam", "adamax", "adamp", "adabelief", "adadelta", "adagrad", "adafactor"),
+    *("rmsprop", "lion", "lamb", "signsgd", "sophia", "shampoo"),
+)
+"""Names of optimizers; a longer name that has one of them in it counts as known, too: `FusedAdam`, `adamw_8bit`."""
 
 _ADAPTIVE = ("adam", "adamw", "nadam", "radam", "adamax", "adagrad", "rmsprop", "adafactor", "lion", "lamb", "sign")
 
@@ -72,6 +80,24 @@ class AdamCompanions:
     beta1: float
     beta2: float
     eps: float
+
+
+def check_optimizer(optimizer: str) -> str:
+    """Return the optimizer's name.
+
+    Raises:
+        ConfigError: It is neither one of `OPTIMIZERS` nor a longer name with one in it.
+
+    >>> check_optimizer("torch.optim.AdamW"), check_optimizer("adam_8bit")
+    ('torch.optim.AdamW', 'adam_8bit')
+    """
+    name = str(optimizer).rsplit(".", 1)[-1].lower()
+    if name in OPTIMIZERS or any(known in name and len(name) >= len(known) + 2 for known in OPTIMIZERS):
+        return optimizer
+    raise ConfigError(
+        f"unknown optimizer {optimizer!r}; known are {', '.join(OPTIMIZERS)}.{nearest(name, OPTIMIZERS)} "
+        "For another one give both a rule and a reference."
+    )
 
 
 def default_rule(optimizer: str) -> str:

@@ -53,7 +53,8 @@ class SampledRidges:
     Attributes:
         best: log2 of the best learning rate.
         low, high: log2 of the stable range around it.
-        value: The study's value there.
+        value: The study's value at the median of the best learning rates: what training there would give. The lowest
+            value of each surface would be too good, since every surface has its own lucky rates.
     """
 
     best: Array
@@ -173,4 +174,13 @@ def _read(z: Array, rates: Array, transform: ValueTransform) -> SampledRidges:
     within = (gaps <= STABLE_GAP * transform.scale) | (z <= lowest[..., None])
     low = np.where(within, rates, np.inf).min(-1)
     high = np.where(within, rates, -np.inf).max(-1)
-    return SampledRidges(best, np.minimum(low, best), np.maximum(high, best), transform.inverse(lowest))
+    value = transform.inverse(_along(z, (np.median(best, axis=0) - rates[0]) / (rates[1] - rates[0])))
+    return SampledRidges(best, np.minimum(low, best), np.maximum(high, best), value)
+
+
+def _along(z: Array, position: Array) -> Array:
+    """Return the surfaces (S, k, r) at a position along the rates at each batch size, in steps (k,): (S, k)."""
+    middle = np.clip(np.round(position), 1, z.shape[-1] - 2).astype(int)
+    t = position - middle
+    below, here, above = (np.take_along_axis(z, (middle + i)[None, :, None], -1)[..., 0] for i in (-1, 0, 1))
+    return np.asarray(here + 0.5 * t * (above - below) + 0.5 * t**2 * (above - 2.0 * here + below))

@@ -11,7 +11,7 @@ from bsopt.laws.scaling import default_rule, scaled_adam, scaled_momentum
 from bsopt.recommendation.costs import costs_at, costs_that_count
 from bsopt.recommendation.evidence import Evidence
 from bsopt.recommendation.result import Choice, Cost, Goal
-from bsopt.recommendation.sentences import counted, duration, to_what, where
+from bsopt.recommendation.sentences import counted, duration, known_from, to_what, where
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.units import format_chance
@@ -54,6 +54,8 @@ def choice_at(evidence: Evidence, size: int, goal: Goal, *reasons: str, cost: Co
         said.append(expected.doubt)
     if plan.reason:
         said.append(f"Gradients are accumulated: {plan.reason}.")
+    if plan.world_size > 1:
+        said.append(known_from(evidence, plan))
     warmup, start = _warmup(evidence, expected.lr.value)
     return Choice(
         goal,

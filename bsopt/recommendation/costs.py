@@ -11,7 +11,7 @@ from bsopt.recommendation.fits import Fits
 from bsopt.recommendation.result import Cost
 from bsopt.trial.plan import Plan
 
-__all__ = ["costs_at", "costs_that_count", "pareto", "product", "update_seconds"]
+__all__ = ["costs_at", "costs_that_count", "pareto", "product", "ratio", "update_seconds"]
 
 DEVICES = (1, 2, 4, 8, 16, 32, 64)
 """Devices of one node on which costs are told, as far as that many are asked about."""
@@ -35,7 +35,10 @@ def costs_at(evidence: Evidence, size: int) -> list[Cost]:
 
 
 def update_seconds(fits: Fits, plan: Plan) -> Estimate | None:
-    """Return the seconds of an optimizer update on a placement; None where they can't be told."""
+    """Return the seconds of an optimizer update on a placement, measured where its ranks ran; None if unknown."""
+    measured = fits.measured_update(plan)
+    if measured is not None:
+        return measured
     if fits.step_time_world > 1:  # only this placement was ever measured
         step = fits.step_time.predict(plan.micro_batch_size)
         return step.scaled(plan.accumulate_grad_batches) if step and plan.world_size == fits.step_time_world else None
@@ -47,6 +50,11 @@ def update_seconds(fits: Fits, plan: Plan) -> Estimate | None:
         num_devices=plan.num_devices,
         num_nodes=plan.num_nodes,
     )
+
+
+def ratio(a: Estimate, b: Estimate) -> Estimate:
+    """Return a / b of two independent positive estimates."""
+    return product(a, Estimate(1.0 / b.value, 1.0 / b.high, 1.0 / b.low))
 
 
 def product(a: Estimate, b: Estimate) -> Estimate:

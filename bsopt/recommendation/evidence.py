@@ -15,6 +15,7 @@ from bsopt.laws.communication import CommunicationFit, given_communication
 from bsopt.laws.estimate import FitStatus
 from bsopt.laws.lattice import lattice_sizes
 from bsopt.recommendation.fits import Fits, fit_laws
+from bsopt.storage.parameter_names import ParameterNames, find_names, unknown_names
 from bsopt.trial.plan import Limits, Plan, nearest_realisable, realise
 from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.units import parse_amount
@@ -39,6 +40,8 @@ class Evidence:
         num_nodes: Nodes to plan for.
         budget_samples: Nominal samples of a full training; None where nothing says.
         num_objectives: Values per trial; records and fits hold the first.
+        unknown: Why nothing can be told of the trials: which parameter is the batch size or the learning rate isn't
+            known. Empty where it is.
     """
 
     info: StudyInfo
@@ -48,6 +51,7 @@ class Evidence:
     num_nodes: int
     budget_samples: float | None
     num_objectives: int = 1
+    unknown: str = ""
 
     @classmethod
     def of(
@@ -56,6 +60,7 @@ class Evidence:
         records: Sequence[TrialRecord],
         *,
         study: optuna.Study | None = None,
+        names: ParameterNames | None = None,
         fits: Fits | None = None,
         num_devices: int | None = None,
         num_nodes: int | None = None,
@@ -68,6 +73,7 @@ class Evidence:
             info: What the study searches.
             records: Its trials.
             study: The study itself, where it is at hand; `fit_laws` says what for.
+            names: What that study calls its batch size and learning rate; None finds them.
             fits: The laws fitted to these records, where they are at hand.
             num_devices: Devices per node to plan for; the study's by default.
             num_nodes: Nodes to plan for; the study's by default.
@@ -81,7 +87,7 @@ class Evidence:
         if asked is not None and own is not None and asked < SHORTER * own:
             fits = fit_laws(records, info, budget_samples=asked)
         elif fits is None:
-            fits = fit_laws(records, info, study=study)
+            fits = fit_laws(records, info, study=study, names=names)
         if bandwidth is not None:
             has_many_nodes = (num_nodes or info.num_nodes) > 1
             fits = replace(fits, communication=_given_link(info, bandwidth, has_many_nodes=has_many_nodes))
@@ -93,6 +99,7 @@ class Evidence:
             num_nodes=num_nodes or info.num_nodes,
             budget_samples=asked or own,
             num_objectives=len(study.directions) if study is not None else 1,
+            unknown=unknown_names(study, names or find_names(study)) if study is not None else "",
         )
 
     @property

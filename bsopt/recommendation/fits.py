@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import TypeVar, cast
 
@@ -24,7 +24,8 @@ from bsopt.laws.value_surface import RidgePoint, ValueSurface, fit_values
 from bsopt.search.history import joint_space
 from bsopt.search.learning_curves import predicted_finals
 from bsopt.search.model import ANSWER_SEED, Model, Settings
-from bsopt.storage.attributes import BATCH_SIZE, LR
+from bsopt.storage.parameter_names import BATCH_SIZE, LR, ParameterNames, find_names
+from bsopt.trial.plan import Plan
 from bsopt.trial.record import StopReason, StudyInfo, TrialRecord
 
 __all__ = ["Fits", "fit_laws"]
@@ -37,6 +38,8 @@ REACHED_SHARE = 0.75
 """Without a target of the study's own, it is the best value that this share of the tuned batch sizes reached."""
 TUNED_OCTAVES = 1.5
 """A batch size counts as tuned where a trial ran this near its fitted best learning rate."""
+REPEATS = 1.05
+"""Published repeats of a step on several devices differ by 5 to 10 %: at least so far its interval reaches."""
 NOISE_METRIC = "bsopt/noise_scale"
 """What the callback GradientNoiseScale logs."""
 
@@ -54,6 +57,8 @@ class Fits:
         memory: Peak bytes of a device against the micro-batch.
         power: Mean watts of a device.
         communication: What several devices add.
+        updates: Seconds of an update where ranks ran, by (micro-batch, accumulation, devices, nodes), each the median
+            over its trials.
         noise_sd: Standard deviation of a repeated trial's value; None where nothing tells it.
         noise_is_repeated: Whether it comes from repeated settings, and not from the ridge's fit.
         noise_scale: The gradient noise scale in samples, the median over the trials that measured it.
@@ -69,10 +74,15 @@ class Fits:
     power: PowerFit
     communication: CommunicationFit
     step_time_world: int = 1
+    updates: Mapping[tuple[int, int, int, int], Estimate] = field(default_factory=dict)
     noise_sd: float | None = None
     noise_is_repeated: bool = False
     noise_scale: Estimate | None = None
     num_complete: int = 0
+
+    def measured_update(self, plan: Plan) -> Estimate | None:
+        """Return the seconds of an update as trials of several devices ran it; None where none ran this plan."""
+        return self.updates.get(_placement(plan)) if plan.world_size > 1 else None
 
 
 def fit_laws(
@@ -80,6 +90,7 @@ def fit_laws(
     info: StudyInfo,
     *,
     study: optuna.Study | None = None,
+    names: ParameterNames | None = None,
     budget_samples: float | None = None,
 ) -> Fits:
     """Fit every law to the records; with too few, each fit says so.
@@ -89,6 +100,7 @@ def fit_laws(
         info: What the study searches.
         study: The study that they belong to, where it is at hand: then a pruned trial counts with the final value
             predicted for it, else with the best that it reached.
+        names: What that study calls its batch size and learning rate; None finds them.
         budget_samples: Judge each trial by its best value within this many samples, as if it had ended there;
             predictions, which are for the study's own budget, don't count then.
     """
@@ -96,8 +108,16 @@ def fit_laws(
     if budget_samples is not None:
         records = [_truncated(record, budget_samples, info) for record in records]
     elif study is not None:
-        predicted = predicted_finals(study, study.get_trials(deepcopy=False))
-    surface = _belief(study, info) if study is not None and budget_samples is None else None
+        called = names or find_names(study)
+        predicted = predicted_finals(
+            study,
+            study.get_trials(deepcopy=False),
+            batch_size=called.batch_size or BATCH_SIZE,
+            lr=called.lr or LR,
+        )
+    surface = None
+    if study is not None and budget_samples is None:
+        surface = _belief(study, info, names or find_names(study))
     if surface is None:
         surface = _fitted(records, info, predicted)
     ridge = read_ridge(surface) if surface is not None else fit_lr_ridge([])
@@ -115,6 +135,7 @@ def fit_laws(
         power=fit_power(_watts(records), step_time=step_time),
         communication=fit_communication(_placements(records), step_time=step_time if world == 1 else None),
         step_time_world=world,
+        updates=_updates(records),
         noise_sd=repeated if repeated is not None else ridge.noise_sd,
         noise_is_repeated=repeated is not None,
         noise_scale=_noise_scale(records),
@@ -126,7 +147,7 @@ def fit_laws(
 
 
 def _is_complete(record: TrialRecord) -> bool:
-    return record.is_placed and record.has_value and record.outcome == "complete"
+    return record.has_result and record.outcome == "complete"
 
 
 def _truncated(record: TrialRecord, budget: float, info: StudyInfo) -> TrialRecord:
@@ -141,13 +162,14 @@ def _truncated(record: TrialRecord, budget: float, info: StudyInfo) -> TrialReco
     return replace(record, ticks=ticks, value=best.value, best_tick=best.index, outcome=outcome)
 
 
-def _belief(study: optuna.Study, info: StudyInfo) -> ValueSurface | None:
+def _belief(study: optuna.Study, info: StudyInfo, names: ParameterNames) -> ValueSurface | None:
     """Return what the search believes of the study's values; None where it searches not both parameters."""
     trials = study.get_trials(deepcopy=False)
     lattice: Lattice = info.search.lattice if info.search is not None else "pow2"
-    settings = Settings(_ridge_prior(info), lattice, BATCH_SIZE, LR, ANSWER_SEED)
+    size, rate = names.batch_size or BATCH_SIZE, names.lr or LR
+    settings = Settings(_ridge_prior(info), lattice, size, rate, ANSWER_SEED)
     distributions = joint_space(trials)
-    if len(study.directions) > 1 or not {BATCH_SIZE, LR} <= distributions.keys():
+    if len(study.directions) > 1 or not {size, rate} <= distributions.keys():
         return None
     return Model.of(study, trials, distributions, settings=settings, is_thorough=True).values
 
@@ -178,7 +200,7 @@ def _ridge_prior(info: StudyInfo) -> RidgePrior:
 def _ridge_points(records: Sequence[TrialRecord], predictions: Mapping[int, PredictedFinal]) -> list[RidgePoint]:
     points = []
     for record in records:
-        if not record.is_placed:
+        if not record.is_placed or not record.is_feasible:
             continue
         size, lr = cast(int, record.batch_size), cast(float, record.lr)
         predicted = predictions.get(record.number)
@@ -202,7 +224,7 @@ def _target_runs(
     sign = info.objective.metric_sign
     groups: dict[int, list[TrialRecord]] = {}
     for record in records:
-        if record.is_placed and any(math.isfinite(tick.value) for tick in record.ticks):
+        if record.is_placed and record.is_feasible and any(math.isfinite(tick.value) for tick in record.ticks):
             groups.setdefault(round(2.0 * math.log2(cast(int, record.batch_size))), []).append(record)
     tuned = {key: group for key, group in groups.items() if any(_is_tuned(record, ridge) for record in group)}
     groups = dict(sorted((tuned if len(tuned) >= 3 else groups).items()))
@@ -284,6 +306,22 @@ def _placements(records: Sequence[TrialRecord]) -> list[PlacementPoint]:
             key = (plan.micro_batch_size, plan.num_devices, plan.num_nodes)
             groups.setdefault(key, []).append(record.seconds_per_step)
     return [PlacementPoint(*key, seconds) for key, seconds in _medians(groups)]
+
+
+def _placement(plan: Plan) -> tuple[int, int, int, int]:
+    return plan.micro_batch_size, plan.accumulate_grad_batches, plan.num_devices, plan.num_nodes
+
+
+def _updates(records: Sequence[TrialRecord]) -> dict[tuple[int, int, int, int], Estimate]:
+    groups: dict[tuple[int, int, int, int], list[float]] = {}
+    for record in records:
+        if record.plan is not None and record.plan.world_size > 1 and record.seconds_per_step:
+            groups.setdefault(_placement(record.plan), []).append(record.seconds_per_step)
+    found = {}
+    for key, middle in _medians(groups):
+        low, high = min(groups[key]), max(groups[key])
+        found[key] = Estimate(middle, min(low, middle / REPEATS), max(high, middle * REPEATS))
+    return found
 
 
 def _repeated_sd(records: Sequence[TrialRecord]) -> float | None:

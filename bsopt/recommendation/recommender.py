@@ -12,6 +12,8 @@ from bsopt.recommendation.evidence import Evidence
 from bsopt.recommendation.result import GOALS, Goal, Recommendation
 from bsopt.recommendation.sentences import caveats, no_answer, sentence, why_missing
 from bsopt.storage.attributes import read_info, read_records
+from bsopt.storage.parameter_names import find_names
+from bsopt.trial.record import StepUnit
 
 __all__ = ["recommend", "recommend_from"]
 
@@ -20,49 +22,65 @@ def recommend(
     study: optuna.Study,
     *,
     goal: str = "quality",
+    at_batch_size: int | None = None,
     num_devices: int | None = None,
     num_nodes: int | None = None,
-    batch_size: int | None = None,
     budget: float | str | None = None,
     bandwidth: float | None = None,
+    batch_size: str | None = None,
+    lr: str | None = None,
+    step_unit: StepUnit | None = None,
+    monitor: str | None = None,
 ) -> Recommendation:
     """Return which batch size and learning rate to train with.
 
     Args:
-        study: Any study with parameters `batch_size` and `lr`, ours or anyone's. One of several objectives is answered
-            by its best trial of the first.
+        study: Any study that searches a batch size and a learning rate, ours or anyone's. One of several objectives is
+            answered by its best trial of the first.
         goal: `quality` (best value at the budget), `largest` (largest batch size that costs nothing in quality beyond
             noise), `fastest` (least time to the target, or over the budget) or `cheapest` (least energy, or
             device-hours).
+        at_batch_size: Answer for this global batch size, in samples, instead of choosing one.
         num_devices: Devices per node to plan for; the study's by default.
         num_nodes: Nodes; the study's by default.
-        batch_size: Answer for this global batch size, in samples, instead.
         budget: Another training budget than the study's: samples, or text such as "40 epochs".
         bandwidth: Of the slowest link between the devices, in bytes per second, where no trial measured it.
+        batch_size: Name of the batch size parameter, where the study doesn't tell.
+        lr: Name of the learning rate parameter, where the study doesn't tell.
+        step_unit: What the trials of a study that isn't ours report by: `samples`, `epochs` or `steps` (optimizer
+            updates). Without it nothing is told of samples to a target.
+        monitor: What a trial's value is called, where the study doesn't tell.
 
     Raises:
-        ConfigError: An unknown goal, a budget that can't be read, or a bandwidth for a model of unknown size.
+        ConfigError: An unknown goal, a name that no trial has, a budget that can't be read, or a bandwidth for a model
+            of unknown size.
     """
     _check_goal(goal)
+    if isinstance(batch_size, int):
+        raise ConfigError(
+            f"batch_size={batch_size}: it takes the parameter's name; ask for a size with at_batch_size={batch_size}."
+        )
+    names = find_names(study, batch_size=batch_size, lr=lr)
     evidence = Evidence.of(
-        read_info(study),
-        read_records(study),
+        read_info(study, names=names, step_unit=step_unit, monitor=monitor),
+        read_records(study, names=names, step_unit=step_unit),
         study=study,
+        names=names,
         num_devices=num_devices,
         num_nodes=num_nodes,
         budget=budget,
         bandwidth=bandwidth,
     )
-    return recommend_from(evidence, goal=goal, batch_size=batch_size)
+    return recommend_from(evidence, goal=goal, at_batch_size=at_batch_size)
 
 
-def recommend_from(evidence: Evidence, *, goal: str = "quality", batch_size: int | None = None) -> Recommendation:
+def recommend_from(evidence: Evidence, *, goal: str = "quality", at_batch_size: int | None = None) -> Recommendation:
     """Return what `recommend` does, from evidence that is at hand.
 
     Args:
         evidence: Of a study or of records alone.
         goal: As for `recommend`.
-        batch_size: As for `recommend`.
+        at_batch_size: As for `recommend`.
 
     Raises:
         ConfigError: An unknown goal.
@@ -75,8 +93,8 @@ def recommend_from(evidence: Evidence, *, goal: str = "quality", batch_size: int
     goals = GOALS if evidence.num_objectives == 1 else ("quality",)
     choices = {name: found for name in goals if (found := choose(evidence, name)) is not None}
     missing: tuple[str, ...] = ()
-    if batch_size is not None:
-        choice = choice_at(evidence, batch_size, asked, "You asked for this batch size.")
+    if at_batch_size is not None:
+        choice = choice_at(evidence, at_batch_size, asked, "You asked for this batch size.")
     elif asked in choices:
         choice = choices[asked]
     else:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bsopt.laws.estimate import Estimate, FitStatus
+from bsopt.recommendation.notebook import answer_card
 from bsopt.trial.plan import Plan
 
 __all__ = ["GOALS", "Answer", "Choice", "Cost", "Goal", "Recommendation"]
@@ -95,6 +96,12 @@ class Recommendation:
     caveats: tuple[str, ...] = ()
     pareto: tuple[Cost, ...] = ()
     critical_batch_size: Estimate | None = None
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        chosen = (self.choice, *self.alternatives) if self.choice is not None else ()
+        goals = [(choice.goal, str(choice.batch_size), f"{choice.lr.value:.3g}") for choice in chosen]
+        return answer_card(self.sentence, self.caveats, goals, self.to_yaml())
 
     def to_yaml(self) -> str:
         """Return the choice as a LightningCLI configuration; empty without a choice."""

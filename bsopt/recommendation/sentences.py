@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from bsopt.laws.estimate import Estimate, FitStatus
+from bsopt.recommendation.costs import update_seconds
 from bsopt.recommendation.evidence import Evidence
 from bsopt.recommendation.result import Choice, Goal
 from bsopt.trial.plan import Plan
@@ -17,6 +18,7 @@ __all__ = [
     "caveats",
     "counted",
     "duration",
+    "known_from",
     "no_answer",
     "sentence",
     "to_what",
@@ -43,6 +45,8 @@ def no_answer(evidence: Evidence) -> str:
     """Return why there is nothing to recommend."""
     if not evidence.records:
         return "No trial has run yet, so there is no answer."
+    if evidence.unknown:
+        return evidence.unknown
     return f"None of {len(evidence.records)} trials ended with a finite value, so there is no answer yet."
 
 
@@ -134,6 +138,27 @@ def duration(seconds: Estimate) -> str:
     """Return a time with its interval, in the one unit that suits it."""
     size, unit = (3600.0, "h") if seconds.value >= 5400 else (60.0, "min") if seconds.value >= 90 else (1.0, "s")
     return f"{seconds.value / size:.3g} {unit} (90 %: {seconds.low / size:.3g} to {seconds.high / size:.3g})"
+
+
+def known_from(evidence: Evidence, plan: Plan) -> str:
+    """Return what an update takes on several devices, and whether that was measured there or what it is told from."""
+    fits, place = evidence.fits, where(plan)
+    update = update_seconds(fits, plan)
+    if update is None:
+        is_covered = fits.communication.covers(plan.num_devices, plan.num_nodes)
+        why = fits.step_time.message if is_covered else fits.communication.message
+        return f"What an update takes on {place} isn't known: {why}"
+    took = f"An update takes {_milliseconds(update)} on {place}"
+    if fits.measured_update(plan) is not None:
+        return f"{took}, as measured there."
+    if fits.step_time_world == plan.world_size:
+        return f"{took}, by the law of steps measured on as many devices."
+    return f"{took}: predicted, not measured there. {fits.communication.message}"
+
+
+def _milliseconds(seconds: Estimate) -> str:
+    value, low, high = (1e3 * part for part in (seconds.value, seconds.low, seconds.high))
+    return f"{value:.3g} ms (90 %: {low:.3g} to {high:.3g})"
 
 
 def _with_interval(value: Estimate) -> str:

@@ -3,6 +3,7 @@
 from bsopt._lazy import attach
 
 _HOMES = {
+    "Report": ".page",
     "write_report": ".page",
 }
 

@@ -57,7 +57,13 @@ class _State:
     digests: Mapping[str, str] = field(default_factory=dict)
 
 
-def publish(study: optuna.Study, artifact_dir: Path | str | None = None) -> None:
+def publish(
+    study: optuna.Study,
+    artifact_dir: Path | str | None = None,
+    *,
+    batch_size: str | None = None,
+    lr: str | None = None,
+) -> None:
     """Put the figures, a note with the answer, a note on each ended trial, and the report into optuna-dashboard.
 
     Call it as often as you like: figures have stable ids and are written only when they changed, notes only for
@@ -66,13 +72,16 @@ def publish(study: optuna.Study, artifact_dir: Path | str | None = None) -> None
     Args:
         study: Any study, during or after it runs.
         artifact_dir: The dashboard's artifact folder; with it the report becomes an artifact of the study.
+        batch_size: Name of the parameter that holds the batch size, where the study doesn't tell.
+        lr: Name of the parameter that holds the learning rate, where the study doesn't tell.
 
     Raises:
         MissingExtraError: optuna-dashboard isn't installed.
+        ConfigError: A name was given that no trial of the study has.
     """
     dashboard = _dashboard()
     state = from_plain(_State, read_published(study) or {})
-    data = load(study)
+    data = load(study, batch_size=batch_size, lr=lr)
     digests = _publish_figures(dashboard, study, data, state)
     _note_study(dashboard, study, data)
     noted = _note_trials(dashboard, study, data, state.noted)
@@ -87,24 +96,33 @@ class Publisher:
     Args:
         every: Publish after so many ended trials; into SQLite it takes one to two seconds.
         artifact_dir: As for `publish`.
+        batch_size: As for `publish`.
+        lr: As for `publish`.
 
     Raises:
         ConfigError: `every` is below 1.
         MissingExtraError: optuna-dashboard isn't installed: before the first trial, not after it.
     """
 
-    def __init__(self, every: int = 5, *, artifact_dir: Path | str | None = None) -> None:
+    def __init__(
+        self,
+        every: int = 5,
+        *,
+        artifact_dir: Path | str | None = None,
+        batch_size: str | None = None,
+        lr: str | None = None,
+    ) -> None:
         if every < 1:
             raise ConfigError(f"every must be at least 1, got {every}.")
         _dashboard()
         self._every = every
-        self._artifact_dir = artifact_dir
+        self._artifact_dir, self._names = artifact_dir, {"batch_size": batch_size, "lr": lr}
         self._ended = 0
 
     def __call__(self, study: optuna.Study, trial: FrozenTrial) -> None:
         self._ended += 1
         if self._ended % self._every == 0:
-            publish(study, self._artifact_dir)
+            publish(study, self._artifact_dir, **self._names)
 
 
 def serve(
@@ -336,4 +354,4 @@ def _publish_report(study: optuna.Study, data: Source, folder: Path) -> None:
     from bsopt.report.page import write_report
 
     with tempfile.TemporaryDirectory() as scratch:
-        Artifacts(study, folder).keep(write_report([data], Path(scratch) / "report.html"))
+        Artifacts(study, folder).keep(write_report(data, Path(scratch) / "report.html").path)

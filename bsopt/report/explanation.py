@@ -28,7 +28,7 @@ def reasons(data: StudyData) -> Html | None:
     if data.study is None or len(data.study.directions) > 1:
         return None
     asked = data.info.search
-    sampler = sampler_of(data.info)
+    sampler = sampler_of(data.info, names=data.names)
     belief = sampler.explain(data.study)
     if not belief.ridge:
         return None

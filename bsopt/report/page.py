@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.resources import files
 from pathlib import Path
+from urllib.parse import quote
 
 from plotly.offline import get_plotlyjs
 
 import bsopt
 from bsopt.errors import ConfigError
+from bsopt.recommendation.result import Recommendation
 from bsopt.report import sections
 from bsopt.report.answer import answer_section, comparison_table
 from bsopt.report.experiment import experiment_section
@@ -21,29 +24,70 @@ from bsopt.report.trials_table import trials_table
 from bsopt.visualization.figure import FIGURES
 from bsopt.visualization.study_data import Source, StudyData, load_all
 
-__all__ = ["write_report"]
+__all__ = ["Report", "write_report"]
+
+FRAME_HEIGHT = 700
+"""In pixels, of the page in a notebook."""
 
 
-def write_report(studies: Sequence[Source], path: Path | str) -> Path:
-    """Write the report of one study or several and return its path; missing folders are made.
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A report that was written: a path for `open` and `Path`, and in a notebook its answers and the page.
+
+    Attributes:
+        path: Of the HTML file.
+        answers: Of each study in it.
+    """
+
+    path: Path
+    answers: tuple[Recommendation, ...]
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def _repr_html_(self) -> str:
+        """Return the answers, a link and the page in a frame; the page itself stays in its file."""
+        here, full = Path.cwd(), self.path.resolve()
+        address = quote(full.relative_to(here).as_posix()) if full.is_relative_to(here) else full.as_uri()
+        link = tag("p", tag("a", str(self.path), href=address, target="_blank"))
+        frame = tag("iframe", src=address, width="100%", height=FRAME_HEIGHT, style="border: 0")
+        return join(*(Html(answer._repr_html_()) for answer in self.answers), link, frame)
+
+
+def write_report(
+    study: Source | Sequence[Source],
+    path: Path | str | None = None,
+    *,
+    batch_size: str | None = None,
+    lr: str | None = None,
+) -> Report:
+    """Write the report of one study, or of several side by side, as one HTML file; missing folders are made.
 
     The file holds everything, plotly.js (4.8 MB) included: it opens offline, and its text and tables also where
     JavaScript is off.
 
     Args:
-        studies: At least one; several stand side by side, then one after the other.
-        path: Where to write; an existing file is replaced.
+        study: One or several; several stand side by side, then one after the other.
+        path: Where to write; an existing file is replaced. By default `report.html` in the study's folder
+            (`runs/NAME`), for several studies in the working folder.
+        batch_size: Name of the parameter that holds the batch size, where the study doesn't tell.
+        lr: Name of the parameter that holds the learning rate, where the study doesn't tell.
 
     Raises:
-        ConfigError: No study is given.
+        ConfigError: No study is given, or a name that no trial has.
     """
-    sources = load_all(studies)
+    sources = load_all(study, batch_size=batch_size, lr=lr)
     if not sources:
         raise ConfigError("a report needs at least one study, got none.")
+    if path is None:
+        path = (sources[0].info.folder if len(sources) == 1 else Path()) / "report.html"
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(_page(sources), encoding="utf-8")
-    return path
+    return Report(path, tuple(data.recommendation for data in sources))
 
 
 def _page(sources: Sequence[StudyData]) -> str:

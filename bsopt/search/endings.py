@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.laws.stability import Ending, Stability
 from bsopt.search.space import Space
-from bsopt.storage.attributes import read_record
+from bsopt.storage.attributes import read_stop_reason
 from bsopt.trial.record import StopReason
 
 __all__ = ["Endings", "ending_of", "endings_of"]
@@ -69,7 +69,7 @@ def ending_of(study: Study, trial: FrozenTrial) -> Ending | None:
         return Ending.RAN
     if trial.state not in (TrialState.PRUNED, TrialState.FAIL):
         return None
-    reason = read_record(study, trial).stop_reason
+    reason = read_stop_reason(trial)
     if reason is not None and reason.is_retried:
         return None
     if reason is StopReason.OUT_OF_MEMORY:

@@ -28,7 +28,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.search.pruner import PlateauPruner
-from bsopt.storage.attributes import continued_number, read_record
+from bsopt.storage.attributes import continued_number, read_stop_reason
 from bsopt.storage.queue import queue_continuation
 from bsopt.trial.record import StopReason
 
@@ -60,7 +60,7 @@ def worth_continuing(study: optuna.Study) -> int | None:
     trials = study.get_trials(deepcopy=False)
     if any(continued_number(t) is not None for t in trials if t.state == TrialState.WAITING):
         return None
-    chances = {t.number: pruner.chance(study, t) for t in _paused(study, trials)}
+    chances = {t.number: pruner.chance(study, t) for t in _paused(trials)}
     number = max(chances, key=lambda one: chances[one], default=None)
     return number if number is not None and chances[number] >= pruner.continue_above else None
 
@@ -83,7 +83,7 @@ def continued(trial: optuna.Trial) -> FrozenTrial | None:
     return earlier
 
 
-def _paused(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+def _paused(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Return the pruned trials that could be gone on with: no other has, and their last report is a number.
 
     A hopeless one isn't; but where an objective only asks `should_prune`, nobody has stored why a trial ended.
@@ -91,4 +91,4 @@ def _paused(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[FrozenTr
     gone_on = {continued_number(t) for t in trials}
     found = [t for t in trials if t.state == TrialState.PRUNED and t.number not in gone_on and t.intermediate_values]
     found = [t for t in found if math.isfinite(t.intermediate_values[max(t.intermediate_values)])]
-    return [t for t in found if read_record(study, t).stop_reason in (None, StopReason.PAUSED)]
+    return [t for t in found if read_stop_reason(t) in (None, StopReason.PAUSED)]

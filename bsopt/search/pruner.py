@@ -17,10 +17,10 @@ value. Optuna alone can't do that: of a pruned trial it keeps only the last valu
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import optuna
@@ -30,12 +30,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.errors import ConfigError, nearest
 from bsopt.laws.plateau import RULES, flat_for
+from bsopt.search.arguments import as_call, check_names
 from bsopt.search.history import study_sign
 from bsopt.search.learning_curves import UNKNOWN_UNIT, Curves
 from bsopt.search.prospects import Prospects
+from bsopt.search.pruning_so_far import tell_pruning
 from bsopt.search.stopping_rules import Reports, divergence
 from bsopt.search.target_rule import towards_target
-from bsopt.storage.attributes import BATCH_SIZE, LR, continued_number, read_decay_remaining, read_record, write_record
+from bsopt.storage.attributes import BATCH_SIZE, LR, continued_number, read_decay_remaining, write_ending
 from bsopt.trial.record import StopReason
 from bsopt.trial.spec import StopDecision
 from bsopt.units import count_of, format_chance, format_number
@@ -143,26 +145,31 @@ class PlateauPruner(BasePruner):
         unit: str = UNKNOWN_UNIT,
         unit_size: float = 1.0,
     ) -> None:
-        _require(patience is None or (math.isfinite(patience) and patience > 0), "patience", patience, "above 0")
-        _require(math.isfinite(min_delta) and min_delta >= 0, "min_delta", min_delta, "at least 0")
+        in_steps = "above 0, in the steps that trials report"
+        _require(patience is None or (_is_finite(patience) and patience > 0), "patience", patience, in_steps)
+        _require(_is_finite(min_delta) and min_delta >= 0, "min_delta", min_delta, "at least 0")
         _require(0.0 <= threshold < 1.0, "threshold", threshold, "in [0, 1)")
         _require(0.0 <= pause_below < 1.0, "pause_below", pause_below, "in [0, 1)")
         _require(0.0 <= margin < 1.0, "margin", margin, "in [0, 1)")
         _require(min_finished >= 1, "min_finished", min_finished, "at least 1")
         _require(min_reports >= 1, "min_reports", min_reports, "at least 1")
         _require(audit_every >= 0 and audit_every != 1, "audit_every", audit_every, "0 or at least 2")
-        _require(target is None or math.isfinite(target), "target", target, "a finite number")
-        _require(math.isfinite(unit_size) and unit_size > 0, "unit_size", unit_size, "above 0")
+        _require(target is None or _is_finite(target), "target", target, "a finite number")
+        _require(_is_finite(unit_size) and unit_size > 0, "unit_size", unit_size, "above 0")
         if rule not in RULES:
             raise ConfigError(f"rule must be one of {', '.join(RULES)}, got {rule!r}." + nearest(str(rule), RULES))
         if wrapped_pruner is not None and not isinstance(wrapped_pruner, BasePruner):
             raise ConfigError(f"wrapped_pruner must be an Optuna pruner, got {wrapped_pruner!r}.")
+        check_names(batch_size=batch_size, lr=lr)
         self.patience, self.min_delta, self.rule, self.threshold = patience, min_delta, rule, threshold
         self.margin, self.pause_below = margin, pause_below
         self.min_finished, self.min_reports, self.audit_every = min_finished, min_reports, audit_every
         self.target, self.decays_to_end, self.wrapped_pruner = target, decays_to_end, wrapped_pruner
         self.batch_size, self.lr, self.unit, self.unit_size = batch_size, lr, unit, unit_size
         self._has_told = False
+
+    def __repr__(self) -> str:
+        return as_call(self, {name: getattr(self, name) for name in inspect.signature(type(self)).parameters})
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Return whether the trial should end as PRUNED.
@@ -185,6 +192,16 @@ class PlateauPruner(BasePruner):
                 decision.message,
             )
         return False
+
+    def explain(self, study: optuna.Study) -> str:
+        """Return how many trials were ended early and, where none was pruned, why not and what would change that."""
+        return tell_pruning(
+            study,
+            min_finished=self.min_finished,
+            min_reports=self.min_reports,
+            threshold=self.threshold,
+            decays_to_end=self.decays_to_end,
+        )
 
     def decide(
         self,
@@ -386,10 +403,8 @@ def conclude(trial: optuna.Trial) -> float | None:
     decision = study.pruner.decide(study, frozen)
     if not decision.is_stop:
         return None
-    record = read_record(study, frozen)
-    write_record(
-        trial, replace(record, stop_reason=decision.stop_reason, message=decision.message, value=decision.best)
-    )
+    assert decision.stop_reason is not None
+    write_ending(trial, decision.stop_reason, decision.message, value=decision.best)
     if decision.outcome == "pruned":
         raise optuna.TrialPruned(decision.message)
     return decision.best
@@ -405,6 +420,10 @@ def _is_beaten(study: optuna.Study, value: float) -> bool:
 def _scattered(number: int) -> int:
     """A fixed hash of a trial number: a sampler with a cycle can't fall in step with the audits (Knuth 1998, 6.4)."""
     return (number * 2654435761 % 2**32) >> 16
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _require(condition: bool, name: str, value: object, allowed: str) -> None:

@@ -20,15 +20,17 @@ from optuna.trial import FrozenTrial, TrialState
 from bsopt.errors import ConfigError, nearest
 from bsopt.laws.lattice import Lattice, check_lattice
 from bsopt.laws.response_surface import ResponseSurface
-from bsopt.laws.scaling import RULES, Reference, Rule, default_reference
+from bsopt.laws.scaling import RULES, Reference, Rule, check_optimizer, default_reference
 from bsopt.laws.surface_prior import RidgePrior, ridge_prior
 from bsopt.search.acquisition import log_improvement
+from bsopt.search.arguments import as_call, check_names, reference_of
 from bsopt.search.candidates import best_row
 from bsopt.search.explain import Explanation, Proposal, explain_model, explain_proposal, known_before, last_proposed
 from bsopt.search.history import finished_key, joint_space
 from bsopt.search.model import ANSWER_SEED, Model, Prediction, Settings, edges_of
 from bsopt.search.space import Space
 from bsopt.storage.attributes import enqueued_params
+from bsopt.storage.parameter_names import note_names
 from bsopt.units import in_words
 
 __all__ = ["ScalingSampler"]
@@ -57,7 +59,8 @@ class ScalingSampler(BaseSampler):
     reading order. Any Optuna study can use it, and the same seed and trials give the same proposals.
 
     Args:
-        optimizer: Its name; chooses the reference and the rule's exponent where they are not given.
+        optimizer: Its name, one of `bsopt.laws.scaling.OPTIMIZERS` or a longer one with it ("FusedAdam"); chooses
+            the reference and the rule's exponent where they are not given.
         rule: One of `bsopt.laws.scaling.RULES` or a function from k = B/B0 to the factor on the learning rate.
         reference: A known-good or default point, a `Reference` or (batch_size, lr), at momentum 0.9 for SGD.
         lattice: Which batch sizes are proposed: "pow2", "any" or {"multiple_of": n}.
@@ -73,7 +76,7 @@ class ScalingSampler(BaseSampler):
         cost_budget: Total cost to spend, in the units of `cost`; the less of it is left, the less the cost counts.
 
     Raises:
-        ConfigError: A wrong rule, lattice, seed, number of steps or budget.
+        ConfigError: A wrong optimizer, rule, reference, lattice, name, seed, number of steps or budget.
     """
 
     def __init__(
@@ -98,24 +101,53 @@ class ScalingSampler(BaseSampler):
             )
         if seed is not None and seed < 0:
             raise ConfigError(f"seed must be at least 0, got {seed}.")
+        check_names(batch_size=batch_size, lr=lr)
+        if rule is None or reference is None:
+            check_optimizer(optimizer)
         if reference is None:
-            reference = default_reference(optimizer, num_steps=num_steps, decays_to_end=decays_to_end)
-        elif not isinstance(reference, Reference):
-            reference = Reference(*reference)
+            known = default_reference(optimizer, num_steps=num_steps, decays_to_end=decays_to_end)
+        else:
+            known = reference_of(reference)
         if num_steps is not None and not num_steps > 0:
             raise ConfigError(f"num_steps must be above 0, got {num_steps}.")
         if cost_budget is not None and not cost_budget > 0:
             raise ConfigError(f"cost_budget must be above 0, got {cost_budget}.")
         drawn = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
-        ridge = ridge_prior(optimizer, rule, reference)
+        ridge = ridge_prior(optimizer, rule, known)
         self._settings = Settings(ridge, check_lattice(lattice), batch_size, lr, drawn)
         self._cost, self._cost_budget = cost, cost_budget
+        self._arguments: dict[str, Any] = {
+            "optimizer": optimizer,
+            "rule": rule,
+            "reference": reference,
+            "lattice": lattice,
+            "batch_size": batch_size,
+            "lr": lr,
+            "seed": drawn,
+            "prior_from": None,
+            "num_steps": num_steps,
+            "decays_to_end": decays_to_end,
+            "cost": cost,
+            "cost_budget": cost_budget,
+        }
         self._lock = threading.RLock()
         self._cached: tuple[tuple[object, ...], Model] | None = None
         self._proposed: OrderedDict[tuple[str, int], dict[str, Any]] = OrderedDict()
         self._warned: set[tuple[str, str, str]] = set()
+        self._named: set[str] = set()
         if prior_from is not None:
-            self._settings = replace(self._settings, ridge=self._ridge_of(prior_from))
+            told = prior_from if isinstance(prior_from, Explanation) else self.explain(prior_from)
+            self._arguments["prior_from"] = told  # not the study: a database can't be pickled
+            self._settings = replace(self._settings, ridge=_ridge_of(told))
+
+    def __repr__(self) -> str:
+        return as_call(self, self._arguments)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Note in the study, once, what its two parameters are called, for `bsopt.recommend` and the figures."""
+        if study.study_name not in self._named:
+            self._named.add(study.study_name)
+            note_names(study, batch_size=self._settings.batch_size, lr=self._settings.lr)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return the parameters that every finished trial has, with their latest ranges."""
@@ -145,6 +177,7 @@ class ScalingSampler(BaseSampler):
         """
         both = (self._settings.batch_size, self._settings.lr)
         if param_name not in both:
+            self._warn_of_independent(study, param_name)
             return self._further(trial, param_name, param_distribution)
         known = {name: trial.params[name] for name in both if name in trial.params}
         distributions = {name: trial.distributions[name] for name in known} | {param_name: param_distribution}
@@ -348,19 +381,27 @@ class ScalingSampler(BaseSampler):
                 in_words(sorted(names)),
             )
 
+    def _warn_of_independent(self, study: Study, name: str) -> None:
+        """Warn once of a parameter that the model doesn't choose although there are trials to learn from."""
+        key = (study.study_name, name, "independent")
+        if key in self._warned:
+            return
+        space = joint_space(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
+        if space and name not in space:
+            self._warned.add(key)
+            _logger.warning(
+                "The parameter %s is drawn at random: the model chooses only those that every finished trial has "
+                "(%s). Suggest it in every trial, with the same kind of range.",
+                name,
+                in_words(sorted(space)),
+            )
+
     def _warn_of_edges(self, study: Study, model: Model) -> None:
         for edge in edges_of(model):
             name = (study.study_name, edge.parameter, edge.end)
             if name not in self._warned:
                 self._warned.add(name)
                 _logger.warning("%s", edge.message)
-
-    def _ridge_of(self, earlier: Study | Explanation) -> RidgePrior:
-        """Return the fitted ridge of an earlier study."""
-        explanation = earlier if isinstance(earlier, Explanation) else self.explain(earlier)
-        if not explanation.is_fitted:
-            raise ConfigError(f"prior_from has no ridge to start from: {explanation.message}")
-        return explanation.prior
 
     def _scalarisation(self, trial: FrozenTrial, num_objectives: int) -> Array | None:
         return None if num_objectives == 1 else self._rng(trial).dirichlet(np.ones(num_objectives))
@@ -385,6 +426,13 @@ class ScalingSampler(BaseSampler):
 
     def _rng(self, trial: FrozenTrial) -> np.random.Generator:
         return np.random.default_rng([self._settings.seed, trial.number])
+
+
+def _ridge_of(earlier: Explanation) -> RidgePrior:
+    """Return the fitted ridge of an earlier study."""
+    if not earlier.is_fitted:
+        raise ConfigError(f"prior_from has no ridge to start from: {earlier.message}")
+    return earlier.prior
 
 
 def _prunes(study: Study) -> bool:

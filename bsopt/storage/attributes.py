@@ -21,8 +21,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.errors import StorageError
 from bsopt.serialization import from_plain, to_plain
+from bsopt.storage.parameter_names import BATCH_SIZE, LR, ParameterNames, as_batch_size, find_names
 from bsopt.trial.objective import Direction, Objective, sign_of
-from bsopt.trial.record import FORMAT_VERSION, Outcome, StudyInfo, Tick, TrialRecord
+from bsopt.trial.record import FORMAT_VERSION, Outcome, StepUnit, StopReason, StudyInfo, Tick, TrialRecord
 
 __all__ = [
     "BATCH_SIZE",
@@ -38,20 +39,21 @@ __all__ = [
     "read_published",
     "read_record",
     "read_records",
+    "read_stop_reason",
     "write_analysis",
     "write_best",
+    "write_ending",
     "write_info",
     "write_published",
     "write_record",
 ]
 
-BATCH_SIZE = "batch_size"
-LR = "lr"
 DECAY_REMAINING = "lr_decay_remaining"
 """Set on a trial by the user's own objective: whether a schedule will still lower the learning rate."""
 CONTINUES = "continues"
 """Set on a trial that goes on from a paused one: that one's number."""
 RECORD_KEY = "bsopt:record"
+ENDING_KEY = "bsopt:ending"
 INFO_KEY = "bsopt:info"
 RETRY_KEY = "bsopt:retry_of"
 CONFIRM_KEY = "bsopt:confirms"
@@ -89,8 +91,21 @@ def write_record(trial: optuna.Trial, record: TrialRecord) -> None:
     _write_long(trial, RECORD_KEY, {"format": FORMAT_VERSION, **to_plain(record)})
 
 
-def read_record(study: optuna.Study, trial: FrozenTrial) -> TrialRecord:
+def read_record(
+    study: optuna.Study,
+    trial: FrozenTrial,
+    *,
+    names: ParameterNames | None = None,
+    step_unit: StepUnit | None = None,
+) -> TrialRecord:
     """Return a trial's record, or for a trial that isn't ours what Optuna keeps of it.
+
+    Args:
+        study: Its study.
+        trial: The trial.
+        names: What the two parameters are called; None finds them. In the record's `params` they have our names.
+        step_unit: What the reports of a trial that isn't ours are counted in; None where nobody says, and then they
+            are taken as they are.
 
     Raises:
         StorageError: It was written by another version of bsopt, with a format that this one doesn't read.
@@ -98,6 +113,7 @@ def read_record(study: optuna.Study, trial: FrozenTrial) -> TrialRecord:
     outcome = _OUTCOMES[trial.state]
     text = _read_text(trial.user_attrs, RECORD_KEY)
     value = trial.values[0] if trial.state == TrialState.COMPLETE and trial.values else None
+    is_feasible = all(constraint <= 0.0 for constraint in trial.constraints.values())
     if text is not None:
         record = _parsed_record(text)
         return replace(
@@ -106,37 +122,60 @@ def read_record(study: optuna.Study, trial: FrozenTrial) -> TrialRecord:
             outcome=outcome,
             params=trial.params,
             value=_first(value, record.value),
+            is_feasible=is_feasible,
             confirms=trial.user_attrs.get(CONFIRM_KEY),
             design_seed=trial.user_attrs.get(REPLICATE_KEY) if DESIGN_KEY in trial.user_attrs else None,
         )
-    ticks = tuple(
-        Tick(index=i, samples=float(step), step=step, epoch=math.nan, seconds=math.nan, value=value_)
-        for i, (step, value_) in enumerate(sorted(trial.intermediate_values.items()), start=1)
-    )
+    params = _in_our_words(trial.params, names or find_names(study))
+    size, lr = params.get(BATCH_SIZE), params.get(LR)
+    ticks = _reports(trial, step_unit, size)
     best = _best_tick(ticks, _direction(study))
-    size, lr = trial.params.get(BATCH_SIZE), trial.params.get(LR)
+    ending = trial.user_attrs.get(ENDING_KEY, {})
     started = trial.datetime_start.timestamp() if trial.datetime_start else None
     return TrialRecord(
         number=trial.number,
         outcome=outcome,
         batch_size=int(size) if isinstance(size, (int, float)) else None,
         lr=float(lr) if isinstance(lr, (int, float)) else None,
-        params=trial.params,
-        value=_first(value, best.value if best else None),
+        params=params,
+        stop_reason=StopReason(ending["stop_reason"]) if ending else None,
+        message=ending.get("message", ""),
+        value=_first(value, ending.get("value"), best.value if best else None),
         best_tick=best.index if best else None,
         ticks=ticks,
         seconds=trial.duration.total_seconds() if trial.duration else None,
         started=started,
+        is_feasible=is_feasible,
     )
 
 
-def read_records(study: optuna.Study) -> list[TrialRecord]:
+def read_records(
+    study: optuna.Study, *, names: ParameterNames | None = None, step_unit: StepUnit | None = None
+) -> list[TrialRecord]:
     """Return the records of all trials, oldest first.
+
+    Args:
+        study: The study.
+        names: As in `read_record`.
+        step_unit: As in `read_record`.
 
     Raises:
         StorageError: As `read_record`.
     """
-    return [read_record(study, trial) for trial in study.get_trials(deepcopy=False)]
+    found = names or find_names(study)
+    return [read_record(study, t, names=found, step_unit=step_unit) for t in study.get_trials(deepcopy=False)]
+
+
+def read_stop_reason(trial: FrozenTrial) -> StopReason | None:
+    """Return why a trial ended; None where nobody noted it.
+
+    Raises:
+        StorageError: As `read_record`.
+    """
+    if (text := _read_text(trial.user_attrs, RECORD_KEY)) is not None:
+        return _parsed_record(text).stop_reason
+    ending = trial.user_attrs.get(ENDING_KEY)
+    return StopReason(ending["stop_reason"]) if ending else None
 
 
 def write_info(study: optuna.Study, info: StudyInfo) -> None:
@@ -144,8 +183,21 @@ def write_info(study: optuna.Study, info: StudyInfo) -> None:
     _write_long(study, INFO_KEY, {"format": FORMAT_VERSION, **to_plain(info)})
 
 
-def read_info(study: optuna.Study) -> StudyInfo:
+def read_info(
+    study: optuna.Study,
+    *,
+    names: ParameterNames | None = None,
+    step_unit: StepUnit | None = None,
+    monitor: str | None = None,
+) -> StudyInfo:
     """Return what the study searches; for a study that isn't ours what its trials tell.
+
+    Args:
+        study: The study.
+        names: As in `read_record`.
+        step_unit: As in `read_record`.
+        monitor: What a trial's value is called, where the study isn't ours; its own metric name, or "value", by
+            default.
 
     Raises:
         StorageError: As `read_record`.
@@ -153,17 +205,20 @@ def read_info(study: optuna.Study) -> StudyInfo:
     text = _read_text(_notes_of(study), INFO_KEY)
     if text is not None:
         return _parsed_info(text)
+    found = names or find_names(study)
     sizes: list[float] = []
     rates: list[float] = []
     for trial in study.get_trials(deepcopy=False):
-        sizes += _range(trial.distributions.get(BATCH_SIZE))
-        rates += _range(trial.distributions.get(LR))
-    names = study.metric_names or ["value"]
+        ends = _range(trial.distributions.get(found.batch_size or BATCH_SIZE))
+        sizes += [as_batch_size(end, found.batch_size) for end in ends]
+        rates += _range(trial.distributions.get(found.lr or LR))
+    called = study.metric_names or ["value"]
     return StudyInfo(
         name=study.study_name,
-        objective=Objective(names[0], _direction(study)),
+        objective=Objective(monitor or called[0], _direction(study)),
         batch_size_range=(int(min(sizes)), int(max(sizes))) if sizes else None,
         lr_range=(min(rates), max(rates)) if rates else None,
+        step_unit=step_unit,
     )
 
 
@@ -232,6 +287,18 @@ def write_best(trial: optuna.Trial, value: float, step: int) -> None:
     trial.set_user_attr(BEST_STEP_KEY, step)
 
 
+def write_ending(trial: optuna.Trial, stop_reason: StopReason, message: str, *, value: float | None) -> None:
+    """Store why a trial of the user's own objective ends; what Optuna keeps of it isn't stored again.
+
+    Args:
+        trial: A trial that runs.
+        stop_reason: Why.
+        message: The same in a sentence for people.
+        value: Its best value; None without a finite report.
+    """
+    trial.set_user_attr(ENDING_KEY, {"stop_reason": stop_reason.value, "message": message, "value": value})
+
+
 def read_decay_remaining(trial: FrozenTrial, *, default: bool | None = None) -> bool | None:
     """Return whether the learning rate will still fall, as the trial's attribute `lr_decay_remaining` says."""
     told = trial.user_attrs.get(DECAY_REMAINING, default)
@@ -293,6 +360,33 @@ def _plain(value: object) -> object:
     if hasattr(value, "tolist"):
         return value.tolist()
     return str(value)
+
+
+def _in_our_words(params: Mapping[str, Any], names: ParameterNames) -> dict[str, Any]:
+    """Return a trial's parameters with the batch size, in samples, and the learning rate under our names."""
+    own = {names.batch_size: BATCH_SIZE, names.lr: LR}
+    found = {own.get(name, name): value for name, value in params.items()}
+    if isinstance(size := found.get(BATCH_SIZE), (int, float)):
+        found[BATCH_SIZE] = as_batch_size(size, names.batch_size)
+    return found
+
+
+def _reports(trial: FrozenTrial, unit: StepUnit | None, batch_size: object) -> tuple[Tick, ...]:
+    """Return a foreign trial's reports; their samples are epochs where the training set's size isn't known."""
+    samples_per_step = float(batch_size) if unit == "steps" and isinstance(batch_size, (int, float)) else 1.0
+    # Epochs are often counted from 0: after epoch 0 one epoch is done.
+    first = 1 if unit in ("epochs", "steps") and min(trial.intermediate_values, default=1) <= 0 else 0
+    return tuple(
+        Tick(
+            index=i,
+            samples=(step + first) * samples_per_step,
+            step=step,
+            epoch=float(step + first) if unit == "epochs" else math.nan,
+            seconds=math.nan,
+            value=value,
+        )
+        for i, (step, value) in enumerate(sorted(trial.intermediate_values.items()), start=1)
+    )
 
 
 def _direction(study: optuna.Study) -> Direction:

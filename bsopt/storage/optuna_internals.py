@@ -11,12 +11,18 @@ import optuna
 from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
 from optuna.trial import FrozenTrial
 
-__all__ = ["artifact_ids", "trial_of"]
+__all__ = ["artifact_ids", "trial_of", "whole_study"]
 
 
 def trial_of(study: optuna.Study, frozen: FrozenTrial) -> optuna.Trial:
     """Return the live trial of a frozen one, also of one that another process runs, to write its attributes."""
     return optuna.Trial(study, frozen._trial_id)
+
+
+def whole_study(study: optuna.Study) -> optuna.Study:
+    """Return the study itself for one bracket of it, as Hyperband hands it on, which hides the study's attributes."""
+    whole: optuna.Study = getattr(study, "_study", study)
+    return whole
 
 
 def artifact_ids(study: optuna.Study, trial: optuna.Trial | FrozenTrial | None = None) -> dict[str, str]:

@@ -27,7 +27,7 @@ from bsopt.storage.attributes import (
     REPLICATE_KEY,
     RETRY_KEY,
     continued_number,
-    read_record,
+    read_stop_reason,
 )
 
 __all__ = [
@@ -213,7 +213,7 @@ def _is_settled(study: optuna.Study, trial: FrozenTrial) -> bool:
         return False
     if trial.state != TrialState.FAIL:
         return True
-    reason = read_record(study, trial).stop_reason
+    reason = read_stop_reason(trial)
     return reason is None or not reason.is_retried
 
 

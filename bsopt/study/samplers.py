@@ -14,6 +14,7 @@ from bsopt.laws.scaling import Reference, default_reference, default_rule
 from bsopt.search.pruner import PlateauPruner
 from bsopt.search.sampler import ScalingSampler
 from bsopt.storage.attributes import BATCH_SIZE, LR
+from bsopt.storage.parameter_names import ParameterNames
 from bsopt.trial.record import StudyInfo
 from bsopt.units import in_samples
 
@@ -65,17 +66,23 @@ def make_sampler(
     return sampler
 
 
-def sampler_of(info: StudyInfo) -> ScalingSampler:
+def sampler_of(info: StudyInfo, *, names: ParameterNames | None = None) -> ScalingSampler:
     """Return bsopt's sampler for a stored study, whoever proposed its trials: to ask what it believes.
 
     It starts from the rule and the reference, also where an earlier study gave the prior: that study isn't looked up.
+
+    Args:
+        info: What the study searches.
+        names: What the study calls its batch size and learning rate; as our own studies do where None.
     """
-    asked = info.search
+    asked, names = info.search, names or ParameterNames()
     return ScalingSampler(
-        optimizer=info.optimizer or "sgd",
+        optimizer="adam" if default_rule(info.optimizer or "sgd") == "sqrt" else "sgd",  # whatever it is called
         rule=asked.rule if asked is not None else info.rule,
         reference=info.reference,
         lattice=asked.lattice if asked is not None else "pow2",
+        batch_size=names.batch_size or BATCH_SIZE,
+        lr=names.lr or LR,
         seed=info.seed or 0,
     )
 

@@ -66,7 +66,7 @@ class TaskRunner:
         if self._description is None:
             spec = self._any_spec(Plan(self.config.search.batch_size.sizes()[0]), "task")
             try:
-                built = self.call("bsopt.training.task.describe:describe_task", spec, _UNWATCHED)
+                built = self._call("bsopt.training.task.describe:describe_task", spec, _UNWATCHED)
             except Crash as crash:
                 raise TaskError(f"the task can't be built: {crash.full_message}") from crash
             assert isinstance(built, TaskDescription)
@@ -135,6 +135,7 @@ class TaskRunner:
                 largest=max(1, most // world),
                 powers_of_two=config.search.batch_size.lattice == "pow2",
                 budget_bytes=config.limits.memory or _share_of_device(config, description),
+                devices=self._listed_devices(),
                 on_row=on_row,
             )
         except Crash as crash:
@@ -184,10 +185,14 @@ class TaskRunner:
         if self._is_in_process:
             if spec.plan.world_size > 1:
                 raise ConfigError("isolation: none trains in this process, on one device; set trainer.devices: 1.")
+            if self._listed_devices() not in (None, [0]):
+                raise ConfigError(
+                    "isolation: none trains on the first GPU that this process sees: set trainer.devices: 1, and "
+                    "choose the GPU with CUDA_VISIBLE_DEVICES."
+                )
             Path(spec.folder).mkdir(parents=True, exist_ok=True)
             return run_here(spec, supervision)
-        devices = None if worker is None else self._devices_of(worker, spec.plan)
-        return self._processes().run(spec, supervision, devices=devices)
+        return self._processes().run(spec, supervision, devices=self._devices_of(worker, spec.plan))
 
     def call(self, function: str, spec: TrialSpec, supervision: Supervision, *arguments: Any) -> Any:
         """Call `module:function(spec, channel, *arguments)` and return its result.
@@ -196,9 +201,19 @@ class TaskRunner:
             Crash: It failed, died or was cancelled.
             BsoptError: The user's code or settings are wrong.
         """
+        return self._call(function, spec, supervision, *arguments, devices=self._listed_devices())
+
+    def _call(
+        self,
+        function: str,
+        spec: TrialSpec,
+        supervision: Supervision,
+        *arguments: Any,
+        devices: list[int] | None = None,
+    ) -> Any:
         supervision = self._timed(supervision)
         if not self._is_in_process:
-            return self._processes().call(function, spec, supervision, *arguments)
+            return self._processes().call(function, spec, supervision, *arguments, devices=devices)
         Path(spec.folder).mkdir(parents=True, exist_ok=True)
         module, _, name = function.partition(":")
         return getattr(importlib.import_module(module), name)(spec, DirectChannel(supervision), *arguments)
@@ -217,14 +232,16 @@ class TaskRunner:
     def _timed(self, supervision: Supervision) -> Supervision:
         return replace(supervision, stall_seconds=float(self.config.limits.stall_timeout.value))
 
-    def _devices_of(self, worker: int, plan: Plan) -> list[int] | None:
-        """Return the GPUs of one of the workers; None for all that there are."""
-        available = self.description.num_available_devices
+    def _listed_devices(self) -> list[int] | None:
+        """Return the GPUs that the study file lists by their numbers; None where it only counts them."""
         chosen = self.config.trainer.get("devices", 1)
-        if isinstance(chosen, list):
-            return [int(device) for device in chosen]
-        if not available or self.config.workers == 1:
-            return None
+        return [int(device) for device in chosen] if isinstance(chosen, list) else None
+
+    def _devices_of(self, worker: int | None, plan: Plan) -> list[int] | None:
+        """Return the GPUs of one of the workers; None for all that there are."""
+        listed, available = self._listed_devices(), self.description.num_available_devices
+        if listed is not None or worker is None or not available or self.config.workers == 1:
+            return listed
         first = worker * plan.num_devices
         return [(first + i) % available for i in range(plan.num_devices)]
 
@@ -239,4 +256,6 @@ def _share_of_device(config: StudyConfig, description: TaskDescription) -> int |
     if description.device_memory_bytes is None or not description.num_available_devices:
         return None
     sharing = -(-config.workers * description.num_devices // description.num_available_devices)
+    if isinstance(config.trainer.get("devices"), list):
+        sharing = config.workers  # each trains on the same ones
     return description.device_memory_bytes // sharing if sharing > 1 else None

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 from bsopt.callbacks._device import peak_memory_bytes, peak_resident_bytes, uses_cuda
 
-__all__ = ["device_name", "free_gpu_bytes", "grown_bytes", "is_out_of_memory", "says_out_of_memory"]
+__all__ = [
+    "device_name",
+    "free_gpu_bytes",
+    "give_back_memory",
+    "grown_bytes",
+    "is_out_of_memory",
+    "says_out_of_memory",
+]
 
 _PHRASES = ("out of memory", "can't allocate memory", "cublas_status_alloc_failed", "cudnn_status_alloc_failed")
 
@@ -30,7 +38,7 @@ def says_out_of_memory(name: str, text: str) -> bool:
 def device_name(trainer: Any) -> str:
     """Return the name of the device that a Trainer runs on ("cpu", "NVIDIA H200")."""
     device = trainer.strategy.root_device
-    if device.type == "cuda":
+    if uses_cuda(trainer):
         import torch
 
         return str(torch.cuda.get_device_name(device))
@@ -49,9 +57,25 @@ def grown_bytes(trainer: Any | None, *, resident_before: int) -> int:
     return max(0, peak_resident_bytes() - resident_before)
 
 
-def free_gpu_bytes(trainer: Any) -> int:
-    """Return what a GPU has free for this process, in bytes; what PyTorch has reserved counts as free."""
+def free_gpu_bytes(trainer: Any) -> int | None:
+    """Return what a GPU has free for this process, in bytes; None where the Trainer runs on none.
+
+    What PyTorch has reserved counts as free, and no more than `torch.cuda.set_per_process_memory_fraction` allows.
+    """
+    if not uses_cuda(trainer):
+        return None
     import torch
 
     device = trainer.strategy.root_device
-    return int(torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device))
+    free, total = torch.cuda.mem_get_info(device)
+    found = free + torch.cuda.memory_reserved(device)
+    fraction_of = getattr(torch.cuda, "get_per_process_memory_fraction", None)  # PyTorch 2.7 and newer
+    return int(min(found, total * fraction_of(device)) if fraction_of is not None else found)
+
+
+def give_back_memory() -> None:
+    """Free what an ended training left in this process: a trial after one that ran out of memory needs it all."""
+    import torch
+
+    gc.collect()  # a Trainer and what it trained refer to each other
+    torch.cuda.empty_cache()  # nothing happens where no GPU is in use

@@ -14,12 +14,14 @@ from bsopt.trial.asked import AskedLimits, AskedSearch, experiment_in, limits_in
 from bsopt.trial.objective import Objective
 from bsopt.trial.plan import Plan
 
-__all__ = ["FORMAT_VERSION", "Outcome", "StopReason", "StudyInfo", "Tick", "TrialRecord"]
+__all__ = ["FORMAT_VERSION", "Outcome", "StepUnit", "StopReason", "StudyInfo", "Tick", "TrialRecord"]
 
 FORMAT_VERSION = 2
 """Of what is stored; 2 since a study's objective is one value. Other formats are refused."""
 
 Outcome = Literal["running", "complete", "pruned", "fail"]
+StepUnit = Literal["samples", "epochs", "steps"]
+"""What a trial's reports are counted in; steps are optimizer updates."""
 
 
 class StopReason(str, Enum):
@@ -138,6 +140,7 @@ class TrialRecord:
         measurements: What callbacks measured, by callback name, as plain data.
         confirms: Number of the trial that this one repeats over a fresh seed; None for a trial of the search.
         design_seed: Which seed of the study's designed experiment it trained; None for a trial of the search.
+        is_feasible: Whether it kept every constraint that was set on it.
     """
 
     number: int
@@ -168,6 +171,7 @@ class TrialRecord:
     measurements: Mapping[str, Any] = field(default_factory=dict)
     confirms: int | None = None
     design_seed: int | None = None
+    is_feasible: bool = True
 
     @property
     def best(self) -> Tick | None:
@@ -188,9 +192,10 @@ class TrialRecord:
     def has_result(self) -> bool:
         """Whether its value says how good its batch size and learning rate are, for a pruned trial at least so far.
 
-        After divergence or too little memory it doesn't, whatever the curve had reached.
+        After divergence or too little memory it doesn't, whatever the curve had reached, nor where it breaks a
+        constraint: nobody may use what it found.
         """
-        is_lost = self.stop_reason in (StopReason.DIVERGED, StopReason.OUT_OF_MEMORY)
+        is_lost = self.stop_reason in (StopReason.DIVERGED, StopReason.OUT_OF_MEMORY) or not self.is_feasible
         return self.outcome in ("complete", "pruned") and not is_lost and self.is_placed and self.has_value
 
     @property
@@ -223,6 +228,7 @@ class StudyInfo:
         max_micro_batch_size: Largest micro-batch that the probe verified, or the user's limit.
         config: The study file, defaults filled in, secrets removed.
         environment: Versions and hardware.
+        step_unit: What reports are counted in; None where nobody has said: then nothing is told in samples.
     """
 
     name: str
@@ -244,6 +250,7 @@ class StudyInfo:
     max_micro_batch_size: int | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
+    step_unit: StepUnit | None = "samples"
 
     @property
     def search(self) -> AskedSearch | None:

@@ -12,7 +12,7 @@ from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.visualization import _traces
 from bsopt.visualization._axes import batch_size_axis, value_label, worth_seeing
 from bsopt.visualization._theme import escape, look_of, new_figure
-from bsopt.visualization.study_data import Source, load_all
+from bsopt.visualization.study_data import Source, load_all, why_empty
 
 __all__ = ["BatchSizeBest", "BestByBatchSizeInfo", "best_by_batch_size_info", "plot_best_by_batch_size"]
 
@@ -43,11 +43,22 @@ def best_by_batch_size_info(study: Source) -> BestByBatchSizeInfo:
     return BestByBatchSizeInfo(info=data.info, rows=tuple(rows))
 
 
-def plot_best_by_batch_size(study: Source | Sequence[Source]) -> go.Figure:
-    """Plot the best value of each batch size, at its own best learning rate, and pale the other completed trials."""
-    infos = [info for info in map(best_by_batch_size_info, load_all(study)) if info.rows]
+def plot_best_by_batch_size(
+    study: Source | Sequence[Source], *, batch_size: str | None = None, lr: str | None = None
+) -> go.Figure:
+    """Plot the best value of each batch size, at its own best learning rate, and pale the other completed trials.
+
+    Args:
+        study: One or several.
+        batch_size: The parameter's name; as for `load`.
+        lr: The parameter's name; as for `load`.
+    """
+    sources = load_all(study, batch_size=batch_size, lr=lr)
+    infos = [info for info in map(best_by_batch_size_info, sources) if info.rows]
     if not infos:
-        return _traces.empty_figure(TITLE, "No trial has run to its end yet, so no batch size has a best value.")
+        return _traces.empty_figure(
+            TITLE, why_empty(sources, "No trial has run to its end yet, so no batch size has a best value.")
+        )
     figure = new_figure(TITLE)
     for place, info in enumerate(infos):
         _draw(figure, info, place, several=len(infos) > 1)

@@ -13,7 +13,7 @@ from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.visualization import _traces
 from bsopt.visualization._axes import batch_size_axis, share_x_axis
 from bsopt.visualization._theme import escape, look_of, stacked_figure
-from bsopt.visualization.study_data import Source, StudyData, load_all
+from bsopt.visualization.study_data import Source, StudyData, load_all, why_empty
 
 __all__ = ["ConvergenceCostInfo", "CostRow", "convergence_cost_info", "plot_convergence_cost"]
 
@@ -67,15 +67,23 @@ def convergence_cost_info(study: Source) -> ConvergenceCostInfo:
     return ConvergenceCostInfo(info=data.info, rows=tuple(rows))
 
 
-def plot_convergence_cost(study: Source | Sequence[Source]) -> go.Figure:
+def plot_convergence_cost(
+    study: Source | Sequence[Source], *, batch_size: str | None = None, lr: str | None = None
+) -> go.Figure:
     """Plot seconds per epoch, epochs to the best value and seconds to the best value against the batch size.
 
     Time is product of the two above it: large batches win only where they need not many more epochs.
+
+    Args:
+        study: One or several.
+        batch_size: The parameter's name; as for `load`.
+        lr: The parameter's name; as for `load`.
     """
-    infos = [convergence_cost_info(data) for data in load_all(study)]
+    sources = load_all(study, batch_size=batch_size, lr=lr)
+    infos = [convergence_cost_info(data) for data in sources]
     infos = [info for info in infos if any(row.epochs is not None or row.seconds_per_epoch for row in info.rows)]
     if not infos:
-        return _traces.empty_figure(TITLE, "No trial with a learning curve has run to its end yet.")
+        return _traces.empty_figure(TITLE, why_empty(sources, "No trial with a learning curve has run to its end yet."))
     return _draw(infos)
 
 

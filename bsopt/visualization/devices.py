@@ -1,22 +1,22 @@
-"""Time and cost to the target, by batch size and number of devices."""
+"""Time and cost to the target, and what more devices gain, by batch size and number of devices."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import plotly.graph_objects as go
 
 from bsopt.errors import PlanError
 from bsopt.laws.estimate import Estimate
-from bsopt.recommendation.costs import product, update_seconds
+from bsopt.recommendation.costs import product, ratio, update_seconds
 from bsopt.trial.plan import Limits, Plan, realise
 from bsopt.trial.record import StudyInfo
 from bsopt.units import count_of, format_number
 from bsopt.visualization import _traces
 from bsopt.visualization._axes import batch_size_axis, log_axis, share_x_axis
 from bsopt.visualization._theme import Look, escape, look_of, stacked_figure
-from bsopt.visualization.study_data import Source, StudyData, load_all, spread_evenly
+from bsopt.visualization.study_data import Source, StudyData, load_all, spread_evenly, why_empty
 
 __all__ = ["DevicesInfo", "PlacementTime", "devices_info", "plot_devices", "times_line"]
 
@@ -32,11 +32,17 @@ class PlacementTime:
         plan: How the batch size is realised there.
         seconds: To the target.
         device_seconds: The same times the devices.
+        is_measured: Whether its steps ran on these devices; else their time is predicted.
+        strong: Times as many samples per second as one device with the same batch size; None where that isn't known.
+        weak: Share of so many devices' samples per second, each alone with its part of the batch, that is kept.
     """
 
     plan: Plan
     seconds: Estimate
     device_seconds: Estimate
+    is_measured: bool = True
+    strong: Estimate | None = None
+    weak: Estimate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +63,7 @@ class DevicesInfo:
 
 
 def devices_info(study: Source) -> DevicesInfo:
-    """Return time and cost to the target at the batch sizes that ran, on as many devices as can be predicted."""
+    """Return time, cost and gain at the batch sizes that ran, measured or predicted, on as many devices as can be."""
     data = load_all(study)[0]
     fits = data.fits
     placements = {}
@@ -66,34 +72,53 @@ def devices_info(study: Source) -> DevicesInfo:
         found = tuple(item for item in row if item is not None)
         if found:
             placements[devices] = found
-    message = fits.communication.message if set(placements) == {1} else ""
+    has_predictions = any(not item.is_measured for row in placements.values() for item in row)
+    message = fits.communication.message if set(placements) == {1} or has_predictions else ""
     if not placements:
         message = fits.steps.message if not fits.steps.draws else fits.step_time.message
     return DevicesInfo(data.info, fits.steps.target, placements, message)
 
 
-def plot_devices(study: Source | Sequence[Source]) -> go.Figure:
+def plot_devices(
+    study: Source | Sequence[Source], *, batch_size: str | None = None, lr: str | None = None
+) -> go.Figure:
     """Plot the time to the target, and the device time it costs, against the batch size, one line per devices.
 
-    The lowest point of each line is the batch size to train with on that many devices; where the cost rises steeply
-    the extra devices mostly wait for one another or spend samples.
+    Filled points were measured on so many devices; open ones, on dashed lines, are predicted from the communication
+    that was measured or given. The lowest point of each line is the batch size to train with on that many devices;
+    where the cost rises steeply the extra devices mostly wait for one another or spend samples. The lowest plot is
+    strong scaling: the same batch size on more devices; pointing at it tells weak scaling as well.
+
+    Args:
+        study: One or several.
+        batch_size: The parameter's name; as for `load`.
+        lr: The parameter's name; as for `load`.
     """
-    infos = [devices_info(data) for data in load_all(study)]
+    sources = load_all(study, batch_size=batch_size, lr=lr)
+    infos = [devices_info(data) for data in sources]
     drawn = [info for info in infos if info.placements]
     if not drawn:
-        return _traces.empty_figure(TITLE, infos[0].message)
-    figure = stacked_figure(_title(drawn[0]), 2, height=640, spacing=0.06)
+        return _traces.empty_figure(TITLE, why_empty(sources, infos[0].message))
+    has_gains = any(item.strong for info in drawn for row in info.placements.values() for item in row)
     rows = {"seconds": "time to the target [s]", "device_seconds": "device time [s × devices]"}
+    num_rows = len(rows) + has_gains
+    figure = stacked_figure(_title(drawn[0]), num_rows, height=320 * num_rows, spacing=0.06)
     for number, (key, title) in enumerate(rows.items(), start=1):
         for index, info in enumerate(drawn):
             for trace in _lines(info, key, first=index * len(PLACEMENTS), several=len(infos) > 1):
                 figure.add_trace(trace.update(showlegend=number == 1), row=number, col=1)
         values = [getattr(item, key).value for info in drawn for row in info.placements.values() for item in row]
         figure.update_yaxes(**log_axis(values, title=title), row=number, col=1)
+    if has_gains:
+        for index, info in enumerate(drawn):
+            for trace in _gains(info, first=index * len(PLACEMENTS), several=len(infos) > 1):
+                figure.add_trace(trace, row=num_rows, col=1)
+        gained = {"text": "samples per second,<br>times one device's"}
+        figure.update_yaxes(title=gained, rangemode="tozero", row=num_rows, col=1)
     if drawn[0].message and len(infos) == 1:
         _traces.add_sentence(figure, drawn[0].message)
     sizes = [float(item.plan.global_batch_size) for info in drawn for row in info.placements.values() for item in row]
-    share_x_axis(figure, batch_size_axis(sizes), rows=2)
+    share_x_axis(figure, batch_size_axis(sizes), rows=num_rows)
     return figure
 
 
@@ -129,17 +154,59 @@ def _title(info: DevicesInfo) -> str:
 
 
 def _lines(info: DevicesInfo, key: str, *, first: int, several: bool) -> list[go.Scatter]:
-    prefix = f"{escape(info.info.name)} · " if several else ""
     return [
         times_line(
             {item.plan.global_batch_size: getattr(item, key) for item in row},
-            look_of(first + place),
-            name=f"{prefix}{count_of(devices, 'device')}",
+            look,
+            name=name,
             notes=[str(item.plan) for item in row],
             has_bars=not several,
         )
-        for place, (devices, row) in enumerate(info.placements.items())
+        for name, look, row in _drawn(info, first=first, several=several)
     ]
+
+
+def _gains(info: DevicesInfo, *, first: int, several: bool) -> list[go.Scatter]:
+    """Return the lines of strong scaling, which tell weak scaling where they are pointed at."""
+    lines = []
+    for name, look, row in _drawn(info, first=first, several=several):
+        known = [(item, item.strong) for item in row if item.strong is not None]
+        if known:
+            lines.append(
+                _traces.line(
+                    [item.plan.global_batch_size for item, _ in known], [gain.value for _, gain in known], look,
+                    name=name, text=[_gain_text(item, gain) for item, gain in known], hover=f"{name}<br>%{{text}}",
+                    group=name, size=8, showlegend=False,
+                    error_y=_traces.bars([gain for _, gain in known], look.colour, is_shown=not several),
+                )
+            )  # fmt: skip
+    return lines
+
+
+def _gain_text(item: PlacementTime, gain: Estimate) -> str:
+    size, devices = item.plan.global_batch_size, item.plan.world_size
+    text = (
+        f"batch size {size}: <b>{gain.value:.2f} times</b> the samples per second of one device "
+        f"({gain.value / devices:.0%} of {devices}; 90 %: {gain.low:.2f} to {gain.high:.2f})"
+    )
+    if item.weak is not None:
+        text += f"<br>weak scaling: {item.weak.value:.0%} of {devices} devices with {size // devices} each"
+    return text
+
+
+def _drawn(info: DevicesInfo, *, first: int, several: bool) -> list[tuple[str, Look, tuple[PlacementTime, ...]]]:
+    """Return name, look and points of each line: by number of devices, the measured apart from the predicted."""
+    found = []
+    for place, (devices, row) in enumerate(info.placements.items()):
+        prefix = f"{escape(info.info.name)} · " if several else ""
+        name, look = f"{prefix}{count_of(devices, 'device')}", look_of(first + place)
+        for is_measured in (True, False):
+            items = tuple(item for item in row if item.is_measured == is_measured)
+            if items and is_measured:
+                found.append((name, replace(look, dash="solid"), items))
+            elif items:
+                found.append((f"{name}, predicted", replace(look, symbol=f"{look.symbol}-open", dash="dash"), items))
+    return found
 
 
 def _sizes(data: StudyData) -> list[int]:
@@ -161,4 +228,18 @@ def _placement(data: StudyData, size: int, devices: int) -> PlacementTime | None
     if cost is None or update is None:
         return None
     seconds = product(cost.steps, update)
-    return PlacementTime(plan, seconds, seconds.scaled(devices))
+    is_measured = devices == 1 or data.fits.measured_update(plan) is not None
+    return PlacementTime(plan, seconds, seconds.scaled(devices), is_measured, *_scaling(data, plan, update))
+
+
+def _scaling(data: StudyData, plan: Plan, update: Estimate) -> tuple[Estimate | None, Estimate | None]:
+    """Return strong and weak scaling of a plan; None each where one device's time isn't known."""
+    if plan.world_size == 1:
+        return None, None
+    try:
+        alone = realise(plan.global_batch_size, Limits(max_micro_batch_size=data.info.max_micro_batch_size))
+    except PlanError:
+        return None, None
+    whole = update_seconds(data.fits, alone)
+    part = update_seconds(data.fits, Plan(plan.micro_batch_size, plan.accumulate_grad_batches))
+    return (ratio(whole, update) if whole else None), (ratio(part, update) if part else None)

@@ -128,7 +128,8 @@ _OF_STUDIES = (
         "devices",
         devices.TITLE,
         "The lowest point of a line is the batch size to train with on that many devices. More devices shorten the "
-        "time while the lower plot, device time, stays flat; where it rises they mostly cost.",
+        "time while the plot below, device time, stays flat; where it rises they mostly cost. Filled points were "
+        "measured on so many devices, open ones are predicted.",
         devices.plot_devices,
     ),
     Figure(

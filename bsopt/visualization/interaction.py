@@ -16,7 +16,7 @@ from bsopt.units import format_number
 from bsopt.visualization import _traces
 from bsopt.visualization._axes import batch_size_axis, lr_axis, value_label
 from bsopt.visualization._theme import ACCENT, INK, MARKERS, VALUE_SCALE, faded, panels
-from bsopt.visualization.study_data import Source, Status, StudyData, load_all, status_of
+from bsopt.visualization.study_data import Source, Status, StudyData, load_all, status_of, why_empty
 from bsopt.visualization.surface import Surface, believed_surface
 
 __all__ = ["InteractionInfo", "RuleLine", "interaction_info", "plot_interaction"]
@@ -91,17 +91,27 @@ def interaction_info(study: Source) -> InteractionInfo:
     )
 
 
-def plot_interaction(study: Source | Sequence[Source]) -> go.Figure:
+def plot_interaction(
+    study: Source | Sequence[Source], *, batch_size: str | None = None, lr: str | None = None
+) -> go.Figure:
     """Plot the value of every trial over batch size and learning rate; one panel per study.
 
     Circles ran to their end, triangles were pruned, crosses diverged, crossed squares ran out of memory. The lines
     are the linear and the square-root rule through the study's reference; beneath lies what the sampler's model
     believes, and the solid line is the fitted best learning rate with its 90 % interval.
+
+    Args:
+        study: One or several.
+        batch_size: The parameter's name; as for `load`.
+        lr: The parameter's name; as for `load`.
     """
-    infos = [interaction_info(data) for data in load_all(study)]
+    sources = load_all(study, batch_size=batch_size, lr=lr)
+    infos = [interaction_info(data) for data in sources]
     infos = [info for info in infos if info.trials]
     if not infos:
-        return _traces.empty_figure(TITLE, "No trial with a batch size and a learning rate has been started yet.")
+        return _traces.empty_figure(
+            TITLE, why_empty(sources, "No trial with a batch size and a learning rate has been started yet.")
+        )
     return _draw(infos)
 
 

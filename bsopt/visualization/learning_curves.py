@@ -15,7 +15,7 @@ from bsopt.trial.record import StudyInfo, Tick, TrialRecord
 from bsopt.visualization import _traces
 from bsopt.visualization._axes import is_wide, share_x_axis, value_axis, worth_seeing
 from bsopt.visualization._theme import escape, look_of, new_figure
-from bsopt.visualization.study_data import Source, Status, StudyData, load_all, spread_evenly, status_of
+from bsopt.visualization.study_data import Source, Status, StudyData, load_all, spread_evenly, status_of, why_empty
 
 __all__ = [
     "AXES",
@@ -101,15 +101,26 @@ def learning_curves_info(study: Source | Sequence[Source]) -> LearningCurvesInfo
     )
 
 
-def plot_learning_curves(study: Source | Sequence[Source], *, axis: Axis = "samples") -> go.Figure:
+def plot_learning_curves(
+    study: Source | Sequence[Source], *, axis: Axis = "samples", batch_size: str | None = None, lr: str | None = None
+) -> go.Figure:
     """Plot the monitored metric during training; the best trial of each batch size stands out.
 
     The figure carries all four axes and buttons to change between them; `axis` is the one it opens with.
+
+    Args:
+        study: One or several.
+        axis: The one that the figure opens with.
+        batch_size: The parameter's name; as for `load`.
+        lr: The parameter's name; as for `load`.
     """
-    info = learning_curves_info(study)
+    sources = load_all(study, batch_size=batch_size, lr=lr)
+    info = learning_curves_info(sources)
     if not info.curves:
-        return _traces.empty_figure(TITLE, "No trial has been validated yet, so there is no curve to show.")
-    return _draw(info, axis, several=len(load_all(study)) > 1)
+        return _traces.empty_figure(
+            TITLE, why_empty(sources, "No trial has been validated yet, so there is no curve to show.")
+        )
+    return _draw(info, axis, several=len(sources) > 1)
 
 
 def draw_curves(figure: go.Figure, curves: Sequence[CurveTrace], axis: Axis, *, order: Sequence[Axis]) -> None:
@@ -150,8 +161,9 @@ def _curves(data: StudyData, *, share: int) -> list[Curve]:
     for record in records:
         if status_of(record) is Status.COMPLETE:
             best_of.setdefault(record.batch_size, record.number)
-    bests = [record for record in records if record.number in best_of.values()][:share]
-    rest = [record for record in records if record.number not in best_of.values()]
+    numbers = set(best_of.values())
+    bests = [record for record in records if record.number in numbers][:share]
+    rest = [record for record in records if record.number not in numbers]
     rest = spread_evenly(rest, max(0, share - len(bests)))
     # The best ones are drawn last, on top; within them by batch size, which orders the legend.
     bests.sort(key=lambda record: record.batch_size or 0)
@@ -161,7 +173,7 @@ def _curves(data: StudyData, *, share: int) -> list[Curve]:
             record=record,
             status=status_of(record),
             ticks=tuple(record.ticks[i] for i in spread(0, len(record.ticks), most=MAX_POINTS)),
-            is_best_of_batch_size=record.number in best_of.values(),
+            is_best_of_batch_size=record.number in numbers,
         )
         for record in [*rest, *bests]
     ]

@@ -12,7 +12,7 @@ from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.visualization import _traces
 from bsopt.visualization._axes import is_wide, lr_axis, value_axis, value_label, worth_seeing
 from bsopt.visualization._theme import Look, escape, look_of, new_figure
-from bsopt.visualization.study_data import Source, Status, StudyData, load_all, status_of
+from bsopt.visualization.study_data import Source, Status, StudyData, load_all, status_of, why_empty
 
 __all__ = ["LrSlice", "LrSliceInfo", "lr_slice_info", "plot_lr_slice"]
 
@@ -58,30 +58,47 @@ def lr_slice_info(study: Source | Sequence[Source]) -> LrSliceInfo:
     )
 
 
-def plot_lr_slice(study: Source | Sequence[Source]) -> go.Figure:
+def plot_lr_slice(
+    study: Source | Sequence[Source], *, batch_size: str | None = None, lr: str | None = None
+) -> go.Figure:
     """Plot the value against the learning rate, a line through the best trial at each rate per batch size.
 
     Filled markers ran to their end, open ones were pruned; a cross on the upper edge is a learning rate at which
     training diverged.
+
+    Args:
+        study: One or several.
+        batch_size: The parameter's name; as for `load`.
+        lr: The parameter's name; as for `load`.
     """
-    info = lr_slice_info(study)
+    sources = load_all(study, batch_size=batch_size, lr=lr)
+    info = lr_slice_info(sources)
     if not any(item.records for item in info.slices):
-        return _traces.empty_figure(TITLE, "No trial with a learning rate and a value has finished yet.")
-    return _draw(info, several=len(load_all(study)) > 1)
+        return _traces.empty_figure(
+            TITLE, why_empty(sources, "No trial with a learning rate and a value has finished yet.")
+        )
+    return _draw(info, several=len(sources) > 1)
 
 
 def _slices(data: StudyData) -> list[LrSlice]:
-    lost = [r for r in data.records if r.is_placed and status_of(r) is Status.DIVERGED]
+    valued, lost = _by_size(data.valued), _by_size([r for r in data.records if status_of(r) is Status.DIVERGED])
     return [
         LrSlice(
             study=data.name,
             batch_size=size,
-            records=tuple(sorted((r for r in data.valued if r.batch_size == size), key=lambda r: cast(float, r.lr))),
-            diverged=tuple(r for r in lost if r.batch_size == size),
+            records=tuple(sorted(valued.get(size, ()), key=lambda record: cast(float, record.lr))),
+            diverged=tuple(lost.get(size, ())),
         )
-        for size in data.batch_sizes
-        if any(r.batch_size == size for r in [*data.valued, *lost])
+        for size in sorted(valued.keys() | lost.keys())
     ]
+
+
+def _by_size(records: Sequence[TrialRecord]) -> dict[int, list[TrialRecord]]:
+    found: dict[int, list[TrialRecord]] = {}
+    for record in records:
+        if record.is_placed:
+            found.setdefault(cast(int, record.batch_size), []).append(record)
+    return found
 
 
 def _value_range(values: Sequence[float], sign: float) -> tuple[float, float] | None:

@@ -50,20 +50,28 @@ def noise_scale_info(study: Source | Sequence[Source]) -> NoiseScaleInfo:
     return NoiseScaleInfo(info=sources[0].info, paths=tuple(paths))
 
 
-def plot_noise_scale(study: Source | Sequence[Source]) -> go.Figure:
+def plot_noise_scale(
+    study: Source | Sequence[Source], *, batch_size: str | None = None, lr: str | None = None
+) -> go.Figure:
     """Plot the noise scale against samples seen, with the 95 % interval of the best trial.
 
     A batch size well below the noise scale loses almost nothing by growing; one well above it wastes samples. The
     noise scale is good to about one order of magnitude.
+
+    Args:
+        study: One or several.
+        batch_size: The parameter's name; as for `load`.
+        lr: The parameter's name; as for `load`.
     """
-    info = noise_scale_info(study)
+    sources = load_all(study, batch_size=batch_size, lr=lr)
+    info = noise_scale_info(sources)
     if not info.paths:
         return _traces.empty_figure(
             TITLE,
             "The gradient noise scale was not measured. `measure: [noise_scale]` in the study file, or the callback "
             "bsopt.callbacks.GradientNoiseScale, measures it.",
         )
-    return _draw(info, several=len(load_all(study)) > 1)
+    return _draw(info, several=len(sources) > 1)
 
 
 def _paths(data: StudyData) -> list[NoisePath]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import plotly.graph_objects as go
 from optuna.study import StudyDirection
@@ -14,12 +14,14 @@ from optuna.trial import TrialState
 from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.visualization import _traces
 from bsopt.visualization._axes import log_axis, value_label, worth_seeing
-from bsopt.visualization._theme import INK, Look, colour_of, escape, look_of, new_figure
-from bsopt.visualization.study_data import Source, StudyData, load_all
+from bsopt.visualization._theme import INK, VALUE_SCALE, Look, colour_of, escape, look_of, new_figure
+from bsopt.visualization.study_data import Source, StudyData, load_all, why_empty
 
 __all__ = ["Cost", "ParetoInfo", "ParetoPoint", "pareto_info", "plot_pareto"]
 
 TITLE = "Value against cost"
+MOST_SIZES = 14
+"""Batch sizes that get a colour and a mark of their own."""
 Cost = Literal["seconds", "samples", "steps", "energy", "objective"]
 _AXES: dict[Cost, str] = {
     "seconds": "training time to the value [s]",
@@ -71,11 +73,23 @@ def pareto_info(study: Source, *, cost: Cost | None = None) -> ParetoInfo:
     return ParetoInfo(data.info, chosen, tuple(points))
 
 
-def plot_pareto(study: Source | Sequence[Source], *, cost: Cost | None = None) -> go.Figure:
-    """Plot the value against the cost; the line joins the trials that none beats in both."""
-    infos = [info for info in (pareto_info(data, cost=cost) for data in load_all(study)) if info.points]
+def plot_pareto(
+    study: Source | Sequence[Source], *, cost: Cost | None = None, batch_size: str | None = None, lr: str | None = None
+) -> go.Figure:
+    """Plot the value against the cost; the line joins the trials that none beats in both.
+
+    Args:
+        study: One or several.
+        cost: As for `pareto_info`.
+        batch_size: The parameter's name; as for `load`.
+        lr: The parameter's name; as for `load`.
+    """
+    sources = load_all(study, batch_size=batch_size, lr=lr)
+    infos = [info for info in (pareto_info(data, cost=cost) for data in sources) if info.points]
     if not infos:
-        return _traces.empty_figure(TITLE, "No completed trial has both a value and a measured cost yet.")
+        return _traces.empty_figure(
+            TITLE, why_empty(sources, "No completed trial has both a value and a measured cost yet.")
+        )
     figure = new_figure(TITLE)
     sizes = sorted({p.record.batch_size for info in infos for p in info.points if p.record.batch_size})
     for place, info in enumerate(infos):
@@ -143,11 +157,24 @@ def _draw(figure: go.Figure, info: ParetoInfo, sizes: Sequence[int], place: int,
     if several or not sizes:
         figure.add_trace(_points(info, info.points, look_of(place), name=info.info.name))
         return
+    if len(sizes) > MOST_SIZES:
+        figure.add_trace(_shaded(info))
+        return
     for index, size in enumerate(sizes):
         points = [point for point in info.points if point.record.batch_size == size]
         if points:
             figure.add_trace(_points(info, points, look_of(index), name=str(size)))
     figure.update_layout(legend={"title": {"text": "batch size "}})
+
+
+def _shaded(info: ParetoInfo) -> go.Scatter:
+    """Return all points in one trace, the batch size as their colour: too many of them for a legend."""
+    placed = [point for point in info.points if point.record.batch_size]
+    octaves = [math.log2(cast(int, point.record.batch_size)) for point in placed]
+    trace = _points(info, placed, look_of(0), name="batch size").update(showlegend=False)
+    ticks = list(range(math.ceil(min(octaves)), math.floor(max(octaves)) + 1))
+    bar = {"title": {"text": "batch size"}, "tickvals": ticks, "ticktext": [str(2**tick) for tick in ticks]}
+    return trace.update(marker={"color": octaves, "colorscale": VALUE_SCALE, "showscale": True, "colorbar": bar})
 
 
 def _points(info: ParetoInfo, points: Sequence[ParetoPoint], look: Look, *, name: str) -> go.Scatter:

@@ -16,7 +16,7 @@ from bsopt.units import format_number
 from bsopt.visualization import _traces
 from bsopt.visualization._axes import batch_size_axis, log_axis, share_x_axis
 from bsopt.visualization._theme import ACCENT, colour_of, escape, look_of, stacked_figure
-from bsopt.visualization.study_data import Source, load_all
+from bsopt.visualization.study_data import Source, load_all, why_empty
 
 __all__ = ["StepsToTargetInfo", "plot_steps_to_target", "steps_to_target_info"]
 
@@ -69,15 +69,23 @@ def steps_to_target_info(study: Source) -> StepsToTargetInfo:
     )
 
 
-def plot_steps_to_target(study: Source | Sequence[Source]) -> go.Figure:
+def plot_steps_to_target(
+    study: Source | Sequence[Source], *, batch_size: str | None = None, lr: str | None = None
+) -> go.Figure:
     """Plot updates and samples to the target against the batch size; the shade is the critical batch size.
 
     Left of it, doubling the batch size nearly halves the updates at hardly more samples; right of it, it costs
     samples and saves few updates.
+
+    Args:
+        study: One or several.
+        batch_size: The parameter's name; as for `load`.
+        lr: The parameter's name; as for `load`.
     """
-    infos = [info for info in map(steps_to_target_info, load_all(study)) if info.runs]
+    sources = load_all(study, batch_size=batch_size, lr=lr)
+    infos = [info for info in map(steps_to_target_info, sources) if info.runs]
     if not infos:
-        return _traces.empty_figure(TITLE, f"{load_all(study)[0].fits.steps.message}")
+        return _traces.empty_figure(TITLE, why_empty(sources, f"{sources[0].fits.steps.message}"))
     figure = stacked_figure(_title(infos), 2, height=620, spacing=0.06)
     for place, info in enumerate(infos):
         _draw(figure, info, place, several=len(infos) > 1)

@@ -18,9 +18,10 @@ from bsopt.recommendation.fits import Fits, fit_laws
 from bsopt.recommendation.recommender import recommend_from
 from bsopt.recommendation.result import Recommendation
 from bsopt.storage.attributes import read_info, read_records
+from bsopt.storage.parameter_names import ParameterNames, find_names, unknown_names
 from bsopt.trial.record import Outcome, StopReason, StudyInfo, TrialRecord
 
-__all__ = ["Source", "Status", "StudyData", "load", "load_all", "spread_evenly", "status_of"]
+__all__ = ["Source", "Status", "StudyData", "load", "load_all", "spread_evenly", "status_of", "why_empty"]
 
 T = TypeVar("T")
 
@@ -56,6 +57,7 @@ class StudyData:
         info: What the study searches.
         records: Every trial, oldest first.
         study: The study itself, for the sampler's belief; None where only records are at hand.
+        names: What that study calls its batch size and learning rate.
         whole: The data of all trials, where `records` are only those to draw: what the laws and the answer rest on.
     """
 
@@ -63,6 +65,7 @@ class StudyData:
     records: tuple[TrialRecord, ...]
     study: optuna.Study | None = None
     whole: StudyData | None = None
+    names: ParameterNames | None = None
 
     @property
     def name(self) -> str:
@@ -72,14 +75,18 @@ class StudyData:
     @cached_property
     def fits(self) -> Fits:
         """The laws fitted to all trials, once; pruned ones count with the final value predicted for them."""
-        return self.whole.fits if self.whole is not None else fit_laws(self.records, self.info, study=self.study)
+        return (
+            self.whole.fits
+            if self.whole is not None
+            else fit_laws(self.records, self.info, study=self.study, names=self.names)
+        )
 
     @cached_property
     def evidence(self) -> Evidence:
         """What the answer rests on: the trials and these fits."""
         if self.whole is not None:
             return self.whole.evidence
-        return Evidence.of(self.info, self.records, study=self.study, fits=self.fits)
+        return Evidence.of(self.info, self.records, study=self.study, names=self.names, fits=self.fits)
 
     @cached_property
     def recommendation(self) -> Recommendation:
@@ -90,6 +97,11 @@ class StudyData:
     def experiment(self) -> Experiment | None:
         """The study's designed batch-size experiment; None where it has none."""
         return experiment_of(self.study, self.records) if self.study is not None else None
+
+    @property
+    def unknown_names(self) -> str:
+        """Which parameters there are, where it isn't known which are the two; else empty."""
+        return unknown_names(self.study, self.names) if self.study is not None and self.names is not None else ""
 
     @property
     def sign(self) -> float:
@@ -134,22 +146,41 @@ class StudyData:
         return sorted({record.batch_size for record in self.records if record.batch_size})
 
 
-Source: TypeAlias = "optuna.Study | StudyData"
+Source: TypeAlias = optuna.Study | StudyData
 """What every `plot_*` takes, alone or in a list."""
 
 
-def load(study: Source) -> StudyData:
-    """Return the study's data; data that is already read is returned as it is."""
+def load(study: Source, *, batch_size: str | None = None, lr: str | None = None) -> StudyData:
+    """Return the study's data; data that is already read is returned as it is.
+
+    Args:
+        study: The study, ours or anyone's.
+        batch_size: Name of the parameter that holds the global batch size, or its log2 where its name says so, where
+            the study doesn't tell.
+        lr: Name of the parameter that holds the learning rate, where the study doesn't tell.
+
+    Raises:
+        StorageError: Another version of bsopt wrote the study, in a format that this one doesn't read.
+        ConfigError: A name was given that no trial of the study has.
+    """
     if isinstance(study, StudyData):
         return study
-    return StudyData(info=read_info(study), records=tuple(read_records(study)), study=study)
+    names = find_names(study, batch_size=batch_size, lr=lr)
+    records = tuple(read_records(study, names=names))
+    return StudyData(read_info(study, names=names), records, study, names=names)
 
 
-def load_all(studies: Source | Sequence[Source]) -> list[StudyData]:
-    """Return the data of one study or several, in their order."""
-    if isinstance(studies, Sequence):
-        return [load(study) for study in studies]
-    return [load(studies)]
+def load_all(
+    studies: Source | Sequence[Source], *, batch_size: str | None = None, lr: str | None = None
+) -> list[StudyData]:
+    """Return the data of one study or several, in their order; the names are as for `load`."""
+    sources = studies if isinstance(studies, Sequence) else [studies]
+    return [load(study, batch_size=batch_size, lr=lr) for study in sources]
+
+
+def why_empty(sources: Sequence[StudyData], sentence: str) -> str:
+    """Return why there is nothing to draw: that a study's two parameters are unknown, else the sentence given."""
+    return next((data.unknown_names for data in sources if data.unknown_names), sentence)
 
 
 def status_of(record: TrialRecord) -> Status:

@@ -13,7 +13,7 @@ from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.visualization import _traces
 from bsopt.visualization._axes import batch_size_axis, share_x_axis
 from bsopt.visualization._theme import escape, look_of, stacked_figure
-from bsopt.visualization.study_data import Source, load_all, spread_evenly
+from bsopt.visualization.study_data import Source, load_all, spread_evenly, why_empty
 
 __all__ = ["LawCurve", "ThroughputInfo", "plot_throughput", "throughput_info"]
 
@@ -65,11 +65,20 @@ def throughput_info(study: Source) -> ThroughputInfo:
     )
 
 
-def plot_throughput(study: Source | Sequence[Source]) -> go.Figure:
-    """Plot samples per second of a device, and its peak memory, against the micro-batch, with the fitted laws."""
-    infos = [info for info in map(throughput_info, load_all(study)) if info.records]
+def plot_throughput(
+    study: Source | Sequence[Source], *, batch_size: str | None = None, lr: str | None = None
+) -> go.Figure:
+    """Plot samples per second of a device, and its peak memory, against the micro-batch, with the fitted laws.
+
+    Args:
+        study: One or several.
+        batch_size: The parameter's name; as for `load`.
+        lr: The parameter's name; as for `load`.
+    """
+    sources = load_all(study, batch_size=batch_size, lr=lr)
+    infos = [info for info in map(throughput_info, sources) if info.records]
     if not infos:
-        return _traces.empty_figure(TITLE, "No trial measured its throughput or its memory yet.")
+        return _traces.empty_figure(TITLE, why_empty(sources, "No trial measured its throughput or its memory yet."))
     figure = stacked_figure(TITLE, 2, height=600, spacing=0.06)
     for place, info in enumerate(infos):
         _draw(figure, info, place, several=len(infos) > 1)

@@ -51,12 +51,20 @@ def update_norms_info(study: Source | Sequence[Source]) -> UpdateNormsInfo:
     return UpdateNormsInfo(sources[0].info, tuple(found[:MAX_ROWS]))
 
 
-def plot_update_norms(study: Source | Sequence[Source]) -> go.Figure:
+def plot_update_norms(
+    study: Source | Sequence[Source], *, batch_size: str | None = None, lr: str | None = None
+) -> go.Figure:
     """Plot the distribution of ‖θ_{t+1} − θ_t‖ over a trial's updates, a line per batch size.
 
     Chang & Pathak 2020, figure 13: at one learning rate larger batches make fewer and smaller updates.
+
+    Args:
+        study: One or several.
+        batch_size: The parameter's name; as for `load`.
+        lr: The parameter's name; as for `load`.
     """
-    info = update_norms_info(study)
+    sources = load_all(study, batch_size=batch_size, lr=lr)
+    info = update_norms_info(sources)
     if not info.histograms:
         return _traces.empty_figure(
             TITLE,

@@ -58,13 +58,21 @@ def weight_distance_info(study: Source | Sequence[Source]) -> WeightDistanceInfo
     return WeightDistanceInfo(sources[0].info, tuple(rows[:MAX_ROWS]))
 
 
-def plot_weight_distance(study: Source | Sequence[Source]) -> go.Figure:
+def plot_weight_distance(
+    study: Source | Sequence[Source], *, batch_size: str | None = None, lr: str | None = None
+) -> go.Figure:
     """Plot the distance from the start against the batch size, and the distance of each epoch.
 
     Chang & Pathak 2020, figures 10 and 12: at one learning rate larger batches make fewer updates and stay nearer to
     the start; at scaled learning rates the gap closes.
+
+    Args:
+        study: One or several.
+        batch_size: The parameter's name; as for `load`.
+        lr: The parameter's name; as for `load`.
     """
-    info = weight_distance_info(study)
+    sources = load_all(study, batch_size=batch_size, lr=lr)
+    info = weight_distance_info(sources)
     if not info.rows:
         return _traces.empty_figure(
             TITLE,

@@ -152,14 +152,14 @@ def test_few_trials_give_the_best_so_far_without_an_interval(num: int) -> None:
 
 
 def test_batch_size_may_be_given_and_need_not_have_run() -> None:
-    choice = recommend(foreign(50), batch_size=96).choice
+    choice = recommend(foreign(50), at_batch_size=96).choice
     assert choice is not None
     assert choice.batch_size == 96
     assert abs(math.log2(choice.lr.value) - best_log_lr(math.log2(96))) < 0.6
 
 
 def test_learning_rate_at_the_edge_of_the_range_is_said() -> None:
-    edge = recommend(foreign(40, lr_high=2e-3), batch_size=1024)
+    edge = recommend(foreign(40, lr_high=2e-3), at_batch_size=1024)
     assert any("edge of the searched range" in caveat for caveat in edge.caveats)
 
 
@@ -181,6 +181,46 @@ def test_more_devices_are_faster_and_cost_more_device_hours() -> None:
     assert one.cost.seconds.low < one.cost.seconds.value < one.cost.seconds.high
 
 
+@pytest.mark.parametrize(
+    ("num_devices", "num_nodes", "bandwidth", "words"),
+    [
+        (2, 1, None, r"An update takes [\d.]+ ms \(90 %: .*\) on 2 devices, as measured there\."),
+        (8, 1, None, r"ms .* on 8 devices: predicted, not measured there\. The all-reduce takes .* over 2 ranks"),
+        (8, 1, 25e9, r"ms .* on 8 devices: predicted, .* follows from a given bandwidth of 25 GB/s; none was measured"),
+        (2, 2, None, r"What an update takes on 2 nodes of 2 devices isn't known: The all-reduce takes"),
+    ],
+)
+def test_an_answer_for_several_devices_says_what_it_is_known_from(
+    num_devices: int, num_nodes: int, bandwidth: float | None, words: str
+) -> None:
+    study = ours()
+    write_info(study, replace(read_info(study), environment={"num_parameters": 1_000_000}))
+    found = recommend(study, num_devices=num_devices, num_nodes=num_nodes, bandwidth=bandwidth, batch_size=64)
+    assert found.choice is not None
+    assert re.search(words, " ".join(found.choice.reasons)), found.choice.reasons
+
+
+def test_an_answer_for_one_device_says_nothing_of_others() -> None:
+    choice = recommend(ours(), num_devices=1, batch_size=64).choice
+    assert choice is not None
+    assert not any("An update takes" in reason for reason in choice.reasons)
+
+
+def test_trials_of_eight_devices_alone_tell_of_eight_devices_alone() -> None:
+    study = ours()
+    records = [
+        replace(record, plan=Plan(record.plan.global_batch_size // 8, 1, 8)) if record.plan is not None else record
+        for record in read_records(study)
+    ]
+    info = read_info(study)
+    there = recommend_from(Evidence.of(info, records, num_devices=8), batch_size=64).choice
+    assert there is not None
+    assert any("on 8 devices, as measured there" in reason for reason in there.reasons)
+    elsewhere = recommend_from(Evidence.of(info, records, num_devices=4), batch_size=64).choice
+    assert elsewhere is not None
+    assert any("on 4 devices isn't known" in reason for reason in elsewhere.reasons)
+
+
 def test_pareto_set_trades_time_for_device_hours() -> None:
     pareto = recommend(ours(), num_devices=4).pareto
     assert len(pareto) >= 2
@@ -194,7 +234,7 @@ def test_other_nodes_are_refused_with_a_reason() -> None:
 
 
 def test_memory_forces_accumulation_and_batch_norm_is_warned_of() -> None:
-    choice = recommend(ours(max_micro=8, batch_norm=True), batch_size=64)
+    choice = recommend(ours(max_micro=8, batch_norm=True), at_batch_size=64)
     assert choice.choice is not None
     assert choice.choice.plan == Plan(8, 8, 1, 1, choice.choice.plan.reason)
     assert any("accumulated" in reason for reason in choice.choice.reasons)
@@ -260,7 +300,7 @@ def test_momentum_moves_with_the_batch_size() -> None:
     best = recommend(study).choice
     assert best is not None
     trained = study.best_trial.params["batch_size"]
-    asked = recommend(study, batch_size=2 * trained).choice
+    asked = recommend(study, at_batch_size=2 * trained).choice
     assert asked is not None
     assert asked.companions is not None
     assert asked.companions["momentum"] == pytest.approx(0.81)

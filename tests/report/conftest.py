@@ -18,7 +18,7 @@ def study() -> optuna.Study:
 
 @pytest.fixture(scope="session")
 def page_path(study: optuna.Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report([study], tmp_path_factory.mktemp("report") / "report.html")
+    return write_report([study], tmp_path_factory.mktemp("report") / "report.html").path
 
 
 @pytest.fixture(scope="session")

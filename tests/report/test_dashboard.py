@@ -16,6 +16,7 @@ from bsopt.errors import ConfigError, MissingExtraError
 from bsopt.recommendation import recommend
 from bsopt.recommendation.fits import fit_laws
 from bsopt.report.dashboard import MAX_TRIALS, Publisher, publish, serve
+from bsopt.search.sampler import ScalingSampler
 from bsopt.storage.attributes import write_info, write_record
 from bsopt.testing.study import example_study
 from bsopt.trial.objective import Objective
@@ -69,6 +70,24 @@ def test_publishing_again_writes_only_what_changed(published: optuna.Study, monk
     )
     publish(published)
     assert written == []
+
+
+@pytest.mark.parametrize("is_told", [False, True], ids=["noted by our sampler", "given as arguments"])
+def test_renamed_parameters_have_their_figures_and_answer(is_told: bool) -> None:
+    names = {"batch_size": "samples", "lr": "speed"}
+    sampler = optuna.samplers.RandomSampler(0) if is_told else ScalingSampler(seed=0, **names)
+    study = optuna.create_study(sampler=sampler)
+    study.optimize(lambda t: t.suggest_int("samples", 8, 64, log=True) * t.suggest_float("speed", 0.1, 1), n_trials=4)
+    publish(study, **(names if is_told else {}))
+    assert "bsopt-interaction" in _figures(study)
+    assert "Batch size" in optuna_dashboard.get_note(study)
+
+
+def test_what_is_noted_in_user_attributes_is_small(published: optuna.Study) -> None:
+    assert len(json.dumps(published.user_attrs.get("bsopt:dashboard"))) < 2000  # ids and digests, no figures
+    study = optuna.create_study()
+    publish(study)
+    assert not [key for key in study.user_attrs if key != "bsopt:dashboard"]
 
 
 @pytest.mark.parametrize("most", [40, pytest.param(MAX_TRIALS, marks=pytest.mark.slow)])

@@ -90,7 +90,7 @@ def test_what_is_missing_is_listed_with_its_reason() -> None:
 @pytest.mark.slow
 def test_a_report_of_a_long_experiment_stays_under_eight_megabytes(tmp_path: Path) -> None:
     long = load(example_experiment(epochs=1000, arms=("fixed_lr", "scaled_lr", "higher_lr")))
-    path = write_report([long], tmp_path / "report.html")
+    path = write_report([long], tmp_path / "report.html").path
     page = path.read_text(encoding="utf-8")
     assert path.stat().st_size < 8e6
     assert page.index("The batch-size experiment") < page.index('id="s0-interaction"')

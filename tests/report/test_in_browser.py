@@ -56,7 +56,7 @@ def test_every_figure_is_drawn_with_no_error_and_no_request(
 
 @pytest.mark.slow
 def test_several_studies_fit_on_a_phone_and_stand_side_by_side_on_a_desk(browser: Open, tmp_path: Path) -> None:
-    path = write_report([example_data(12, name=f"study {i}", seed=i) for i in range(2)], tmp_path / "report.html")
+    path = write_report([example_data(12, name=f"study {i}", seed=i) for i in range(2)], tmp_path / "report.html").path
     for width, is_side_by_side in ((380, False), (1300, True)):
         chrome = _open_report(browser(width), path)
         assert chrome.execute_script("return document.documentElement.scrollWidth") <= width
@@ -151,7 +151,7 @@ def test_a_script_in_a_study_name_stays_text(browser: Open, tmp_path: Path) -> N
     data = example_data(12)
     info = replace(data.info, name=nasty, objective=Objective(nasty))
     found = StudyData(info, data.records)
-    path = write_report([found, found], tmp_path / "report.html")
+    path = write_report([found, found], tmp_path / "report.html").path
     chrome = _open_report(browser(), path)
     assert chrome.title.startswith("bsopt report")
     assert nasty in chrome.find_element("css selector", "main").text

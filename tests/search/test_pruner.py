@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 import pickle
 import time
@@ -449,6 +450,8 @@ def test_conclude_returns_the_best_value_of_a_converged_trial_and_stores_why() -
     record = read_record(study, trial)
     assert record.stop_reason == StopReason.CONVERGED
     assert "plateaued at 0.33" in record.message
+    assert [tick.value for tick in record.ticks][:3] == [1.0, 0.5, 0.34]  # from Optuna's reports
+    assert len(json.dumps(trial.user_attrs)) < 300
 
 
 def test_conclude_raises_for_a_pruned_trial_whose_best_value_is_kept() -> None:
@@ -544,7 +547,7 @@ def test_a_trial_without_batch_size_or_learning_rate_is_judged_by_its_curve() ->
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"patience": 0}, "patience must be above 0, got 0"),
+        ({"patience": 0}, "patience must be above 0, in the steps that trials report, got 0"),
         ({"patience": NAN}, "patience must be above 0"),
         ({"min_delta": -1.0}, "min_delta must be at least 0"),
         ({"threshold": 1.0}, "threshold must be in"),
@@ -555,6 +558,8 @@ def test_a_trial_without_batch_size_or_learning_rate_is_judged_by_its_curve() ->
         ({"target": INF}, "target must be a finite number"),
         ({"unit_size": 0}, "unit_size must be above 0"),
         ({"rule": "kers"}, "Did you mean 'keras'"),
+        ({"patience": "3 epochs"}, "patience must be above 0, in the steps that trials report, got '3 epochs'"),
+        ({"lr": 0.1}, "lr must be the name of a parameter"),
         ({"wrapped_pruner": 3}, "wrapped_pruner must be an Optuna pruner, got 3"),
     ],
 )
@@ -582,3 +587,27 @@ def test_a_decision_takes_milliseconds_with_300_finished_trials() -> None:
     going, hopeless = running(curve(0.3)[:10]), running(curve(3.0)[:10])
     assert _median_seconds(lambda: decider.decide(study, going)) < 0.005
     assert _median_seconds(lambda: decider.decide(study, hopeless)) < 0.025  # once a trial
+
+
+def test_representation_rebuilds_the_pruner() -> None:
+    made = bsopt.PlateauPruner(patience=3, rule="keras", decays_to_end=True, lr="eta")
+    assert repr(made) == "PlateauPruner(patience=3, rule='keras', decays_to_end=True, lr='eta')"
+    assert vars(eval(repr(made), {"PlateauPruner": bsopt.PlateauPruner})) == vars(made)
+
+
+@pytest.mark.parametrize(
+    ("reports", "num_trials", "told"),
+    [
+        (0, 5, "no trial reports anything. Call trial.report"),
+        (2, 5, "trials report at most 2 times, and none is judged before it has made 3"),
+        (6, 2, "the first 3 trials run to their end, and 2 have finished"),
+        (6, 5, "it must call bsopt.conclude"),
+    ],
+)
+def test_a_pruner_that_prunes_nothing_says_why(reports: int, num_trials: int, told: str) -> None:
+    study = optuna.create_study(pruner=bsopt.PlateauPruner())
+    for trial in (study.ask() for _ in range(num_trials)):
+        for step in range(reports):
+            trial.report(1.0 / (1 + step), step)
+        study.tell(trial, 1.0)
+    assert told in study.pruner.explain(study)

@@ -365,10 +365,62 @@ def test_prior_from_a_study_without_trials_is_refused() -> None:
         ScalingSampler(prior_from=study_of(ScalingSampler(seed=0)))
 
 
-@pytest.mark.parametrize("options", [{"rule": "liner"}, {"lattice": "pow3"}, {"seed": -1}, {"cost_budget": 0.0}])
-def test_wrong_arguments_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError):
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"rule": "liner"}, "Did you mean 'linear'"),
+        ({"lattice": "pow3"}, "multiple_of"),
+        ({"seed": -1}, "at least 0"),
+        ({"cost_budget": 0.0}, "above 0"),
+        ({"optimizer": "adagradd"}, "Did you mean 'adagrad'"),
+        ({"reference": 0.1}, r"\(batch size, learning rate\), for example \(32, 0.01\), got 0.1"),
+        ({"reference": (0.01, 32)}, r"Did you mean \(32, 0.01\)"),
+        ({"reference": ("32", 0.01)}, "for example"),
+        ({"reference": (32, -0.01)}, "positive"),
+        ({"batch_size": 64}, "name of a parameter"),
+        ({"lr": 0.1}, "name of a parameter"),
+        ({"batch_size": "lr"}, "two parameters"),
+    ],
+)
+def test_wrong_arguments_are_refused_with_what_is_allowed(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
         ScalingSampler(**options)
+
+
+def test_an_optimizer_of_ones_own_needs_rule_and_reference() -> None:
+    ScalingSampler(optimizer="mine", rule="linear", reference=(32, 0.1))
+    ScalingSampler(optimizer="FusedAdam")
+    with pytest.raises(ConfigError, match="both a rule and a reference"):
+        ScalingSampler(optimizer="mine", rule="linear")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"seed": 3, "optimizer": "adam"}, {"reference": (64, 0.02), "rule": "sqrt", "lattice": "any", "lr": "eta"}],
+)
+def test_representation_rebuilds_the_sampler(options: dict[str, Any]) -> None:
+    sampler = ScalingSampler(**options)
+    again = eval(repr(sampler))
+    assert repr(again) == repr(sampler)
+    first, second = (study_of(each).ask({"batch_size": SIZES, "lr": RATES}).params for each in (sampler, again))
+    assert first == second
+
+
+def test_a_parameter_that_the_model_does_not_choose_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    def sometimes(trial: optuna.Trial) -> float:
+        return objective(trial) + (trial.suggest_float("dropout", 0, 1) if trial.number % 2 else 0.0)
+
+    def always(trial: optuna.Trial) -> float:
+        return objective(trial) + trial.suggest_float("dropout", 0, 1)
+
+    study = optuna.create_study(sampler=ScalingSampler(seed=0))
+    with caplog.at_level("WARNING", logger="bsopt"):
+        study_of(ScalingSampler(seed=0)).optimize(always, n_trials=3)
+        assert "random" not in caplog.text
+        study.optimize(sometimes, n_trials=6)
+    assert [record.message.split(":")[0] for record in caplog.records if "random" in record.message] == [
+        "The parameter dropout is drawn at random"
+    ]
 
 
 def test_long_studies_are_thinned_and_still_improve() -> None:

@@ -142,7 +142,7 @@ def test_the_trial_of_a_killed_host_is_run_again_by_the_other(
 def _look_at(name: str, storage: str) -> None:
     """Look at a study whose only trial is being trained, from a host that doesn't."""
     study = load_study(name, storage).optuna
-    page = write_report([study], Path("report.html")).read_text()
+    page = write_report([study], Path("report.html")).path.read_text()
     assert name in page
     publish(study)
     shown = CliRunner().invoke(main, ["study", "show", name, "--storage", storage, "--json"])

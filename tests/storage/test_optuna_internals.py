@@ -10,7 +10,7 @@ import pytest
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
 
 from bsopt.storage.databases import open_storage
-from bsopt.storage.optuna_internals import artifact_ids, trial_of
+from bsopt.storage.optuna_internals import artifact_ids, trial_of, whole_study
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -50,3 +50,16 @@ def test_artifact_deleted_in_the_dashboard_is_left_out_where_optuna_fails(study:
     assert artifact_ids(study) == {}
     with pytest.raises(TypeError):  # once this passes, get_all_artifact_meta does
         get_all_artifact_meta(study)
+
+
+def test_bracket_of_hyperband_is_part_of_a_whole_study(study: optuna.Study) -> None:
+    seen = []
+
+    class Watching(optuna.samplers.RandomSampler):
+        def before_trial(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+            seen.append(study)
+
+    study.sampler, study.pruner = Watching(), optuna.pruners.HyperbandPruner(max_resource=3)
+    study.ask()
+    assert not hasattr(seen[0], "user_attrs")
+    assert whole_study(seen[0]) is whole_study(study) is study

@@ -17,7 +17,7 @@ from bsopt.cli.commands.study import study
 from bsopt.config import load_config
 
 STUDIES = Path(__file__).parents[2] / "studies"
-NAMES = ["batch_size_effect", "diabetes", "digits", "mnist", "scale_out"]
+NAMES = ["batch_size_effect", "diabetes", "digits", "mnist", "resnet_cifar", "scale_out"]
 
 
 def load(name: str) -> ModuleType:

@@ -14,7 +14,7 @@ import pytest
 from bsopt.config import StudyConfig
 from bsopt.errors import ConfigError, TaskError
 from bsopt.study.task_runner import TaskRunner
-from bsopt.training.probe.probe import ProbeResult
+from bsopt.training.probe.probe import ProbeResult, ProbeRow
 from bsopt.training.processes.launcher import Launcher, Supervision
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import TrialRecord
@@ -80,7 +80,9 @@ def test_what_a_probe_finds_is_the_limit(
         ({"devices": 2}, 3, 4, [[0, 1], [2, 3], [0, 1]]),
         ({"devices": 1}, 1, 4, [None]),
         ({"devices": 1}, 2, None, [None, None]),
+        ({"devices": 2}, 2, 3, [[0, 1], [2, 0]]),
         ({"devices": [3, 5]}, 2, 8, [[3, 5], [3, 5]]),
+        ({"devices": [3]}, 1, 8, [[3]]),
     ],
 )
 def test_workers_divide_the_gpus(
@@ -100,7 +102,66 @@ def test_workers_divide_the_gpus(
         task.launch(spec, UNWATCHED, worker=worker)
     assert used == devices
     task.launch(spec, UNWATCHED)
-    assert used[-1] is None
+    assert used[-1] == (trainer["devices"] if isinstance(trainer["devices"], list) else None)
+
+
+def test_gpus_that_the_study_lists_are_probed_and_examined_and_described_as_themselves(
+    task_of: Callable[..., TaskRunner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[Any] = []
+
+    def call(self: Launcher, function: str, *arguments: Any, devices: Any = None) -> Any:
+        used.append((function.rpartition(":")[2], devices))
+        size = arguments[0].plan.micro_batch_size
+        return ProbeRow(size, "ok", seconds_per_step=1.0, peak_memory_bytes=size) if "probe" in function else {}
+
+    monkeypatch.setattr(Launcher, "call", call)
+    task = task_of({"num_available_devices": 8}, trainer={"devices": [3]})
+    assert task.probe().max_micro_batch_size > 0
+    task.call("examining:examine", task.spec(5, PARAMS, Plan(8)), UNWATCHED)
+    assert used[-1] == ("examine", [3])
+    assert {name for name, devices in used if devices == [3]} == {"measure", "examine"}
+    assert all(devices == [3] for _, devices in used)
+    task._description = None
+    with pytest.raises(AssertionError):
+        task.description  # noqa: B018  (the Trainer looks for number 3 by itself)
+    assert used[-1] == ("describe_task", None)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "workers", "num_devices", "available", "share"),
+    [
+        ({"devices": 1}, 2, 1, 2, None),
+        ({"devices": 1}, 2, 1, 1, 500),
+        ({"devices": 1}, 5, 1, 2, 333),
+        ({"devices": 2}, 2, 2, 3, 500),
+        ({"devices": [3, 5]}, 2, 2, 8, 500),
+        ({"devices": [3, 5]}, 1, 2, 8, None),
+        ({"devices": 1}, 3, 1, None, None),
+    ],
+)
+def test_workers_that_share_a_gpu_divide_its_memory(
+    task_of: Callable[..., TaskRunner],
+    monkeypatch: pytest.MonkeyPatch,
+    trainer: dict[str, Any],
+    workers: int,
+    num_devices: int,
+    available: int | None,
+    share: int | None,
+) -> None:
+    budgets: list[int | None] = []
+    monkeypatch.setattr("bsopt.study.task_runner.probe", lambda *_, budget_bytes, **__: budgets.append(budget_bytes))
+    memory = 1000 if available is not None else None
+    told = {"num_devices": num_devices, "num_available_devices": available, "device_memory_bytes": memory}
+    task_of(told, trainer=trainer, workers=workers).probe()
+    task_of(told, trainer=trainer, workers=workers, limits={"memory": "100 B"}).probe()
+    assert budgets == [share, 100]
+
+
+def test_in_this_process_only_the_first_gpu_can_be_had(task_of: Callable[..., TaskRunner]) -> None:
+    task = task_of(isolation="none", trainer={"devices": [3]})
+    with pytest.raises(ConfigError, match=r"set trainer\.devices: 1, and choose the GPU with CUDA_VISIBLE_DEVICES"):
+        task.launch(task.spec(0, PARAMS, Plan(8)), UNWATCHED)
 
 
 def test_ranks_that_were_started_elsewhere_train_the_trial_and_hear_the_time_limit(

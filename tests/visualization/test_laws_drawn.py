@@ -132,8 +132,13 @@ def test_unbounded_noise_has_no_band() -> None:
     assert all(trace.fill is None for trace in plot_noise_scale(found).data)
 
 
-def test_more_devices_are_predicted_once_several_were_measured() -> None:
-    info = devices_info(example_data(120, devices=(1, 2, 4)))
+@pytest.fixture(scope="module")
+def several() -> StudyData:
+    return example_data(120, devices=(1, 2, 4))
+
+
+def test_more_devices_are_predicted_once_several_were_measured(several: StudyData) -> None:
+    info = devices_info(several)
     assert set(info.placements) >= {1, 2, 4, 8}
     by_size = {devices: {item.plan.global_batch_size: item for item in row} for devices, row in info.placements.items()}
     assert by_size[4][256].seconds.value < by_size[1][256].seconds.value
@@ -141,6 +146,38 @@ def test_more_devices_are_predicted_once_several_were_measured() -> None:
     for item in by_size[2].values():
         assert item.seconds.low < item.seconds.value < item.seconds.high
         assert item.device_seconds.value == pytest.approx(2 * item.seconds.value)
+
+
+def test_what_ran_is_told_from_what_is_predicted(several: StudyData) -> None:
+    info = devices_info(several)
+    ran = {(r.plan.num_devices, r.batch_size) for r in several.records if r.plan is not None and r.seconds_per_step}
+    for devices, row in info.placements.items():
+        for item in row:
+            size = item.plan.global_batch_size
+            assert item.is_measured == (devices == 1 or (devices, size) in ran)
+    assert all(not item.is_measured for item in info.placements[8])
+    names = {trace.name: trace for trace in plot_devices(several).data}
+    assert names["8 devices, predicted"].marker.symbol.endswith("-open")
+    assert not names["4 devices"].marker.symbol.endswith("-open")
+    assert names["8 devices, predicted"].line.dash == "dash"
+    assert names["4 devices"].line.dash == "solid"
+    assert any("all-reduce" in str(note.text) for note in plot_devices(several).layout.annotations)
+
+
+def test_strong_and_weak_scaling_are_those_of_the_law(several: StudyData) -> None:
+    """A step takes 4 ms and 60 µs a sample, and over 4 devices 3 ms · 3/4 more that nothing hides."""
+    by_size = {item.plan.global_batch_size: item for item in devices_info(several).placements[4]}
+    assert all(item.strong is None for item in devices_info(several).placements[1])
+    for size in (64, 256):
+        item = by_size[size]
+        four = 4.0 + 0.06 * size / 4 + 2.25
+        assert item.strong is not None
+        assert item.weak is not None
+        assert item.strong.value == pytest.approx((4.0 + 0.06 * size) / four, rel=0.1)
+        assert item.weak.value == pytest.approx((4.0 + 0.06 * size / 4) / four, rel=0.1)
+        assert item.strong.low < item.strong.value < item.strong.high
+    text = next(t.text for t in plot_devices(several).data if t.name == "4 devices" and t.yaxis == "y3")
+    assert any("weak scaling" in one for one in text)
 
 
 def test_one_device_alone_says_why_more_cannot_be_predicted() -> None:

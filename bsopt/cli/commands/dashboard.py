@@ -12,7 +12,7 @@ import click
 
 from bsopt.cli.group import Command
 from bsopt.cli.opening import DEFAULT_STORAGE, NamedStudy
-from bsopt.cli.options import open_option, storage_option, studies_argument
+from bsopt.cli.options import names_options, open_option, storage_option, studies_argument
 
 if TYPE_CHECKING:
     import optuna
@@ -33,6 +33,7 @@ __all__ = ["dashboard"]
 )
 @open_option
 @click.option("--publish-only", is_flag=True, help="Write the figures and notes into the storage and end.")
+@names_options
 def dashboard(
     studies: tuple[str, ...],
     storage: str | None,
@@ -41,6 +42,8 @@ def dashboard(
     artifact_dir: str | None,
     is_opened: bool,
     publish_only: bool,
+    batch_size_name: str | None,
+    lr_name: str | None,
 ) -> None:
     """Put bsopt's figures and notes into optuna-dashboard and serve it until Ctrl-C.
 
@@ -58,7 +61,7 @@ def dashboard(
     folder = Path(artifact_dir) if artifact_dir else _artifact_folder(chosen)
     for study in chosen:
         click.echo(f"publishing {study.study_name}")
-        publish(study, folder)
+        publish(study, folder, batch_size=batch_size_name, lr=lr_name)
     if publish_only:
         return
 

@@ -10,7 +10,7 @@ import click
 
 from bsopt.cli.group import Command, writing
 from bsopt.cli.opening import NamedStudy
-from bsopt.cli.options import named_study, output_option
+from bsopt.cli.options import named_study, names_options, output_option
 
 if TYPE_CHECKING:
     from bsopt.visualization.figure import Figure
@@ -25,8 +25,16 @@ __all__ = ["plot"]
     metavar="PATH",
 )
 @click.option("--list", "is_listed", is_flag=True, help="List the figures.")
+@names_options
 @named_study
-def plot(named: NamedStudy, figure: tuple[str, ...], output: str | None, is_listed: bool) -> None:
+def plot(
+    named: NamedStudy,
+    figure: tuple[str, ...],
+    output: str | None,
+    is_listed: bool,
+    batch_size_name: str | None,
+    lr_name: str | None,
+) -> None:
     """Write figures of a study.
 
     STUDY is its name or its study file; it may be left out where the storage holds one study. Figures named
@@ -47,7 +55,7 @@ def plot(named: NamedStudy, figure: tuple[str, ...], output: str | None, is_list
         if name not in figures:
             raise ConfigError(f"there is no figure {name!r}.{nearest_or_all(name, figures)}")
     opened = named.open()
-    data = load(opened.optuna)
+    data = load(opened.optuna, batch_size=batch_size_name, lr=lr_name)
     names = figure or (*FIGURES, *(EXPERIMENT_FIGURES if data.experiment is not None else ()))
     target = Path(output) if output else opened.folder
     if target.suffix and len(names) > 1:

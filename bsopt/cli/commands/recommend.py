@@ -74,7 +74,7 @@ def recommend(
         budget=budget,
         bandwidth=float(parse_bytes(bandwidth.strip().removesuffix("/s"))) if bandwidth else None,
     )
-    found = recommend_from(evidence, goal=goal, batch_size=batch_size)
+    found = recommend_from(evidence, goal=goal, at_batch_size=batch_size)
     asked = answers(evidence) if questions else []
     if as_json:
         document = to_json(found)

@@ -8,10 +8,8 @@ from dataclasses import replace
 from statistics import median_high
 from typing import Any
 
-import torch
-
 from bsopt.callbacks._base import Callback
-from bsopt.callbacks._device import peak_resident_bytes, synchronize, uses_cuda
+from bsopt.callbacks._device import peak_reserved_bytes, peak_resident_bytes, reset_peak_memory, synchronize
 from bsopt.callbacks._ranks import over_ranks
 from bsopt.errors import TaskError
 from bsopt.training.device import device_name, free_gpu_bytes, grown_bytes, is_out_of_memory
@@ -92,9 +90,9 @@ class _Stopwatch(Callback):
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Note what is free on the GPU before the model moves there."""
-        if uses_cuda(trainer) and self.free_bytes is None:
+        if self.free_bytes is None:
             self.free_bytes = free_gpu_bytes(trainer)
-            torch.cuda.reset_peak_memory_stats(trainer.strategy.root_device)
+            reset_peak_memory(trainer)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Check that the micro-batch asked for is the one that runs."""
@@ -128,9 +126,8 @@ class _Stopwatch(Callback):
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Read the peak of every rank."""
         self.device = device_name(trainer)
-        if uses_cuda(trainer):
-            peak = torch.cuda.max_memory_reserved(trainer.strategy.root_device)
-        else:
+        peak = peak_reserved_bytes(trainer)
+        if peak is None:
             peak = grown_bytes(trainer, resident_before=self._resident_before)
         self.peak_bytes = int(over_ranks(trainer, [peak], "max")[0])
 

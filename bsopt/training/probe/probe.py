@@ -101,6 +101,7 @@ def probe(
     largest: int,
     powers_of_two: bool = False,
     budget_bytes: int | None = None,
+    devices: Sequence[int] | None = None,
     on_row: Callable[[ProbeRow], None] = lambda row: None,
 ) -> ProbeResult:
     """Find what micro-batches cost and the largest that fits, each run in processes of its own.
@@ -113,6 +114,7 @@ def probe(
         largest: The largest micro-batch of interest.
         powers_of_two: Whether only powers of two are of interest between those.
         budget_bytes: Memory that a rank may use, besides what its device has.
+        devices: Indices of the GPUs it may use; None for all.
         on_row: Receives each measurement as it comes.
 
     Returns:
@@ -125,7 +127,7 @@ def probe(
     rows: dict[int, ProbeRow] = {}
 
     def fits(size: int) -> bool:
-        rows[size] = _judged(_run(spec, size, launcher, supervision), budget_bytes)
+        rows[size] = _judged(_run(spec, size, launcher, supervision, devices), budget_bytes)
         on_row(rows[size])
         return rows[size].status == "ok"
 
@@ -143,7 +145,9 @@ def probe(
     return _result(tuple(rows[size] for size in sorted(rows)), good, largest)
 
 
-def _run(spec: TrialSpec, size: int, launcher: Launcher, supervision: Supervision) -> ProbeRow:
+def _run(
+    spec: TrialSpec, size: int, launcher: Launcher, supervision: Supervision, devices: Sequence[int] | None
+) -> ProbeRow:
     plan = Plan(size, 1, num_devices=spec.plan.num_devices)
     folder = str(Path(spec.folder) / str(size))
     try:
@@ -151,6 +155,7 @@ def _run(spec: TrialSpec, size: int, launcher: Launcher, supervision: Supervisio
             "bsopt.training.probe.measure:measure",
             replace(spec, plan=plan, batch_size=plan.global_batch_size, folder=folder),
             supervision,
+            devices=devices,
         )
     except Crash as crash:
         if crash.reason is not StopReason.OUT_OF_MEMORY:

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bsopt.errors import ConfigError
 from bsopt.trial.spec import TrialSpec
 
 __all__ = ["RankInfo", "free_port", "rank_environments"]
@@ -61,14 +62,14 @@ def rank_environments(
 
     Args:
         spec: What is trained.
-        devices: Indices of the GPUs it may use; None for all.
+        devices: Indices of the GPUs it may use, among those that this process sees; None for all of them.
         rank_info: The only rank to start here; None for all of the plan's devices.
     """
     # Of torchrun or srun this process may be a rank; the trial's processes are none of theirs.
     base = {name: value for name, value in os.environ.items() if name not in _OF_LAUNCHERS}
     base["PL_GLOBAL_SEED"] = str(spec.seeds.data)  # the seed of the DistributedSampler that Lightning injects
     if devices is not None:
-        base["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, devices))
+        base["CUDA_VISIBLE_DEVICES"] = ",".join(_visible(devices))
     run = f"bsopt-{os.getpid()}-{spec.number}"
     if rank_info is not None:
         return [{**base, **rank_info.variables(run)}]
@@ -77,6 +78,24 @@ def rank_environments(
         return [base]
     port = free_port()
     return [{**base, **RankInfo(rank, world, rank, world, port=port).variables(run)} for rank in range(world)]
+
+
+def _visible(devices: Sequence[int]) -> list[str]:
+    """Return how the driver knows some of the GPUs that this process sees, which may itself see only some.
+
+    Raises:
+        ConfigError: It sees fewer.
+    """
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if not seen:
+        return [str(device) for device in devices]
+    names = [name.strip() for name in seen.split(",")]  # indices, or identifiers of GPUs or of slices of them
+    if max(devices) >= len(names):
+        raise ConfigError(
+            f"GPU {max(devices)} was asked for, but CUDA_VISIBLE_DEVICES={seen} shows {len(names)} (0 to "
+            f"{len(names) - 1}): GPUs are counted among those."
+        )
+    return [names[device] for device in devices]
 
 
 def free_port(host: str = "127.0.0.1") -> int:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from bsopt.errors import BsoptError
+from bsopt.training.device import give_back_memory
 from bsopt.training.error_text import describe_error
 from bsopt.training.processes.crash import Crash
 from bsopt.training.processes.environments import RankInfo, rank_environments
@@ -59,6 +60,8 @@ def run_here(spec: TrialSpec, supervision: Supervision) -> TrialRecord:
         raise Crash(StopReason.INTERRUPTED, "the training was interrupted") from error
     except Exception as error:
         raise Crash(StopReason.FAILED, describe_error(error)) from error
+    finally:
+        give_back_memory()
 
 
 class Launcher:

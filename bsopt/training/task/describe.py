@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from bsopt.callbacks._device import uses_cuda
 from bsopt.training.device import device_name
 from bsopt.training.task.build import Task
 from bsopt.training.task.loaders import num_batches_of, num_samples_of, train_loader_of
@@ -28,9 +29,8 @@ def _description(task: Task, trainer: Any) -> TaskDescription:
 
     loader = train_loader_of(task)
     optimizer, has_plateau = _optimizers(task.module, trainer)
-    accelerator = trainer.accelerator
-    is_cuda = type(accelerator).__name__ == "CUDAAccelerator"
-    properties = torch.cuda.get_device_properties(0) if is_cuda else None
+    is_cuda = uses_cuda(trainer)
+    properties = torch.cuda.get_device_properties(trainer.strategy.root_device) if is_cuda else None
     versions = {name: importlib.import_module(name).__version__ for name in ("torch", task.package)}
     return TaskDescription(
         num_train_samples=num_samples_of(loader),

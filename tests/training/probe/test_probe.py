@@ -85,7 +85,7 @@ class Machine:
         self._dies_above = dies_above
         self._capacity = capacity
 
-    def call(self, function: str, spec: TrialSpec, supervision: Any) -> ProbeRow:
+    def call(self, function: str, spec: TrialSpec, supervision: Any, **_: Any) -> ProbeRow:
         size = spec.plan.micro_batch_size
         self.ran.append(size)
         if size > self._dies_above:
@@ -193,7 +193,7 @@ def test_crash_that_has_nothing_to_do_with_memory_is_raised(spec: TrialSpec) -> 
     from bsopt.trial.record import StopReason
 
     class Broken(Machine):
-        def call(self, function: str, spec: TrialSpec, supervision: Any) -> ProbeRow:
+        def call(self, function: str, spec: TrialSpec, supervision: Any, **_: Any) -> ProbeRow:
             raise Crash(StopReason.FAILED, "ValueError: no data")
 
     with pytest.raises(Crash, match="no data"):

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from bsopt.errors import ConfigError
 from bsopt.training.processes.environments import RankInfo, rank_environments
 from bsopt.trial.plan import Plan
 from bsopt.trial.spec import TrialSpec
@@ -35,3 +36,24 @@ def test_a_rank_of_several_hosts_is_started_alone(spec: TrialSpec) -> None:
     (environment,) = rank_environments(replace(spec, plan=Plan(8, 1, 4, 2)), rank_info=info)
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
     assert [environment[name] for name in names] == ["5", "1", "8", "4", "1", "head", "29500"]
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [(None, "0,2"), ("", "0,2"), ("4,5,7", "4,7"), ("GPU-8932f937, GPU-1a2b, MIG-77aa", "GPU-8932f937,MIG-77aa")],
+)
+def test_gpus_are_counted_among_those_that_this_process_sees(
+    spec: TrialSpec, monkeypatch: pytest.MonkeyPatch, seen: str | None, expected: str
+) -> None:
+    if seen is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
+    (environment,) = rank_environments(spec, devices=[0, 2])
+    assert environment["CUDA_VISIBLE_DEVICES"] == expected
+
+
+def test_a_gpu_that_this_process_does_not_see_is_refused(spec: TrialSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "6,7")
+    with pytest.raises(ConfigError, match=r"GPU 2 was asked for, but CUDA_VISIBLE_DEVICES=6,7 shows 2 \(0 to 1\)"):
+        rank_environments(spec, devices=[2])
