@@ -12,6 +12,8 @@ _HOMES = {
     "analysis": ".analysis",
     "callbacks": ".callbacks",
     "conclude": ".search.pruner",
+    "continue_paused": ".search.pausing",
+    "continued": ".search.pausing",
     "laws": ".laws",
     "load_study": ".study",
     "recommend": ".recommendation",

@@ -24,3 +24,20 @@ def test_a_folder_that_the_scripts_did_not_make_is_left_alone(tmp_path: Path) ->
     assert told.returncode == 2
     assert "wasn't made by these scripts" in told.stderr
     assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("schedule", ["untold", "told"])
+def test_the_pruners_verdicts_are_right_on_every_schedule(schedule: str) -> None:
+    """With an unknown schedule, 45 to 53 % of the trials called converged on annealed curves were wrong once."""
+    command = ["scripts/benchmark_verdicts", "--studies", "4", "--schedule", schedule]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=True)
+    rows = [line.split() for line in told.stdout.splitlines()[1:]]
+    assert [row[1] for row in rows] == ["constant", "annealed"]
+    for row in rows:
+        wrong, close, mean, worst, cost = (float(cell.removesuffix("%")) for cell in row[-5:])
+        assert wrong <= 2.0
+        assert close <= 10.0
+        assert mean <= 0.003
+        assert worst <= 0.03
+        assert cost <= 0.75

@@ -11,6 +11,7 @@ from optuna.study import StudyDirection
 
 from bsopt.callbacks._base import announce
 from bsopt.callbacks._metrics import MetricCallback
+from bsopt.callbacks._schedules import is_decaying
 from bsopt.errors import ConfigError
 from bsopt.storage.attributes import write_best
 from bsopt.trial.objective import sign_of
@@ -33,8 +34,9 @@ class OptunaPruning(MetricCallback):
 
     Any pruner and any storage. A pruned trial raises `optuna.TrialPruned` out of `Trainer.fit`, on every rank. A pruner
     with a `decide` method, such as `bsopt.PlateauPruner`, may also call a trial converged: the fit then ends normally,
-    and the objective returns `best_value`. Optuna keeps only the last report of a pruned trial, so the best one is kept
-    in `best_value` and in the user attributes `bsopt:best_value` and `bsopt:best_step`.
+    and the objective returns `best_value`; it is told whether a scheduler of the optimizer will still lower the
+    learning rate, since a plateau before that says nothing. Optuna keeps only the last report of a pruned trial, so the
+    best one is kept in `best_value` and in the user attributes `bsopt:best_value` and `bsopt:best_step`.
 
     Samples are the default axis because Optuna's pruners compare reports at equal steps only, and trials at different
     batch sizes reach the same epoch or optimizer step at different amounts of training; validate at equal samples
@@ -122,7 +124,9 @@ class OptunaPruning(MetricCallback):
             return
         self._last_step = step
         value = self._value(trainer)
-        decision = self._ask(self.trial, value, step) if self.trial is not None else StopDecision()
+        decision = StopDecision()
+        if self.trial is not None:
+            decision = self._ask(self.trial, value, step, decays=_decays(trainer))
         decision = trainer.strategy.broadcast(decision)
         if not decision.is_stop:
             return
@@ -132,7 +136,7 @@ class OptunaPruning(MetricCallback):
         trainer.should_stop = True
         announce(f"OptunaPruning: {decision.message}")
 
-    def _ask(self, trial: Trial, value: float, step: int) -> StopDecision:
+    def _ask(self, trial: Trial, value: float, step: int, *, decays: bool | None) -> StopDecision:
         """Report, keep the best, and return whether to go on."""
         study = trial.study
         trial.report(value, step)
@@ -142,13 +146,21 @@ class OptunaPruning(MetricCallback):
             write_best(trial, value, step)
         decide = getattr(study.pruner, "decide", None)
         if decide is not None:
-            decision: StopDecision = decide(study, study.get_trials(deepcopy=False)[trial.number])
+            frozen = study.get_trials(deepcopy=False)[trial.number]
+            decision: StopDecision = decide(study, frozen, decay_remaining=decays)
             return decision
         if trial.should_prune():
             name = type(study.pruner).__name__
             words = f"{name} pruned trial {trial.number} at step {step}, {self._monitor} {value:.4g}"
             return StopDecision(StopReason.PRUNED, words)
         return StopDecision()
+
+
+def _decays(trainer: Trainer) -> bool | None:
+    """Return whether a scheduler will still lower the learning rate; None where the module may do so by itself."""
+    if trainer.lr_scheduler_configs or trainer.lightning_module.automatic_optimization:
+        return is_decaying(trainer)
+    return None
 
 
 def _starts_ranks(trainer: Trainer) -> bool:

@@ -407,7 +407,9 @@ class StudyConfig(_Strict):
     checkpoints: CheckpointsConfig = CheckpointsConfig()
     experiment: ExperimentConfig | None = None
     resume: bool = Field(
-        default=False, description="an interrupted trial goes on from its last validation, not from its start"
+        default=False,
+        description="an interrupted trial goes on from its last validation, not from its start; a trial with a small "
+        "chance to be the best is paused, to go on from there if the chance comes back",
     )
     isolation: Literal["process", "none"] = "process"
     measure: list[Literal["noise_scale", "weight_distance", "update_norms"]] = Field(

@@ -10,7 +10,6 @@ A curve is two sequences of one length, as in `bsopt.laws.plateau`. Notation:
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -19,9 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln, ndtr
 
 from bsopt.laws.direction import Direction, sign_of
-from bsopt.laws.plateau import clean_curve, noise_sd
+from bsopt.laws.plateau import clean_curve
 
-__all__ = ["Extrapolation", "chance_of_reaching", "extrapolate"]
+__all__ = ["Extrapolation", "extrapolate"]
 
 _Floats: TypeAlias = NDArray[np.float64]
 
@@ -109,27 +108,6 @@ def extrapolate(
     low, high = value - 1.645 * sd, value + 1.645 * sd
     shape = "power law" if weights[: len(_POWERS)].sum() >= 0.5 else "exponential"
     return Extrapolation("ok", f"a {shape} through {len(y)} points", value, sd, low, high, shape)
-
-
-def chance_of_reaching(
-    goal: float, steps: ArrayLike, values: ArrayLike, *, end: float, resolution: float = 0.0
-) -> float:
-    """Return the probability that a curve has reached a value by `end`; NaN with too few points to tell.
-
-    Args:
-        goal: The value, smaller is better.
-        steps: Increasing positions, shape (n,).
-        values: Current values, shape (n,), smaller is better.
-        end: The last step; one before the curve's own last step counts as that.
-        resolution: Standard deviation between two runs of one configuration.
-    """
-    t, y = clean_curve(steps, values, "minimize")
-    found = extrapolate(t, y, end=max(end, float(t[-1])))
-    if found.status == "too_few":
-        return math.nan
-    sd = math.sqrt(found.sd**2 + noise_sd(t, y) ** 2 + resolution**2)
-    level = min(found.value, float(y.min()))
-    return float(ndtr((goal - level) / sd)) if sd > 0.0 else float(level <= goal)
 
 
 def _average_shapes(t: _Floats, y: _Floats, end: float) -> tuple[float, float, _Floats]:

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.laws.learning_curves import MOST_CURVES, Curve, CurveModel, PredictedFinal, fit_curves
 from bsopt.search.history import finite_reports, study_sign
-from bsopt.storage.attributes import BATCH_SIZE, LR, is_ours, read_info
+from bsopt.storage.attributes import BATCH_SIZE, LR, continued_number, is_ours, read_info
 
-__all__ = ["Curves", "predicted_finals"]
+__all__ = ["UNKNOWN_UNIT", "UPDATES", "Curves", "predicted_finals"]
+
+UNKNOWN_UNIT = "steps"
+"""What a pruner calls the steps of reports where nobody said what they count."""
+
+UPDATES = "updates"
+"""What it calls them where they count optimizer updates, which trials are not compared at."""
 
 
 @dataclass(slots=True)
@@ -55,7 +63,8 @@ class Curves:
             return None
         memory = _MEMORY.setdefault(study, _Memory())
         complete = [t for t in trials if t.state == TrialState.COMPLETE and t.intermediate_values][-MOST_CURVES:]
-        key = (batch_size, lr, *(t.number for t in complete))
+        per_batch = _steps_are_updates(study)
+        key = (batch_size, lr, per_batch, *(t.number for t in complete))
         if memory.model_of != key:
             if memory.model_of[:2] != key[:2]:
                 memory.curves.clear()
@@ -65,7 +74,7 @@ class Curves:
                     memory.curves[trial.number] = _curve(trial, sign, batch_size, lr)
             curves = [memory.curves[trial.number] for trial in complete]
             usable = [curve for curve in curves if len(curve.steps) and math.isfinite(curve.final)]
-            model = None if _is_for_a_target(study) else fit_curves(usable, sign=sign)
+            model = None if _is_for_a_target(study) else fit_curves(usable, sign=sign, per_batch=per_batch)
             memory.model = None if model is None else cls(model, batch_size, lr)
             memory.model_of = key
         return memory.model
@@ -74,10 +83,30 @@ class Curves:
         """Return the step at which a trial of this batch size would finish."""
         return self.model.last_step(_log2(trial.params.get(self.batch_size)))
 
-    def predict(self, trial: FrozenTrial) -> PredictedFinal | None:
-        """Return the predicted final value of a trial; None where it hasn't reported a finite value."""
+    def predict(self, trial: FrozenTrial, *, latest: float | None = None) -> PredictedFinal | None:
+        """Return the predicted final value of a trial; None where it hasn't reported a finite value.
+
+        Args:
+            trial: The trial with its reports so far.
+            latest: A best value that its last finite report might have been instead.
+        """
         curve = _curve(trial, self.model.sign, self.batch_size, self.lr)
-        return self.model.predict(curve) if len(curve.steps) else None
+        if not len(curve.steps):
+            return None
+        return self.model.predict(curve if latest is None else curve.with_latest(self.model.sign * latest))
+
+    def gains_after_plateau(
+        self, trial: FrozenTrial, is_flat: Callable[[NDArray[np.float64], NDArray[np.float64]], bool]
+    ) -> list[float]:
+        """Return by how much each finished curve that was flat at the trial's progress got better until its end.
+
+        Args:
+            trial: A trial with its reports so far.
+            is_flat: Whether a curve, given as progress in [0, 1] and values, both of shape (r,), is on a plateau at its
+                last point.
+        """
+        curve = _curve(trial, self.model.sign, self.batch_size, self.lr)
+        return self.model.gains_after_plateau(curve, is_flat) if len(curve.steps) else []
 
 
 def predicted_finals(
@@ -98,8 +127,19 @@ def predicted_finals(
     if curves is None:
         return {}
     unfinished = [t for t in trials if t.state in (TrialState.PRUNED, TrialState.RUNNING) and t.intermediate_values]
-    found = {trial.number: curves.predict(trial) for trial in unfinished}
+    longest = {t.number: t for t in trials}
+    for trial in trials:  # a paused trial ends where its continuation does
+        paused = continued_number(trial)
+        if paused in longest and trial.state != TrialState.FAIL and trial.intermediate_values:
+            longest[paused] = trial
+    found = {trial.number: curves.predict(longest[trial.number]) for trial in unfinished}
     return {number: final for number, final in found.items() if final is not None}
+
+
+def _steps_are_updates(study: optuna.Study) -> bool | None:
+    """Return what the study's pruner was told of its steps; None where nobody said."""
+    unit = getattr(getattr(study, "pruner", None), "unit", UNKNOWN_UNIT)  # a bracket of Hyperband's may hide it
+    return None if unit == UNKNOWN_UNIT else unit == UPDATES
 
 
 def _is_for_a_target(study: optuna.Study) -> bool:

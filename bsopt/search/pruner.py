@@ -12,40 +12,42 @@
         return best_val_loss
 
 `trial.should_prune()` works as with any pruner. `conclude` also ends a converged trial, as COMPLETE with its best
-value. Optuna alone can't do that: of a pruned trial it keeps only the last value.
+value. Optuna alone can't do that: of a pruned trial it keeps only the last value, and `best_trial` passes over it.
 """
 
 from __future__ import annotations
 
 import inspect
+import logging
 import math
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
-from scipy.special import stdtr
 
 from bsopt.errors import ConfigError, nearest
-from bsopt.laws.extrapolation import chance_of_reaching, extrapolate
-from bsopt.laws.learning_curves import PredictedFinal
 from bsopt.laws.plateau import RULES, flat_for
 from bsopt.search.arguments import as_call, check_names
-from bsopt.search.learning_curves import Curves
-from bsopt.search.model import Prediction
+from bsopt.search.history import study_sign
+from bsopt.search.learning_curves import UNKNOWN_UNIT, Curves
+from bsopt.search.prospects import Prospects
 from bsopt.search.pruning_so_far import tell_pruning
 from bsopt.search.stopping_rules import Reports, divergence
-from bsopt.storage.attributes import BATCH_SIZE, LR, read_decay_remaining, write_ending
+from bsopt.search.target_rule import towards_target
+from bsopt.storage.attributes import BATCH_SIZE, LR, continued_number, read_decay_remaining, write_ending
 from bsopt.trial.record import StopReason
 from bsopt.trial.spec import StopDecision
-from bsopt.units import format_chance, format_number
+from bsopt.units import count_of, format_chance, format_number
 
 __all__ = ["PlateauPruner", "conclude"]
 
-_BELIEF_WIDENING = 1.5  # the sampler's belief at a point is this much wider when a curve contradicts it
-_SAME = 0.1  # share of the spread; final values that are closer could be two seeds of one configuration
+_LATEST_PAUSE = 0.5  # of a full run: later there is little left to save, and finished trials are what is learned from
+_RETURN = 1.4  # so many times the chance that paused it brings a trial back
+
+_logger = logging.getLogger(__name__)
 
 
 class PlateauPruner(BasePruner):
@@ -55,22 +57,37 @@ class PlateauPruner(BasePruner):
 
     1. *diverged*: two reports in a row that aren't finite or are far worse than the trial's first.
     2. With `target`: *target_reached*, or hopeless when it can't be reached before the best time so far.
-    3. *plateau*: no progress over the last `patience`. If the chance of ending better than the study's best
-       is below `threshold` the trial is pruned, else it has *converged*. While the learning rate is still to decay
-       (`decays_to_end`, or the trial's user attribute `lr_decay_remaining`) a plateau says nothing. Where it is known
-       that it won't decay any more, the shape of the plateau may lower the chance.
-    4. *hopeless*: still improving, but the chance is below `threshold`.
+    3. *hopeless* or, without progress over the last `patience`, pruned at its *plateau*: the chance to end as good as
+       the study's best, or no further behind than two seeds of one configuration differ, is below `threshold`.
+    4. *converged*: no progress over the last `patience`, and none to come. While the learning rate is still to decay a
+       plateau says nothing. Else it is the end where the chance of a value that is better by `margin` is below
+       `threshold` and the study's finished curves that were flat at this point, at least three, stayed so. Nobody need
+       say how the learning rate changes: the finished curves show it.
 
-    The chance comes from `bsopt.laws.learning_curves`; if the study's sampler is a `ScalingSampler`, its belief about
-    the trial's parameters counts too. Trials are compared at equal steps, so report samples or epochs, not
-    updates; if the finished trials ended at equal step · batch size, steps count as updates and are
-    converted. Report the current value, not the best so far. A report that isn't finite is left out unless two
-    come in a row.
+    Whether the learning rate is still to decay is said by `decays_to_end`, or for one trial at a time by its user
+    attribute `lr_decay_remaining`; `bsopt study run` and `bsopt.callbacks.OptunaPruning` read it from Lightning.
+    With `pause_below` a trial whose chance is small but not nil is *paused*: to Optuna it is pruned, and
+    `bsopt.continue_paused` queues it again if its chance comes back, from its checkpoint (`bsopt.search.pausing`). As
+    that can be undone, it starts with the first finished trial; it ends with the first half of a run.
+
+    With a `patience` of your own and no decay to come (False, not unknown) a plateau is the end without more evidence:
+    that is what patience means in other rules.
+
+    The chances come from `bsopt.laws.learning_curves`, which learns from the study's finished curves, their noise
+    included; if the study's sampler is a `ScalingSampler`, its belief about the trial's parameters counts too. Trials
+    are compared at equal steps, so report samples or epochs; updates are told by `unit="updates"`, or found out where
+    the finished trials ended at equal step · batch size. Report the current value, not the best so far. A report that
+    isn't finite is left out unless two come in a row.
+
+    `trial.should_prune()` can't end a trial as finished. A converged trial that isn't the best is then pruned, which
+    loses nothing; the best one so far runs on, since Optuna passes over the value of a pruned trial. With
+    `bsopt.conclude` in its place it ends there and then with its best value.
 
     A prediction that prunes too much would never be proved wrong. So nothing is pruned for its chance before
-    `min_finished` trials have finished and the trial has made `min_reports` reports; one trial in `audit_every`,
-    chosen by its number, is never pruned for its chance; and when the last three trials were all pruned at the first
-    possible report, the next one isn't. The pruner keeps no state: every process decides the same from the same study.
+    `min_finished` trials have finished and the trial has made `min_reports` reports, nor at the step where trials end;
+    one trial in `audit_every`, chosen by its number, is never pruned for its chance; and when the last three trials
+    were all pruned at the first possible report, the next one isn't. Every process decides the same from the same
+    study.
 
     A study with several objectives has no single best value to compare with: only divergence ends a trial.
 
@@ -86,19 +103,22 @@ class PlateauPruner(BasePruner):
             the best by more than min_delta. "relative": the same with min_delta · |best|, as PyTorch's
             ReduceLROnPlateau. "prechelt_gl": generalisation loss above min_delta percent. "prechelt_up":
             UP_3, the value worse at the end of each third of `patience` than at the end of the one before.
-        threshold: Chance below which a trial is out of reach; 0 never prunes for its chance.
-        margin: The least improvement on the best that is worth a run, as a share of the distance between the
-            best and the median of the finished trials.
+        threshold: Chance below which a trial is out of reach; 0 never prunes for its chance and takes any plateau
+            for the end.
+        margin: The least improvement that keeps a trial on a plateau from having converged, as a share of the distance
+            between the best and the median of the finished trials.
         min_finished: How many trials must have finished before one is pruned for its chance.
         min_reports: How many reports a trial must have made before it is pruned for its chance.
         audit_every: One trial in this many is never pruned for its chance; 0 for none.
         target: The value at which a trial ends; None where trials go for the best value they can reach.
-        decays_to_end: True: the learning rate decays until the last step, so nothing converges earlier. False: it
-            doesn't. None: unknown; a plateau then ends a trial, but its chance rests on finished curves alone.
+        decays_to_end: True: the learning rate decays until the last step (cosine, linear, one-cycle), so nothing
+            converges earlier. False: it doesn't. None: unknown, so that only finished curves can tell.
+        pause_below: Chance below which a trial is paused; 0 pauses none. Only of use where trials leave checkpoints.
         wrapped_pruner: Another pruner, which is asked only once a trial no longer improves (as in PatientPruner).
         batch_size: Name of the batch size parameter.
         lr: Name of the learning rate parameter.
-        unit: What steps are called in messages.
+        unit: What steps are called in messages, for example "epochs". Where it is "updates" trials are compared at
+            equal step · batch size; where it is anything but "steps" they are not.
         unit_size: Steps per unit, for example samples per epoch with `unit="epochs"`.
 
     Raises:
@@ -118,16 +138,18 @@ class PlateauPruner(BasePruner):
         audit_every: int = 8,
         target: float | None = None,
         decays_to_end: bool | None = None,
+        pause_below: float = 0.0,
         wrapped_pruner: BasePruner | None = None,
         batch_size: str = BATCH_SIZE,
         lr: str = LR,
-        unit: str = "steps",
+        unit: str = UNKNOWN_UNIT,
         unit_size: float = 1.0,
     ) -> None:
         in_steps = "above 0, in the steps that trials report"
         _require(patience is None or (_is_finite(patience) and patience > 0), "patience", patience, in_steps)
         _require(_is_finite(min_delta) and min_delta >= 0, "min_delta", min_delta, "at least 0")
         _require(0.0 <= threshold < 1.0, "threshold", threshold, "in [0, 1)")
+        _require(0.0 <= pause_below < 1.0, "pause_below", pause_below, "in [0, 1)")
         _require(0.0 <= margin < 1.0, "margin", margin, "in [0, 1)")
         _require(min_finished >= 1, "min_finished", min_finished, "at least 1")
         _require(min_reports >= 1, "min_reports", min_reports, "at least 1")
@@ -140,17 +162,36 @@ class PlateauPruner(BasePruner):
             raise ConfigError(f"wrapped_pruner must be an Optuna pruner, got {wrapped_pruner!r}.")
         check_names(batch_size=batch_size, lr=lr)
         self.patience, self.min_delta, self.rule, self.threshold = patience, min_delta, rule, threshold
-        self.margin = margin
+        self.margin, self.pause_below = margin, pause_below
         self.min_finished, self.min_reports, self.audit_every = min_finished, min_reports, audit_every
         self.target, self.decays_to_end, self.wrapped_pruner = target, decays_to_end, wrapped_pruner
         self.batch_size, self.lr, self.unit, self.unit_size = batch_size, lr, unit, unit_size
+        self._has_told = False
 
     def __repr__(self) -> str:
         return as_call(self, {name: getattr(self, name) for name in inspect.signature(type(self)).parameters})
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        """Return whether the trial should end as PRUNED; False for a converged one, which `conclude` ends."""
-        return self.decide(study, trial).outcome == "pruned"
+        """Return whether the trial should end as PRUNED.
+
+        A converged trial should unless it is the best so far, whose value Optuna would pass over: only `conclude` can
+        end that one, which is logged once.
+        """
+        decision = self.decide(study, trial)
+        if decision.outcome != "complete":
+            return decision.outcome == "pruned"
+        if decision.stop_reason is StopReason.CONVERGED and _is_beaten(study, decision.best):
+            return True
+        if not self._has_told:
+            self._has_told = True
+            _logger.warning(
+                "Trial %d could end now (%s), but as a pruned trial its value would be passed over, so it trains on. "
+                "In place of trial.should_prune(), `if (value := bsopt.conclude(trial)) is not None: return value` "
+                "ends such trials with their best value.",
+                trial.number,
+                decision.message,
+            )
+        return False
 
     def explain(self, study: optuna.Study) -> str:
         """Return how many trials were ended early and, where none was pruned, why not and what would change that."""
@@ -190,8 +231,28 @@ class PlateauPruner(BasePruner):
         trials = study.get_trials(deepcopy=False)
         complete = [t for t in trials if t.state == TrialState.COMPLETE]
         if self.target is not None:
-            return self._towards_target(reports, complete, spent)
+            return towards_target(
+                reports, complete, spent, target=self.target, threshold=self.threshold, min_finished=self.min_finished,
+                distance=self._distance,
+            )  # fmt: skip
         return self._towards_best(study, trial, reports, trials, complete, self._decays(trial, decay_remaining))
+
+    def chance(self, study: optuna.Study, trial: FrozenTrial) -> float:
+        """Return the chance that a trial would end as good as the best if it went on, by its curve; NaN if unknown.
+
+        Args:
+            study: The study, with one objective.
+            trial: A trial with at least one finite report, running or ended.
+        """
+        trials = study.get_trials(deepcopy=False)
+        complete = [t for t in trials if t.state == TrialState.COMPLETE]
+        curves = Curves.of(study, trials, batch_size=self.batch_size, lr=self.lr)
+        return Prospects.of(None, trial, Reports.of(study, trial), complete=complete, curves=curves).catching_up()
+
+    @property
+    def continue_above(self) -> float:
+        """The chance from which on a paused trial is gone on with; above the one that paused it."""
+        return min(_RETURN * self.pause_below, 0.5 * (1.0 + self.pause_below))
 
     def _decays(self, trial: FrozenTrial, decay_remaining: bool | None) -> bool | None:
         if decay_remaining is not None:
@@ -207,95 +268,88 @@ class PlateauPruner(BasePruner):
         complete: Sequence[FrozenTrial],
         decays: bool | None,
     ) -> StopDecision:
-        model = Curves.of(study, trials, batch_size=self.batch_size, lr=self.lr)
-        patience, stuck_for = self._patience(trial, reports, model), None
-        if patience is not None:
-            stuck_for = flat_for(
-                reports.steps, reports.values, patience=patience, rule=self.rule, min_delta=self.min_delta
-            )
-        plateaued_for = None if decays else stuck_for
-        finals = [reports.sign * t.values[0] for t in complete if t.values and math.isfinite(t.values[0])]
-        best = min(finals, default=math.inf)
-        spread = float(np.median(finals)) - best if finals else 0.0
-        chance = self._chance(study, trial, reports, model, best - self.margin * spread)
-        if plateaued_for is not None and model is not None and decays is False:
-            own = chance_of_reaching(
-                best, reports.steps, reports.values, end=model.last_step(trial), resolution=_SAME * spread
-            )
-            chance = float(np.fmin(chance, own))
-        may_prune = len(finals) >= self.min_finished and len(reports.steps) >= self.min_reports
-        is_behind = may_prune and chance < self.threshold
-        out_of_reach = is_behind and not self._is_exempt(trial, trials)
-        verdict = f"the best is {format_number(reports.sign * best)}; chance of catching up {format_chance(chance)}"
-        if plateaued_for is not None:
-            words = f"plateaued at {format_number(reports.best)} for {self._distance(plateaued_for)}"
-            if out_of_reach:
-                return StopDecision(StopReason.PRUNED_PLATEAU, f"{words}; {verdict}", chance, reports.best)
-            if is_behind:  # exempt, but out of reach and so not converged: it shows where such curves end
-                return StopDecision(None, f"{words}; {verdict}; it runs on as a check", chance, reports.best)
-            if self._wrapped_prunes(study, trial):
-                return StopDecision(StopReason.PRUNED, f"{words}; {self._wrapped_name} ends it", chance, reports.best)
-            tail = f"; {verdict}" if math.isfinite(best) and best < reports.sign * reports.best else "; the best so far"
-            return StopDecision(StopReason.CONVERGED, words + tail, chance, reports.best)
-        if out_of_reach:
-            words = f"hopeless at {format_number(reports.best)}; {verdict}"
-            return StopDecision(StopReason.PRUNED_HOPELESS, words, chance, reports.best)
-        if stuck_for is not None and self._wrapped_prunes(study, trial):
-            words = f"no progress for {self._distance(stuck_for)}; {self._wrapped_name} ends it"
-            return StopDecision(StopReason.PRUNED, words, chance, reports.best)
-        return StopDecision(None, f"at {format_number(reports.best)}; {verdict}", chance, reports.best)
+        curves = Curves.of(study, trials, batch_size=self.batch_size, lr=self.lr)
+        prospects = Prospects.of(study, trial, reports, complete=complete, curves=curves)
+        patience = self._patience(trial, reports, curves)
+        stuck_for = None if patience is None else self._flat_for(reports.steps, reports.values, patience=patience)
+        chance = prospects.catching_up()
+        may_judge = prospects.num_finished >= self.min_finished and len(reports.steps) >= self.min_reports
+        is_behind = may_judge and chance < self.threshold
+        words = f"at {format_number(reports.best)} after {self._distance(float(reports.steps[-1]))}"
+        if stuck_for is not None:
+            words = f"plateaued at {format_number(reports.best)} for {self._distance(stuck_for)}"
+        if prospects.progress >= 1.0:  # nothing is left to save, and a pruned trial's value would be passed over
+            return StopDecision(None, f"{words}, where trials end", chance, reports.best)
+        if is_behind:
+            verdict = f"{words}; {self._comparison(prospects, chance)}"
+            if self._is_exempt(trial, trials):  # it shows where such curves end
+                return StopDecision(None, f"{verdict}; it runs on as a check", chance, reports.best)
+            if (saving := prospects.saving_value(self.threshold)) is not None:
+                verdict += f"; with {format_number(saving)} by now it would have gone on"
+            if stuck_for is not None:
+                return StopDecision(StopReason.PRUNED_PLATEAU, verdict, chance, reports.best)
+            return StopDecision(StopReason.PRUNED_HOPELESS, f"hopeless {verdict}", chance, reports.best)
+        is_early = len(reports.steps) >= self.min_reports and prospects.progress <= _LATEST_PAUSE
+        if prospects.num_finished and is_early and chance < self.pause_below and self._may_pause(trial, trials):
+            verdict = f"paused {words}; {self._comparison(prospects, chance)}"
+            return StopDecision(StopReason.PAUSED, verdict, chance, reports.best)
+        if stuck_for is None:
+            return StopDecision(None, f"{words}; {self._comparison(prospects, chance)}", chance, reports.best)
+        if self._wrapped_prunes(study, trial):
+            return StopDecision(StopReason.PRUNED, f"{words}; {self._wrapped_name} ends it", chance, reports.best)
+        if (why := self._why_the_end(prospects, decays=decays, may_judge=may_judge, patience=patience)) is None:
+            return StopDecision(None, f"{words}; {self._comparison(prospects, chance)}", chance, reports.best)
+        return StopDecision(StopReason.CONVERGED, f"{words}; {why}", chance, reports.best)
 
-    def _towards_target(self, reports: Reports, complete: Sequence[FrozenTrial], spent: float | None) -> StopDecision:
-        assert self.target is not None
-        goal, step = reports.sign * self.target, float(reports.steps[-1])
-        words = f"the target {format_number(self.target)}"
-        if reports.sign * reports.best <= goal:
-            first = float(reports.steps[np.argmax(reports.values <= goal)])
-            return StopDecision(
-                StopReason.TARGET_REACHED, f"reached {words} at {self._distance(first)}", 1.0, reports.best
-            )
-        cost, best = (
-            (step, _best_step(complete, reports.sign, goal)) if spent is None else (spent, _best_cost(complete))
-        )
-        if best is None or len(complete) < self.min_finished:
-            return StopDecision(None, f"at {format_number(reports.best)} on the way to {words}", best=reports.best)
-        what = self._distance(best) if spent is None else format_number(best)
-        if cost >= best:
-            reason = f"{words} was missed: {format_number(reports.best)} after the {what} of the best trial"
-            return StopDecision(StopReason.PRUNED_HOPELESS, reason, 0.0, reports.best)
-        end = step * best / cost if cost > 0 else math.inf
-        found = extrapolate(reports.steps, reports.values, end=end) if math.isfinite(end) else None
-        if found is None or found.status != "ok":
-            return StopDecision(None, f"at {format_number(reports.best)} on the way to {words}", best=reports.best)
-        chance = found.chance_below(goal)
-        verdict = f"chance of {words} within the {what} of the best trial {format_chance(chance)}"
-        if chance < self.threshold:
-            reason = f"hopeless at {format_number(reports.best)}; {verdict}"
-            return StopDecision(StopReason.PRUNED_HOPELESS, reason, chance, reports.best)
-        return StopDecision(None, f"at {format_number(reports.best)}; {verdict}", chance, reports.best)
+    def _why_the_end(
+        self, prospects: Prospects, *, decays: bool | None, may_judge: bool, patience: float | None
+    ) -> str | None:
+        """Return why a plateau is the end of a trial's progress, in words; None where it may not be."""
+        if decays:
+            return None
+        own = "the best so far" if prospects.own_best <= prospects.best else self._best(prospects)
+        if self.threshold == 0.0:
+            return own
+        if decays is False and self.patience is not None:
+            return f"{own}; no learning-rate decay is to come"
+        chance = self._chance_of_more(prospects, patience)
+        if not (may_judge and chance < self.threshold):
+            return None
+        curves = count_of(prospects.num_curves, "finished curve")
+        return f"{own}; the chance of a better end is {format_chance(chance)} (by {curves}; those flat here stayed so)"
 
-    def _patience(self, trial: FrozenTrial, reports: Reports, model: Curves | None) -> float | None:
+    def _comparison(self, prospects: Prospects, chance: float) -> str:
+        if prospects.best_number is None:
+            return "no trial has finished yet"
+        noise = prospects.seed_deviation
+        behind = f"no more than a seed's {format_number(noise, digits=2)} behind" if noise > 0.0 else "as well"
+        curves = count_of(prospects.num_curves, "finished curve")
+        return f"{self._best(prospects)}; the chance to end {behind} is {format_chance(chance)} (by {curves})"
+
+    def _best(self, prospects: Prospects) -> str:
+        best = prospects.reports.sign * prospects.best
+        return f"trial {prospects.best_number}, the best, ended at {format_number(best)}"
+
+    def _chance_of_more(self, prospects: Prospects, patience: float | None) -> float:
+        """Return the chance that a trial on a plateau improves once more; NaN if unknown."""
+        if prospects.curves is None or patience is None:
+            return math.nan
+        share = patience / prospects.curves.last_step(prospects.trial)
+
+        def is_flat(progress: NDArray[np.float64], values: NDArray[np.float64]) -> bool:
+            return self._flat_for(progress, values, patience=share) is not None
+
+        return prospects.improving(self.margin, is_flat=is_flat)
+
+    def _flat_for(self, steps: NDArray[np.float64], values: NDArray[np.float64], *, patience: float) -> float | None:
+        return flat_for(steps, values, patience=patience, rule=self.rule, min_delta=self.min_delta)
+
+    def _patience(self, trial: FrozenTrial, reports: Reports, curves: Curves | None) -> float | None:
         if self.patience is not None:
             return self.patience
-        if model is None or len(reports.steps) < 4:
+        if curves is None or len(reports.steps) < 4:
             return None
-        return max(0.1 * model.last_step(trial), float(reports.steps[-1] - reports.steps[-4]))
-
-    def _chance(
-        self, study: optuna.Study, trial: FrozenTrial, reports: Reports, model: Curves | None, best: float
-    ) -> float:
-        """Probability that the trial's final value beats the study's best."""
-        if reports.sign * reports.best < best:
-            return 1.0
-        if model is None:
-            return math.nan
-        predicted = model.predict(trial)
-        if predicted is None:
-            return math.nan
-        belief = _belief(study, trial)
-        if belief is None:
-            return predicted.chance_of_beating(reports.sign * best)
-        return _combined_chance(predicted, belief, reports.sign * best)
+        return max(0.1 * curves.last_step(trial), float(reports.steps[-1] - reports.steps[-4]))
 
     def _is_exempt(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
         """Whether the trial is an audit, or the last three before it were all pruned at the first possible report."""
@@ -305,6 +359,9 @@ class PlateauPruner(BasePruner):
         return len(earlier) == 3 and all(
             t.state == TrialState.PRUNED and 0 < len(t.intermediate_values) <= self.min_reports for t in earlier
         )
+
+    def _may_pause(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
+        return continued_number(trial) is None and not self._is_exempt(trial, trials)
 
     def _wrapped_prunes(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         return self.wrapped_pruner is not None and self.wrapped_pruner.prune(study, trial)
@@ -353,40 +410,11 @@ def conclude(trial: optuna.Trial) -> float | None:
     return decision.best
 
 
-@runtime_checkable
-class _Predictor(Protocol):
-    def predict(self, study: optuna.Study, params: dict[str, Any]) -> Prediction | None: ...
-
-
-def _belief(study: optuna.Study, trial: FrozenTrial) -> Prediction | None:
-    sampler = study.sampler
-    return sampler.predict(study, trial.params) if isinstance(sampler, _Predictor) else None
-
-
-def _combined_chance(predicted: PredictedFinal, belief: Prediction, best: float) -> float:
-    """Chance of beating the best, from the product of the curve's and the sampler's belief.
-
-    Its tails are a t distribution's, with the freedom of the curve's prediction, which may rest on few trials.
-    """
-    low, median, high, goal = belief.transform(
-        [predicted.quantile(-1.0), predicted.median, predicted.quantile(1.0), best]
-    )
-    curve_sd = max(0.5 * abs(float(high - low)), 1e-6)
-    belief_sd = max(_BELIEF_WIDENING * belief.sd, 1e-6)
-    weights = np.array([curve_sd**-2, belief_sd**-2])
-    centre = float(weights @ np.array([float(median), belief.mean]) / weights.sum())
-    return float(stdtr(predicted.freedom, (float(goal) - centre) * math.sqrt(weights.sum())))
-
-
-def _best_step(complete: Sequence[FrozenTrial], sign: float, goal: float) -> float | None:
-    """The earliest step at which a finished trial had reached the goal."""
-    reached = [step for t in complete for step, value in t.intermediate_values.items() if sign * value <= goal]
-    return float(min(reached)) if reached else None
-
-
-def _best_cost(complete: Sequence[FrozenTrial]) -> float | None:
-    costs = [t.values[0] for t in complete if t.values and math.isfinite(t.values[0])]
-    return min(costs, default=None)
+def _is_beaten(study: optuna.Study, value: float) -> bool:
+    """Whether a finished trial is at least as good as a value."""
+    sign = study_sign(study)
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return any(t.values and sign * t.values[0] <= sign * value for t in complete)
 
 
 def _scattered(number: int) -> int:

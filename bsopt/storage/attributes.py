@@ -27,8 +27,10 @@ from bsopt.trial.record import FORMAT_VERSION, Outcome, StepUnit, StopReason, St
 
 __all__ = [
     "BATCH_SIZE",
+    "CONTINUES",
     "DECAY_REMAINING",
     "LR",
+    "continued_number",
     "enqueued_params",
     "is_ours",
     "read_analyses",
@@ -48,6 +50,8 @@ __all__ = [
 
 DECAY_REMAINING = "lr_decay_remaining"
 """Set on a trial by the user's own objective: whether a schedule will still lower the learning rate."""
+CONTINUES = "continues"
+"""Set on a trial that goes on from a paused one: that one's number."""
 RECORD_KEY = "bsopt:record"
 ENDING_KEY = "bsopt:ending"
 INFO_KEY = "bsopt:info"
@@ -300,6 +304,12 @@ def read_decay_remaining(trial: FrozenTrial, *, default: bool | None = None) -> 
     """Return whether the learning rate will still fall, as the trial's attribute `lr_decay_remaining` says."""
     told = trial.user_attrs.get(DECAY_REMAINING, default)
     return None if told is None else bool(told)
+
+
+def continued_number(trial: FrozenTrial | optuna.Trial) -> int | None:
+    """Return the number of the paused trial that a trial goes on from; None for one from the start."""
+    number = trial.user_attrs.get(CONTINUES)
+    return None if number is None else int(number)
 
 
 def enqueued_params(trial: FrozenTrial) -> Mapping[str, Any] | None:

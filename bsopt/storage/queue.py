@@ -21,11 +21,13 @@ from optuna.trial import FrozenTrial, TrialState
 from bsopt.storage.attributes import (
     BATCH_SIZE,
     CONFIRM_KEY,
+    CONTINUES,
     DESIGN_KEY,
     LR,
     REPLICATE_KEY,
     RETRY_KEY,
     SETTLE_KEY,
+    continued_number,
     read_stop_reason,
 )
 
@@ -40,6 +42,7 @@ __all__ = [
     "num_open",
     "num_waiting",
     "queue_confirmations",
+    "queue_continuation",
     "queue_design",
     "queue_retries",
     "queue_settling",
@@ -65,14 +68,14 @@ def excess(study: optuna.Study, trial: optuna.Trial, *, total: int) -> str:
     frozen, earlier = trials[trial.number], [t for t in trials[: trial.number] if _has_place(study, t)]
     if _identity(frozen) in {_identity(t) for t in earlier}:
         return "another host runs the same trial"
-    if not _is_extra(frozen) and sum(not _is_extra(t) for t in earlier) >= total:
+    if not _is_beside(frozen) and sum(not _is_beside(t) for t in earlier) >= total:
         return f"the study has its {total} trials"
     return ""
 
 
 def root_of(trial: FrozenTrial | optuna.Trial) -> int:
-    """Return the number of the trial that this one is a retry of, its own number if it is none."""
-    return int(trial.user_attrs.get(RETRY_KEY, trial.number))
+    """Return the number of the trial that this one is a retry or continuation of, its own number if it is none."""
+    return int(trial.user_attrs.get(RETRY_KEY, trial.user_attrs.get(CONTINUES, trial.number)))
 
 
 def is_designed(trial: FrozenTrial | optuna.Trial) -> bool:
@@ -99,31 +102,40 @@ def replicate_of(trial: FrozenTrial | optuna.Trial) -> int | None:
 def num_counted(study: optuna.Study, trials: Sequence[FrozenTrial] | None = None) -> int:
     """Return the number of trials that count towards the search's total, running ones included.
 
-    Waiting, interrupted and lost trials don't count, nor do repeats of finalists and designed runs.
+    Waiting, interrupted and lost trials don't count, nor do repeats of finalists and designed runs. A paused trial and
+    its continuation count as one.
 
     Args:
         study: The study.
         trials: Its trials, where they are known; None to read them.
     """
     found = study.get_trials(deepcopy=False) if trials is None else trials
-    return sum(not _is_extra(trial) and _is_settled(study, trial) for trial in found)
+    return sum(not _is_beside(trial) and _is_settled(study, trial) for trial in found)
 
 
 def queue_retries(study: optuna.Study) -> int:
     """Queue interrupted and lost trials again that aren't yet; return how many."""
     trials = study.get_trials(deepcopy=False)
-    settled = {root_of(t) for t in trials if _has_place(study, t)}
+    settled = {(root_of(t), continued_number(t)) for t in trials if _has_place(study, t)}
     queued = 0
     for trial in trials:
         root = root_of(trial)
-        if trial.state != TrialState.FAIL or root in settled or not trial.params:
+        if trial.state != TrialState.FAIL or (root, continued_number(trial)) in settled or not trial.params:
             continue
-        settled.add(root)
-        marks = (CONFIRM_KEY, DESIGN_KEY, REPLICATE_KEY, SETTLE_KEY)
+        settled.add((root, continued_number(trial)))
+        marks = (CONFIRM_KEY, CONTINUES, DESIGN_KEY, REPLICATE_KEY, SETTLE_KEY)
         kept = {key: trial.user_attrs[key] for key in marks if key in trial.user_attrs}
         study.enqueue_trial(dict(trial.params), user_attrs={**kept, RETRY_KEY: root})
         queued += 1
     return queued
+
+
+def queue_continuation(study: optuna.Study, number: int) -> None:
+    """Queue a paused trial again: as a trial of its own with the same parameters, which names the paused one."""
+    paused = study.get_trials(deepcopy=False)[number]
+    root = root_of(paused)
+    retry = {} if root == number else {RETRY_KEY: root}
+    study.enqueue_trial(dict(paused.params), user_attrs={CONTINUES: number, **retry})
 
 
 def queue_confirmations(study: optuna.Study, *, replicates: int, most: int | None = None) -> int:
@@ -198,14 +210,14 @@ def num_designed(study: optuna.Study) -> int:
 
 
 def num_waiting(study: optuna.Study) -> int:
-    """Return the number of queued repeats, designed runs and runs that settle what is open."""
-    return sum(_is_extra(t) for t in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
+    """Return the number of queued repeats, designed runs, runs that settle what is open, and continuations."""
+    return sum(_is_beside(t) for t in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
 
 def num_open(study: optuna.Study, *, total: int) -> int:
     """Return the number of trials that could be begun now: places of the search that are free, and queued extras."""
     trials = study.get_trials(deepcopy=False)  # once: it is what a database takes longest for
-    waiting = sum(_is_extra(t) for t in trials if t.state == TrialState.WAITING)
+    waiting = sum(_is_beside(t) for t in trials if t.state == TrialState.WAITING)
     return total + waiting - num_counted(study, trials)
 
 
@@ -220,6 +232,11 @@ def _finalists(study: optuna.Study) -> list[FrozenTrial]:
 def _is_extra(trial: FrozenTrial) -> bool:
     """Whether a trial was queued beside the search."""
     return is_repeat(trial) or is_designed(trial) or is_settling(trial)
+
+
+def _is_beside(trial: FrozenTrial) -> bool:
+    """Whether a trial takes none of the search's places: an extra one, or one that goes on from a paused trial."""
+    return _is_extra(trial) or continued_number(trial) is not None
 
 
 def _has_place(study: optuna.Study, trial: FrozenTrial) -> bool:
@@ -246,4 +263,6 @@ def _identity(trial: FrozenTrial) -> tuple[object, ...]:
         return CONFIRM_KEY, attributes[CONFIRM_KEY], attributes.get(REPLICATE_KEY)
     if is_settling(trial):
         return SETTLE_KEY, attributes[SETTLE_KEY]
+    if (number := continued_number(trial)) is not None:
+        return CONTINUES, number
     return "search", root_of(trial)

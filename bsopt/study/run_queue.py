@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import optuna
 
 from bsopt.config import StudyConfig
 from bsopt.experiment.design import queue_designed
+from bsopt.search.pausing import worth_continuing
 from bsopt.storage import ownership, queue
 from bsopt.storage.attributes import read_record, read_records
 from bsopt.trial.events import Listener, RunSummary
@@ -81,6 +83,18 @@ class RunQueue:
         if queued:
             self._listener.note(f"the search is done; {queued} repeats of the finalists over fresh seeds follow")
         return queued
+
+    def queue_continuation(self, has_state: Callable[[int], bool]) -> None:
+        """Queue the paused trial whose chance to be the best has come back, if there is one.
+
+        Args:
+            has_state: Whether the state of a trial, given by its first try's number, is on this host to go on from.
+        """
+        number = worth_continuing(self._study)
+        if number is None or not has_state(queue.root_of(self._study.get_trials(deepcopy=False)[number])):
+            return
+        queue.queue_continuation(self._study, number)
+        self._listener.note(f"trial {number} is gone on with: its chance to be the best has come back")
 
     def num_open(self) -> int:
         """Return the number of trials that could be begun now."""

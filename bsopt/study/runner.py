@@ -180,6 +180,7 @@ class StudyRunner:
             return False
         with self._lock:
             self._queue.look_for_lost_if_due()
+            self._queue.queue_continuation(lambda root: self._files.resume_file(root).is_file())
             if not self._has_place():
                 return False
             self._reserved += 1
@@ -222,7 +223,7 @@ class StudyRunner:
             self._new += 1
         self._listener.trial_ended(record)
         self._files.drop(read_records(self._study))
-        if record.stop_reason is not StopReason.INTERRUPTED:
+        if record.stop_reason not in (StopReason.INTERRUPTED, StopReason.PAUSED):
             self._files.resume_file(queue.root_of(trial)).unlink(missing_ok=True)
 
     def _train(self, trial: optuna.Trial, params: dict[str, Any], worker: int) -> TrialRecord:

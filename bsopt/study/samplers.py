@@ -19,6 +19,7 @@ from bsopt.trial.record import StudyInfo
 from bsopt.units import in_samples
 
 __all__ = [
+    "PAUSE_BELOW",
     "make_pruner",
     "make_sampler",
     "reference_of",
@@ -26,6 +27,9 @@ __all__ = [
     "sampler_of",
     "suggest",
 ]
+
+PAUSE_BELOW = 0.3
+"""Chance to be the best below which a study's trials are paused, where their state is kept."""
 
 
 def make_sampler(
@@ -106,6 +110,7 @@ def make_pruner(config: StudyConfig, info: StudyInfo) -> BasePruner:
                 "patience": in_samples(config.pruning.patience, per_epoch, "pruning.patience"),
                 "min_delta": config.pruning.min_delta,
                 "target": target,  # as Optuna hears the metric
+                "pause_below": PAUSE_BELOW if config.resume else 0.0,  # a paused trial goes on from its checkpoint
                 "unit": "epochs" if per_epoch else "samples",
                 "unit_size": float(per_epoch or 1),
             }

@@ -129,7 +129,7 @@ class _Run:
         # A time limit may have run out at the step before this validation: going on doesn't undo that.
         if answer.is_stop or not self.answer.is_stop:
             self.answer = answer
-        if self.spec.resume_file and not self.answer.is_stop:
+        if self.spec.resume_file and self.answer.stop_reason in (None, StopReason.PAUSED):
             save_resume_file(trainer, self.spec.resume_file)
         return self.answer.is_stop
 

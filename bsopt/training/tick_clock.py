@@ -17,9 +17,9 @@ from typing import Any, Protocol
 
 from bsopt.callbacks._base import Callback
 from bsopt.callbacks._ranks import over_ranks
+from bsopt.callbacks._schedules import is_decaying
 from bsopt.errors import MetricError, nearest
 from bsopt.training.lightning_internals import batches_done, validate_after_this_batch, validate_never
-from bsopt.training.schedules import is_decaying
 from bsopt.training.task.loaders import num_batches_of, num_samples_of
 from bsopt.training.tick_schedule import Schedule
 from bsopt.trial.plan import Plan

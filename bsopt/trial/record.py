@@ -34,6 +34,7 @@ class StopReason(str, Enum):
     PRUNED = "pruned"  # by a pruner other than ours, which gives no reason
     PRUNED_PLATEAU = "pruned_plateau"
     PRUNED_HOPELESS = "pruned_hopeless"
+    PAUSED = "paused"  # a later trial may go on from here
     DIVERGED = "diverged"
     OUT_OF_MEMORY = "out_of_memory"
     FAILED = "failed"
@@ -68,6 +69,7 @@ _OUTCOMES: dict[StopReason, Outcome] = {
     StopReason.PRUNED: "pruned",
     StopReason.PRUNED_PLATEAU: "pruned",
     StopReason.PRUNED_HOPELESS: "pruned",
+    StopReason.PAUSED: "pruned",
     StopReason.DIVERGED: "pruned",
     StopReason.OUT_OF_MEMORY: "pruned",
     StopReason.FAILED: "fail",

@@ -123,7 +123,8 @@ class TrialSpec:
         seeds: Of weights and of data.
         folder: The trial's own folder.
         checkpoints: Which weights are kept in it: "initial", "best", "last", each as a file of that name.
-        resume_file: Where the state after each tick is kept, and where to go on from if it is there; None for neither.
+        resume_file: Where the state after each tick is kept, also that of a paused trial, and where to go on from if it
+            is there; None for neither.
         measure: Names of what callbacks measure.
         num_threads: Threads of the numerical libraries in each rank; None leaves them alone.
     """

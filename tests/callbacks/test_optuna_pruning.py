@@ -4,12 +4,14 @@ from typing import Any
 
 import optuna
 import pytest
+import torch
 from linear_regression import LinearRegression, loader, quiet_trainer
 from optuna.trial import TrialState
 from torch import Tensor
 
 from bsopt.callbacks import OptunaPruning
 from bsopt.errors import ConfigError, MetricError
+from bsopt.trial.spec import StopDecision
 
 
 class _Scripted(LinearRegression):
@@ -67,6 +69,51 @@ def test_a_converged_trial_ends_normally_with_its_best_value() -> None:
     assert trainer.current_epoch < 20
     assert callback.best_value == pytest.approx(0.25)
     assert callback.reason
+
+
+class _Annealed(_Scripted):
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+        return [optimizer], [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=20)]
+
+
+class _ByHand(_Scripted):
+    def __init__(self, curve: list[float]) -> None:
+        super().__init__(curve)
+        self.automatic_optimization = False
+
+
+def _decision_about(module: _Scripted) -> bool | None:
+    """Return what the pruner is told of the learning rate's decay."""
+    told: list[bool | None] = []
+
+    class Asked(optuna.pruners.NopPruner):
+        def decide(self, study: Any, trial: Any, *, decay_remaining: bool | None = None) -> StopDecision:
+            told.append(decay_remaining)
+            return StopDecision()
+
+    callback = OptunaPruning(optuna.create_study(pruner=Asked()).ask(), "val_loss")
+    trainer = quiet_trainer(callbacks=[callback], max_epochs=1, num_sanity_val_steps=0)
+    trainer.fit(module, loader(num_samples=64, batch_size=16), loader(num_samples=1, batch_size=1))
+    return told[0]
+
+
+def test_the_pruner_is_told_what_the_optimizers_schedule_says() -> None:
+    assert _decision_about(_Annealed([1.0])) is True
+    assert _decision_about(_Scripted([1.0])) is False
+    assert _decision_about(_ByHand([1.0])) is None
+
+
+def test_an_annealed_trial_does_not_converge_at_a_plateau() -> None:
+    from bsopt import PlateauPruner
+
+    study = optuna.create_study(pruner=PlateauPruner(patience=256))
+    callback = OptunaPruning(study.ask(), "val_loss")
+    curve = [1.0, 0.5, 0.25] + [0.25] * 17
+    trainer = quiet_trainer(callbacks=[callback], max_epochs=len(curve), num_sanity_val_steps=0)
+    trainer.fit(_Annealed(curve), loader(num_samples=64, batch_size=16), loader(num_samples=1, batch_size=1))
+    assert trainer.current_epoch == 20
+    assert callback.reason is None
 
 
 def test_without_a_trial_nothing_is_pruned_and_it_is_said(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 
-from bsopt.laws.extrapolation import chance_of_reaching, extrapolate
+from bsopt.laws.extrapolation import extrapolate
 
 
 def _noisy(level: np.ndarray, sd: float, seed: int) -> np.ndarray:
@@ -48,11 +46,3 @@ def test_extrapolation_says_when_it_cannot() -> None:
     assert (done.status, done.value, done.chance_below(2.5)) == ("beyond", 2.0, 1.0)
     flat = extrapolate([1, 2, 3, 4], [1.0] * 4, end=10)
     assert flat.value == pytest.approx(1.0, abs=1e-6)
-
-
-def test_a_flat_curve_reaches_what_it_has_and_little_more() -> None:
-    steps, values = np.arange(1.0, 9.0), [1.0, 0.5, 0.34, 0.33, 0.33, 0.33, 0.33, 0.33]
-    chances = [chance_of_reaching(goal, steps, values, end=20.0, resolution=0.01) for goal in (0.2, 0.33, 0.4)]
-    assert chances == sorted(chances)
-    assert chances[0] < 0.05 < 0.95 < chances[2]
-    assert math.isnan(chance_of_reaching(0.3, steps[:3], values[:3], end=20.0))

@@ -75,12 +75,13 @@ def pruner(**kwargs) -> PlateauPruner:
 # Reasons and verdicts
 
 
-def test_without_decay_a_plateau_is_judged_by_its_own_shape() -> None:
+def test_a_patience_of_ones_own_is_the_end_where_no_decay_is_to_come() -> None:
     stuck = running([1.0, 0.6, 0.45, 0.412, 0.412, 0.412, 0.412])
     without_decay = pruner(patience=3, decays_to_end=False).decide(three_finished(), stuck)
-    assert without_decay.stop_reason is StopReason.PRUNED_PLATEAU
-    unknown = pruner(patience=3).decide(three_finished(), stuck)
-    assert unknown.probability > without_decay.probability  # an annealed curve may be flat for a while
+    assert without_decay.stop_reason is StopReason.CONVERGED
+    assert "no learning-rate decay is to come" in without_decay.message
+    assert pruner(patience=3).decide(three_finished(), stuck).outcome is None  # a decay may be to come
+    assert pruner(decays_to_end=False).decide(three_finished(), stuck).outcome is None  # nobody said how long
 
 
 def test_the_reason_names_value_patience_best_and_chance() -> None:
@@ -90,7 +91,10 @@ def test_the_reason_names_value_patience_best_and_chance() -> None:
         running([3.0, 2.0, 1.5, 1.412, 1.412, 1.412, 1.412], steps=[1000 * s for s in STEPS]),
     )
     assert decision.stop_reason == StopReason.PRUNED_PLATEAU
-    assert decision.message == "plateaued at 1.412 for 3 epochs; the best is 0.351; chance of catching up below 1 %"
+    assert decision.message == (
+        "plateaued at 1.412 for 3 epochs; trial 0, the best, ended at 0.351; the chance to end no more than a seed's "
+        "0.018 behind is below 1 % (by 3 finished curves); with 0.6181 by now it would have gone on"
+    )
     assert decision.best == 1.412
     assert pruner(patience=3).prune(three_finished(), stuck)
 
@@ -105,22 +109,47 @@ def test_an_audit_at_a_plateau_out_of_reach_runs_on_instead_of_having_converged(
     assert all("runs on as a check" in decision.message for decision in found[None])
 
 
-def test_a_plateau_in_reach_has_converged_and_is_not_pruned() -> None:
-    flat = running([1.0, 0.5, 0.34, 0.33, 0.33, 0.33, 0.33])
-    decision = pruner(patience=3).decide(three_finished(), flat)
+FLAT = [1.0, 0.5, 0.34, 0.33, 0.33, 0.33, 0.33]
+
+
+def flat_study(*, late: float = 1.0, **kwargs) -> optuna.Study:
+    """Twelve finished curves that are flat from step 4 on, until a drop by a factor at step 15."""
+    shapes = [[f * 3, f * 2, f * 1.1, *[f] * 11, *[f * late] * 6] for f in np.linspace(0.35, 0.57, 12)]
+    return study_of(*(trial_of(values) for values in shapes), **kwargs)
+
+
+def test_a_plateau_has_converged_where_finished_curves_stayed_flat() -> None:
+    decision = pruner(patience=3).decide(flat_study(), running(FLAT))
     assert decision.stop_reason is StopReason.CONVERGED
     assert decision.best == 0.33
     assert "the best so far" in decision.message
-    assert not pruner(patience=3).prune(three_finished(), flat)
+    assert "those flat here stayed so" in decision.message
+
+
+def test_nothing_converges_where_finished_curves_fell_after_their_plateau() -> None:
+    for decays in (None, False):
+        told = PlateauPruner(decays_to_end=decays, audit_every=0)
+        assert told.decide(flat_study(late=0.7), running(FLAT)).outcome is None
+    assert pruner(patience=3).decide(flat_study(late=0.7), running(FLAT)).outcome is None
+
+
+def test_two_flat_curves_are_too_few_to_believe_in_plateaus() -> None:
+    two = study_of(*(trial_of([3 * f, 2 * f, 1.1 * f, *[f] * 17]) for f in (0.35, 0.36)), trial_of(curve(0.4)))
+    assert pruner(patience=3).decide(two, running(FLAT)).outcome is None
+
+
+def test_curves_that_ended_early_are_no_evidence_for_plateaus() -> None:
+    early = [trial_of([3 * f, 2 * f, 1.1 * f, *[f] * 4]) for f in (0.35, 0.36, 0.37)]
+    study = study_of(*early, trial_of(curve(0.4)))
+    assert pruner(patience=3).decide(study, running(FLAT)).outcome is None
 
 
 def test_nothing_converges_while_learning_rate_decay_remains() -> None:
-    values = [1.0, 0.5, 0.34, 0.33, 0.33, 0.33, 0.33]
-    study = three_finished()
-    assert pruner(patience=3).decide(study, running(values)).outcome == "complete"
-    assert pruner(patience=3).decide(study, running(values), decay_remaining=True).outcome is None
-    assert pruner(patience=3, decays_to_end=True).decide(study, running(values)).outcome is None
-    attributed = running(values, **{DECAY_REMAINING: True})
+    study = flat_study()
+    assert pruner(patience=3).decide(study, running(FLAT)).outcome == "complete"
+    assert pruner(patience=3).decide(study, running(FLAT), decay_remaining=True).outcome is None
+    assert pruner(patience=3, decays_to_end=True).decide(study, running(FLAT)).outcome is None
+    attributed = running(FLAT, **{DECAY_REMAINING: True})
     assert pruner(patience=3).decide(study, attributed).outcome is None
     assert pruner(patience=3, decays_to_end=True).decide(study, attributed, decay_remaining=False).outcome == "complete"
 
@@ -129,7 +158,23 @@ def test_a_hopeless_trial_is_pruned_while_it_still_improves() -> None:
     decision = pruner().decide(three_finished(), running(curve(2.0)[:5]))
     assert decision.stop_reason is StopReason.PRUNED_HOPELESS
     assert decision.probability < 0.05
-    assert "chance of catching up" in decision.message
+    assert "trial 0, the best, ended at 0.35" in decision.message
+
+
+def test_a_verdict_says_with_what_value_the_trial_would_have_gone_on() -> None:
+    study, values = three_finished(), curve(2.0)[:5]
+    message = pruner().decide(study, running(values)).message
+    saving = float(message.split("; with ")[1].split(" by now")[0])
+    assert 0.35 < saving < values[-1]
+    assert pruner().decide(study, running([*values[:-1], saving * 0.999])).outcome is None
+    assert pruner().decide(study, running([*values[:-1], saving * 1.01])).outcome == "pruned"
+
+
+def test_a_trial_a_seed_behind_the_best_is_not_hopeless() -> None:
+    rng = np.random.default_rng(1)
+    noisy = [trial_of(list(np.array(curve(f)) * np.exp(0.1 * rng.standard_normal(20)))) for f in [0.35] * 6]
+    behind = running(list(np.array(curve(0.38)[:12]) * np.exp(0.1 * rng.standard_normal(12))))
+    assert pruner().decide(study_of(*noisy), behind).outcome is None
 
 
 def test_a_trial_that_is_behind_now_but_falls_faster_goes_on() -> None:
@@ -207,6 +252,13 @@ def test_after_three_prunes_at_the_first_possible_report_the_next_trial_runs_on(
     assert pruner().prune(study_of(*done, *early[:2], late), running(curve(9.0)[:4], number=6))
 
 
+def test_a_trial_that_has_come_to_where_trials_end_is_not_pruned() -> None:
+    assert pruner().prune(three_finished(), running(curve(9.0)[:19]))
+    at_the_end = pruner().decide(three_finished(), running(curve(9.0)))
+    assert at_the_end.outcome is None
+    assert "where trials end" in at_the_end.message
+
+
 def test_the_best_trial_is_never_pruned_for_its_chance() -> None:
     ahead = running([5.0, 0.2, 4.0, 4.5, 4.4])  # its best so far already beats every finished trial
     assert not pruner().prune(three_finished(), ahead)
@@ -216,6 +268,7 @@ def test_the_best_trial_is_never_pruned_for_its_chance() -> None:
 
 
 def first_stop(rule_pruner: PlateauPruner, values: Sequence[float]) -> int | None:
+    """Return the first report at which a rule alone would end a trial."""
     study = study_of()
     for count in range(1, len(values) + 1):
         if rule_pruner.decide(study, running(values[:count])).outcome == "complete":
@@ -233,11 +286,11 @@ def test_the_articles_rule_is_one_line() -> None:
 
 def test_each_rule_stops_where_its_source_says() -> None:
     values = [1.0, 0.95, 0.91, 0.89, 0.885, 0.884, 0.9, 0.93, 0.96, 0.99, 1.02]
-    assert first_stop(pruner(patience=2, rule="keras", min_delta=0.1), values) == 3
-    assert first_stop(pruner(patience=3, rule="keras"), values) == 9
-    assert first_stop(pruner(patience=3, rule="relative", min_delta=0.02), values) == 7
-    assert first_stop(pruner(patience=1, rule="prechelt_gl", min_delta=5.0), values) == 8
-    assert first_stop(pruner(patience=3, rule="prechelt_up"), values) == 9
+    assert first_stop(pruner(patience=2, rule="keras", min_delta=0.1, threshold=0.0), values) == 3
+    assert first_stop(pruner(patience=3, rule="keras", threshold=0.0), values) == 9
+    assert first_stop(pruner(patience=3, rule="relative", min_delta=0.02, threshold=0.0), values) == 7
+    assert first_stop(pruner(patience=1, rule="prechelt_gl", min_delta=5.0, threshold=0.0), values) == 8
+    assert first_stop(pruner(patience=3, rule="prechelt_up", threshold=0.0), values) == 9
 
 
 def test_prechelts_loss_needs_positive_values() -> None:
@@ -250,16 +303,18 @@ def test_by_default_a_noisy_flat_curve_is_a_plateau_and_a_slow_steady_one_is_not
     flat = 0.3 + 0.02 * rng.standard_normal(40)
     slow = 0.6 - 0.008 * np.arange(40) + 0.02 * rng.standard_normal(40)
     steps = range(1, 41)
-    assert pruner(patience=10).decide(study_of(), running(list(flat), steps=steps)).outcome == "complete"
-    assert pruner(patience=10).decide(study_of(), running(list(slow), steps=steps)).outcome is None
+    rule = pruner(patience=10, threshold=0.0)
+    assert rule.decide(study_of(), running(list(flat), steps=steps)).outcome == "complete"
+    assert rule.decide(study_of(), running(list(slow), steps=steps)).outcome is None
 
 
 def test_without_patience_a_tenth_of_a_finished_run_is_taken_but_at_least_three_reports() -> None:
     study = study_of(trial_of([0.5] * 100, steps=range(1, 101)))
     flat = [1.0, 0.5, 0.4, *[0.3] * 20]
-    stops = [n for n in range(4, 24) if pruner().decide(study, running(flat[:n], steps=range(1, n + 1))).is_stop]
+    rule = pruner(threshold=0.0)
+    stops = [n for n in range(4, 24) if rule.decide(study, running(flat[:n], steps=range(1, n + 1))).is_stop]
     assert stops[0] == 4 + 10
-    assert not pruner().decide(study_of(), running(flat, steps=range(1, 24))).is_stop
+    assert not rule.decide(study_of(), running(flat, steps=range(1, 24))).is_stop
 
 
 # Targets
@@ -366,7 +421,7 @@ def test_our_sampler_and_pruner_work_together_in_plain_optuna() -> None:
     record = read_record(study, pruned)
     assert record.stop_reason is not None
     assert record.stop_reason.outcome == "pruned"
-    assert "the best is" in record.message
+    assert "the best, ended at" in record.message
     assert record.value == min(pruned.intermediate_values.values())
 
 
@@ -389,7 +444,7 @@ def conclusion(values: Sequence[float], study: optuna.Study) -> tuple[float | No
 
 
 def test_conclude_returns_the_best_value_of_a_converged_trial_and_stores_why() -> None:
-    study = three_finished(pruner=pruner(patience=3))
+    study = flat_study(pruner=pruner(patience=3))
     value, trial = conclusion([1.0, 0.5, 0.34, 0.33, 0.335, 0.335, 0.335, 0.335, 0.335, 0.335], study)
     assert value == 0.33
     record = read_record(study, trial)
@@ -418,6 +473,39 @@ def test_conclude_serves_other_pruners_too() -> None:
 
 
 # As a plain Optuna pruner
+
+
+def told(values: Sequence[float], study: optuna.Study) -> FrozenTrial:
+    """Run one trial whose objective asks Optuna's way."""
+
+    def objective(trial: optuna.Trial) -> float:
+        for step, value in zip(STEPS, values, strict=False):
+            trial.report(value, step)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return min(values)
+
+    study.optimize(objective, n_trials=1)
+    return study.trials[-1]
+
+
+def test_should_prune_never_loses_the_best_value_and_says_how_to_do_better(caplog) -> None:
+    study = flat_study(pruner=pruner(patience=3))
+    assert told([*FLAT, *[0.33] * 13], study).state == TrialState.COMPLETE
+    assert study.best_value == 0.33
+    assert "bsopt.conclude(trial)" in caplog.text
+    told([1.0, 0.5, *[0.329] * 18], study)
+    assert caplog.text.count("bsopt.conclude") == 1
+
+
+def test_should_prune_ends_a_converged_trial_that_is_not_the_best() -> None:
+    study = flat_study(pruner=pruner(patience=3))
+    as_good = [1.0, 0.7, 0.39, *[0.351] * 17]
+    assert pruner(patience=3).decide(study, running(as_good[:8])).stop_reason is StopReason.CONVERGED
+    ended = told(as_good, study)
+    assert ended.state == TrialState.PRUNED
+    assert len(ended.intermediate_values) < 10
+    assert study.best_value == 0.35
 
 
 def test_should_prune_works_in_any_storage_and_from_other_processes_view(tmp_path) -> None:
@@ -495,8 +583,10 @@ def test_a_decision_takes_milliseconds_with_300_finished_trials() -> None:
         trial_of(curve(0.3 + rng.random()), batch_size=int(2 ** rng.uniform(3, 10)), lr=10 ** rng.uniform(-4, 0))
         for _ in range(300)
     ]
-    study, decider, candidate = study_of(*trials), pruner(patience=3), running(curve(0.5)[:10])
-    assert _median_seconds(lambda: decider.decide(study, candidate)) < 0.005
+    study, decider = study_of(*trials), pruner(patience=3)
+    going, hopeless = running(curve(0.3)[:10]), running(curve(3.0)[:10])
+    assert _median_seconds(lambda: decider.decide(study, going)) < 0.005
+    assert _median_seconds(lambda: decider.decide(study, hopeless)) < 0.025  # once a trial
 
 
 def test_representation_rebuilds_the_pruner() -> None:

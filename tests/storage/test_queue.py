@@ -72,6 +72,26 @@ def test_a_queued_retry_keeps_its_place(study: optuna.Study) -> None:
     assert queue.excess(study, other, total=1) == "the study has its 1 trials"
 
 
+def test_a_continuation_takes_no_place_and_is_run_again_if_it_is_lost(study: optuna.Study) -> None:
+    paused = begin(study)
+    suggest(paused)
+    study.tell(paused, state=TrialState.PRUNED)
+    assert queue.num_open(study, total=1) == 0
+    queue.queue_continuation(study, 0)
+    assert queue.num_open(study, total=1) == 1
+    first = begin(study, worker="a")
+    suggest(first)
+    assert (queue.root_of(first), queue.excess(study, first, total=1)) == (0, "")
+    assert ownership.give_up_of(study, ["a"]) == [1]
+    assert queue.queue_retries(study) == 1
+    again = begin(study)
+    suggest(again)
+    assert again.user_attrs["continues"] == 0
+    assert queue.excess(study, again, total=1) == ""
+    study.tell(again, 1.0)
+    assert (queue.num_counted(study), queue.num_open(study, total=1)) == (1, 0)
+
+
 def test_only_the_trials_of_the_workers_named_are_given_up(study: optuna.Study) -> None:
     for worker in ("a", "b", None):
         begin(study, worker=worker)

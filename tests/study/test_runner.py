@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -14,12 +15,13 @@ import sqlalchemy.exc
 from optuna.trial import TrialState
 
 from bsopt.errors import StorageError, StudyError, TaskError
+from bsopt.search.pruner import PlateauPruner
 from bsopt.storage import ownership, queue
 from bsopt.storage.attributes import OWNER_KEY, read_records
 from bsopt.study.run_queue import RunQueue
 from bsopt.training.processes.launcher import Crash, Supervision
 from bsopt.trial.record import StopReason, TrialRecord
-from bsopt.trial.spec import TrialSpec
+from bsopt.trial.spec import StopDecision, TrialSpec
 
 Pretend = Callable[..., Any]
 Train = Callable[[TrialSpec, Supervision], TrialRecord]
@@ -327,6 +329,42 @@ def test_a_failing_storage_is_named_and_ends_the_run(pretend: Pretend) -> None:
     with pytest.raises(StorageError, match=r"storage memory:// failed: .*disk full"):
         study.run()
     assert len(read_records(study.optuna)) == 1
+
+
+class PausesSecond(PlateauPruner):
+    """Pauses trial 1 at its second tick and finds its chance back once three others have finished."""
+
+    def decide(self, study: optuna.Study, trial: optuna.trial.FrozenTrial, **kwargs: Any) -> StopDecision:
+        pauses = trial.number == 1 and len(trial.intermediate_values) == 2
+        return StopDecision(StopReason.PAUSED, "paused", 0.2) if pauses else StopDecision()
+
+    def chance(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> float:
+        return 1.0 if len(study.get_trials(states=(TrialState.COMPLETE,))) >= 3 else 0.0
+
+
+def test_a_paused_trial_is_gone_on_with_from_its_state_and_counts_once(pretend: Pretend, usual: Train) -> None:
+    specs: list[TrialSpec] = []
+
+    def train(spec: TrialSpec, supervision: Supervision) -> TrialRecord:
+        specs.append(spec)
+        assert spec.resume_file is not None
+        if spec.number == 1:
+            Path(spec.resume_file).parent.mkdir(parents=True, exist_ok=True)
+            Path(spec.resume_file).write_text("state")
+        elif spec.number == 4:
+            assert Path(spec.resume_file).read_text() == "state"
+        return usual(spec, supervision)
+
+    study = pretend(train, resume=True, budget={"trials": 4, "epochs": 3})
+    study.optuna.pruner = PausesSecond(pause_below=0.3)
+    assert study.run().num_complete == 4
+    reasons = [record.stop_reason for record in study.records]
+    assert reasons == [StopReason.COMPLETED, StopReason.PAUSED, *[StopReason.COMPLETED] * 3]
+    assert study.records[4].params == study.records[1].params
+    assert study.optuna.trials[4].user_attrs["continues"] == 1
+    assert specs[4].seeds == specs[1].seeds
+    assert not Path(str(specs[1].resume_file)).exists()
+    assert any("trial 1 is gone on with" in note for note in study.log.notes)
 
 
 def test_optunas_pruner_is_asked_by_name(pretend: Pretend) -> None:

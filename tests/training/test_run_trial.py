@@ -12,7 +12,7 @@ from bsopt.errors import InjectionError, MetricError, TaskError
 from bsopt.trial.curve import end_by_value
 from bsopt.trial.objective import Objective
 from bsopt.trial.plan import Plan
-from bsopt.trial.record import StopReason
+from bsopt.trial.record import StopReason, Tick
 from bsopt.trial.spec import Budget, StopDecision, TrialSpec
 from bsopt.units import Amount
 
@@ -52,6 +52,21 @@ def test_the_answer_to_a_tick_ends_the_trial(train: Any) -> None:
     answer = StopDecision(StopReason.CONVERGED, message="flat")
     record = train(on_tick=lambda tick: answer if tick.index == 2 else StopDecision())
     assert (record.stop_reason, record.message, len(record.ticks)) == (StopReason.CONVERGED, "flat", 2)
+
+
+def test_a_paused_trial_goes_on_with_its_schedule_where_it_stood(train: Any, tmp_path: Path) -> None:
+    settings = {"model": {"momentum": 0.9, "schedule": "onecycle"}, "data": {"shuffle": False}}
+    whole = train(**settings)
+    state = str(tmp_path / "resume.ckpt")
+    pause = StopDecision(StopReason.PAUSED, message="paused")
+    paused = train(**settings, resume_file=state, on_tick=lambda tick: pause if tick.index == 1 else StopDecision())
+    assert (paused.stop_reason, paused.outcome, len(paused.ticks)) == (StopReason.PAUSED, "pruned", 1)
+    told: list[Tick] = []
+    rest = train(**settings, resume_file=state, on_tick=lambda tick: told.append(tick) or StopDecision())
+    assert [tick.index for tick in told] == [1, 2, 3]
+    assert [tick.lr for tick in rest.ticks] == pytest.approx([tick.lr for tick in whole.ticks])
+    assert [tick.step for tick in rest.ticks] == [tick.step for tick in whole.ticks]
+    assert rest.ticks[0].value == whole.ticks[0].value > rest.ticks[1].value
 
 
 @pytest.mark.parametrize("tick_every", [Amount(1, "epochs"), Amount(8, "samples")])  # the latter ends at a tick

@@ -1,0 +1,94 @@
+"""Trials that were pruned but may be gone on with: which one, and what its continuation starts from.
+
+To Optuna a paused trial is a pruned one. Its continuation is a trial of its own with the same parameters, which names
+it in the user attribute `continues`. In plain Optuna:
+
+    def objective(trial):
+        start, earlier = 0, bsopt.continued(trial)
+        if earlier is not None:
+            start = load_checkpoint(f"{earlier.number}.ckpt")
+        for epoch in range(start, 20):
+            ...
+            trial.report(val_loss, epoch + 1)
+            save_checkpoint(f"{trial.number}.ckpt")
+            if (value := bsopt.conclude(trial)) is not None:
+                return value
+        return val_loss
+
+    study = optuna.create_study(pruner=bsopt.PlateauPruner(pause_below=0.3))
+    study.optimize(objective, n_trials=40, callbacks=[bsopt.continue_paused])
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from bsopt.search.pruner import PlateauPruner
+from bsopt.storage.attributes import continued_number, read_stop_reason
+from bsopt.storage.queue import queue_continuation
+from bsopt.trial.record import StopReason
+
+__all__ = ["continue_paused", "continued", "worth_continuing"]
+
+
+def continue_paused(study: optuna.Study, trial: FrozenTrial | None = None) -> int | None:
+    """Queue the paused trial whose chance to be the best has come back, and return its number; None where none has.
+
+    A callback for `study.optimize`, which calls it after each trial. One continuation is queued at a time, each trial
+    is continued at most once, and a diverged one never. Does nothing unless the study's pruner is a `PlateauPruner`
+    that pauses.
+
+    Args:
+        study: A study with one objective.
+        trial: The trial that has just ended; not needed.
+    """
+    number = worth_continuing(study)
+    if number is not None:
+        queue_continuation(study, number)
+    return number
+
+
+def worth_continuing(study: optuna.Study) -> int | None:
+    """Return the number of the paused trial that `continue_paused` would queue now; None where none is worth it."""
+    pruner = study.pruner
+    if not isinstance(pruner, PlateauPruner) or not pruner.pause_below or len(study.directions) != 1:
+        return None
+    trials = study.get_trials(deepcopy=False)
+    if any(continued_number(t) is not None for t in trials if t.state == TrialState.WAITING):
+        return None
+    chances = {t.number: pruner.chance(study, t) for t in _paused(trials)}
+    number = max(chances, key=lambda one: chances[one], default=None)
+    return number if number is not None and chances[number] >= pruner.continue_above else None
+
+
+def continued(trial: optuna.Trial) -> FrozenTrial | None:
+    """Return the paused trial that this one goes on from, whose reports it is given; None for a trial from the start.
+
+    Call it at the start of an objective, and load that trial's checkpoint: weights, optimizer and learning-rate
+    schedule.
+
+    Args:
+        trial: The live trial.
+    """
+    number = continued_number(trial)
+    if number is None:
+        return None
+    earlier = trial.study.get_trials(deepcopy=False)[number]
+    for step, value in sorted(earlier.intermediate_values.items()):
+        trial.report(value, step)
+    return earlier
+
+
+def _paused(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the pruned trials that could be gone on with: no other has, and their last report is a number.
+
+    A hopeless one isn't; but where an objective only asks `should_prune`, nobody has stored why a trial ended.
+    """
+    gone_on = {continued_number(t) for t in trials}
+    found = [t for t in trials if t.state == TrialState.PRUNED and t.number not in gone_on and t.intermediate_values]
+    found = [t for t in found if math.isfinite(t.intermediate_values[max(t.intermediate_values)])]
+    return [t for t in found if read_stop_reason(t) in (None, StopReason.PAUSED)]
