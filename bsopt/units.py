@@ -1,4 +1,4 @@
-"""Amounts as people write them ("3 epochs", "30 min", "2 GiB"), and every number as people read it."""
+"""Amounts as people write them ("3 epochs", "30 min", "2 GiB"), and every number and text as people read it."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ __all__ = [
     "in_words",
     "parse_amount",
     "parse_bytes",
+    "printable",
 ]
 
 Unit = Literal["epochs", "samples", "steps", "seconds"]
@@ -34,6 +35,10 @@ _UNITS: dict[str, tuple[Unit, float]] = {
     **dict.fromkeys(("min", "minute", "minutes"), ("seconds", 60.0)),
     **dict.fromkeys(("h", "hour", "hours"), ("seconds", 3600.0)),
 }
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_].*?(?:\x07|\x1b\\|$)|[ -/]*[0-~])", re.DOTALL)
+"""Sequences of ECMA-48: CSI, strings such as a window's title, and the two-character ones."""
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
+"""All but tab and newline, and the marks that turn the direction of writing."""
 _BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
@@ -203,6 +208,15 @@ def count_of(count: int, noun: str, *, plural: str | None = None) -> str:
     ('1 trial', '1,200 trials', '2 studies')
     """
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def printable(text: str) -> str:
+    r"""Return a text of unknown origin without what would steer a terminal: escape sequences and control characters.
+
+    >>> printable("\x1b[31mred\x1b[0m, a bell\x07 and a title\x1b]0;mine\x07")
+    'red, a bell and a title'
+    """
+    return _CONTROLS.sub("", _ESCAPES.sub("", text.replace("\r\n", "\n").replace("\r", "\n")))
 
 
 def in_words(items: Iterable[object], *, last: str = "and") -> str:

@@ -139,7 +139,7 @@ def as_typed(name: str, storage: str) -> str:
     from bsopt.storage.databases import redacted
 
     named = shlex.quote(name)
-    return named if storage == DEFAULT_STORAGE else f"{named} --storage '{redacted(storage)}'"
+    return named if storage == DEFAULT_STORAGE else f"{named} --storage {shlex.quote(redacted(storage))}"
 
 
 def existing_storage(url: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -22,7 +23,7 @@ from bsopt.storage import ownership, queue
 from bsopt.storage.attributes import read_info
 from bsopt.storage.databases import redacted, study_url
 from bsopt.study.compatibility import find_or_make
-from bsopt.study.run_queue import INTERRUPTED, Ending, RunQueue
+from bsopt.study.run_queue import Ending, RunQueue, interrupted_by
 from bsopt.study.signals import first_signal_calls
 from bsopt.trial.events import Listener, RunSummary
 from bsopt.trial.record import StudyInfo
@@ -274,9 +275,10 @@ class _Run:
         self._active.clear()
         self._engine.close()
 
-    def _interrupt(self) -> None:
-        self._end(INTERRUPTED)
-        self._listener.note("stopping the workers; press Ctrl-C again to stop at once")
+    def _interrupt(self, number: int) -> None:
+        self._end(interrupted_by(number))
+        with contextlib.suppress(Exception):  # nobody may be there to read it
+            self._listener.note("stopping the workers; press Ctrl-C again to stop at once")
 
 
 def _check_shareable(storage: str, *, spans_hosts: bool) -> None:

@@ -146,7 +146,7 @@ class Ranks:
             StudyError: Rank 0 is gone.
         """
         line = self._lines[0]
-        with first_signal_calls(lambda: _send(line, _Report("stop"))):
+        with first_signal_calls(lambda number: _send(line, _Report("stop"))):
             while True:
                 order = receive(line)
                 if order is None:

@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from bsopt.errors import StorageError
 from bsopt.serialization import from_plain, to_plain
 from bsopt.trial.objective import Direction, Objective, sign_of
-from bsopt.trial.record import FORMAT_VERSION, Outcome, StudyInfo, Tick, TrialRecord
+from bsopt.trial.record import FORMAT_VERSION, Outcome, StopReason, StudyInfo, Tick, TrialRecord
 
 __all__ = [
     "BATCH_SIZE",
@@ -100,6 +100,7 @@ def read_record(study: optuna.Study, trial: FrozenTrial) -> TrialRecord:
             record,
             number=trial.number,
             outcome=outcome,
+            stop_reason=_reason(trial, record.stop_reason),
             params=trial.params,
             value=_first(value, record.value),
             confirms=trial.user_attrs.get(CONFIRM_KEY),
@@ -115,6 +116,7 @@ def read_record(study: optuna.Study, trial: FrozenTrial) -> TrialRecord:
     return TrialRecord(
         number=trial.number,
         outcome=outcome,
+        stop_reason=_reason(trial, None),
         batch_size=int(size) if isinstance(size, (int, float)) else None,
         lr=float(lr) if isinstance(lr, (int, float)) else None,
         params=trial.params,
@@ -287,6 +289,12 @@ def _plain(value: object) -> object:
 
 def _direction(study: optuna.Study) -> Direction:
     return "maximize" if study.directions[0] == StudyDirection.MAXIMIZE else "minimize"
+
+
+def _reason(trial: FrozenTrial, stored: StopReason | None) -> StopReason | None:
+    """Return why a trial ended; one of ours that Optuna has as failed, and whose record doesn't say so, is lost."""
+    is_unsaid = stored.outcome != "fail" if stored is not None else OWNER_KEY in trial.user_attrs
+    return StopReason.LOST if trial.state == TrialState.FAIL and is_unsaid else stored
 
 
 def _first(*values: float | None) -> float | None:

@@ -9,14 +9,20 @@ import json
 
 import optuna
 from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
+from optuna.storages import BaseStorage, get_storage
 from optuna.trial import FrozenTrial
 
-__all__ = ["artifact_ids", "trial_of"]
+__all__ = ["artifact_ids", "trial_of", "with_cache"]
 
 
 def trial_of(study: optuna.Study, frozen: FrozenTrial) -> optuna.Trial:
     """Return the live trial of a frozen one, also of one that another process runs, to write its attributes."""
     return optuna.Trial(study, frozen._trial_id)
+
+
+def with_cache(storage: optuna.storages.RDBStorage) -> BaseStorage:
+    """Return a database's storage with the cache that Optuna puts in front of one that it is given itself."""
+    return get_storage(storage)
 
 
 def artifact_ids(study: optuna.Study, trial: optuna.Trial | FrozenTrial | None = None) -> dict[str, str]:

@@ -25,6 +25,7 @@ from bsopt.storage.attributes import (
     LR,
     REPLICATE_KEY,
     RETRY_KEY,
+    enqueued_params,
     read_record,
 )
 
@@ -108,12 +109,13 @@ def queue_retries(study: optuna.Study) -> int:
     queued = 0
     for trial in trials:
         root = root_of(trial)
-        if trial.state != TrialState.FAIL or root in settled or not trial.params:
+        params = {**(enqueued_params(trial) or {}), **trial.params}
+        if trial.state != TrialState.FAIL or root in settled or not params:
             continue
         settled.add(root)
         marks = (CONFIRM_KEY, DESIGN_KEY, REPLICATE_KEY)
         kept = {key: trial.user_attrs[key] for key in marks if key in trial.user_attrs}
-        study.enqueue_trial(dict(trial.params), user_attrs={**kept, RETRY_KEY: root})
+        study.enqueue_trial(params, user_attrs={**kept, RETRY_KEY: root})
         queued += 1
     return queued
 
@@ -197,7 +199,9 @@ def _is_settled(study: optuna.Study, trial: FrozenTrial) -> bool:
     if trial.state != TrialState.FAIL:
         return True
     reason = read_record(study, trial).stop_reason
-    return reason is None or not reason.is_retried
+    if reason is None:
+        return bool(trial.params)  # of somebody else; one without parameters never began
+    return not reason.is_retried
 
 
 def _identity(trial: FrozenTrial) -> tuple[object, ...]:
