@@ -35,6 +35,8 @@ _UNITS: dict[str, tuple[Unit, float]] = {
     **dict.fromkeys(("min", "minute", "minutes"), ("seconds", 60.0)),
     **dict.fromkeys(("h", "hour", "hours"), ("seconds", 3600.0)),
 }
+_MOST = 1e15
+"""Of an amount in any unit."""
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_].*?(?:\x07|\x1b\\|$)|[ -/]*[0-~])", re.DOTALL)
 """Sequences of ECMA-48: CSI, strings such as a window's title, and the two-character ones."""
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
@@ -67,7 +69,7 @@ def parse_amount(text: object, *, default: Unit | None = None, allowed: Iterable
         allowed: Units that make sense here; all where empty.
 
     Raises:
-        ConfigError: It can't be read, isn't positive, or has a unit that makes no sense here.
+        ConfigError: It can't be read, isn't positive, is beyond all bounds, or has a unit that makes no sense here.
 
     >>> parse_amount("30 min")
     Amount(value=1800.0, unit='seconds')
@@ -93,8 +95,8 @@ def parse_amount(text: object, *, default: Unit | None = None, allowed: Iterable
             )
         name, size = _UNITS[unit]
         amount = Amount(number * size, name)
-    if amount.value <= 0:
-        raise ConfigError(f"{text!r} must be positive.")
+    if not 0 < amount.value <= _MOST:
+        raise ConfigError(f"{text!r} must be positive, and at most {_MOST:g}.")
     units = tuple(allowed)
     if units and amount.unit not in units:
         raise ConfigError(f"{text!r} is in {amount.unit}; here it must be in {in_words(units, last='or')}.")
@@ -105,14 +107,20 @@ def parse_bytes(value: object) -> int:
     """Read an amount of memory in bytes: "2 GiB", "500 MB" or a whole number.
 
     Raises:
-        ConfigError: It can't be read.
+        ConfigError: It can't be read, or isn't positive.
     """
     if isinstance(value, int) and not isinstance(value, bool):
-        return value
+        return _checked_bytes(value, value)
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKmMgG]i?[bB]|[bB])\s*", str(value))
     if match is None:
         raise ConfigError(f"{value!r} is no amount of memory; write e.g. '2 GiB' or '500 MB'.")
-    return int(float(match.group(1)) * _BYTES[match.group(2).lower()])
+    return _checked_bytes(int(float(match.group(1)) * _BYTES[match.group(2).lower()]), value)
+
+
+def _checked_bytes(count: int, value: object) -> int:
+    if not 0 < count < 2**60:
+        raise ConfigError(f"{value!r} must be an amount of memory above 0.")
+    return count
 
 
 def in_samples(amount: Amount, num_train_samples: int | None, what: str) -> float:

@@ -24,6 +24,7 @@ __all__ = ["open_storage", "redacted", "study_url"]
 
 _ATTEMPTS = 4
 _SECONDS_BETWEEN_ATTEMPTS = 0.5
+_SECONDS_TO_CONNECT = 10
 _NO_ANSWER = ("refused", "timeout", "timed out", "starting up", "shutting down", "closed the connection", "unreachable")
 _DAMAGED = ("malformed", "is not a database", "disk I/O error")
 
@@ -69,7 +70,9 @@ def _opened(address: str) -> BaseStorage:
         host, _, port = address.removeprefix("grpc://").rstrip("/").partition(":")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return optuna.storages.GrpcStorageProxy(host=host, port=int(port or 13000))
+            proxy = optuna.storages.GrpcStorageProxy(host=host, port=int(port or 13000))
+        proxy.wait_server_ready(_SECONDS_TO_CONNECT)
+        return proxy
     return with_cache(_open_database(address))
 
 
@@ -83,7 +86,8 @@ def _as_told(error: Exception, url: str) -> StorageError:
             "that is no address of a storage; write e.g. sqlite:///file.db or postgresql+psycopg://user@host/database"
         )
     message = f"can't open the storage {redacted(url)}: {text}"
-    if is_passing(error) and any(sign in text.lower() for sign in _NO_ANSWER):
+    is_silent = is_passing(error) or isinstance(error, ConnectionError)
+    if is_silent and any(sign in text.lower() for sign in _NO_ANSWER):
         return StorageFailedError(f"{message}. Once it answers, run the same command again.")
     is_damaged = any(sign in text for sign in _DAMAGED)
     return StorageFailedError(message) if is_damaged else StorageError(message)
@@ -100,7 +104,9 @@ def _open_database(address: str) -> optuna.storages.RDBStorage:
             raise StorageError(f"the storage {path} is read-only: make it writable or choose another with --storage.")
         if not path.exists() and not os.access(path.parent, os.W_OK):
             raise StorageError(f"the folder {path.parent} is read-only: make it writable or choose another --storage.")
-    options = {"connect_args": {"timeout": 60}} if is_sqlite else {"pool_pre_ping": True}
+    options: dict[str, Any] = {"connect_args": {"timeout": 60}} if is_sqlite else {"pool_pre_ping": True}
+    if address.startswith("postgresql") and "connect_timeout" not in address:
+        options["connect_args"] = {"connect_timeout": _SECONDS_TO_CONNECT}  # a silent host would take minutes
     storage = _with_tables(address, options)
     if is_sqlite:
         # pysqlite begins a transaction lazily and without a write lock, so two processes may read the same
@@ -124,7 +130,10 @@ def _with_tables(address: str, options: Mapping[str, Any]) -> optuna.storages.RD
     """
     from sqlalchemy import exc
 
+    began = time.monotonic()
     for _ in range(_ATTEMPTS - 1):
+        if time.monotonic() - began > _SECONDS_TO_CONNECT:
+            break  # nobody answers
         with contextlib.suppress(exc.IntegrityError, exc.ProgrammingError, exc.OperationalError):
             return optuna.storages.RDBStorage(address, engine_kwargs=dict(options))
         time.sleep(_SECONDS_BETWEEN_ATTEMPTS)

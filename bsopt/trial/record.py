@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -266,9 +267,14 @@ class StudyInfo:
     @property
     def folder(self) -> Path:
         """Where its logs, report and figures go, seen from where the study is run."""
-        return Path(self.config.get("output") or f"runs/{self.name}")
+        return Path(self.config.get("output") or f"runs/{_folder_name(self.name)}")
 
     @property
     def artifact_folder(self) -> Path:
         """Where Optuna's artifact store keeps its files."""
         return Path(self.config.get("artifacts") or self.folder.parent / "artifacts")
+
+
+def _folder_name(name: str) -> str:
+    """Return a study's name as the name of one folder; anybody's study may have any."""
+    return re.sub(r"[^\w.\- ]", "_", name).strip(". ") or "study"

@@ -16,7 +16,7 @@ __all__ = ["use_temporary_folder"]
 _PREFIX = "bsopt-"
 _LONGEST = 60
 """Characters: a socket's path may have 107, of which multiprocessing's own names take up to 40."""
-_SECONDS_TO_LOCK = 60.0
+_SECONDS_TO_LOCK = 10.0
 
 
 def use_temporary_folder() -> Path:
