@@ -8,7 +8,7 @@ import importlib
 import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -71,11 +71,10 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit):
-            raise
+        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
+            raise  # whoever read our output has gone: click ends quietly
         except (KeyboardInterrupt, click.Abort) as error:
-            click.echo("Interrupted.", err=True)
-            ctx.exit(128 + (error.args[0] if error.args else signal.SIGINT))
+            _end_interrupted(ctx, error)
         except Exception as error:
             if ctx.meta.get(_TRACEBACK):
                 raise
@@ -92,6 +91,12 @@ class LazyGroup(click.Group):
     def __init__(self, *args: Any, homes: Mapping[str, str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.homes = homes
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:  # while a command was imported or its arguments were read
+            _end_interrupted(ctx, error)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.homes)
@@ -126,6 +131,11 @@ def writing(path: Path | str) -> Iterator[None]:
         yield
     except OSError as error:
         raise ConfigError(f"can't write {path}: {error.strerror or error}.") from error
+
+
+def _end_interrupted(ctx: click.Context, error: BaseException) -> NoReturn:
+    click.echo("Interrupted.", err=True)
+    ctx.exit(128 + next((number for number in error.args if isinstance(number, int)), signal.SIGINT))
 
 
 def _told(error: Exception, storage: str) -> UserError:

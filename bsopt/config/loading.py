@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -130,9 +130,11 @@ def _right_key(location: tuple[str, ...]) -> str:
 def _keys_of(block: Sequence[str]) -> list[str]:
     """Return the keys that a block of the study file may have."""
     model: type[BaseModel] = StudyConfig
+    is_users = False  # whether the next part is a name that the user chose, as in search.params
     for part in block:
-        if part in model.model_fields:  # any other is a name that the user chose, as in search.params
-            model = _models_in(model.model_fields[part].annotation)[0]
+        hint = None if is_users or part not in model.model_fields else model.model_fields[part].annotation
+        is_users = get_origin(hint) is dict
+        model = next(iter(_models_in(hint)), model)
     return list(model.model_fields)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import threading
 import time
 import uuid
@@ -66,6 +67,10 @@ class Engine(Protocol):
     @property
     def uploads_code(self) -> bool:
         """Whether the study's folder is sent to the workers."""
+
+    @property
+    def outlives_leader(self) -> bool:
+        """Whether workers go on when the leader's terminal is closed."""
 
     def advice(self, workers: int) -> str:
         """Return what the user should know before so many workers are placed; empty for nothing."""
@@ -146,6 +151,7 @@ class _Run:
         self._ending = Ending()
         self._stop = threading.Event()
         self._is_told = False
+        self._is_left = False
 
     def run(self) -> RunSummary:
         listener, study = self._listener, self._study
@@ -172,6 +178,8 @@ class _Run:
     def _lead(self, follower: Follower) -> None:
         while True:
             looked = time.monotonic()
+            if self._is_left:
+                return
             self._collect(follower.num_ended)
             follower.look()
             if self._stop.is_set():
@@ -268,15 +276,19 @@ class _Run:
                 del self._active[name]
 
     def _end_all(self) -> None:
-        """Make sure that no worker is left."""
-        for place in self._active.values():
-            place.end()
-        ownership.give_up_of(self._study, list(self._active))
+        """Make sure that no worker is left, unless they are to go on without this process."""
+        if not self._is_left:
+            for place in self._active.values():
+                place.end()
+            ownership.give_up_of(self._study, list(self._active))
         self._active.clear()
         self._engine.close()
 
     def _interrupt(self, number: int) -> None:
         self._end(interrupted_by(number))
+        if number == getattr(signal, "SIGHUP", None) and self._engine.outlives_leader:
+            self._is_left = True
+            return
         with contextlib.suppress(Exception):  # nobody may be there to read it
             self._listener.note("stopping the workers; press Ctrl-C again to stop at once")
 

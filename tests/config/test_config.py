@@ -65,6 +65,7 @@ def test_numbers_may_be_written_without_a_dot(tmp_path: Path) -> None:
         ({"budget": {"epochs": 3, "trails": 5}}, "unknown key budget.trails. Did you mean 'trials'?"),
         ({"search": {"lr": {"hihg": 1.0}}}, "unknown key search.lr.hihg. Did you mean 'high'?"),
         ({"search": {"params": {"model.wd": {"lwo": 1, "high": 2}}}}, "Did you mean 'low'?"),
+        ({"search": {"params": {"choices": {"lwo": 1, "high": 2}}}}, "Did you mean 'low'?"),
         ({"search": {"batch_size": {"low": 64, "high": 32}}}, "search.batch_size: the range is empty"),
         ({"search": {"lr": {"low": 1.0, "high": 0.1}}}, "search.lr: the range is empty"),
         ({"search": {"batch_size": {"low": 33, "high": 63}}}, "between 33 and 63"),

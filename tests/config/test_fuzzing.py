@@ -12,7 +12,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 from click.testing import CliRunner, Result
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -127,7 +127,10 @@ def judge(project: Path) -> Judge:
 
 def _read_many(judge: Judge, examples: int) -> None:
     base = (judge.path.parent / "study.yaml").read_bytes()
-    shared = settings(max_examples=examples, suppress_health_check=list(HealthCheck), database=None)
+    # Not made smaller: a study file is small, and a busy machine would take minutes over it.
+    phases = (Phase.explicit, Phase.generate)
+    checks = list(HealthCheck)
+    shared = settings(max_examples=examples, suppress_health_check=checks, database=None, phases=phases)
 
     @shared
     @given(CHANGES)

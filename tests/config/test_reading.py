@@ -54,7 +54,7 @@ def test_an_alias_is_read() -> None:
         (b"name: \xff\xfe", "no text in UTF-8: byte 7 is 0xff"),
         (b"\x00\x01\x02", "no valid YAML"),
         (b"x: y\n" * 20_000, "has more than 64 kB"),
-        ("".join(f"key_{i}: 1\n" for i in range(3000)).encode(), "and 2982 more"),
+        ("".join(f"key_{i}: 1\n" for i in range(3000)).encode(), "and 2983 more"),
     ],
 )
 def test_a_file_that_is_no_study_is_one_message(tmp_path: Path, content: bytes, message: str) -> None:
