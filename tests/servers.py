@@ -66,8 +66,12 @@ def database(folder: Path, *, is_durable: bool = False) -> Iterator[Database]:
             parent.chmod(parent.stat().st_mode | 0o055)
         shutil.chown(folder, "postgres")
 
+    patient = {**os.environ, "PGCTLTIMEOUT": "600"}  # on a busy machine a start takes long
+
     def run(*command: str) -> None:
-        subprocess.run([*as_user, *command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
+        subprocess.run(
+            [*as_user, *command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", env=patient
+        )
 
     run(str(programs / "initdb"), "-D", str(data), "-U", "tester", "--auth=trust", "--no-sync")
     options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync={'on' if is_durable else 'off'}"

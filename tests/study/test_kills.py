@@ -18,6 +18,7 @@ from bsopt.trial.record import StopReason
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(1000),  # a busy machine is no failure
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel's help is Linux's"),
 ]
 
@@ -82,7 +83,7 @@ def _server_and_ranks(pid: int) -> tuple[int, list[int]]:
     return server, _children(server, parents)
 
 
-def _wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+def _wait_for(condition: Callable[[], bool], seconds: float = 300) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "waited too long"
@@ -102,14 +103,14 @@ def test_a_rank_never_outlives_a_killed_parent(start: Start, state: str, devices
         for rank in ranks:
             os.kill(rank, signal.SIGSTOP)
     process.kill()
-    _wait_for(lambda: not family & _parents().keys(), 20)
+    _wait_for(lambda: not family & _parents().keys())
 
 
 def test_a_killed_fork_server_costs_no_trial(start: Start, project: Path) -> None:
     process = start("workers=2", "budget.trials=6", "budget.epochs=40", "trainer.limit_val_batches=1")
     server, _ = _server_and_ranks(process.pid)
     os.kill(server, signal.SIGKILL)
-    told, errors = process.communicate(timeout=200)
+    told, errors = process.communicate(timeout=800)
     assert process.returncode == 0, errors
     assert json.loads(told.splitlines()[-1])["num_complete"] == 6
     records = load_study("toy", f"sqlite:///{project}/bsopt.db").records
@@ -123,7 +124,7 @@ def test_a_killed_rank_is_no_proof_of_too_little_memory(start: Start, project: P
     process = start("budget.trials=2", "budget.epochs=40")
     _, (rank,) = _server_and_ranks(process.pid)
     os.kill(rank, signal.SIGKILL)
-    _, errors = process.communicate(timeout=200)
+    _, errors = process.communicate(timeout=800)
     assert process.returncode == 0, errors
     first, second, *_ = load_study("toy", f"sqlite:///{project}/bsopt.db").records
     assert (first.stop_reason, second.stop_reason) == (StopReason.LOST, StopReason.COMPLETED)
@@ -138,24 +139,24 @@ def test_a_signal_ends_a_run_in_order_and_names_itself(
     process = start("task.model.init_args.trouble=hang@1", "budget.trials=2")
     family = _family(process.pid)
     process.send_signal(number)
-    told, errors = process.communicate(timeout=60)
+    told, errors = process.communicate(timeout=800)
     assert process.returncode == code, errors
     assert json.loads(told.splitlines()[-1])["ended"] == "interrupted"
     records = load_study("toy", f"sqlite:///{project}/bsopt.db").records
     assert [r.stop_reason for r in records] == [StopReason.INTERRUPTED]
     assert records[0].ticks
-    _wait_for(lambda: not family & _parents().keys(), 20)
+    _wait_for(lambda: not family & _parents().keys())
 
 
 def test_a_second_ctrl_c_ends_at_once_and_loses_nothing(start: Start, project: Path) -> None:
     process = start("task.model.init_args.trouble=hang@1", "budget.trials=1", "workers=2")
     for _ in range(3):
         process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=800)
     assert process.returncode == 130
     assert "Traceback" not in errors
     again = start("budget.trials=1")
-    again.communicate(timeout=100)
+    again.communicate(timeout=800)
     assert again.returncode == 0
     records = load_study("toy", f"sqlite:///{project}/bsopt.db").records
     assert records[0].stop_reason in (StopReason.INTERRUPTED, StopReason.LOST)
@@ -169,7 +170,7 @@ def test_output_that_nobody_reads_any_more_ends_a_run_in_order(start: Start, pro
     process.stdout.close()
     assert process.stderr is not None
     errors = process.stderr.read()
-    assert process.wait(60) == 129
+    assert process.wait(800) == 129
     assert errors == ""
     records = load_study("toy", f"sqlite:///{project}/bsopt.db").records
     assert records[-1].stop_reason in (StopReason.INTERRUPTED, StopReason.COMPLETED)
@@ -189,7 +190,7 @@ def test_a_deleted_working_folder_is_told_and_its_trial_run_again(start: Start, 
         if json.loads(line)["event"] == "trial_ended":
             break
     subprocess.run(["rm", "-r", str(gone)], check=True)
-    _, errors = process.communicate(timeout=100)
+    _, errors = process.communicate(timeout=800)
     assert process.returncode == 3, errors
     assert "Traceback" not in errors
     assert "gone" in errors
