@@ -178,10 +178,10 @@ class _Run:
     def _lead(self, follower: Follower) -> None:
         while True:
             looked = time.monotonic()
-            if self._is_left:
-                return
             self._collect(follower.num_ended)
             follower.look()
+            if self._is_left:
+                return
             if self._stop.is_set():
                 self._tell_to_stop()
                 if not self._active:
@@ -285,9 +285,9 @@ class _Run:
         self._engine.close()
 
     def _interrupt(self, number: int) -> None:
+        self._is_left = number == getattr(signal, "SIGHUP", None) and self._engine.outlives_leader
         self._end(interrupted_by(number))
-        if number == getattr(signal, "SIGHUP", None) and self._engine.outlives_leader:
-            self._is_left = True
+        if self._is_left:
             return
         with contextlib.suppress(Exception):  # nobody may be there to read it
             self._listener.note("stopping the workers; press Ctrl-C again to stop at once")
