@@ -7,6 +7,7 @@ after which another host takes a trial for lost. A call that had succeeded after
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable
@@ -50,6 +51,7 @@ class _Patient:
         self._url = url
         self._seconds = seconds
         self._clock = clock
+        self._given_up_until = -math.inf  # one long wait is enough: what follows soon is the end of the run
 
     def _call(self, name: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
         began, pause, is_told = self._clock(), _FIRST_PAUSE, False
@@ -62,10 +64,12 @@ class _Patient:
                 raise
             except Exception as error:
                 failure = as_storage_failure(error, self._url, is_of_storage=True)
-                if not is_passing(error) or self._clock() - began > self._seconds:
-                    if failure is None:
-                        raise
-                    raise failure from error
+                is_over = self._clock() < self._given_up_until or self._clock() - began > self._seconds
+                if failure is None and not is_passing(error):
+                    raise
+                if is_over or not is_passing(error):
+                    self._given_up_until = self._clock() + 2 * self._seconds
+                    raise (failure or error) from error
                 if not is_told:
                     where, why = redacted(self._url), without_secrets(last_line_of(error.__cause__ or error), self._url)
                     _log.warning("the storage %s fails (%s); waiting up to %g s for it", where, why, self._seconds)

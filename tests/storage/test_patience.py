@@ -66,6 +66,21 @@ def test_the_wait_has_an_end_and_one_message(clock: list[float]) -> None:
     assert 120 <= clock[0] < 130
 
 
+def test_after_one_long_wait_nothing_else_waits_for_some_time(clock: list[float]) -> None:
+    storage = Flaky(LOST, times=10**9)
+    study = optuna.create_study(storage=patient(storage, "x", clock=lambda: clock[0]))
+    trial = study.ask()
+    with pytest.raises(StorageFailedError):
+        study.tell(trial, 1.0)
+    waited = clock[0]
+    with pytest.raises(StorageFailedError):
+        study.tell(trial, state=TrialState.FAIL)
+    assert clock[0] == waited
+    storage.left, clock[0] = 3, waited + 1000
+    study.tell(trial, 1.0)
+    assert study.trials[0].value == 1.0
+
+
 def test_what_cannot_pass_is_not_waited_for(clock: list[float]) -> None:
     damaged = sqlalchemy.exc.DatabaseError("SELECT", {}, Exception("database disk image is malformed"))
     with pytest.raises(StorageFailedError, match="malformed"):
