@@ -18,7 +18,7 @@ from bsopt.errors import BsoptError, MachineError, PlanError, StorageError, Stud
 from bsopt.laws.lattice import nearest_in_ratio
 from bsopt.storage import ownership, queue
 from bsopt.storage.attributes import BATCH_SIZE, LR, read_info, read_record, read_records, write_record
-from bsopt.study.failures import as_failure
+from bsopt.study.failures import as_failure, missing_folder
 from bsopt.study.files import StudyFiles
 from bsopt.study.run_queue import Ending, RunQueue, interrupted_by
 from bsopt.study.running_trial import RunningTrial, ShieldedListener, start_of
@@ -90,6 +90,7 @@ class StudyRunner:
         self._reserved = 0  # trials that workers are about to ask for
         self._overtaken: set[int] = set()  # workers whose trial another host has given up
         self._kills: Counter[int] = Counter()  # first try of a trial -> how often its process was killed
+        self._output = config.folder.absolute() if config.folder.is_dir() else None
         self._micro_limit = task.limits().max_micro_batch_size
 
     def run(self) -> RunSummary:
@@ -284,6 +285,9 @@ class StudyRunner:
         except Crash as crash:
             if crash.ends_study:
                 self._end(Ending("failed", crash.message, StudyError(crash.message)))
+            if (missing := missing_folder(self._output)) is not None:  # that was no failure of the trial
+                self._keep_as_lost(trial, running.record(spec, StopReason.LOST, _lost(missing)))
+                raise missing from crash
             return running.record(spec, self._reason_of(trial, crash), crash.full_message)
         except BsoptError as error:
             if isinstance(error, (StorageError, MachineError)):

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy.exc
 from optuna.trial import TrialState
 
-from bsopt.errors import BsoptError, StorageError, StudyError, TaskError
+from bsopt.errors import BsoptError, MachineError, StorageError, StorageFailedError, StudyError, TaskError
 from bsopt.storage import ownership, queue
 from bsopt.storage.attributes import OWNER_KEY, read_records
 from bsopt.study.run_queue import RunQueue
@@ -309,6 +309,22 @@ def test_a_folder_that_can_not_be_written_ends_the_run_and_keeps_the_trial(
     assert [r.stop_reason for r in study.records] == [StopReason.COMPLETED]
 
 
+def test_a_trial_whose_output_folder_was_deleted_is_lost_and_not_failed(
+    pretend: Pretend, usual: Train, tmp_path: Path
+) -> None:
+    def train(spec: TrialSpec, supervision: Supervision) -> TrialRecord:
+        if spec.number == 1:
+            (tmp_path / "out").rmdir()
+            raise Crash(StopReason.FAILED, "FileNotFoundError: log.txt")
+        return usual(spec, supervision)
+
+    (tmp_path / "out").mkdir()
+    study = pretend(train)
+    with pytest.raises(MachineError, match=r"the output folder .*out is gone"):
+        study.run()
+    assert [r.stop_reason for r in study.records] == [StopReason.COMPLETED, StopReason.LOST]
+
+
 def test_a_killed_trial_is_run_again_in_the_same_run(pretend: Pretend, usual: Train) -> None:
     def train(spec: TrialSpec, supervision: Supervision) -> TrialRecord:
         if spec.number in (1, 2):
@@ -459,6 +475,20 @@ def test_a_failing_storage_is_named_and_ends_the_run(pretend: Pretend) -> None:
     with pytest.raises(StorageError, match=r"storage memory:// failed: .*disk full"):
         study.run()
     assert len(read_records(study.optuna)) == 1
+
+
+def test_a_storage_that_can_be_read_but_not_written_is_named(
+    pretend: Pretend, usual: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> bool:
+        raise StorageFailedError("database or disk is full")
+
+    study = pretend(usual)
+    with monkeypatch.context() as patch:
+        patch.setattr(study.optuna._storage, "set_trial_state_values", fail)
+        with pytest.raises(StorageFailedError, match="disk is full"):  # and not Optuna's "Should not reach."
+            study.run()
+    assert study.optuna.trials[0].state is TrialState.RUNNING
 
 
 def test_optunas_pruner_is_asked_by_name(pretend: Pretend) -> None:
