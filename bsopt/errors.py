@@ -1,22 +1,26 @@
 """Everything that bsopt raises on purpose.
 
 Catch `BsoptError` to catch them all. Each message names what was received, what is allowed and what to do
-next; the command line prints it without a traceback and exits with 2.
+next; the command line prints it without a traceback and exits with the error's `exit_code`: 2 for the user's
+mistake, 3 where the storage or the machine failed.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import ClassVar
 
 __all__ = [
     "BsoptError",
     "ConfigError",
     "InjectionError",
+    "MachineError",
     "MetricError",
     "MissingExtraError",
     "PlanError",
     "StorageError",
+    "StorageFailedError",
     "StudyError",
     "TaskError",
     "nearest",
@@ -25,7 +29,9 @@ __all__ = [
 
 
 class BsoptError(Exception):
-    """The root of bsopt's errors: a mistake that the user can put right."""
+    """The root of bsopt's errors: a mistake that the user can put right, or a failure that isn't theirs."""
+
+    exit_code: ClassVar[int] = 2
 
 
 class ConfigError(BsoptError, ValueError):
@@ -61,6 +67,18 @@ class PlanError(BsoptError, ValueError):
 
 class StorageError(BsoptError):
     """The storage can't be opened, read or written."""
+
+
+class StorageFailedError(StorageError):
+    """The storage stopped answering or is damaged; what was measured is kept, and the same command goes on."""
+
+    exit_code = 3
+
+
+class MachineError(BsoptError):
+    """The machine failed: its disk is full, a folder is gone, or bsopt itself met what it didn't expect."""
+
+    exit_code = 3
 
 
 class StudyError(BsoptError):

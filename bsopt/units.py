@@ -1,4 +1,4 @@
-"""Amounts as people write them ("3 epochs", "30 min", "2 GiB"), and every number as people read it."""
+"""Amounts as people write them ("3 epochs", "30 min", "2 GiB"), and every number and text as people read it."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ __all__ = [
     "in_words",
     "parse_amount",
     "parse_bytes",
+    "printable",
 ]
 
 Unit = Literal["epochs", "samples", "steps", "seconds"]
@@ -35,6 +36,12 @@ _UNITS: dict[str, tuple[Unit, float]] = {
     **dict.fromkeys(("min", "minute", "minutes"), ("seconds", 60.0)),
     **dict.fromkeys(("h", "hour", "hours"), ("seconds", 3600.0)),
 }
+_MOST = 1e15
+"""Of an amount in any unit."""
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_].*?(?:\x07|\x1b\\|$)|[ -/]*[0-~])", re.DOTALL)
+"""Sequences of ECMA-48: CSI, strings such as a window's title, and the two-character ones."""
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
+"""All but tab and newline, and the marks that turn the direction of writing."""
 _BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
@@ -63,7 +70,7 @@ def parse_amount(text: object, *, default: Unit | None = None, allowed: Iterable
         allowed: Units that make sense here; all where empty.
 
     Raises:
-        ConfigError: It can't be read, isn't positive, or has a unit that makes no sense here.
+        ConfigError: It can't be read, isn't positive, is beyond all bounds, or has a unit that makes no sense here.
 
     >>> parse_amount("30 min")
     Amount(value=1800.0, unit='seconds')
@@ -89,8 +96,8 @@ def parse_amount(text: object, *, default: Unit | None = None, allowed: Iterable
             )
         name, size = _UNITS[unit]
         amount = Amount(number * size, name)
-    if amount.value <= 0:
-        raise ConfigError(f"{text!r} must be positive.")
+    if not 0 < amount.value <= _MOST:
+        raise ConfigError(f"{text!r} must be positive, and at most {_MOST:g}.")
     units = tuple(allowed)
     if units and amount.unit not in units:
         raise ConfigError(f"{text!r} is in {amount.unit}; here it must be in {in_words(units, last='or')}.")
@@ -101,14 +108,20 @@ def parse_bytes(value: object) -> int:
     """Read an amount of memory in bytes: "2 GiB", "500 MB" or a whole number.
 
     Raises:
-        ConfigError: It can't be read.
+        ConfigError: It can't be read, or isn't positive.
     """
     if isinstance(value, int) and not isinstance(value, bool):
-        return value
+        return _checked_bytes(value, value)
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKmMgG]i?[bB]|[bB])\s*", str(value))
     if match is None:
         raise ConfigError(f"{value!r} is no amount of memory; write e.g. '2 GiB' or '500 MB'.")
-    return int(float(match.group(1)) * _BYTES[match.group(2).lower()])
+    return _checked_bytes(int(float(match.group(1)) * _BYTES[match.group(2).lower()]), value)
+
+
+def _checked_bytes(count: int, value: object) -> int:
+    if not 0 < count < 2**60:
+        raise ConfigError(f"{value!r} must be an amount of memory above 0.")
+    return count
 
 
 def in_samples(amount: Amount, num_train_samples: int | None, what: str) -> float:
@@ -215,6 +228,15 @@ def count_of(count: int, noun: str, *, plural: str | None = None) -> str:
     ('1 trial', '1,200 trials', '2 studies')
     """
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def printable(text: str) -> str:
+    r"""Return a text of unknown origin without what would steer a terminal: escape sequences and control characters.
+
+    >>> printable("\x1b[31mred\x1b[0m, a bell\x07 and a title\x1b]0;mine\x07")
+    'red, a bell and a title'
+    """
+    return _CONTROLS.sub("", _ESCAPES.sub("", text.replace("\r\n", "\n").replace("\r", "\n")))
 
 
 def in_words(items: Iterable[object], *, last: str = "and") -> str:

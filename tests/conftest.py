@@ -68,6 +68,9 @@ class Toy(pl.LightningModule):
         rank = self.global_rank
         if self.trouble == "hang":
             time.sleep(1000)
+        elif self.trouble == "stuck":
+            import ctypes
+            ctypes.PyDLL(None).sleep(1000)  # in C, and no other thread of the interpreter runs
         elif self.trouble == "segfault":
             os.kill(os.getpid(), signal.SIGSEGV)
         elif self.trouble == "killed":

@@ -9,7 +9,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,30 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@dataclass(frozen=True)
+class Database:
+    """A PostgreSQL server that can be stopped and started again."""
+
+    url: str
+    stop: Callable[[], None]
+    start: Callable[[], None]
+
+
 @contextlib.contextmanager
 def postgresql(folder: Path, *, is_durable: bool = False) -> Iterator[str]:
     """Start a PostgreSQL server with an empty database and yield its SQLAlchemy URL; skip where there is none.
+
+    Args:
+        folder: Where its files go.
+        is_durable: As in `database`.
+    """
+    with database(folder, is_durable=is_durable) as server:
+        yield server.url
+
+
+@contextlib.contextmanager
+def database(folder: Path, *, is_durable: bool = False) -> Iterator[Database]:
+    """Start a PostgreSQL server with an empty database; skip where there is none.
 
     Args:
         folder: Where its files go.
@@ -44,16 +66,29 @@ def postgresql(folder: Path, *, is_durable: bool = False) -> Iterator[str]:
             parent.chmod(parent.stat().st_mode | 0o055)
         shutil.chown(folder, "postgres")
 
+    patient = {**os.environ, "PGCTLTIMEOUT": "600"}  # on a busy machine a start takes long
+
     def run(*command: str) -> None:
-        subprocess.run([*as_user, *command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
+        subprocess.run(
+            [*as_user, *command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", env=patient
+        )
 
     run(str(programs / "initdb"), "-D", str(data), "-U", "tester", "--auth=trust", "--no-sync")
     options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync={'on' if is_durable else 'off'}"
-    run(str(programs / "pg_ctl"), "-D", str(data), "-w", "-l", str(folder / "log"), "-o", options, "start")
+    control = (str(programs / "pg_ctl"), "-D", str(data))
+
+    def start() -> None:
+        run(*control, "-w", "-l", str(folder / "log"), "-o", options, "start")
+
+    def stop() -> None:
+        run(*control, "-m", "immediate", "stop")
+
+    start()
     try:
-        yield f"postgresql+psycopg://tester@127.0.0.1:{port}/postgres"
+        yield Database(f"postgresql+psycopg://tester@127.0.0.1:{port}/postgres", stop, start)
     finally:
-        run(str(programs / "pg_ctl"), "-D", str(data), "-m", "immediate", "stop")
+        with contextlib.suppress(subprocess.CalledProcessError):  # stopped already
+            stop()
 
 
 @contextlib.contextmanager

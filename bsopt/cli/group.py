@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
+import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from bsopt.errors import BsoptError, ConfigError, nearest_or_all
+from bsopt.units import printable
 
 __all__ = ["Command", "LazyGroup", "UserError", "writing"]
 
 _TRACEBACK = "bsopt.cli.traceback"
+_USERS_ERRNOS = {errno.EACCES, errno.EPERM, errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}
 _RENAMED = {"--ship": "--upload-code", "--again": "--recompute", "--only": "--kind"}
 """Options that people may remember -> their names now."""
 
 
 class UserError(click.ClickException):
-    """The user's mistake: one message on standard error, exit code 2."""
+    """One message on standard error, and an exit code.
 
-    exit_code = 2
+    Args:
+        message: What is told; terminal escapes in it are left out.
+        exit_code: 2 for the user's mistake, 3 where the storage or the machine failed.
+    """
+
+    def __init__(self, message: str, exit_code: int = 2) -> None:
+        super().__init__(printable(message))
+        self.exit_code = exit_code  # type: ignore[misc]
 
 
 class Command(click.Command):
-    """A command with `--traceback`, which ends with 2 on the user's mistake and with 130 on Ctrl-C."""
+    """A command with `--traceback`, which ends with 2 on the user's mistake, with 3 where the storage or the machine
+    failed, and with 128 and the signal's number (130 for Ctrl-C) where one ended it."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -59,19 +71,14 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except BsoptError as error:
+        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
+            raise  # whoever read our output has gone: click ends quietly
+        except (KeyboardInterrupt, click.Abort) as error:
+            _end_interrupted(ctx, error)
+        except Exception as error:
             if ctx.meta.get(_TRACEBACK):
                 raise
-            raise UserError(str(error)) from error
-        except BrokenPipeError:
-            raise  # whoever read our output has gone; click ends quietly
-        except OSError as error:  # a full disk, a folder that isn't ours: the system's words are clear
-            if ctx.meta.get(_TRACEBACK) or error.filename is None:
-                raise
-            raise UserError(f"{error.strerror}: {error.filename}") from error
-        except (KeyboardInterrupt, click.Abort):
-            click.echo("Interrupted.", err=True)
-            ctx.exit(130)
+            raise _told(error, str(ctx.params.get("storage") or "of this study")) from error
 
 
 class LazyGroup(click.Group):
@@ -84,6 +91,12 @@ class LazyGroup(click.Group):
     def __init__(self, *args: Any, homes: Mapping[str, str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.homes = homes
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:  # while a command was imported or its arguments were read
+            _end_interrupted(ctx, error)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.homes)
@@ -118,6 +131,24 @@ def writing(path: Path | str) -> Iterator[None]:
         yield
     except OSError as error:
         raise ConfigError(f"can't write {path}: {error.strerror or error}.") from error
+
+
+def _end_interrupted(ctx: click.Context, error: BaseException) -> NoReturn:
+    click.echo("Interrupted.", err=True)
+    ctx.exit(128 + next((number for number in error.args if isinstance(number, int)), signal.SIGINT))
+
+
+def _told(error: Exception, storage: str) -> UserError:
+    """Return an error as one message with an exit code."""
+    if isinstance(error, OSError) and error.errno in _USERS_ERRNOS and error.filename is not None:
+        return UserError(f"{error.strerror}: {error.filename}")  # the system's words are clear
+    from bsopt.study.failures import as_failure
+
+    known = as_failure(error, storage)
+    if isinstance(known, BsoptError):
+        return UserError(str(known), known.exit_code)
+    text = f"{type(error).__name__}: {error}"
+    return UserError(f"this wasn't foreseen: {text}. --traceback shows where it came from.", exit_code=3)
 
 
 def _remember_traceback(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:

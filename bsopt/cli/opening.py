@@ -126,11 +126,12 @@ def load_study_file(
         ConfigError: It can't be read or says something wrong.
     """
     from bsopt.config import load_config
+    from bsopt.config.schema import check_name
 
     typed = (*overrides, f"workers={workers}") if workers is not None else overrides
     loaded = load_config(file, typed)
     config = loaded.config
-    names = {"storage": storage or config.storage, "name": study_name or config.name}
+    names = {"storage": storage or config.storage, "name": check_name(study_name or config.name)}
     return replace(loaded, config=config.model_copy(update=names))
 
 
@@ -139,7 +140,7 @@ def as_typed(name: str, storage: str) -> str:
     from bsopt.storage.databases import redacted
 
     named = shlex.quote(name)
-    return named if storage == DEFAULT_STORAGE else f"{named} --storage '{redacted(storage)}'"
+    return named if storage == DEFAULT_STORAGE else f"{named} --storage {shlex.quote(redacted(storage))}"
 
 
 def existing_storage(url: str) -> str:

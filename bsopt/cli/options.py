@@ -32,7 +32,8 @@ storage_option = click.option(
     "--storage",
     metavar="URL",
     envvar="BSOPT_STORAGE",
-    help="Any Optuna storage: sqlite:///file.db, postgresql+psycopg://…, journal:///file.log, grpc://host:port. "
+    help="Any Optuna storage: sqlite:///file.db, postgresql+psycopg://…, journal:///file.log, grpc://host:port; with a "
+    "password better as @FILE, a file that holds it, or in BSOPT_STORAGE: what is typed, other users can see. "
     f"By default the study file's, or {DEFAULT_STORAGE}.",
 )
 

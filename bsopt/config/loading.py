@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
+from bsopt.config.reading import read_text, read_yaml
 from bsopt.config.schema import StudyConfig
 from bsopt.errors import ConfigError, nearest
 
@@ -41,16 +41,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> LoadedConfig
         ConfigError: The file can't be read or says something wrong; every mistake is listed with its place.
     """
     file = Path(path)
-    try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(
-            f"can't read the study file {file}: {error.strerror or error}. `bsopt init DIR` makes one to start from."
-        ) from error
-    try:
-        data = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file} is no valid YAML: {error}") from error
+    data = read_yaml(read_text(file), source=str(file))
     if not isinstance(data, dict):
         raise ConfigError(f"{file} must hold a mapping with the keys {', '.join(StudyConfig.model_fields)}.")
     for override in overrides:
@@ -67,7 +58,9 @@ def validate_config(data: Mapping[str, Any], *, source: str = "the study") -> St
     try:
         return StudyConfig.model_validate(dict(data))
     except ValidationError as error:
-        lines = [_explain(item) for item in error.errors()]
+        mistakes = error.errors(include_url=False, include_context=True)
+        lines = [_explain(item) for item in mistakes[:_MOST_TOLD]]
+        lines += [f"and {len(mistakes) - _MOST_TOLD} more."] if len(mistakes) > _MOST_TOLD else []
         raise ConfigError(f"{source}: " + ("\n  ".join(["", *lines]) if len(lines) > 1 else lines[0])) from error
 
 
@@ -78,23 +71,10 @@ def json_schema() -> dict[str, Any]:
 
 _RENAMED = {"also": "params", "minimize": "cost", "of": "trials", "confirm": "confirm_seeds"}
 """Keys that people may remember -> their names now, in the same block."""
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML's safe loader that reads 1e-3 as a number (YAML 1.1 wants 1.0e-3) and refuses a key given twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep=deep)
-
-
-_Loader.yaml_implicit_resolvers = {key: list(value) for key, value in yaml.SafeLoader.yaml_implicit_resolvers.items()}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
+_MOST_TOLD = 20
+"""Mistakes that are listed; a file with more has another problem."""
+_MOST_SHOWN = 200
+"""Characters of a value that are shown."""
 
 
 def _set(data: dict[str, Any], override: str) -> None:
@@ -104,15 +84,15 @@ def _set(data: dict[str, Any], override: str) -> None:
     *parents, last = path.strip().split(".")
     place: Any = data
     for key in parents:
-        if isinstance(place.get(key), str) and key in ("model", "data"):
+        if isinstance(place, dict) and isinstance(place.get(key), str) and key in ("model", "data"):
             place[key] = {"class_path": place[key]}  # the short form of a class
         place = place.setdefault(key, {})
-        if place is None or not isinstance(place, dict):
-            raise ConfigError(f"--set {override}: {key} is no mapping.")
+        if not isinstance(place, dict):
+            raise ConfigError(f"--set {path.strip()}: {key} is no mapping.")
     try:
-        place[last] = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override}: the value is no valid YAML.") from error
+        place[last] = read_yaml(text, source="the value")
+    except ConfigError as error:
+        raise ConfigError(f"--set {path.strip()}: {error}") from error
 
 
 def _explain(error: Any) -> str:
@@ -120,22 +100,29 @@ def _explain(error: Any) -> str:
     location = tuple(str(part) for part in error["loc"] if not str(part).startswith(("function-", "is-instance")))
     place = ".".join(location) or "study"
     if error["type"] == "extra_forbidden":
-        return f"unknown key {place}.{_right_key(location)}"
+        return f"unknown key {_shortened(place)}.{_right_key(location)}"
     if error["type"] == "missing":
         return f"{place} is missing."
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] in ("value_error", "assertion_error"):
-        return f"{place}: {message.removesuffix('.')}."
+        return f"{place}: {_shortened(message).removesuffix('.')}."
     got, expected = error.get("input"), str(error.get("ctx", {}).get("expected", ""))
-    shown = "a mapping" if isinstance(got, dict) else repr(got)
-    hint = nearest(got, re.findall(r"'([^']+)'", expected)) if isinstance(got, str) else ""
+    shown = "a mapping" if isinstance(got, dict) else _shortened(repr(got))
+    is_short = isinstance(got, str) and len(got) <= _MOST_SHOWN
+    hint = nearest(got, re.findall(r"'([^']+)'", expected)) if is_short else ""
     return f"{place}: {message[0].lower() + message[1:]}, got {shown}.{hint}"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
 
 
 def _right_key(location: tuple[str, ...]) -> str:
     """Return what an unknown key should have been: its name now, the nearest, or all that are allowed."""
     *block, key = location
     allowed = _keys_of(block)
+    if len(key) > _MOST_SHOWN:
+        return f" Allowed: {', '.join(allowed)}."
     renamed = _RENAMED.get(key)
     return nearest(renamed if renamed in allowed else key, allowed) or f" Allowed: {', '.join(allowed)}."
 
@@ -143,9 +130,11 @@ def _right_key(location: tuple[str, ...]) -> str:
 def _keys_of(block: Sequence[str]) -> list[str]:
     """Return the keys that a block of the study file may have."""
     model: type[BaseModel] = StudyConfig
+    is_users = False  # whether the next part is a name that the user chose, as in search.params
     for part in block:
-        if part in model.model_fields:  # any other is a name that the user chose, as in search.params
-            model = _models_in(model.model_fields[part].annotation)[0]
+        hint = None if is_users or part not in model.model_fields else model.model_fields[part].annotation
+        is_users = get_origin(hint) is dict
+        model = next(iter(_models_in(hint)), model)
     return list(model.model_fields)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,16 +17,19 @@ from pydantic import (
     model_validator,
 )
 
-from bsopt.laws.lattice import lattice_sizes
+from bsopt.errors import ConfigError
+from bsopt.laws.lattice import check_lattice, lattice_sizes
 from bsopt.laws.scaling import HIGHER_LR_FACTOR
 from bsopt.trial.objective import Objective
 from bsopt.units import Amount, Unit, in_words, parse_amount, parse_bytes
 
 __all__ = [
+    "MOST_SIZES",
     "ExperimentConfig",
     "RangeSpace",
     "SearchConfig",
     "StudyConfig",
+    "check_name",
 ]
 
 ENOUGH_TO_REPEAT, REPEATS = 15, 3
@@ -44,6 +48,14 @@ RESERVED_TRAINER_KEYS = {
     "fast_dev_run": "`bsopt study check`",
     "default_root_dir": "output",
 }
+
+
+MOST_SIZES = 10_000
+"""Batch sizes of a lattice, and runs of an experiment: each is a row somewhere, and more are a mistake."""
+_MOST_SAMPLES = 1e15
+_MOST_TRIALS = 10**6
+_PARAM_PATH = re.compile(r"(model|data)(\.\w+)+")
+_BATCH_LIMITS = ("limit_train_batches", "limit_val_batches")
 
 
 def _amount(*allowed: Unit, default: Unit | None = None) -> Any:
@@ -80,8 +92,21 @@ def _in_a_word(value: Any, key: str) -> Any:
     return {key: value or "none"} if value is None or isinstance(value, (str, bool)) else value
 
 
+def check_name(name: str) -> str:
+    """Return a study's name, which its output folder is called by, too.
+
+    Raises:
+        ConfigError: It is a path, or holds what can't be printed.
+    """
+    if not name.isprintable() or name != name.strip():
+        raise ConfigError(f"the name {name!r} holds what can't be printed, or blanks at its ends")
+    if name in (".", "..") or set(name) & set("/\\"):
+        raise ConfigError(f"the name {name!r} is a path: a name has no / and no \\; output: says where files go")
+    return name
+
+
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, allow_inf_nan=False)
 
 
 class ClassPath(_Strict):
@@ -145,13 +170,20 @@ class TaskConfig(_Strict):
 class BatchSizeSpace(_Strict):
     """The range of the global batch size."""
 
-    low: int = Field(8, ge=1)
-    high: int = Field(1024, ge=1)
+    low: int = Field(8, ge=1, le=10**9)
+    high: int = Field(1024, ge=1, le=10**9)
     lattice: Literal["pow2", "any"] | dict[Literal["multiple_of"], int] = "pow2"
 
     @model_validator(mode="after")
     def _ordered(self) -> BatchSizeSpace:
         _check_range(self.low, self.high)
+        check_lattice(self.lattice)
+        num_sizes = 0 if self.lattice == "any" else len(lattice_sizes(self.lattice, self.low, self.high))
+        if num_sizes > MOST_SIZES:
+            raise ValueError(
+                f"{num_sizes:,} batch sizes are on the lattice {self.lattice!r}, more than {MOST_SIZES:,}: take a "
+                "larger multiple, or lattice: any"
+            )
         if not self.sizes():
             raise ValueError(f"no batch size between {self.low} and {self.high} is on the lattice {self.lattice!r}")
         return self
@@ -196,15 +228,17 @@ class RangeSpace(_Strict):
     low: float | None = None
     high: float | None = None
     log: bool = False
-    step: float | None = None
+    step: float | None = Field(None, gt=0)
     integer: bool = False
-    choices: list[bool | int | float | str] | None = None
+    choices: list[bool | int | float | str] | None = Field(None, max_length=1000)
 
     @model_validator(mode="after")
     def _complete(self) -> RangeSpace:
         if self.choices is not None:
             if self.low is not None or self.high is not None:
                 raise ValueError("give choices, or low and high, not both")
+            if self.step is not None or self.log or self.integer:
+                raise ValueError("choices take no log, step or integer")
             if not self.choices:
                 raise ValueError("choices is empty")
             return self
@@ -215,6 +249,10 @@ class RangeSpace(_Strict):
             raise ValueError("a log range must be positive")
         if self.log and self.step is not None:
             raise ValueError("a log range takes no step")
+        if self.step is not None and self.step > self.high - self.low:
+            raise ValueError(f"a step of {self.step:g} leads out of the range {self.low:g} to {self.high:g}")
+        if self.integer and any(value % 1 for value in (self.low, self.high, self.step or 1)):
+            raise ValueError("an integer range has whole numbers as low, high and step")
         return self
 
 
@@ -238,7 +276,7 @@ class SearchConfig(_Strict):
         for path in value:
             if path in ("batch_size", "lr"):
                 raise ValueError(f"{path} has a block of its own")
-            if path.split(".")[0] not in ("model", "data") or "." not in path:
+            if not _PARAM_PATH.fullmatch(path):
                 raise ValueError(f"{path!r}: name an init argument by its path, e.g. model.{path} or data.{path}")
         return value
 
@@ -246,7 +284,7 @@ class SearchConfig(_Strict):
 class ObjectiveConfig(_Strict):
     """What counts."""
 
-    monitor: str = Field("val_loss", description="name of a metric that the module logs")
+    monitor: str = Field("val_loss", min_length=1, description="name of a metric that the module logs")
     direction: Literal["minimize", "maximize"] = "minimize"
     target: float | None = Field(None, description="end a trial when the metric reaches this value")
     cost: Literal["seconds", "samples", "steps", "energy"] | None = Field(
@@ -268,10 +306,10 @@ class ObjectiveConfig(_Strict):
 class BudgetConfig(_Strict):
     """How many trials, and how long each."""
 
-    trials: int = Field(30, ge=0, description="of the search; 0 where there is an experiment alone")
-    epochs: float | None = Field(None, gt=0)
-    samples: float | None = Field(None, gt=0)
-    steps: int | None = Field(None, ge=1)
+    trials: int = Field(30, ge=0, le=_MOST_TRIALS, description="of the search; 0 where there is an experiment alone")
+    epochs: float | None = Field(None, gt=0, le=1e9)
+    samples: float | None = Field(None, gt=0, le=_MOST_SAMPLES)
+    steps: int | None = Field(None, ge=1, le=10**15)
     time_per_trial: _amount("seconds") | None = None  # type: ignore[valid-type]
     time: _amount("seconds") | None = Field(None, description="of the whole study")  # type: ignore[valid-type]
     validate_every: _Validations = Field(
@@ -316,7 +354,7 @@ class PruningConfig(_Strict):
 class ExperimentConfig(_Strict):
     """A designed batch-size experiment (Chang & Pathak 2020), run beside the search and never pruned."""
 
-    batch_sizes: list[int] = Field(min_length=2, description="global batch sizes, samples")
+    batch_sizes: list[int] = Field(min_length=2, max_length=1000, description="global batch sizes, samples")
     reference_lr: float = Field(gt=0, description="learning rate at the smallest of them")
     arms: tuple[Literal["fixed_lr", "scaled_lr", "higher_lr", "grid"], ...] = Field(
         ("fixed_lr", "scaled_lr", "higher_lr", "grid"),
@@ -327,8 +365,10 @@ class ExperimentConfig(_Strict):
     higher_lr: float | None = Field(
         None, gt=0, description=f"{HIGHER_LR_FACTOR:g} times the reference's where it isn't given"
     )
-    grid: list[float] = Field(default_factory=list, description="learning rates of the grid; without any there is none")
-    seeds: int = Field(5, ge=1, description="runs of each; below 5 no finding can be judged")
+    grid: list[float] = Field(
+        default_factory=list, max_length=1000, description="learning rates of the grid; without any there is none"
+    )
+    seeds: int = Field(5, ge=1, le=1000, description="runs of each; below 5 no finding can be judged")
     patience: _amount("epochs", "samples") = Amount(100.0, "epochs")  # type: ignore[valid-type]
     params: dict[str, Any] = Field(default_factory=dict, description="values of the parameters of search.params")
 
@@ -336,6 +376,11 @@ class ExperimentConfig(_Strict):
     def _sensible(self) -> ExperimentConfig:
         if len(set(self.batch_sizes)) < 2 or min(self.batch_sizes) < 1:
             raise ValueError(f"batch_sizes needs at least two different positive sizes, got {self.batch_sizes}")
+        arms = (len(self.grid) if "grid" in self.arms else 0) + len(set(self.arms) - {"grid"})
+        if len(self.batch_sizes) * arms * self.seeds > MOST_SIZES:
+            raise ValueError(
+                f"the design has up to {len(self.batch_sizes) * arms * self.seeds:,} runs; {MOST_SIZES:,} at most"
+            )
         if any(not rate > 0 for rate in self.grid):
             raise ValueError(f"grid holds learning rates, which are positive, got {self.grid}")
         return self
@@ -388,7 +433,7 @@ class CheckpointsConfig(_Strict):
 class StudyConfig(_Strict):
     """One study."""
 
-    name: str = Field(min_length=1)
+    name: str = Field(min_length=1, max_length=200)
     task: TaskConfig
     search: SearchConfig = SearchConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
@@ -398,12 +443,12 @@ class StudyConfig(_Strict):
     limits: LimitsConfig = LimitsConfig()
     trainer: dict[str, Any] = Field(default_factory=dict, description="passed on to Lightning's Trainer")
     seed: int = Field(0, ge=0, lt=2**32)
-    confirm_seeds: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+    confirm_seeds: Annotated[int, Field(ge=0, le=1000)] | Literal["auto"] = Field(
         0,
         description="re-run the finalists this often over fresh seeds, beside the trials; auto: the last 3 of at least "
         "15 trials repeat the best ones",
     )
-    workers: int = Field(1, ge=1, description="trials at a time on this host")
+    workers: int = Field(1, ge=1, le=1024, description="trials at a time on this host")
     checkpoints: CheckpointsConfig = CheckpointsConfig()
     experiment: ExperimentConfig | None = None
     resume: bool = Field(
@@ -423,6 +468,31 @@ class StudyConfig(_Strict):
     )
     storage: str = "sqlite:///bsopt.db"
 
+    @field_validator("name")
+    @classmethod
+    def _is_a_name(cls, value: str) -> str:
+        return check_name(value)
+
+    @field_validator("trainer")
+    @classmethod
+    def _sensible_trainer(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for key, least in (("num_nodes", 1), ("devices", -1)):
+            number = value.get(key, 1)
+            if isinstance(number, (int, float)) and (isinstance(number, bool) or number < least or number in (0, 0.0)):
+                raise ValueError(f"trainer.{key} must be at least 1, got {number!r}")
+        if not isinstance(value.get("num_nodes", 1), int):
+            raise ValueError(f"trainer.num_nodes must be a whole number, got {value['num_nodes']!r}")
+        for key in _BATCH_LIMITS:
+            if value.get(key) is not None and not (isinstance(value[key], (int, float)) and value[key] > 0):
+                raise ValueError(f"trainer.{key} must be above 0, got {value[key]!r}: every epoch trains and validates")
+        callbacks = value.get("callbacks") or []
+        for given in callbacks if isinstance(callbacks, list) else [callbacks]:
+            if not (isinstance(given, dict) and isinstance(given.get("class_path"), str)):
+                raise ValueError(
+                    f"trainer.callbacks takes {{class_path: module.Class, init_args: {{...}}}}, got {given!r}"
+                )
+        return value
+
     @field_validator("trainer")
     @classmethod
     def _not_reserved(cls, value: dict[str, Any]) -> dict[str, Any]:
@@ -435,6 +505,19 @@ class StudyConfig(_Strict):
     def _something_to_run(self) -> StudyConfig:
         if self.experiment is None and self.budget.trials == 0:
             raise ValueError("budget.trials is 0 and there is no experiment: nothing would be run")
+        return self
+
+    @model_validator(mode="after")
+    def _searched_once(self) -> StudyConfig:
+        rates = [self.inject.lr] if self.inject.lr else ["lr", "learning_rate"]
+        sizes = [self.inject.batch_size or "batch_size"]
+        taken = {f"model.{name.removeprefix('model.')}": "search.lr" for name in rates}
+        taken |= {f"data.{name.removeprefix('data.')}": "search.batch_size" for name in sizes}
+        for path in self.search.params:
+            if path in taken:
+                raise ValueError(f"search.params.{path} is what {taken[path]} searches already: leave it out")
+        if self.search.prior_from == self.name:
+            raise ValueError("search.prior_from names the study itself: give the name of an earlier one")
         return self
 
     @model_validator(mode="after")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import threading
 import time
 import uuid
@@ -22,7 +24,7 @@ from bsopt.storage import ownership, queue
 from bsopt.storage.attributes import read_info
 from bsopt.storage.databases import redacted, study_url
 from bsopt.study.compatibility import find_or_make
-from bsopt.study.run_queue import INTERRUPTED, Ending, RunQueue
+from bsopt.study.run_queue import Ending, RunQueue, interrupted_by
 from bsopt.study.signals import first_signal_calls
 from bsopt.trial.events import Listener, RunSummary
 from bsopt.trial.record import StudyInfo
@@ -65,6 +67,10 @@ class Engine(Protocol):
     @property
     def uploads_code(self) -> bool:
         """Whether the study's folder is sent to the workers."""
+
+    @property
+    def outlives_leader(self) -> bool:
+        """Whether workers go on when the leader's terminal is closed."""
 
     def advice(self, workers: int) -> str:
         """Return what the user should know before so many workers are placed; empty for nothing."""
@@ -145,6 +151,7 @@ class _Run:
         self._ending = Ending()
         self._stop = threading.Event()
         self._is_told = False
+        self._is_left = False
 
     def run(self) -> RunSummary:
         listener, study = self._listener, self._study
@@ -173,6 +180,8 @@ class _Run:
             looked = time.monotonic()
             self._collect(follower.num_ended)
             follower.look()
+            if self._is_left:
+                return
             if self._stop.is_set():
                 self._tell_to_stop()
                 if not self._active:
@@ -267,16 +276,21 @@ class _Run:
                 del self._active[name]
 
     def _end_all(self) -> None:
-        """Make sure that no worker is left."""
-        for place in self._active.values():
-            place.end()
-        ownership.give_up_of(self._study, list(self._active))
+        """Make sure that no worker is left, unless they are to go on without this process."""
+        if not self._is_left:
+            for place in self._active.values():
+                place.end()
+            ownership.give_up_of(self._study, list(self._active))
         self._active.clear()
         self._engine.close()
 
-    def _interrupt(self) -> None:
-        self._end(INTERRUPTED)
-        self._listener.note("stopping the workers; press Ctrl-C again to stop at once")
+    def _interrupt(self, number: int) -> None:
+        self._is_left = number == getattr(signal, "SIGHUP", None) and self._engine.outlives_leader
+        self._end(interrupted_by(number))
+        if self._is_left:
+            return
+        with contextlib.suppress(Exception):  # nobody may be there to read it
+            self._listener.note("stopping the workers; press Ctrl-C again to stop at once")
 
 
 def _check_shareable(storage: str, *, spans_hosts: bool) -> None:

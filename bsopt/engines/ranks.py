@@ -7,29 +7,26 @@ dies, and then the whole ends with a message, the trial to be run again.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
-import pickle
 import re
-import secrets
 import signal
 import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from multiprocessing.connection import Client, Connection, Listener, wait
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from bsopt.config import StudyConfig
+from bsopt.engines.lines import accept, join, receive, send
 from bsopt.errors import BsoptError, ConfigError, StudyError
 from bsopt.study.signals import first_signal_calls
 from bsopt.training.processes.crash import Crash, is_echo, named_error
 from bsopt.training.processes.environments import RankInfo, free_port
 from bsopt.training.processes.launcher import Launcher
 from bsopt.training.processes.supervision import Supervision
-from bsopt.training.processes.watch import receive
 from bsopt.trial.record import StopReason, TrialRecord
 from bsopt.trial.spec import TrialSpec
 
@@ -91,10 +88,12 @@ class Ranks:
         self._launcher = Launcher()
         self._launcher.warm_up()
         self._lines: dict[int, Connection] = {}
+        store, address = _store(rank_info), rank_info.address
         if rank_info.rank == 0:
-            self._lines = _accept(rank_info)
+            world = rank_info.world_size
+            self._lines = accept(store, address, world_size=world, folder=config.folder, seconds=_JOIN_SECONDS)
         else:
-            self._lines = {0: _join(rank_info)}
+            self._lines = {0: join(store, address, rank=rank_info.rank, folder=config.folder)}
 
     @property
     def rank(self) -> int:
@@ -146,9 +145,9 @@ class Ranks:
             StudyError: Rank 0 is gone.
         """
         line = self._lines[0]
-        with first_signal_calls(lambda: _send(line, _Report("stop"))):
+        with first_signal_calls(lambda number: send(line, _Report("stop"))):
             while True:
-                order = receive(line)
+                order = receive(line, _Order)
                 if order is None:
                     raise StudyError(
                         "rank 0, which runs the study, is gone. Start all ranks again: the same command continues it."
@@ -161,8 +160,7 @@ class Ranks:
     def dismiss(self, code: int) -> None:
         """Send the other ranks home; called on rank 0."""
         for line in self._lines.values():
-            with contextlib.suppress(OSError):
-                line.send(_Order("end", code=code))
+            send(line, _Order("end", code=code))
             line.close()
 
     def _take_part(self, order: _Order, line: Connection) -> None:
@@ -173,7 +171,7 @@ class Ranks:
         def is_cancelled() -> bool:
             nonlocal is_left
             while not is_left and line.poll():
-                said = receive(line)
+                said = receive(line, _Order)
                 if said is None or said.kind == "leave":
                     is_left = True
                 elif said.kind == "finish":
@@ -190,10 +188,9 @@ class Ranks:
             report = _Report("done" if was_left else "crash", crash.reason, crash.message, log_tail=crash.log_tail)
         except BsoptError as error:
             report = _Report("error", text=str(error), error=type(error).__name__)
-        with contextlib.suppress(OSError):
-            line.send(replace(report, host=socket.gethostname()))
+        send(line, replace(report, host=socket.gethostname()))
         while not is_left and not left_at:  # rank 0 ends each trial with a word
-            said = receive(line)
+            said = receive(line, _Order)
             is_left = said is None or said.kind in ("leave", "finish")
 
 
@@ -229,7 +226,7 @@ class _Trial:
         return bool(self.gone) or any(report.kind != "done" for report in self._reports.values())
 
     def tell(self, order: _Order) -> None:
-        self.gone |= {rank for rank, line in self._lines.items() if not _send(line, order)}
+        self.gone |= {rank for rank, line in self._lines.items() if not send(line, order)}
 
     def listen(self) -> None:
         """Hear what was said, without waiting."""
@@ -259,7 +256,7 @@ class _Trial:
         open_lines = {line: rank for rank, line in self._lines.items() if rank not in self.gone}
         for item in wait(list(open_lines), timeout=seconds):
             assert isinstance(item, Connection)
-            said = receive(item)
+            said = receive(item, _Report)
             if said is None:
                 self.gone.add(open_lines[item])
             elif said.kind == "stop":
@@ -282,37 +279,6 @@ def _check(rank_info: RankInfo, config: StudyConfig) -> None:
         raise ConfigError("with ranks on several nodes trials run one at a time (workers: 1, isolation: process).")
 
 
-def _accept(rank_info: RankInfo) -> dict[int, Connection]:
-    """Wait on rank 0 for a line from every other rank."""
-    key = secrets.token_bytes(32)
-    listener = Listener(("", 0), authkey=key, backlog=rank_info.world_size)
-    store = _store(rank_info)
-    store.set("bsopt/line", pickle.dumps((listener.address[1], key)))
-    lines: dict[int, Connection] = {}
-    socket_of: Any = listener._listener._socket  # type: ignore[attr-defined]  # the only way to limit the wait
-    socket_of.settimeout(_JOIN_SECONDS)
-    while len(lines) < rank_info.world_size - 1:
-        try:
-            line = listener.accept()
-        except OSError as error:
-            raise StudyError(
-                f"only {len(lines) + 1} of {rank_info.world_size} ranks came within {_JOIN_SECONDS / 60:g} minutes."
-            ) from error
-        _keep_alive(line)
-        lines[int(line.recv())] = line
-    listener.close()
-    return lines
-
-
-def _join(rank_info: RankInfo) -> Connection:
-    """Open this rank's line to rank 0."""
-    port, key = pickle.loads(_store(rank_info).get("bsopt/line"))
-    line = Client((rank_info.address, port), authkey=key)
-    _keep_alive(line)
-    line.send(rank_info.rank)
-    return line
-
-
 def _store(rank_info: RankInfo) -> Any:
     """Return torch's key-value store, in which rank 0 says where it listens."""
     dist: Any = importlib.import_module("torch.distributed")
@@ -325,24 +291,6 @@ def _store(rank_info: RankInfo) -> Any:
         wait_for_workers=False,
     )
     return dist.PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
-
-
-def _keep_alive(line: Connection) -> None:
-    """Have the system notice within about a minute when the other host is gone without a word."""
-    with socket.socket(fileno=os.dup(line.fileno())) as end:
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, seconds in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
-            if hasattr(socket, name):
-                end.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
-
-
-def _send(line: Connection, message: object) -> bool:
-    """Whether it could be sent."""
-    try:
-        line.send(message)
-    except OSError:
-        return False
-    return True
 
 
 def _first_host(nodes: str) -> str:

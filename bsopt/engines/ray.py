@@ -76,6 +76,9 @@ class RayEngine:
             self.close()
             raise
 
+    outlives_leader = False
+    """Actors end with the process that made them."""
+
     @property
     def spans_hosts(self) -> bool:
         """Whether the cluster has several nodes."""

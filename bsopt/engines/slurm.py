@@ -92,6 +92,11 @@ class SlurmEngine:
         """Whether jobs run on other hosts."""
         return not self._is_local
 
+    @property
+    def outlives_leader(self) -> bool:
+        """Whether the jobs are SLURM's and not this process's."""
+        return not self._is_local
+
     def advice(self, workers: int) -> str:
         """Return where the workers' logs are."""
         return f"the workers' logs are in {self._executor.folder}"

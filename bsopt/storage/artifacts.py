@@ -6,6 +6,7 @@ any time. The store is a folder, by default `artifacts` beside the study's outpu
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import optuna
@@ -30,13 +31,16 @@ class Artifacts:
         self._study = study
         self._folder = folder.absolute()
 
-    def keep(self, path: Path, trial: optuna.Trial | None = None, *, name: str | None = None) -> None:
+    def keep(
+        self, path: Path, trial: optuna.Trial | None = None, *, name: str | None = None, is_one_copy: bool = False
+    ) -> None:
         """Upload a file as a trial's artifact, or as the study's.
 
         Args:
             path: The file; it stays.
             trial: A trial that hasn't been told yet; None for the study.
             name: Its name in the store where that isn't the file's; a study's file of that name is replaced.
+            is_one_copy: Whether the file becomes a second name of the stored one, where the disk is the same.
 
         Raises:
             StorageError: The store's folder can't be written.
@@ -51,7 +55,9 @@ class Artifacts:
                     store.write(known, content)
                 return
             if name is None or name == path.name:
-                upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=owner)
+                stored = upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=owner)
+                if is_one_copy:
+                    _make_second_name(path, self._folder / stored)
                 return
             renamed = path.with_name(name)
             renamed.hardlink_to(path)
@@ -70,3 +76,11 @@ class Artifacts:
         known = artifact_ids(self._study, trial).get(name)
         path = self._folder / known if known is not None else None
         return path if path is not None and path.is_file() else None
+
+
+def _make_second_name(path: Path, stored: Path) -> None:
+    """Replace a file by another name of its stored copy; on two disks both stay."""
+    linked = path.with_name(f"{path.name}.stored")
+    with contextlib.suppress(OSError):
+        linked.hardlink_to(stored)
+        linked.replace(path)

@@ -121,6 +121,7 @@ def read_record(
             record,
             number=trial.number,
             outcome=outcome,
+            stop_reason=_reason(trial, record.stop_reason),
             params=trial.params,
             value=_first(value, record.value),
             is_feasible=is_feasible,
@@ -136,10 +137,10 @@ def read_record(
     return TrialRecord(
         number=trial.number,
         outcome=outcome,
+        stop_reason=read_stop_reason(trial),
         batch_size=int(size) if isinstance(size, (int, float)) else None,
         lr=float(lr) if isinstance(lr, (int, float)) else None,
         params=params,
-        stop_reason=StopReason(ending["stop_reason"]) if ending else None,
         message=ending.get("message", ""),
         value=_first(value, ending.get("value"), best.value if best else None),
         best_tick=best.index if best else None,
@@ -174,9 +175,9 @@ def read_stop_reason(trial: FrozenTrial) -> StopReason | None:
         StorageError: As `read_record`.
     """
     if (text := _read_text(trial.user_attrs, RECORD_KEY)) is not None:
-        return _parsed_record(text).stop_reason
+        return _reason(trial, _parsed_record(text).stop_reason)
     ending = trial.user_attrs.get(ENDING_KEY)
-    return StopReason(ending["stop_reason"]) if ending else None
+    return _reason(trial, StopReason(ending["stop_reason"]) if ending else None)
 
 
 def write_info(study: optuna.Study, info: StudyInfo) -> None:
@@ -392,6 +393,12 @@ def _reports(trial: FrozenTrial, unit: StepUnit | None, batch_size: object) -> t
 
 def _direction(study: optuna.Study) -> Direction:
     return "maximize" if study.directions[0] == StudyDirection.MAXIMIZE else "minimize"
+
+
+def _reason(trial: FrozenTrial, stored: StopReason | None) -> StopReason | None:
+    """Return why a trial ended; one of ours that Optuna has as failed, and whose record doesn't say so, is lost."""
+    is_unsaid = stored.outcome != "fail" if stored is not None else OWNER_KEY in trial.user_attrs
+    return StopReason.LOST if trial.state == TrialState.FAIL and is_unsaid else stored
 
 
 def _first(*values: float | None) -> float | None:

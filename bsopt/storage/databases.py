@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import time
 import warnings
 from collections.abc import Mapping
@@ -14,42 +13,44 @@ from typing import Any
 import optuna
 from optuna.storages import BaseStorage
 
-from bsopt.errors import StorageError
+from bsopt.errors import BsoptError, StorageError, StorageFailedError
+from bsopt.storage.addresses import redacted, study_url, without_secrets
+from bsopt.storage.failures import DamagedJournalError, is_passing, last_line_of
+from bsopt.storage.journal import Journal
+from bsopt.storage.optuna_internals import with_cache
+from bsopt.storage.patience import patient
 
 __all__ = ["open_storage", "redacted", "study_url"]
 
 _ATTEMPTS = 4
 _SECONDS_BETWEEN_ATTEMPTS = 0.5
+_SECONDS_TO_CONNECT = 10
+_NO_ANSWER = ("refused", "timeout", "timed out", "starting up", "shutting down", "closed the connection", "unreachable")
+_DAMAGED = ("malformed", "is not a database", "disk I/O error")
 
 
 def open_storage(url: str) -> BaseStorage:
     """Open an Optuna storage by its address.
 
+    What passes by itself later on (a database that restarts, a full disk) is waited out: see
+    `bsopt.storage.patience`.
+
     Args:
         url: Any SQLAlchemy URL (`sqlite:///file.db`, `postgresql+psycopg://…`), `journal:///path/to/file.log`,
             `grpc://host:port`, or `memory://` for one that ends with the process. `${NAME}` is replaced by the
-            environment variable; the password is never printed or stored.
+            environment variable, and `@FILE` stands for what that file says; the password is never printed or stored.
 
     Raises:
         StorageError: It can't be opened; the message says what to do.
+        StorageFailedError: It doesn't answer, or is damaged.
+        ConfigError: `BSOPT_STORAGE_WAIT` is no number of seconds.
     """
     address = study_url(url)
     if address == "memory://":
         return optuna.storages.InMemoryStorage()
     try:
-        if address.startswith("journal://"):
-            from optuna.storages.journal import JournalFileBackend
-
-            path = Path(address.removeprefix("journal://"))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            return optuna.storages.JournalStorage(JournalFileBackend(str(path)))
-        if address.startswith("grpc://"):
-            host, _, port = address.removeprefix("grpc://").rstrip("/").partition(":")
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                return optuna.storages.GrpcStorageProxy(host=host, port=int(port or 13000))
-        return _open_database(address)
-    except StorageError:
+        return patient(_opened(address), url)
+    except BsoptError:
         raise
     except ImportError as error:
         raise StorageError(
@@ -57,36 +58,42 @@ def open_storage(url: str) -> BaseStorage:
             "Install it, e.g. pip install 'bsopt[postgresql]', 'bsopt[mysql]' or 'bsopt[grpc]'."
         ) from error
     except Exception as error:
-        raise StorageError(f"can't open the storage {redacted(url)}: {_first_line(error)}") from error
+        raise _as_told(error, url) from error
 
 
-def study_url(url: str) -> str:
-    """Return the address with `${NAME}` replaced from the environment.
-
-    Raises:
-        StorageError: A variable isn't set.
-    """
-
-    def value(match: re.Match[str]) -> str:
-        name = match.group(1)
-        if name not in os.environ:
-            raise StorageError(f"the storage URL names the environment variable {name}, which isn't set.")
-        return os.environ[name]
-
-    return re.sub(r"\$\{(\w+)\}", value, url)
-
-
-def redacted(url: str) -> str:
-    """Return the address with its password as `***`, for people and logs.
-
-    >>> redacted("postgresql+psycopg://me:secret@host/db")
-    'postgresql+psycopg://me:***@host/db'
-    """
-    hidden = re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
-    return re.sub(r"([?&](?:password|passwd|pwd|token|secret)=)[^&]*", r"\1***", hidden, flags=re.IGNORECASE)
+def _opened(address: str) -> BaseStorage:
+    if address.startswith("journal://"):
+        path = Path(address.removeprefix("journal://"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return optuna.storages.JournalStorage(Journal(path))
+    if address.startswith("grpc://"):
+        host, _, port = address.removeprefix("grpc://").rstrip("/").partition(":")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            proxy = optuna.storages.GrpcStorageProxy(host=host, port=int(port or 13000))
+        proxy.wait_server_ready(_SECONDS_TO_CONNECT)
+        return proxy
+    return with_cache(_open_database(address))
 
 
-def _open_database(address: str) -> BaseStorage:
+def _as_told(error: Exception, url: str) -> StorageError:
+    """Return why a storage can't be opened; never with the text of an error that quotes pieces of the address."""
+    if isinstance(error, DamagedJournalError):
+        return StorageFailedError(f"the storage {redacted(url)} is damaged: {error}.")
+    text = without_secrets(last_line_of(error), url)
+    if type(error).__name__ in ("ArgumentError", "ValueError", "NoSuchModuleError"):
+        text = (
+            "that is no address of a storage; write e.g. sqlite:///file.db or postgresql+psycopg://user@host/database"
+        )
+    message = f"can't open the storage {redacted(url)}: {text}"
+    is_silent = is_passing(error) or isinstance(error, ConnectionError)
+    if is_silent and any(sign in text.lower() for sign in _NO_ANSWER):
+        return StorageFailedError(f"{message}. Once it answers, run the same command again.")
+    is_damaged = any(sign in text for sign in _DAMAGED)
+    return StorageFailedError(message) if is_damaged else StorageError(message)
+
+
+def _open_database(address: str) -> optuna.storages.RDBStorage:
     from sqlalchemy import event
 
     is_sqlite = address.startswith("sqlite")
@@ -97,7 +104,9 @@ def _open_database(address: str) -> BaseStorage:
             raise StorageError(f"the storage {path} is read-only: make it writable or choose another with --storage.")
         if not path.exists() and not os.access(path.parent, os.W_OK):
             raise StorageError(f"the folder {path.parent} is read-only: make it writable or choose another --storage.")
-    options = {"connect_args": {"timeout": 60}} if is_sqlite else {"pool_pre_ping": True}
+    options: dict[str, Any] = {"connect_args": {"timeout": 60}} if is_sqlite else {"pool_pre_ping": True}
+    if address.startswith("postgresql") and "connect_timeout" not in address:
+        options["connect_args"] = {"connect_timeout": _SECONDS_TO_CONNECT}  # a silent host would take minutes
     storage = _with_tables(address, options)
     if is_sqlite:
         # pysqlite begins a transaction lazily and without a write lock, so two processes may read the same
@@ -121,12 +130,11 @@ def _with_tables(address: str, options: Mapping[str, Any]) -> optuna.storages.RD
     """
     from sqlalchemy import exc
 
+    began = time.monotonic()
     for _ in range(_ATTEMPTS - 1):
+        if time.monotonic() - began > _SECONDS_TO_CONNECT:
+            break  # nobody answers
         with contextlib.suppress(exc.IntegrityError, exc.ProgrammingError, exc.OperationalError):
             return optuna.storages.RDBStorage(address, engine_kwargs=dict(options))
         time.sleep(_SECONDS_BETWEEN_ATTEMPTS)
     return optuna.storages.RDBStorage(address, engine_kwargs=dict(options))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

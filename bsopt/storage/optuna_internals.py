@@ -9,9 +9,10 @@ import json
 
 import optuna
 from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
+from optuna.storages import BaseStorage, get_storage
 from optuna.trial import FrozenTrial
 
-__all__ = ["artifact_ids", "trial_of", "whole_study"]
+__all__ = ["artifact_ids", "trial_of", "whole_study", "with_cache"]
 
 
 def trial_of(study: optuna.Study, frozen: FrozenTrial) -> optuna.Trial:
@@ -23,6 +24,11 @@ def whole_study(study: optuna.Study) -> optuna.Study:
     """Return the study itself for one bracket of it, as Hyperband hands it on, which hides the study's attributes."""
     whole: optuna.Study = getattr(study, "_study", study)
     return whole
+
+
+def with_cache(storage: optuna.storages.RDBStorage) -> BaseStorage:
+    """Return a database's storage with the cache that Optuna puts in front of one that it is given itself."""
+    return get_storage(storage)
 
 
 def artifact_ids(study: optuna.Study, trial: optuna.Trial | FrozenTrial | None = None) -> dict[str, str]:

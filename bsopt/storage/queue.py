@@ -28,6 +28,7 @@ from bsopt.storage.attributes import (
     RETRY_KEY,
     SETTLE_KEY,
     continued_number,
+    enqueued_params,
     read_stop_reason,
 )
 
@@ -120,12 +121,13 @@ def queue_retries(study: optuna.Study) -> int:
     queued = 0
     for trial in trials:
         root = root_of(trial)
-        if trial.state != TrialState.FAIL or (root, continued_number(trial)) in settled or not trial.params:
+        params = {**(enqueued_params(trial) or {}), **trial.params}
+        if trial.state != TrialState.FAIL or (root, continued_number(trial)) in settled or not params:
             continue
         settled.add((root, continued_number(trial)))
         marks = (CONFIRM_KEY, CONTINUES, DESIGN_KEY, REPLICATE_KEY, SETTLE_KEY)
         kept = {key: trial.user_attrs[key] for key in marks if key in trial.user_attrs}
-        study.enqueue_trial(dict(trial.params), user_attrs={**kept, RETRY_KEY: root})
+        study.enqueue_trial(params, user_attrs={**kept, RETRY_KEY: root})
         queued += 1
     return queued
 
@@ -251,7 +253,9 @@ def _is_settled(study: optuna.Study, trial: FrozenTrial) -> bool:
     if trial.state != TrialState.FAIL:
         return True
     reason = read_stop_reason(trial)
-    return reason is None or not reason.is_retried
+    if reason is None:
+        return bool(trial.params)  # of somebody else; one without parameters never began
+    return not reason.is_retried
 
 
 def _identity(trial: FrozenTrial) -> tuple[object, ...]:

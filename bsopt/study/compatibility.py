@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -82,7 +83,7 @@ def check_unchanged(study: optuna.Study, config: StudyConfig) -> None:
             f"the study {config.name!r} exists with other settings, and its trials couldn't be compared:\n  "
             + "\n  ".join(changed)
             + "\nUndo the change, or give the study another name (--study-name), or delete it "
-            f"(bsopt study delete --study-name {config.name})."
+            f"(bsopt study delete --study-name {shlex.quote(config.name)})."
         )
 
 

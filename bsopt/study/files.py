@@ -14,6 +14,7 @@ from bsopt.storage.artifacts import Artifacts
 from bsopt.storage.queue import NUM_FINALISTS
 from bsopt.study.make_spec import folder_of, resume_file_of
 from bsopt.training.checkpoints import checkpoint_name
+from bsopt.training.processes.logs import trim_log
 from bsopt.trial.record import TrialRecord
 
 __all__ = ["StudyFiles", "check_writable"]
@@ -65,7 +66,8 @@ class StudyFiles:
         folder = self.folder_of(trial.number)
         log = folder / "log.txt"
         if log.is_file() and log.stat().st_size:
-            self.artifacts.keep(log, trial)
+            trim_log(log)
+            self.artifacts.keep(log, trial, is_one_copy=True)
         if self._config.checkpoints.trials == "all":
             for path in self._weights_in(folder):
                 self.artifacts.keep(path, trial)

@@ -16,7 +16,7 @@ from bsopt.storage import ownership, queue
 from bsopt.storage.attributes import read_record, read_records
 from bsopt.trial.events import Listener, RunSummary
 
-__all__ = ["INTERRUPTED", "Ending", "RunQueue"]
+__all__ = ["Ending", "RunQueue", "interrupted_by"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +27,18 @@ class Ending:
         ended: As in `RunSummary`, or "failed".
         message: The same in a sentence; empty where the counts of trials say it.
         error: What is raised once everything has ended; None for nothing.
+        signal: Number of the signal that interrupted it; None where none did.
     """
 
     ended: str = "finished"
     message: str = ""
     error: BaseException | None = None
+    signal: int | None = None
 
 
-INTERRUPTED = Ending("interrupted", "interrupted; the same command continues the study")
+def interrupted_by(number: int) -> Ending:
+    """Return the ending of a run that a signal interrupted."""
+    return Ending("interrupted", "interrupted; the same command continues the study", signal=number)
 
 
 class RunQueue:
@@ -140,4 +144,5 @@ class RunQueue:
             message=ending.message or f"{complete} trials complete, {pruned} pruned, {len(failed)} failed",
             best=best,
             seconds=time.monotonic() - self._began,
+            signal=ending.signal,
         )

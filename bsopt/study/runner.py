@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +14,14 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.config import StudyConfig
-from bsopt.errors import BsoptError, PlanError, StorageError, StudyError
+from bsopt.errors import BsoptError, MachineError, PlanError, StorageError, StudyError
 from bsopt.laws.lattice import nearest_in_ratio
 from bsopt.storage import ownership, queue
 from bsopt.storage.attributes import BATCH_SIZE, LR, read_info, read_record, read_records, write_record
-from bsopt.storage.databases import redacted
+from bsopt.study.failures import as_failure, missing_folder
 from bsopt.study.files import StudyFiles
-from bsopt.study.run_queue import INTERRUPTED, Ending, RunQueue
-from bsopt.study.running_trial import RunningTrial, start_of
+from bsopt.study.run_queue import Ending, RunQueue, interrupted_by
+from bsopt.study.running_trial import RunningTrial, ShieldedListener, start_of
 from bsopt.study.samplers import suggest
 from bsopt.study.signals import first_signal_calls
 from bsopt.study.stopping import Stopping, designed_patience, value_to_tell
@@ -36,6 +38,8 @@ __all__ = ["Callback", "StudyRunner"]
 Callback: TypeAlias = Callable[[optuna.Study, FrozenTrial], None]
 
 _SAME_FAILURES = 3
+_MOST_KILLS = 3
+"""A trial whose process was killed so often in one run has failed."""
 _LOOK_SECONDS = 2.0
 
 
@@ -71,19 +75,22 @@ class StudyRunner:
         self._task = task
         self._config = config
         self._files = files
-        self._listener = listener
+        self._audience = listener
+        self._listener = ShieldedListener(listener, self._fail)
         self._callbacks = list(callbacks)
         self._name = worker
         self._info = read_info(study)
         self._objective = config.objective.value
         self._patience = designed_patience(config, self._info)
-        self._queue = RunQueue(study, config, listener)
+        self._queue = RunQueue(study, config, self._listener)
         self._stopping = threading.Event()
         self._ending = Ending()
         self._lock = threading.Lock()
         self._new = 0
         self._reserved = 0  # trials that workers are about to ask for
         self._overtaken: set[int] = set()  # workers whose trial another host has given up
+        self._kills: Counter[int] = Counter()  # first try of a trial -> how often its process was killed
+        self._output = config.folder.absolute() if config.folder.is_dir() else None
         self._micro_limit = task.limits().max_micro_batch_size
 
     def run(self) -> RunSummary:
@@ -109,7 +116,7 @@ class StudyRunner:
                 self._work(min(self._config.workers, max(1, total - done)))
                 while self._goes_on() and (self._is_left_by_others() or self._queue_confirmations()):
                     self._work(self._config.workers)
-        self._files.upload_kept(read_records(study))
+        self._upload_kept()
         summary = self._queue.summary(self._ending, num_new=self._new, num_asked=total)
         listener.study_ended(summary)
         if self._ending.error is not None:
@@ -157,7 +164,7 @@ class StudyRunner:
             while not self._stopping.is_set() and self._reserve():
                 self._run_one(worker)
         except Exception as error:  # noqa: BLE001  (raised by run() once every worker has ended)
-            self._end(Ending("failed", str(error), _as_storage_error(error, self._config.storage)))
+            self._fail(error)
 
     def _run_one(self, worker: int) -> None:
         """Ask for a trial, run it and tell what came of it."""
@@ -168,6 +175,8 @@ class StudyRunner:
                 catch=(_TrialFailedError,),
                 callbacks=self._callbacks,
             )
+            if self._kills:
+                queue.queue_retries(self._study)
         except ValueError:  # Optuna can't tell a trial that has ended
             if worker not in self._overtaken:
                 raise
@@ -208,7 +217,7 @@ class StudyRunner:
         params = suggest(trial, self._config.search)
         record = self._train(trial, params, worker)
         self._keep(trial, record)
-        if record.stop_reason in (StopReason.FAILED, StopReason.INTERRUPTED):
+        if record.outcome == "fail":
             self._look_for_same_failures(record)
             raise _TrialFailedError(record.message)
         if record.stop_reason is StopReason.OUT_OF_MEMORY:
@@ -216,15 +225,20 @@ class StudyRunner:
         return value_to_tell(record, self._objective)
 
     def _keep(self, trial: optuna.Trial, record: TrialRecord) -> None:
-        """Store all that a trial left, before it is told."""
-        self._files.keep(trial)
+        """Store all that a trial left, before it is told; a file that can't be kept ends the run and costs no trial."""
         write_record(trial, record)
         with self._lock:
             self._new += 1
         self._listener.trial_ended(record)
-        self._files.drop(read_records(self._study))
-        if record.stop_reason not in (StopReason.INTERRUPTED, StopReason.PAUSED):
-            self._files.resume_file(queue.root_of(trial)).unlink(missing_ok=True)
+        reason = record.stop_reason
+        is_over = reason is not None and not reason.is_retried and reason is not StopReason.PAUSED
+        try:
+            self._files.keep(trial)
+            self._files.drop(read_records(self._study))
+            if is_over:
+                self._files.resume_file(queue.root_of(trial)).unlink(missing_ok=True)
+        except (OSError, StorageError) as error:
+            self._fail(error)
 
     def _train(self, trial: optuna.Trial, params: dict[str, Any], worker: int) -> TrialRecord:
         """Train a trial, with smaller and smaller micro-batches where memory runs out."""
@@ -273,13 +287,37 @@ class StudyRunner:
         except Crash as crash:
             if crash.ends_study:
                 self._end(Ending("failed", crash.message, StudyError(crash.message)))
-            return running.record(spec, crash.reason, crash.full_message)
-        except StorageError:  # no fault of the trial
-            raise
+            if (missing := missing_folder(self._output)) is not None:  # that was no failure of the trial
+                self._keep_as_lost(trial, running.record(spec, StopReason.LOST, _lost(missing)))
+                raise missing from crash
+            return running.record(spec, self._reason_of(trial, crash), crash.full_message)
         except BsoptError as error:
+            if isinstance(error, (StorageError, MachineError)):
+                self._keep_as_lost(trial, running.record(spec, StopReason.LOST, _lost(error)))
+                raise
             if not self._has_success():  # every other trial would fail the same way
                 self._end(Ending("failed", str(error), error))
             return running.record(spec, StopReason.FAILED, str(error))
+        except BaseException as error:  # the storage, the disk, a second Ctrl-C: the trial isn't to blame
+            self._keep_as_lost(trial, running.record(spec, StopReason.LOST, _lost(error)))
+            raise
+
+    def _keep_as_lost(self, trial: optuna.Trial, record: TrialRecord) -> None:
+        """Store the curve so far of a trial that is run again, where the storage still takes it."""
+        with contextlib.suppress(Exception):
+            write_record(trial, record)
+
+    def _reason_of(self, trial: optuna.Trial, crash: Crash) -> StopReason:
+        """Return why a trial crashed; one that is killed again and again has failed."""
+        if crash.reason is not StopReason.LOST:
+            return crash.reason
+        root = queue.root_of(trial)
+        with self._lock:
+            self._kills[root] += 1
+            is_hopeless = self._kills[root] >= _MOST_KILLS
+        if not is_hopeless:
+            self._listener.note(f"trial {trial.number}: {crash.message}; it is run again")
+        return StopReason.FAILED if is_hopeless else StopReason.LOST
 
     def _look_for_same_failures(self, record: TrialRecord) -> None:
         if record.stop_reason is not StopReason.FAILED or self._has_success():
@@ -296,6 +334,17 @@ class StudyRunner:
         ended = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
         return any(read_record(self._study, trial).value is not None for trial in ended)
 
+    def _upload_kept(self) -> None:
+        try:
+            self._files.upload_kept(read_records(self._study))
+        except (OSError, StorageError) as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """End the run with an error that no trial is to blame for."""
+        failure = as_failure(error, self._config.storage)
+        self._end(Ending("failed", str(failure), failure))
+
     def _end(self, ending: Ending) -> None:
         """End the run; the first reason counts. Trials under way go on where only the time is up."""
         with self._lock:
@@ -304,11 +353,12 @@ class StudyRunner:
             if ending.ended != "time_up":
                 self._stopping.set()
 
-    def _interrupt(self) -> None:
+    def _interrupt(self, number: int) -> None:
         """End the trials as interrupted; without the lock, which the interrupted main thread may hold."""
-        self._ending = INTERRUPTED
+        self._ending = interrupted_by(number)
         self._stopping.set()
-        self._listener.note("stopping; press Ctrl-C again to stop at once")
+        with contextlib.suppress(Exception):  # nobody may be there to read it
+            self._audience.note("stopping; press Ctrl-C again to stop at once")
 
 
 class _TrialFailedError(Exception):
@@ -336,12 +386,7 @@ def _without_plan(trial: optuna.Trial, params: Mapping[str, Any], message: str) 
     )
 
 
-def _as_storage_error(error: Exception, storage: str) -> BaseException:
-    """Return what a database's driver raised as our own error; anything else as it is."""
-    is_drivers = type(error).__module__.startswith(("sqlalchemy", "sqlite3", "psycopg", "pymysql", "grpc"))
-    if not is_drivers and not isinstance(error, optuna.exceptions.StorageInternalError):
-        return error
-    text = (str(error.__cause__ or error).strip().splitlines() or [""])[0]
-    return StorageError(
-        f"the storage {redacted(storage)} failed: {text}. What was measured is kept; run the same command again."
-    )
+def _lost(error: BaseException) -> str:
+    """Return why a trial is run again, in a sentence."""
+    why = "stopped at once" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
+    return f"{why}; it is run again"

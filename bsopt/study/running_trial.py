@@ -1,9 +1,12 @@
-"""The study's side of a trial that trains elsewhere: its ticks, its signs of life, and a record if it makes none."""
+"""The study's side of a trial that trains elsewhere: its ticks, its signs of life, and a record if it makes none.
+
+Whoever listens may fail; the trials go on.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +16,14 @@ from bsopt.storage import ownership
 from bsopt.study.stopping import Stopping
 from bsopt.training.tick_schedule import Schedule
 from bsopt.trial.curve import best_tick
-from bsopt.trial.events import Listener, TrialStart
+from bsopt.trial.events import Listener, RunSummary, TrialStart
 from bsopt.trial.objective import Objective
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import StopReason, StudyInfo, Tick, TrialRecord
 from bsopt.trial.spec import StopDecision, TrialSpec
 from bsopt.units import Amount
 
-__all__ = ["RunningTrial", "start_of"]
+__all__ = ["RunningTrial", "ShieldedListener", "start_of"]
 
 
 class RunningTrial:
@@ -71,6 +74,43 @@ class RunningTrial:
             plan=spec.plan,
             seed=spec.seeds.data,
         )
+
+
+class ShieldedListener(Listener):
+    """Passes events on to a listener whose errors must cost no trial.
+
+    Args:
+        listener: Receives the events.
+        on_error: Receives what it raises.
+    """
+
+    def __init__(self, listener: Listener, on_error: Callable[[Exception], object]) -> None:
+        self._listener = listener
+        self._on_error = on_error
+
+    def study_started(self, info: StudyInfo, *, done: int, total: int) -> None:
+        self._pass_on(lambda to: to.study_started(info, done=done, total=total))
+
+    def trial_started(self, start: TrialStart) -> None:
+        self._pass_on(lambda to: to.trial_started(start))
+
+    def ticked(self, number: int, tick: Tick) -> None:
+        self._pass_on(lambda to: to.ticked(number, tick))
+
+    def trial_ended(self, record: TrialRecord) -> None:
+        self._pass_on(lambda to: to.trial_ended(record))
+
+    def note(self, message: str) -> None:
+        self._pass_on(lambda to: to.note(message))
+
+    def study_ended(self, summary: RunSummary) -> None:
+        self._pass_on(lambda to: to.study_ended(summary))
+
+    def _pass_on(self, event: Callable[[Listener], object]) -> None:
+        try:
+            event(self._listener)
+        except Exception as error:  # noqa: BLE001  (it is the listener's)
+            self._on_error(error)
 
 
 def start_of(

@@ -116,7 +116,9 @@ def make_pruner(config: StudyConfig, info: StudyInfo) -> BasePruner:
             }
             return PlateauPruner(**{**defaults, **options})
         return _optuna_pruner(name, options)
-    except TypeError as error:
+    except ConfigError:
+        raise
+    except (TypeError, ValueError) as error:
         raise ConfigError(f"pruning.options: the pruner {name} refuses them: {error}") from error
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks for an orderly end, the second wants it at once."""
+"""Ctrl-C, SIGTERM, a closed terminal and SIGQUIT: the first asks for an orderly end, the second wants it at once."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from collections.abc import Callable, Iterator
 
 __all__ = ["first_signal_calls"]
 
+_ASKED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
+_MAY_BE_IGNORED = ("SIGHUP", "SIGQUIT")
+"""A process started by `nohup`, or in the background of a script, is to live on through these."""
+
 
 @contextlib.contextmanager
-def first_signal_calls(stop: Callable[[], object]) -> Iterator[None]:
-    """Have a first SIGINT or SIGTERM call `stop`; a second one raises KeyboardInterrupt.
+def first_signal_calls(stop: Callable[[int], object]) -> Iterator[None]:
+    """Have the first of these signals call `stop` with its number; a second one raises KeyboardInterrupt with its.
 
-    Signals reach the main thread alone: in another one this changes nothing.
+    Signals reach the main thread alone: in another one this changes nothing. SIGHUP and SIGQUIT stay ignored where
+    they were.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -24,13 +29,19 @@ def first_signal_calls(stop: Callable[[], object]) -> Iterator[None]:
     def handle(number: int, frame: object) -> None:
         nonlocal is_told
         if is_told:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(number)
         is_told = True
-        stop()
+        stop(number)
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in _handled()}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _handled() -> list[int]:
+    there = [name for name in _ASKED if hasattr(signal, name)]  # Windows has neither SIGHUP nor SIGQUIT
+    ignored = {n for n in _MAY_BE_IGNORED if n in there and signal.getsignal(getattr(signal, n)) is signal.SIG_IGN}
+    return [getattr(signal, name) for name in there if name not in ignored]

@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import optuna
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from bsopt.config import LoadedConfig, StudyConfig, validate_config
+from bsopt.config.schema import check_name
 from bsopt.errors import ConfigError, StudyError, TaskError, nearest
 from bsopt.storage import queue
 from bsopt.storage.attributes import BATCH_SIZE, LR, is_ours, read_info, read_record, read_records, write_info
@@ -95,10 +97,15 @@ class Study:
         """
         config = _renamed(loaded.config, storage, study_name)
         check_writable(config.folder)
-        find(config, open_storage(config.storage))
+        backend = open_storage(config.storage)
+        find(config, backend)
+        _check_earlier(config.search.prior_from, backend)
         make_sampler(config)
         task = TaskRunner(config, loaded.folder)
-        return report(config, task.description, task.limits(), storage=redacted(config.storage))
+        told = report(config, task.description, task.limits(), storage=redacted(config.storage))
+        if not told.problems:
+            make_pruner(config, info_of(config, task.description, task.limits(), folder=loaded.folder))
+        return told
 
     @property
     def info(self) -> StudyInfo:
@@ -268,5 +275,13 @@ def delete_study(name: str, storage: str) -> None:
     optuna.delete_study(study_name=name, storage=backend)
 
 
+def _check_earlier(name: str | None, storage: BaseStorage) -> None:
+    """Refuse the name of an earlier study that the storage doesn't hold."""
+    names = optuna.get_all_study_names(storage) if name is not None else []
+    if name is not None and name not in names:
+        raise ConfigError(f"search.prior_from: there is no study {name!r} in the storage.{nearest(name, names)}")
+
+
 def _renamed(config: StudyConfig, storage: str | None, name: str | None) -> StudyConfig:
-    return config.model_copy(update={"storage": storage or config.storage, "name": name or config.name})
+    names = {"storage": storage or config.storage, "name": check_name(name or config.name)}
+    return config.model_copy(update=names)

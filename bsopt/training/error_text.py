@@ -5,6 +5,8 @@ from __future__ import annotations
 import traceback
 from pathlib import Path
 
+from bsopt.units import printable
+
 __all__ = ["describe_error"]
 
 _BSOPT = Path(__file__).parents[1]
@@ -17,8 +19,8 @@ def describe_error(error: BaseException, *, whole_text: bool = False) -> str:
         error: As it was caught.
         whole_text: Whether all lines of its text are given; else the first one.
     """
-    lines = str(error).strip().splitlines()
-    text = str(error) if whole_text else "".join(lines[:1])
+    said = printable(str(error))
+    text = said if whole_text else "".join(said.strip().splitlines()[:1])
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_own(frame.filename)]
     place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
     return f"{type(error).__name__}: {text}{place}" if text else f"{type(error).__name__}{place}"

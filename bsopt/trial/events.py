@@ -49,6 +49,7 @@ class RunSummary:
         message: The same in a sentence.
         best: The best trial; None when no trial succeeded.
         seconds: Wall time of this run.
+        signal: Number of the signal that interrupted it; None where none did.
     """
 
     num_complete: int
@@ -60,6 +61,7 @@ class RunSummary:
     message: str
     best: TrialRecord | None = None
     seconds: float = field(default=0.0)
+    signal: int | None = None
 
 
 class Listener:

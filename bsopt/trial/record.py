@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -277,7 +278,7 @@ class StudyInfo:
     @property
     def folder(self) -> Path:
         """Where its logs, report and figures go, seen from where the study is run."""
-        return Path(self.config.get("output") or f"runs/{self.name}")
+        return Path(self.config.get("output") or f"runs/{_folder_name(self.name)}")
 
     @property
     def artifact_folder(self) -> Path:
@@ -292,3 +293,8 @@ def ranked(records: Iterable[TrialRecord], objective: Objective) -> list[TrialRe
     """
     ended = [record for record in records if record.outcome == "complete" and record.has_result]
     return sorted(ended, key=lambda record: (objective.sign * cast(float, record.value), record.number))
+
+
+def _folder_name(name: str) -> str:
+    """Return a study's name as the name of one folder; anybody's study may have any."""
+    return re.sub(r"[^\w.\- ]", "_", name).strip(". ") or "study"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +13,12 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from optuna.exceptions import StorageInternalError
 
 from bsopt.cli.group import Command, LazyGroup
 from bsopt.cli.main import main
+from bsopt.cli.terminal.output import closing_hangs_up
+from bsopt.errors import ConfigError, MachineError, StorageFailedError
 
 STUDY_COMMANDS = ["run", "check", "schema", "list", "show", "train", "report", "plot", "export", "import", "delete"]
 
@@ -132,3 +138,54 @@ def test_ctrl_c_ends_with_130() -> None:
     result = CliRunner().invoke(interrupted)
     assert result.exit_code == 130
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (KeyboardInterrupt(signal.SIGTERM), 143, "Interrupted"),
+        (KeyboardInterrupt(signal.SIGHUP), 129, "Interrupted"),
+        (ConfigError("the user's"), 2, "the user's"),
+        (StorageFailedError("the storage's"), 3, "the storage's"),
+        (MachineError("the machine's"), 3, "the machine's"),
+        (OSError(errno.ENOSPC, "No space left on device"), 3, "No space left on device"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "x.csv"), 2, "No such file or directory: x.csv"),
+        (StorageInternalError("during the commit"), 3, "the storage of this study failed"),
+        (RuntimeError("a bug"), 3, "this wasn't foreseen: RuntimeError: a bug"),
+        (ConfigError("\x1b[31mred\x1b[0m \x07bell"), 2, "Error: red bell"),
+    ],
+)
+def test_whatever_ends_a_command_is_one_message_and_a_code(error: BaseException, code: int, words: str) -> None:
+    @click.command(cls=Command)
+    def broken() -> None:
+        raise error
+
+    result = CliRunner().invoke(broken)
+    assert (result.exit_code, words in result.stderr) == (code, True), result.stderr
+    assert "Traceback" not in result.output
+    assert "\x1b" not in result.stderr
+
+
+class _Gone(io.StringIO):
+    """Output whose reader has gone."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def write(self, text: str) -> int:
+        raise OSError(self.number, "gone")
+
+
+@pytest.mark.parametrize(("number", "is_hung_up"), [(errno.EPIPE, True), (errno.EIO, True), (errno.ENOSPC, False)])
+def test_output_that_is_gone_hangs_up_once(monkeypatch: pytest.MonkeyPatch, number: int, is_hung_up: bool) -> None:
+    monkeypatch.setattr("sys.stdout", _Gone(number))
+    signals: list[int] = []
+    before = signal.signal(signal.SIGHUP, lambda number, frame: signals.append(number))
+    try:
+        with closing_hangs_up():
+            print("one")
+            click.echo("two")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert signals == ([signal.SIGHUP] if is_hung_up else [])

@@ -199,3 +199,14 @@ def test_output_that_knows_no_unicode_is_no_error(finished: str, tmp_path: Path)
     )
     assert result.returncode == 0, result.stderr
     assert "val_loss" in result.stdout
+
+
+def test_a_name_is_neither_a_path_nor_an_order_to_the_terminal(finished: str, invoke: Invoke, tmp_path: Path) -> None:
+    name = "../[red]x\x1b]0;title\x07"
+    optuna.create_study(study_name=name, storage=open_storage(finished))
+    listed = invoke("study", "list")
+    assert "../[red]x" in listed.output
+    for command in (["list"], ["show", name], ["show", "nowhere\x1b[31m"], ["report", name]):
+        shown = invoke("study", *command)
+        assert "\x1b" not in shown.output + shown.stderr, command
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["__red_x__0_title_"]

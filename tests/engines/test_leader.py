@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ class Here:
     """An engine that runs each worker to its end where it is placed."""
 
     uploads_code = False
+    outlives_leader = False
 
     def __init__(self, run: Callable[[Job], Outcome] = work, *, spans_hosts: bool = False) -> None:
         self.run = run
@@ -101,6 +103,30 @@ def test_workers_that_always_die_end_the_study(project: Path) -> None:
     with pytest.raises(StudyError, match="6 workers were lost before any of them finished a trial"):
         Leader.create(loaded, engine).run()
     assert len({job.name for job in engine.jobs}) == len(engine.jobs)
+
+
+@pytest.mark.parametrize("outlives_leader", [False, True])
+def test_a_closed_terminal_ends_the_workers_unless_they_are_the_clusters(project: Path, outlives_leader: bool) -> None:
+    ended: list[str] = []
+
+    class Waiting(Here.Place):
+        def outcome(self) -> Outcome | None:
+            signal.raise_signal(signal.SIGHUP)
+            return None
+
+        def has_begun(self) -> bool:
+            return False
+
+        def end(self) -> None:
+            ended.append(self._job.name)
+
+    engine = Here()
+    engine.outlives_leader = outlives_leader
+    engine.place = lambda job: Waiting(engine.run, job)  # type: ignore[method-assign]
+    leader = Leader.create(load_config(project / "study.yaml"), engine)
+    summary = leader.run()
+    assert (summary.ended, summary.signal) == ("interrupted", signal.SIGHUP)
+    assert bool(ended) is not outlives_leader
 
 
 def test_an_interrupted_worker_is_replaced_and_its_trial_run_again(project: Path) -> None:

@@ -70,7 +70,7 @@ def test_an_interrupt_keeps_everything_and_the_same_command_continues(project: P
             break
     process.send_signal(sign)
     process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 128 + sign
     study = load_study("toy")
     assert [r.stop_reason for r in study.records] == [StopReason.INTERRUPTED]
     assert len(study.records[0].ticks) == 1

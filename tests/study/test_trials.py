@@ -96,9 +96,17 @@ def test_a_hanging_trial_is_given_up(load: Load) -> None:
     assert "no tick for 2 s" in record.message
 
 
-@pytest.mark.parametrize("trouble", ["memory", "killed"])
-def test_out_of_memory_is_tried_with_smaller_micro_batches(load: Load, trouble: str, log: Any) -> None:
-    study = Study.create(load(f"task.model.init_args.trouble={trouble}", "budget.trials=1"))
+def test_a_trial_that_is_always_killed_is_run_three_times_as_it_is_and_has_failed(load: Load, log: Any) -> None:
+    study = Study.create(load("task.model.init_args.trouble=killed", "budget.trials=1"))
+    study.optuna.enqueue_trial({"batch_size": 8, "lr": 0.01})
+    assert study.run(log).num_failed == 1
+    assert [r.stop_reason for r in study.records] == [StopReason.LOST, StopReason.LOST, StopReason.FAILED]
+    assert [s.plan.micro_batch_size for s in log.starts] == [8, 8, 8]
+    assert "nothing says that memory ran out" in study.records[2].message
+
+
+def test_out_of_memory_is_tried_with_smaller_micro_batches(load: Load, log: Any) -> None:
+    study = Study.create(load("task.model.init_args.trouble=memory", "budget.trials=1"))
     study.optuna.enqueue_trial({"batch_size": 8, "lr": 0.01})
     study.run(log)
     assert study.records[0].stop_reason is StopReason.OUT_OF_MEMORY

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import click
 
 from bsopt.cli.group import Command
@@ -63,6 +65,6 @@ def check(
         for text in report.problems:
             click.secho(f"\nProblem: {text}", fg="red", err=True)
         if not report.problems:
-            click.echo(f"\nNothing stands in the way. Next: bsopt study run {file}")
+            click.echo(f"\nNothing stands in the way. Next: bsopt study run {shlex.quote(file)}")
     if report.problems:
         click.get_current_context().exit(2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from bsopt.cli.options import (
     workers_option,
 )
 from bsopt.cli.placing import Placing, engine_options
+from bsopt.cli.terminal.output import closing_hangs_up
 from bsopt.units import format_duration, format_number
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from bsopt.trial.events import RunSummary
 
 __all__ = ["follow", "run"]
+
+_COMMAND_LINE = click.core.ParameterSource.COMMANDLINE
 
 
 @click.command(cls=Command, short_help="Run a study, or continue it.")
@@ -62,8 +66,9 @@ def run(
 
     The same command on several hosts, with one storage, shares the study; --engine places workers from one
     terminal; under torchrun or srun every rank takes part in each trial. Ctrl-C ends it and keeps everything so
-    far; the same command goes on from there. Exit codes: 0 done, 1 no trial succeeded, 2 something is wrong with
-    the study, 130 interrupted.
+    far, and so does a terminal that is closed; the same command goes on from there. Exit codes: 0 done, 1 no trial
+    succeeded, 2 something is wrong with the study, 3 the storage or the machine failed, 129, 130 and 143 hung up,
+    interrupted, terminated. A storage that fails is waited for, two minutes or BSOPT_STORAGE_WAIT seconds.
     """
     placing = Placing.of(engine, placing_options)
     loaded = load_study_file(file, overrides, storage=storage, study_name=study_name, workers=workers)
@@ -71,18 +76,33 @@ def run(
         click.echo(script)
         return
     quiet_hosts()
+    if storage is not None:
+        _warn_of_password(storage)
     ranks = _ranks(loaded) if engine is None else None
     if ranks is not None and ranks.rank > 0:
         code = ranks.serve()
     else:
         code = 2
         try:
-            code = _lead(loaded, placing, ranks, publish=publish, is_settled=settle, as_json=as_json)
+            with closing_hangs_up():
+                code = _lead(loaded, placing, ranks, publish=publish, is_settled=settle, as_json=as_json)
         finally:
             if ranks is not None:
                 ranks.dismiss(code)
     if code:
         click.get_current_context().exit(code)
+
+
+def _warn_of_password(storage: str) -> None:
+    """Say so where a password was typed; one in the environment or a file is seen by nobody else."""
+    from bsopt.storage.addresses import shows_password
+
+    if shows_password(storage) and click.get_current_context().get_parameter_source("storage") is _COMMAND_LINE:
+        click.echo(
+            "Warning: other users of this machine can read the password in --storage in the list of processes. Put the "
+            "address into BSOPT_STORAGE or a file (--storage @FILE), or write ${NAME} for a variable that holds it.",
+            err=True,
+        )
 
 
 def _ranks(loaded: LoadedConfig) -> Ranks | None:
@@ -205,7 +225,7 @@ def _write_line(line: str) -> None:
 
 def _exit_code(summary: RunSummary) -> int:
     if summary.ended == "interrupted":
-        return 130
+        return 128 + (summary.signal or signal.SIGINT)
     return 0 if summary.best is not None else 1
 
 

@@ -11,7 +11,7 @@ from bsopt.cli.group import Command
 from bsopt.cli.opening import NamedStudy
 from bsopt.cli.options import json_option, named_study
 from bsopt.cli.terminal.formatting import json_text, sparkline
-from bsopt.units import format_duration, format_number
+from bsopt.units import format_duration, format_number, printable
 
 if TYPE_CHECKING:
     from bsopt.trial.record import StudyInfo, TrialRecord
@@ -58,7 +58,7 @@ def _show_study(info: StudyInfo, records: Sequence[TrialRecord]) -> None:
     parts = [f"{summary.num_trials}{asked} trials", f"{summary.num_complete} complete", f"{summary.num_pruned} pruned"]
     parts += [f"{summary.num_failed} failed"] if summary.num_failed else []
     parts += [f"{running} running"] if running else []
-    click.echo(click.style(info.name, bold=True) + "  " + ", ".join(parts))
+    click.echo(click.style(printable(info.name), bold=True) + "  " + ", ".join(parts))
     click.echo(f"{info.objective.value_direction} {info.objective.value_name}")
     if info.batch_size_range and info.lr_range:
         low, high = info.lr_range

@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bsopt.units import printable
+
 __all__ = ["show_table"]
 
 
@@ -21,5 +23,6 @@ def show_table(header: Sequence[str], rows: Sequence[Sequence[str | Text]], *, l
         is_left = number in left
         table.add_column(name, justify="left" if is_left else "right", no_wrap=True, overflow="ellipsis")
     for row in rows:
-        table.add_row(*row)
+        # As it is: a name is neither markup nor an order to the terminal.
+        table.add_row(*(Text(printable(cell)) if isinstance(cell, str) else cell for cell in row))
     console.print(table)

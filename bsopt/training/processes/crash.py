@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping
-from pathlib import Path
 
 from bsopt import errors
 from bsopt.errors import BsoptError
@@ -12,10 +11,14 @@ from bsopt.training.device import says_out_of_memory
 from bsopt.training.processes.rank import Message
 from bsopt.trial.record import StopReason
 
-__all__ = ["Crash", "error_of", "is_echo", "last_log_lines", "named_error"]
+__all__ = ["Crash", "error_of", "is_echo", "named_error"]
 
-_LOG_LINES = 15
 _ECHOES = ("Connection closed by peer", "Connection reset by peer", "gloo", "NCCL", "ProcessGroup", "Broken pipe")
+_OUTSIDE = {"SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGXCPU"}
+"""Signals that somebody sends; those that a program raises itself are its failure."""
+_NO_WORD = 255
+"""The exit code of a rank whose fork server was killed, and nobody is left who knows the true one."""
+_LIGHTNINGS_SIGTERM = "SIGTERMException"
 _SIGNALS = {"SIGSEGV": "a segmentation fault", "SIGABRT": "an abort", "SIGBUS": "a bus error"}
 
 
@@ -23,7 +26,7 @@ class Crash(Exception):  # noqa: N818  (an event of the trial, not a mistake of 
     """A trial ended without a record.
 
     Attributes:
-        reason: failed, out_of_memory or interrupted.
+        reason: failed, out_of_memory, interrupted, or lost where somebody killed it.
         message: Why, in a sentence.
         log_tail: The last lines of the trial's log.
         ends_study: Whether no further trial can be run, since ranks on other nodes are gone.
@@ -43,7 +46,11 @@ class Crash(Exception):  # noqa: N818  (an event of the trial, not a mistake of 
 
 
 def error_of(
-    failures: Mapping[int, Message], exit_codes: Mapping[int, int | None], *, log_tail: str = ""
+    failures: Mapping[int, Message],
+    exit_codes: Mapping[int, int | None],
+    *,
+    log_tail: str = "",
+    is_memory_short: bool = False,
 ) -> BsoptError | Crash:
     """Return the failure that made a trial's ranks end, and not one of those that only followed from it.
 
@@ -55,6 +62,7 @@ def error_of(
         failures: Rank -> its error, in the order in which they came; without the ranks that said none.
         exit_codes: Rank -> exit code, negative for a signal; None while it runs. All of the ranks, in order.
         log_tail: The last lines of the trial's log.
+        is_memory_short: Whether there is evidence that memory ran out; a kill alone is none.
     """
 
     def crash(reason: StopReason, message: str) -> Crash:
@@ -65,12 +73,11 @@ def error_of(
 
     silent = {rank: code for rank, code in exit_codes.items() if code and rank not in failures}
     for rank, code in silent.items():
-        if code == -signal.SIGKILL:
-            message = f"{name(rank)} was killed, as the system does when memory runs out"
-            return crash(StopReason.OUT_OF_MEMORY, message)
         if code < 0:
-            word = signal.Signals(-code).name
-            return crash(StopReason.FAILED, f"{name(rank)} died of {_SIGNALS.get(word, word)}")
+            return crash(*_killed(name(rank), -code, is_memory_short=is_memory_short, log_tail=log_tail))
+    if _NO_WORD in silent.values():
+        rank = next(rank for rank, code in silent.items() if code == _NO_WORD)
+        return crash(StopReason.LOST, f"{name(rank)} is gone, and the server that started it with it")
     causes = [message for message in failures.values() if not is_echo(message.text)]
     if not causes and silent:
         rank, code = next(iter(silent.items()))
@@ -78,10 +85,23 @@ def error_of(
     if not failures:
         return crash(StopReason.FAILED, "the training process ended before the trial was over")
     cause = [*causes, *failures.values()][0]
+    if cause.error == _LIGHTNINGS_SIGTERM:
+        return crash(StopReason.LOST, "the training was terminated (SIGTERM)")
     is_memory = says_out_of_memory(cause.error, cause.text)
     return named_error(cause.error, cause.text) or crash(
         StopReason.OUT_OF_MEMORY if is_memory else StopReason.FAILED, cause.text
     )
+
+
+def _killed(who: str, number: int, *, is_memory_short: bool, log_tail: str) -> tuple[StopReason, str]:
+    """Return why a signal ended a rank: for want of memory, by somebody's hand, or by its own fault."""
+    word = signal.Signals(number).name
+    says_short = says_out_of_memory("", log_tail) or "std::bad_alloc" in log_tail
+    if (word == "SIGKILL" and is_memory_short) or (word in ("SIGKILL", "SIGABRT") and says_short):
+        return StopReason.OUT_OF_MEMORY, f"{who} was ended by the system when memory ran out"
+    if word in _OUTSIDE:
+        return StopReason.LOST, f"{who} was killed ({word}), and nothing says that memory ran out"
+    return StopReason.FAILED, f"{who} died of {_SIGNALS.get(word, word)}"
 
 
 def named_error(name: str, text: str) -> BsoptError | None:
@@ -93,12 +113,3 @@ def named_error(name: str, text: str) -> BsoptError | None:
 def is_echo(text: str) -> bool:
     """Return whether an error only says that another rank is gone."""
     return any(sign in text for sign in _ECHOES)
-
-
-def last_log_lines(path: Path, lines: int = _LOG_LINES) -> str:
-    """Return the last lines of a log; empty where there is none."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    return "\n".join(text.splitlines()[-lines:])

@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import sys
 import threading
+import time
 import types
 from collections.abc import Iterator, Sequence
 from multiprocessing import forkserver
@@ -21,13 +22,14 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
-from bsopt.errors import BsoptError
+from bsopt.errors import BsoptError, MachineError
 from bsopt.training.device import give_back_memory
 from bsopt.training.error_text import describe_error
 from bsopt.training.processes.crash import Crash
 from bsopt.training.processes.environments import RankInfo, rank_environments
 from bsopt.training.processes.rank import rank_main
 from bsopt.training.processes.supervision import DirectChannel, Supervision
+from bsopt.training.processes.temporary import use_temporary_folder
 from bsopt.training.processes.watch import RankProcess, Watch
 from bsopt.trial.record import StopReason, TrialRecord
 from bsopt.trial.spec import TrialSpec
@@ -36,6 +38,8 @@ __all__ = ["Launcher", "has_processes", "run_here"]
 
 _PRELOAD = ["bsopt.training.processes.preload"]
 _START_LOCK = threading.Lock()
+_STARTS = 3
+_SECONDS_BETWEEN_STARTS = 0.5
 
 
 def has_processes() -> bool:
@@ -75,6 +79,7 @@ class Launcher:
         method = "forkserver" if sys.platform.startswith("linux") else "spawn"
         self._context: Any = multiprocessing.get_context(method)
         self._keep_main = keep_main
+        use_temporary_folder()
         if method == "forkserver":
             self._context.set_forkserver_preload(_PRELOAD)
 
@@ -126,14 +131,30 @@ class Launcher:
         log = Path(spec.folder) / "log.txt"
         environments = rank_environments(spec, devices=devices, rank_info=rank_info)
         job = (function, spec, *arguments)
-        ranks = [self._start(job, rank, env, str(log)) for rank, env in enumerate(environments)]
+        ranks: list[RankProcess] = []
         try:
+            for number, env in enumerate(environments):
+                ranks.append(self._start(job, number, env, str(log)))
             return Watch(ranks, supervision, log).result()
         finally:
             for rank in ranks:
                 rank.end()
 
     def _start(self, job: tuple[Any, ...], rank: int, env: dict[str, str], log: str) -> RankProcess:
+        """Start a rank; once more where the fork server was killed in the meantime, which a new start makes anew."""
+        for _ in range(_STARTS - 1):
+            with contextlib.suppress(OSError, EOFError):
+                return self._start_once(job, rank, env, log)
+            time.sleep(_SECONDS_BETWEEN_STARTS)
+        try:
+            return self._start_once(job, rank, env, log)
+        except (OSError, EOFError) as error:
+            raise MachineError(
+                f"no process could be started for the training ({error}): are there too "
+                "many processes or open files? What was measured is kept; run the same command again."
+            ) from error
+
+    def _start_once(self, job: tuple[Any, ...], rank: int, env: dict[str, str], log: str) -> RankProcess:
         ours, theirs = self._context.Pipe()
         lifeline, anchor = self._context.Pipe(duplex=False)
         process = self._context.Process(
@@ -142,10 +163,16 @@ class Launcher:
             name=f"trial-{job[1].number}-rank-{rank}",
             daemon=False,
         )
-        with _START_LOCK, contextlib.nullcontext() if self._keep_main else _hidden_main():
-            process.start()
-        theirs.close()
-        lifeline.close()
+        try:
+            with _START_LOCK, contextlib.nullcontext() if self._keep_main else _hidden_main():
+                process.start()
+        except BaseException:
+            ours.close()
+            anchor.close()
+            raise
+        finally:
+            theirs.close()
+            lifeline.close()
         return RankProcess(rank, process, ours, anchor)
 
 

@@ -17,8 +17,10 @@ from typing import Any
 
 from bsopt.errors import BsoptError
 from bsopt.training.error_text import describe_error
+from bsopt.training.processes.parentage import die_with_parent, leave_fork_server
 from bsopt.trial.record import Tick
 from bsopt.trial.spec import Channel, StopDecision
+from bsopt.units import printable
 
 __all__ = ["Message", "rank_main"]
 
@@ -62,7 +64,9 @@ def rank_main(
     """
     with contextlib.suppress(PermissionError):
         os.setsid()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    leave_fork_server()
+    die_with_parent()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
     os.environ.clear()
     os.environ.update(environment)
@@ -81,7 +85,7 @@ def rank_main(
         message = Message("done", result) if rank == 0 else None
     except BsoptError as error:
         traceback.print_exc()
-        message = Message("error", error=type(error).__name__, text=str(error))
+        message = Message("error", error=type(error).__name__, text=printable(str(error)))
     except BaseException as error:  # noqa: BLE001  (whatever it is, the parent must know before this process ends)
         traceback.print_exc()
         message = Message("error", error=type(error).__name__, text=describe_error(error))

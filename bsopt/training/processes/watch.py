@@ -10,10 +10,13 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from bsopt.training.processes.crash import Crash, error_of, last_log_lines
+from bsopt.training.processes.crash import Crash, error_of
+from bsopt.training.processes.logs import last_log_lines, trim_log
+from bsopt.training.processes.memory import MemoryEvidence
 from bsopt.training.processes.rank import Message
 from bsopt.training.processes.supervision import Supervision
 from bsopt.trial.record import StopReason
+from bsopt.units import printable
 
 __all__ = ["RankProcess", "Watch", "receive"]
 
@@ -68,7 +71,8 @@ class Watch:
         self._lines = {rank.line: rank for rank in ranks}
         self._sentinels = {rank.process.sentinel: rank for rank in ranks}
         self._failures: dict[int, Message] = {}
-        self._alive_at = time.monotonic()
+        self._memory = MemoryEvidence()
+        self._alive_at = self._looked_at = time.monotonic()
 
     def result(self) -> Any:
         """Wait for rank 0's result and return it.
@@ -82,6 +86,7 @@ class Watch:
             if self._supervision.is_cancelled():
                 raise Crash(StopReason.INTERRUPTED, "interrupted")
             self._supervision.on_idle()
+            self._look_after()
             for rank in [self._lines[item] for item in ready if item in self._lines]:
                 done = self._hear(rank)
                 if done is not None:
@@ -95,7 +100,14 @@ class Watch:
                     f"no tick for {self._supervision.stall_seconds:g} s (limits.stall_timeout): "
                     "it hangs, or validate_every is too long"
                 )
-                raise Crash(StopReason.FAILED, message, log_tail=last_log_lines(self._log))
+                raise Crash(StopReason.FAILED, message, log_tail=printable(last_log_lines(self._log)))
+
+    def _look_after(self) -> None:
+        """Keep an eye on memory and the log, as often as that is worth it."""
+        if time.monotonic() - self._looked_at >= _POLL_SECONDS:
+            self._looked_at = time.monotonic()
+            self._memory.look_at(rank.process.pid for rank in self._ranks)
+            trim_log(self._log)
 
     def _hear(self, rank: RankProcess) -> Message | None:
         """Take one message of a rank, and return it where it is the trial's result."""
@@ -131,7 +143,8 @@ class Watch:
                 if message.kind == "error":
                     self._failures.setdefault(rank.number, message)
         exit_codes = {rank.number: rank.process.exitcode for rank in self._ranks}
-        return error_of(self._failures, exit_codes, log_tail=last_log_lines(self._log))
+        tail = printable(last_log_lines(self._log))
+        return error_of(self._failures, exit_codes, log_tail=tail, is_memory_short=self._memory.is_found)
 
 
 def receive(line: Connection) -> Any:

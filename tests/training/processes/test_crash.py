@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import signal
-from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bsopt.errors import InjectionError, PlanError
-from bsopt.training.processes.crash import Crash, error_of, last_log_lines, named_error
+from bsopt.training.processes.crash import Crash, error_of, named_error
 from bsopt.training.processes.rank import Message
 from bsopt.trial.record import StopReason
 
@@ -37,7 +37,31 @@ def test_of_two_errors_the_one_that_came_first_is_told() -> None:
 def test_a_rank_that_a_signal_killed_comes_before_every_error() -> None:
     reason, message = _crash({0: ECHO, 1: OWN}, 1, 1, -signal.SIGSEGV)
     assert (reason, message) == (StopReason.FAILED, "rank 2 died of a segmentation fault")
-    assert _crash({0: ECHO}, 1, -signal.SIGKILL)[0] is StopReason.OUT_OF_MEMORY
+    assert _crash({0: ECHO}, 1, -signal.SIGKILL)[0] is StopReason.LOST
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+def test_a_rank_that_somebody_killed_is_lost_and_no_proof_of_too_little_memory(number: int) -> None:
+    reason, message = _crash({}, -number)
+    assert (reason, "nothing says that memory ran out" in message) == (StopReason.LOST, True)
+    assert _crash({}, 255)[0] is StopReason.LOST  # with its fork server
+    terminated = Message("error", error="SIGTERMException", text="SIGTERMException")
+    assert _crash({0: terminated}, 1)[0] is StopReason.LOST
+
+
+@pytest.mark.parametrize(
+    ("number", "evidence", "reason"),
+    [
+        (signal.SIGKILL, {"is_memory_short": True}, StopReason.OUT_OF_MEMORY),
+        (signal.SIGKILL, {"log_tail": "DefaultCPUAllocator: can't allocate memory"}, StopReason.OUT_OF_MEMORY),
+        (signal.SIGABRT, {"log_tail": "terminate called after ... std::bad_alloc"}, StopReason.OUT_OF_MEMORY),
+        (signal.SIGTERM, {"is_memory_short": True}, StopReason.LOST),
+    ],
+)
+def test_evidence_makes_a_kill_one_for_memory(number: int, evidence: dict[str, Any], reason: StopReason) -> None:
+    error = error_of({}, {0: -number}, **evidence)
+    assert isinstance(error, Crash)
+    assert error.reason is reason
 
 
 def test_a_rank_that_has_spoken_is_not_told_as_killed() -> None:
@@ -71,9 +95,3 @@ def test_the_users_mistakes_are_raised_as_what_they_were() -> None:
 def test_only_our_own_errors_are_made_again(name: str) -> None:
     assert named_error(name, "text") is None
     assert isinstance(named_error("PlanError", "text"), PlanError)
-
-
-def test_the_last_lines_of_a_log_are_told(tmp_path: Path) -> None:
-    (tmp_path / "log.txt").write_text("".join(f"{i}\n" for i in range(100)))
-    assert last_log_lines(tmp_path / "log.txt", 2) == "98\n99"
-    assert last_log_lines(tmp_path / "none.txt") == ""
