@@ -8,6 +8,7 @@ from bsopt.callbacks._advice_figure import plot_advice
 from bsopt.callbacks._base import Callback, announce
 from bsopt.callbacks._overhead_budget import DEFAULT_OVERHEAD
 from bsopt.callbacks.gradient_noise_scale import GradientNoiseScale
+from bsopt.callbacks.learning_rate_scaling import LearningRateScaling
 from bsopt.callbacks.throughput_monitor import ThroughputMonitor
 from bsopt.laws.batch_size_advice import Advice, advise
 
@@ -39,6 +40,7 @@ class BatchSizeAdvisor(Callback):
         self._throughput = ThroughputMonitor()
         self._lr: float | None = None
         self._optimizer = "sgd"
+        self._scaling: LearningRateScaling | None = None
 
     @property
     def advice(self) -> Advice | None:
@@ -48,7 +50,7 @@ class BatchSizeAdvisor(Callback):
         return advise(
             self._noise.estimate,
             batch_size=self._noise.global_batch_size,
-            lr=self._lr,
+            lr=self._lr * self._scaling.factor if self._lr is not None and self._scaling is not None else self._lr,
             optimizer=self._optimizer,
             throughput=self._throughput.summary,
         )
@@ -70,6 +72,8 @@ class BatchSizeAdvisor(Callback):
         # the learning rate that a person would set: a scheduler keeps it in these
         self._lr = float(group.get("max_lr", group.get("initial_lr", group["lr"]))) or None
         self._optimizer = type(trainer.optimizers[0]).__name__
+        beside = trainer.callbacks  # type: ignore[attr-defined]  (an attribute that Lightning sets without declaring it)
+        self._scaling = next((c for c in beside if isinstance(c, LearningRateScaling)), None)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin an epoch of both measurements."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from linear_regression import LinearRegression, loader, quiet_trainer
 
-from bsopt.callbacks import BatchSizeAdvisor
+from bsopt.callbacks import BatchSizeAdvisor, LearningRateScaling
 from bsopt.callbacks._advice_figure import plot_advice
 from bsopt.laws.batch_size_advice import advise
 from bsopt.serialization import to_json
@@ -40,6 +40,16 @@ def test_a_fit_ends_with_one_paragraph(caplog: pytest.LogCaptureFixture, tmp_pat
     assert resumed.advice is not None
     assert resumed.advice.noise_scale is not None
     assert resumed.advice.noise_scale.num_measurements == 120
+
+
+def test_the_rate_is_the_one_in_use_beside_a_learning_rate_scaling() -> None:
+    advisor, scaling = BatchSizeAdvisor(every=1), LearningRateScaling(16, rule="linear")
+    trainer = quiet_trainer(callbacks=[advisor, scaling])
+    trainer.fit(LinearRegression(lr=0.001), loader(num_samples=160, batch_size=32))
+    assert scaling.factor == 2.0
+    assert advisor.advice is not None
+    expected = advise(advisor.advice.noise_scale, batch_size=32, lr=0.002, optimizer="SGD").options
+    assert [option.lr for option in advisor.advice.options] == pytest.approx([option.lr for option in expected])
 
 
 def test_there_is_no_advice_before_the_first_update() -> None:
