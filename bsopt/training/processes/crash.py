@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bsopt import errors
 from bsopt.errors import BsoptError
-from bsopt.training.device import says_out_of_memory
+from bsopt.training.error_text import says_out_of_memory
 from bsopt.training.processes.rank import Message
 from bsopt.trial.record import StopReason
 
