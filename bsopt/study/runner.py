@@ -221,6 +221,8 @@ class StudyRunner:
         with self._lock:
             self._new += 1
         self._listener.trial_ended(record)
+        for warning in record.warnings:
+            self._listener.note(f"trial {record.number}: {warning}")
         self._files.drop(read_records(self._study))
         if record.stop_reason is not StopReason.INTERRUPTED:
             self._files.resume_file(queue.root_of(trial)).unlink(missing_ok=True)

@@ -24,7 +24,10 @@ __all__ = [
     "rule_of",
     "sampler_of",
     "suggest",
+    "with_optimizer",
 ]
+
+_UNKNOWN_OPTIMIZER = "sgd"
 
 
 def make_sampler(config: StudyConfig, *, prior_from: optuna.Study | None = None) -> BaseSampler:
@@ -38,7 +41,7 @@ def make_sampler(config: StudyConfig, *, prior_from: optuna.Study | None = None)
     if search.sampler == "scaling":
         extra: dict[str, Any] = {"prior_from": prior_from} if prior_from is not None else {}
         return ScalingSampler(
-            optimizer=search.optimizer,
+            optimizer=search.optimizer or _UNKNOWN_OPTIMIZER,
             rule=search.lr.rule,
             reference=reference_of(search),
             lattice=search.batch_size.lattice,
@@ -107,13 +110,41 @@ def make_pruner(config: StudyConfig, info: StudyInfo) -> BasePruner:
 
 def rule_of(search: SearchConfig) -> str:
     """Return the scaling rule, the optimizer's usual one where none is given."""
-    return search.lr.rule or default_rule(search.optimizer)
+    return search.lr.rule or default_rule(search.optimizer or _UNKNOWN_OPTIMIZER)
 
 
 def reference_of(search: SearchConfig) -> Reference:
     """Return the reference, a published default of the optimizer where none is given."""
     given = search.lr.reference
-    return Reference(given.batch_size, given.lr) if given is not None else default_reference(search.optimizer)
+    return (
+        Reference(given.batch_size, given.lr)
+        if given is not None
+        else default_reference(search.optimizer or _UNKNOWN_OPTIMIZER)
+    )
+
+
+def with_optimizer(config: StudyConfig, built: str | None) -> StudyConfig:
+    """Return a study file whose `search.optimizer` is the one that the task builds, where the file doesn't name one.
+
+    Args:
+        config: The study file.
+        built: Name of the class of the task's optimizer; None where that isn't known.
+
+    Raises:
+        ConfigError: The file names another kind of optimizer than the task builds: another rule and another reference
+            belong to it.
+    """
+    named = config.search.optimizer
+    if built is None:
+        return config
+    if named is None:
+        return config.model_copy(update={"search": config.search.model_copy(update={"optimizer": built.lower()})})
+    if default_rule(named) != default_rule(built):
+        raise ConfigError(
+            f"search.optimizer is {named!r}, but the task builds {built}: remove the line, and the rule and the "
+            f"reference of {built} are used."
+        )
+    return config
 
 
 def suggest(trial: optuna.Trial, search: SearchConfig) -> dict[str, Any]:
