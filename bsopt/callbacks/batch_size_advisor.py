@@ -72,7 +72,7 @@ class BatchSizeAdvisor(Callback):
         # the learning rate that a person would set: a scheduler keeps it in these
         self._lr = float(group.get("max_lr", group.get("initial_lr", group["lr"]))) or None
         self._optimizer = type(trainer.optimizers[0]).__name__
-        beside = trainer.callbacks  # type: ignore[attr-defined]  (an attribute that Lightning sets without declaring it)
+        beside = trainer.callbacks  # type: ignore[attr-defined]  # set, not declared
         self._scaling = next((c for c in beside if isinstance(c, LearningRateScaling)), None)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
