@@ -1,6 +1,6 @@
 """The best learning rate at each batch size, lr*(B), fitted over all trials of a study.
 
-The model and its notation: `bsopt.laws.ridge_model`.
+It is read off the one model of a study's values, `bsopt.laws.response_surface`.
 """
 
 from __future__ import annotations
@@ -11,22 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bsopt.laws.direction import Direction, sign_of
+from bsopt.laws.direction import Direction
 from bsopt.laws.estimate import Estimate, FitStatus, estimate_from_samples
-from bsopt.laws.ridge_model import (
-    ModelPrior,
-    RidgeData,
-    RidgeParameters,
-    RidgePoint,
-    Surfaces,
-    prepare,
-    prior_of,
-    sample_parameters,
-    sample_surfaces,
-)
+from bsopt.laws.importance_sampling import even_shares
 from bsopt.laws.scaling import log2_scaling
+from bsopt.laws.surface_prior import RidgePrior, ridge_prior
+from bsopt.laws.value_surface import NUM_RATES, RidgePoint, SampledRidges, ValueSurface, fit_values
 
-__all__ = ["LrPrediction", "LrRidgeFit", "RidgePoint", "RuleVerdict", "fit_lr_ridge"]
+__all__ = ["LrPrediction", "LrRidgeFit", "RidgePoint", "RuleVerdict", "fit_lr_ridge", "read_ridge"]
 
 Array = NDArray[np.float64]
 
@@ -34,6 +26,15 @@ MIN_POINTS = 5
 """Finite trials below which no ridge is fitted: fewer than the ridge and its two widths have parameters."""
 UNCERTAIN_OCTAVES = 4.0
 """Interval width at the studied batch sizes from which lr* counts as not identified."""
+
+MOST_NOISE = 0.8
+"""Noise, as a share of the spread of all values, from which they say nothing."""
+
+TIE_SHARE = 0.02
+"""A batch size is as good as the best within this share of (median − best), or within the noise where that is more."""
+
+EDGE = 0.25
+"""Octaves from the end of the tried learning rates within which the best one counts as at the edge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +78,13 @@ class LrRidgeFit:
         law_exponent: The saturating law's exponent below its knee.
         knee_batch_size: The law's B_n in samples.
         noise_sd: Standard deviation of repeated values near the best, in the objective's unit.
-        quality: For each batch size of `table`, the chance that its value is within the noise of the best one's.
+        best_lr: The best learning rate at whichever batch size is best.
+        chances: For each batch size of `table`, the chance that it is the best of those that were tried.
+        quality: For each batch size of `table`, the chance that its value is as good as the best one's: within the
+            noise or 2 % of (median − best), whichever is more.
         table: Predictions on a lattice of batch sizes.
         law_draws: (log2 lr at the pivot, exponent, log2 B_n) of posterior draws, for batch sizes beyond the table.
+        value_draws: Posterior draws of the value along the ridge, one row a draw and one column a row of `table`.
     """
 
     status: FitStatus
@@ -90,12 +95,15 @@ class LrRidgeFit:
     knee_batch_size: Estimate | None = None
     noise_sd: float | None = None
     best_batch_size: float | None = None
+    best_lr: Estimate | None = None
     tried_low: float | None = None
     tried_high: float | None = None
     pivot_batch_size: float | None = None
     table: tuple[LrPrediction, ...] = ()
+    chances: tuple[float, ...] = ()
     quality: tuple[float, ...] = ()
     law_draws: tuple[tuple[float, float, float], ...] = ()
+    value_draws: tuple[tuple[float, ...], ...] = ()
 
     def predict(self, batch_size: float) -> LrPrediction | None:
         """Return what is known at a global batch size, run or never run; None where nothing is fitted."""
@@ -134,6 +142,23 @@ class LrRidgeFit:
             at_edge=nearest.at_edge,
         )
 
+    def sample_values(self, batch_sizes: Sequence[float]) -> Array | None:
+        """Return joint posterior draws of the value at the best learning rate of each batch size.
+
+        The draws of one row belong together: differences between batch sizes are taken within it.
+
+        Args:
+            batch_sizes: Global batch sizes in samples; beyond the table its ends are taken.
+
+        Returns:
+            Shape (draws, batch sizes), in the objective's unit; None where nothing is fitted.
+        """
+        if not self.value_draws or self.status in (FitStatus.TOO_FEW, FitStatus.CONTRADICTORY):
+            return None
+        at = np.log2([row.batch_size for row in self.table])
+        wanted = np.log2(np.asarray(batch_sizes, dtype=float))
+        return np.array([np.interp(wanted, at, draw) for draw in self.value_draws])
+
     def rules(self) -> tuple[RuleVerdict, ...]:
         """Return the linear, square-root and constant rules, each against the fitted exponent."""
         if self.exponent is None:
@@ -152,7 +177,7 @@ def fit_lr_ridge(
     points: Iterable[RidgePoint],
     *,
     direction: Direction = "minimize",
-    optimizer: str | None = None,
+    prior: RidgePrior | None = None,
     lr_range: tuple[float, float] | None = None,
 ) -> LrRidgeFit:
     """Fit lr*(B) over all trials, diverged ones too. The result is deterministic.
@@ -160,7 +185,7 @@ def fit_lr_ridge(
     Args:
         points: The trials.
         direction: Which values are better.
-        optimizer: Its name, for the exponent's prior: about 0.7 ± 0.25 for SGD, 0.4 ± 0.25 for adaptive methods.
+        prior: Where lr*(B) is expected; by default the range alone says.
         lr_range: The range that was searched; by default that of the trials.
 
     Returns:
@@ -169,89 +194,116 @@ def fit_lr_ridge(
     """
     kept = [p for p in points if p.batch_size > 0 and p.lr > 0]
     finite = [p for p in kept if np.isfinite(p.value)]
-    rates = {round(float(np.log2(p.lr)), 3) for p in finite}
-    if len(finite) < MIN_POINTS or len(rates) < 3:
-        return LrRidgeFit(
-            FitStatus.TOO_FEW,
-            f"{len(finite)} finished trials with {len(rates)} different learning rates are too few for a fit of the "
-            f"best learning rate: it needs at least {MIN_POINTS} trials and 3 learning rates.",
-            len(finite),
-        )
-    data = prepare(kept, sign=sign_of(direction))
-    if data.spread <= 0:
-        return LrRidgeFit(
-            FitStatus.CONTRADICTORY,
-            f"All {len(finite)} finished trials have the same value: neither batch size nor learning rate matters.",
-            len(finite),
-        )
-    prior = prior_of(data, optimizer, lr_range)
-    draws = sample_parameters(data, prior)
-    return _summarise(data, prior, draws, num_points=len(finite))
+    if (missing := _too_few([p.lr for p in finite])) is not None:
+        return missing
+    ridge = prior or ridge_prior(None, None, None)
+    return read_ridge(fit_values(kept, ridge=ridge, direction=direction, lr_range=lr_range))
 
 
-def _summarise(data: RidgeData, prior: ModelPrior, draws: RidgeParameters, *, num_points: int) -> LrRidgeFit:
-    tried = np.unique(data.b)
-    low, high = float(tried[0]), float(tried[-1])
-    step = max(1.0, (high - low + 4.0) / 14.0)
-    sizes = np.arange(max(0.0, np.floor(low) - 2.0), np.ceil(high) + 2.0 + 1e-9, step)
-    surface = sample_surfaces(sizes, data, prior, draws)
-    table = tuple(_row(i, b, surface, data, prior, tried) for i, b in enumerate(sizes))
-    inner = (sizes >= low - 0.5 * step) & (sizes <= high + 0.5 * step)
-    # To someone who trains once, roughness is noise.
-    noise = np.exp(np.logaddexp(2.0 * draws.log_rough, 2.0 * draws.log_noise) / 2.0)
-    quality = _chance_as_good(surface.z, inner, float(np.median(noise)))
-    at_best = int(np.argmin(np.where(inner, np.quantile(surface.z, 0.75, axis=0), np.inf)))
+def read_ridge(surface: ValueSurface, *, batch_sizes: Sequence[float] = ()) -> LrRidgeFit:
+    """Return what a surface says of lr*(B); with too little data a status and a sentence.
+
+    Args:
+        surface: The belief about the values.
+        batch_sizes: Those to tell about between the smallest and the largest that was tried; else every octave.
+    """
+    num = surface.num_finished
+    if (missing := _too_few((2.0**surface.l).tolist())) is not None:
+        return missing
+    if np.ptp(surface.belief.data.y) <= 0:
+        message = f"All {num} finished trials have the same value: neither batch size nor learning rate matters."
+        return LrRidgeFit(FitStatus.CONTRADICTORY, message, num)
+    tried = np.unique(surface.b)
+    sizes, inner = _sizes(tried, batch_sizes)
+    rates = np.linspace(surface.l.min(), surface.l.max(), NUM_RATES)
+    sampled = surface.ridges(sizes, rates=rates)
+    table = tuple(_row(i, b, sampled, tried, rates) for i, b in enumerate(sizes))
+    sign = surface.transform.sign
+    lowest = np.where(inner[None], sign * sampled.value, np.inf)
+    margin = max(surface.noise_sd, TIE_SHARE * surface.transform.scale)
+    at_best = int(np.argmin(np.where(inner, np.quantile(sign * sampled.value, 0.75, axis=0), np.inf)))
     widths = [float(np.log2(row.lr.high / row.lr.low)) for row, ok in zip(table, inner, strict=True) if ok]
-    status, message = _judge(data, table[at_best], min(widths), float(np.exp(np.median(draws.log_noise))), num_points)
+    status, message = _judge(table[at_best], width=min(widths), noise=surface.noise, num=num)
+    law = surface.belief.parameters
+    chances = np.bincount(lowest.argmin(1), minlength=len(sizes)) / len(lowest)
+    overall = estimate_from_samples(sampled.best[np.arange(len(lowest)), lowest.argmin(1)])
+    order = np.argsort(-surface.belief.weights)
     return LrRidgeFit(
         status,
         message,
-        num_points,
-        exponent=_exponent(sizes, surface, prior, low, high) if len(tried) > 1 and high - low >= 1.0 else None,
-        law_exponent=estimate_from_samples(draws.exponent) if len(tried) > 2 else None,
-        knee_batch_size=estimate_from_samples(2.0**draws.knee) if len(tried) > 2 else None,
-        noise_sd=float(np.median(noise)) * data.spread / 3.0,
+        num,
+        exponent=_exponent(sizes, sampled, tried) if len(tried) > 1 and np.ptp(tried) >= 1.0 else None,
+        law_exponent=_weighted(law.exponent, surface) if len(tried) > 2 else None,
+        knee_batch_size=_weighted(2.0**law.knee, surface) if len(tried) > 2 else None,
+        noise_sd=surface.noise_sd,
         best_batch_size=table[at_best].batch_size,
-        tried_low=float(2.0**low),
-        tried_high=float(2.0**high),
-        pivot_batch_size=float(2.0**prior.pivot),
+        best_lr=_exp2(overall),
+        tried_low=float(2.0 ** tried[0]),
+        tried_high=float(2.0 ** tried[-1]),
+        pivot_batch_size=float(2.0**surface.belief.prior.ridge.b0),
         table=table,
-        quality=quality,
-        law_draws=tuple(zip(draws.centre.tolist(), draws.exponent.tolist(), draws.knee.tolist(), strict=True)),
+        chances=tuple(chances.tolist()),
+        quality=tuple((lowest <= lowest.min(1, keepdims=True) + margin).mean(0).tolist()),
+        value_draws=tuple(tuple(row) for row in sampled.value.tolist()),
+        law_draws=tuple(zip(*(values[order].tolist() for values in (law.centre, law.exponent, law.knee)), strict=True)),
     )
 
 
-def _row(i: int, b: float, surface: Surfaces, data: RidgeData, prior: ModelPrior, tried: Array) -> LrPrediction:
-    lr = estimate_from_samples(surface.best[:, i])
-    z = np.clip(surface.z[:, i], -5.0, 5.0)
-    value = estimate_from_samples(data.sign * (data.best + data.spread * np.expm1(z) / 3.0))
-    edge = 0.25
+def _too_few(lrs: Sequence[float]) -> LrRidgeFit | None:
+    num_rates = len({round(float(np.log2(lr)), 3) for lr in lrs})
+    if len(lrs) >= MIN_POINTS and num_rates >= 3:
+        return None
+    message = (
+        f"{len(lrs)} finished trials with {num_rates} different learning rates are too few for a fit of the "
+        f"best learning rate: it needs at least {MIN_POINTS} trials and 3 learning rates."
+    )
+    return LrRidgeFit(FitStatus.TOO_FEW, message, len(lrs))
+
+
+def _sizes(tried: Array, wanted: Sequence[float]) -> tuple[Array, NDArray[np.bool_]]:
+    """Return log2 of the table's batch sizes, two octaves wider than what was tried, and which lie within that."""
+    low, high = float(tried[0]), float(tried[-1])
+    step = max(1.0, (high - low) / 12.0)
+    inside = np.log2([size for size in wanted if low - 1e-9 <= np.log2(size) <= high + 1e-9])
+    if not len(inside):
+        inside = np.arange(np.floor(low), np.ceil(high) + 1e-9, step)
+    sizes = np.concatenate([inside[0] - np.array([2.0, 1.0]), inside, inside[-1] + np.array([1.0, 2.0])])
+    sizes = np.unique(np.maximum(sizes, 0.0))
+    return sizes, (sizes >= inside[0]) & (sizes <= inside[-1])
+
+
+def _row(i: int, b: float, sampled: SampledRidges, tried: Array, rates: Array) -> LrPrediction:
+    lr = estimate_from_samples(sampled.best[:, i])
     return LrPrediction(
         batch_size=float(2.0**b),
-        lr=Estimate(float(2.0**lr.value), float(2.0**lr.low), float(2.0**lr.high)),
-        stable_low=float(2.0 ** np.median(surface.low[:, i])),
-        stable_high=float(2.0 ** np.median(surface.high[:, i])),
-        value=value,
+        lr=_exp2(lr),
+        stable_low=float(2.0 ** np.median(sampled.low[:, i])),
+        stable_high=float(2.0 ** np.median(sampled.high[:, i])),
+        value=estimate_from_samples(sampled.value[:, i]),
         is_extrapolated=bool(np.abs(tried - b).min() > 0.5 and not tried[0] < b < tried[-1]),
-        at_edge=bool(lr.value <= prior.lr_low + edge or lr.value >= prior.lr_high - edge),
+        at_edge=bool(lr.value <= rates[0] + EDGE or lr.value >= rates[-1] - EDGE),
     )
 
 
-def _chance_as_good(z: Array, inner: NDArray[np.bool_], noise: float) -> tuple[float, ...]:
-    best = np.where(inner[None], z, np.inf).min(1, keepdims=True)
-    return tuple(float(v) for v in (z <= best + 2.0 * noise).mean(0))
+def _exp2(log2: Estimate) -> Estimate:
+    return Estimate(float(2.0**log2.value), float(2.0**log2.low), float(2.0**log2.high))
 
 
-def _exponent(sizes: Array, surface: Surfaces, prior: ModelPrior, low: float, high: float) -> Estimate:
-    inside = (sizes >= low - 1e-9) & (sizes <= high + 1e-9)
+def _weighted(values: Array, surface: ValueSurface) -> Estimate:
+    counts = even_shares(surface.belief.weights, 200, np.random.default_rng(0))
+    return estimate_from_samples(np.repeat(values, counts))
+
+
+def _exponent(sizes: Array, sampled: SampledRidges, tried: Array) -> Estimate:
+    inside = (sizes >= tried[0] - 1e-9) & (sizes <= tried[-1] + 1e-9)
     if inside.sum() < 2:
-        inside = (sizes >= low - 1.0) & (sizes <= high + 1.0)
+        inside = (sizes >= tried[0] - 1.0) & (sizes <= tried[-1] + 1.0)
     x = sizes[inside] - sizes[inside].mean()
-    return estimate_from_samples((surface.best[:, inside] * x).sum(1) / (x * x).sum())
+    return estimate_from_samples((sampled.best[:, inside] * x).sum(1) / (x * x).sum())
 
 
-def _judge(data: RidgeData, best: LrPrediction, width: float, noise: float, num: int) -> tuple[FitStatus, str]:
-    if noise > 0.8 * float(np.std(data.z)) and num >= 2 * MIN_POINTS:
+def _judge(best: LrPrediction, *, width: float, noise: float, num: int) -> tuple[FitStatus, str]:
+    if noise > MOST_NOISE and num >= 2 * MIN_POINTS:
         return (
             FitStatus.CONTRADICTORY,
             f"Batch size and learning rate explain almost nothing of the values of {num} trials: trials at like "

@@ -13,7 +13,8 @@ Notation:
     width_*  (S,)  octaves; how far below (slow) and above (diverging) the ridge the basin's walls begin
     depth    (S,)  how steep the walls are, in standardised units
     bend, b_best   a parabola along b scaled to [−1, 1]
-    noise    (S,)  standard deviation of a told value, standardised units
+    noise    (S,)  standard deviation of a told value, standardised units, near the best
+    is_even  (S,)  whether that noise is as large everywhere in the value's own unit, or else in standardised units
     rough    (S,)  standard deviation of what the basin leaves over, standardised units
     reach    (S,)  length scales of that, as a factor on 1 octave off the ridge and 2 octaves of batch size
     scales   (S, p) length scales of further numeric parameters, in parts of their ranges
@@ -42,15 +43,21 @@ Array: TypeAlias = NDArray[np.float64]
 REFERENCE_SD = 2.5
 """Octaves between a usual default and the best learning rate of a task, as a standard deviation."""
 
+UNKNOWN_SD = 10.0
+"""The same where no default is known: the range of learning rates alone says where to look."""
+
 TAIL = 4.0
 """Degrees of freedom of the centre's Student t: a default that is wrong by far is believed wrong soon."""
 
 
 _COLUMNS = (
     "centre", "exponent", "knee", "width_low", "width_high", "depth", "bend", "b_best", "noise", "rough", "reach",
-    "effect",
+    "effect", "is_even",
 )  # fmt: skip
 """What the first columns of z stand for; those that follow are `scales`."""
+
+MIDDLE_GAP = 0.1
+"""Where `noise` holds: this far above the best value, in units of median − best."""
 
 _LOG_NORMALS = {  # parameter -> (median, log-sd)
     "width_low": (2.5, 0.5),
@@ -143,6 +150,7 @@ class Parameters:
     reach: Array
     scales: Array
     effect: Array
+    is_even: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.centre)
@@ -150,26 +158,39 @@ class Parameters:
     def __getitem__(self, rows: NDArray[np.int64] | slice) -> Parameters:
         return Parameters(*(getattr(self, name)[rows] for name in self.__slots__))
 
+    def noise_at(self, gap: Array) -> Array:
+        """Return the noise's standard deviation in standardised units, (S, n), of values `gap` (n,) above the best.
+
+        Standardised values are log1p(3·gap) but for a factor near 1, steepest at the best: noise that is even in the
+        value's own unit counts most there, where it is what makes a value look best.
+        """
+        own = self.noise[:, None] * (1.0 + 3.0 * MIDDLE_GAP) / 3.0  # the same noise in units of the gap
+        steeper = (1.0 + 3.0 * MIDDLE_GAP) / (1.0 + 3.0 * np.hypot(gap[None, :], own))
+        return np.asarray(self.noise[:, None] * np.where(self.is_even[:, None], steeper, 1.0))
+
     def joined(self, other: Parameters) -> Parameters:
         """Return these draws and the other ones behind them."""
         return Parameters(*(np.concatenate([getattr(self, n), getattr(other, n)]) for n in self.__slots__))
 
 
-def ridge_prior(optimizer: str, rule: Rule | None, reference: Reference) -> RidgePrior:
-    """Return the prior of the ridge through a reference.
+def ridge_prior(optimizer: str | None, rule: Rule | None, reference: Reference | None) -> RidgePrior:
+    """Return the prior of the ridge through a reference; without one the learning rate may be anything.
 
     Where no rule is given: exponent 0.7 (SGD, between the square root and the linear rule) or 0.35 (adaptive),
     since measured exponents are smaller than the rules', with a knee at B_n ~ 2^9 samples within a factor of 4.
     A rule that is asked for is believed more: its own exponent, and a knee far out (2^13, where Goyal et al. 2017
     saw the linear rule end) unless the rule has one of its own.
     """
-    b0, centre = float(np.log2(reference.batch_size)), float(np.log2(reference.lr))
+    known = reference or Reference(32, 0.01)
+    b0, centre = float(np.log2(known.batch_size)), float(np.log2(known.lr))
+    centre_sd = REFERENCE_SD if reference is not None else UNKNOWN_SD
 
     def prior(exponent: float, exponent_sd: float, knee: float, shape: str | Callable[[float], float]) -> RidgePrior:
-        return RidgePrior(b0, centre, REFERENCE_SD, exponent, exponent_sd, knee, 2.0, shape)
+        return RidgePrior(b0, centre, centre_sd, exponent, exponent_sd, knee, 2.0, shape)
 
     if rule is None:
-        return prior(0.35 if default_rule(optimizer) == "sqrt" else 0.7, 0.25, 9.0, "saturating")
+        exponent = 0.55 if optimizer is None else 0.35 if default_rule(optimizer) == "sqrt" else 0.7
+        return prior(exponent, 0.25, 9.0, "saturating")
     if callable(rule):
         return prior(0.0, 0.15, 9.0, rule)
     exponents = {"linear": 1.0, "sqrt": 0.5, "power": 0.5, "saturating": 1.0, "surge": 1.0, "none": 0.0}
@@ -246,6 +267,7 @@ class Prior:
             reach=log_normal("reach"),
             effect=scale * log_normal("effect"),
             scales=log_normal("scales"),
+            is_even=normals["is_even"] > 0.0,
         )
 
     def ridge_at(self, parameters: Parameters, b: Array) -> Array:

@@ -13,11 +13,18 @@ import optuna
 
 from bsopt.laws.communication import CommunicationFit, PlacementPoint, fit_communication
 from bsopt.laws.estimate import Estimate
+from bsopt.laws.lattice import Lattice
 from bsopt.laws.learning_curves import PredictedFinal
-from bsopt.laws.lr_ridge import LrRidgeFit, RidgePoint, fit_lr_ridge
+from bsopt.laws.lr_ridge import LrRidgeFit, fit_lr_ridge, read_ridge
+from bsopt.laws.scaling import default_reference
 from bsopt.laws.step_time import MemoryFit, PowerFit, StepTimeFit, fit_memory, fit_power, fit_step_time
 from bsopt.laws.steps_to_target import StepsToTargetFit, TargetRun, fit_steps_to_target
+from bsopt.laws.surface_prior import RidgePrior, ridge_prior
+from bsopt.laws.value_surface import RidgePoint, ValueSurface, fit_values
+from bsopt.search.history import joint_space
 from bsopt.search.learning_curves import predicted_finals
+from bsopt.search.model import ANSWER_SEED, Model, Settings
+from bsopt.storage.attributes import BATCH_SIZE, LR
 from bsopt.trial.record import StopReason, StudyInfo, TrialRecord
 
 __all__ = ["Fits", "fit_laws"]
@@ -39,6 +46,7 @@ class Fits:
     """Every law fitted to a study; each says in its `status` and `message` what it is worth.
 
     Attributes:
+        surface: What is believed of the value over batch size and learning rate; None without any value.
         ridge: The best learning rate at each batch size, and the value there.
         steps: Samples and steps to the target, and the critical batch size.
         target_runs: What that was fitted to: the quickest run of each batch size.
@@ -52,6 +60,7 @@ class Fits:
         num_complete: Complete trials with a finite value.
     """
 
+    surface: ValueSurface | None
     ridge: LrRidgeFit
     steps: StepsToTargetFit
     target_runs: tuple[TargetRun, ...]
@@ -88,14 +97,16 @@ def fit_laws(
         records = [_truncated(record, budget_samples, info) for record in records]
     elif study is not None:
         predicted = predicted_finals(study, study.get_trials(deepcopy=False))
-    ridge = fit_lr_ridge(  # over the rates that were tried, not searched: nothing holds the fit down elsewhere
-        _ridge_points(records, predicted), direction=info.objective.value_direction, optimizer=info.optimizer
-    )
+    surface = _belief(study, info) if study is not None and budget_samples is None else None
+    if surface is None:
+        surface = _fitted(records, info, predicted)
+    ridge = read_ridge(surface) if surface is not None else fit_lr_ridge([])
     target, runs = _target_runs(records, info, ridge)
     world = _common_world(records)
     step_time = fit_step_time(_step_seconds(records, world))
     repeated = _repeated_sd(records)
     return Fits(
+        surface=surface,
         ridge=ridge,
         steps=fit_steps_to_target(runs, target=target, resolution_samples=info.tick_samples or 0.0),
         target_runs=runs,
@@ -128,6 +139,40 @@ def _truncated(record: TrialRecord, budget: float, info: StudyInfo) -> TrialReco
     is_whole = record.ticks[-1].samples >= 0.999 * budget and record.outcome == "pruned"
     outcome = "complete" if is_whole and record.stop_reason is not StopReason.DIVERGED else record.outcome
     return replace(record, ticks=ticks, value=best.value, best_tick=best.index, outcome=outcome)
+
+
+def _belief(study: optuna.Study, info: StudyInfo) -> ValueSurface | None:
+    """Return what the search believes of the study's values; None where it searches not both parameters."""
+    trials = study.get_trials(deepcopy=False)
+    lattice: Lattice = info.search.lattice if info.search is not None else "pow2"
+    settings = Settings(_ridge_prior(info), lattice, BATCH_SIZE, LR, ANSWER_SEED)
+    distributions = joint_space(trials)
+    if len(study.directions) > 1 or not {BATCH_SIZE, LR} <= distributions.keys():
+        return None
+    return Model.of(study, trials, distributions, settings=settings, is_thorough=True).values
+
+
+def _fitted(
+    records: Sequence[TrialRecord], info: StudyInfo, predicted: Mapping[int, PredictedFinal]
+) -> ValueSurface | None:
+    """Return the belief that records alone give; None where none has a value."""
+    points = _ridge_points(records, predicted)
+    if not any(math.isfinite(point.value) for point in points):
+        return None
+    return fit_values(
+        points,
+        ridge=_ridge_prior(info),
+        direction=info.objective.value_direction,
+        batch_size_range=info.batch_size_range,
+        lr_range=info.lr_range,
+    )
+
+
+def _ridge_prior(info: StudyInfo) -> RidgePrior:
+    """Return where the study expected lr*(B): what its sampler was told, or nothing where the sampler isn't ours."""
+    asked = info.search
+    reference = info.reference or (default_reference(info.optimizer) if info.optimizer else None)
+    return ridge_prior(info.optimizer, asked.rule if asked is not None else info.rule, reference)
 
 
 def _ridge_points(records: Sequence[TrialRecord], predictions: Mapping[int, PredictedFinal]) -> list[RidgePoint]:

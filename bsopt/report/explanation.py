@@ -36,12 +36,6 @@ def reasons(data: StudyData) -> Html | None:
     return join(
         tag("p", _start(data.info)),
         tag("p", " ".join(words)),
-        tag(
-            "p",
-            "This is what the search believes in order to choose its next trial. Its model is looser than the fit "
-            "behind the answer, and its interval wider, because it has to look for what a smooth law misses.",
-            class_="hint",
-        ),
         _proposals(data, sampler) if asked is not None and asked.sampler == "scaling" else None,
     )
 
@@ -53,7 +47,8 @@ def _start(info: StudyInfo) -> str:
     else:
         rule = asked.rule if asked is not None else info.rule
         reference = info.reference or default_reference(info.optimizer or "sgd")
-        source = "your reference" if info.reference is not None else "a published default"
+        is_own = info.reference is not None and (asked is None or asked.has_reference)
+        source = "your reference" if is_own else "a published default, moved to the length of this training"
         known = (
             f"{_RULES.get(rule, f'the {rule} rule')}, through batch size {reference.batch_size} with learning rate "
             f"{reference.lr:g}, {source}"

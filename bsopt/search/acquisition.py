@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from bsopt.laws.surface_posterior import Posterior
+from bsopt.laws.response_surface import ResponseSurface
 from bsopt.laws.surface_prior import Coordinates
 
 __all__ = ["expected_improvement", "log_improvement"]
@@ -37,7 +37,7 @@ def expected_improvement(mean: Array, sd: Array) -> Array:
     return np.asarray(np.maximum(mean * ndtr(t) + sd * np.exp(-0.5 * t * t) / np.sqrt(2 * np.pi), 0.0))
 
 
-def log_improvement(posterior: Posterior, at: Coordinates, *, feasible: NDArray[np.bool_], prunes: bool) -> Array:
+def log_improvement(posterior: ResponseSurface, at: Coordinates, *, feasible: NDArray[np.bool_], prunes: bool) -> Array:
     """Return the log of the improvement to expect at points, shape (m,).
 
     Args:

@@ -12,6 +12,9 @@ from optuna import Study
 from optuna.trial import FrozenTrial
 from scipy.special import ndtr
 
+from bsopt.laws.estimate import FitStatus
+from bsopt.laws.importance_sampling import even_shares
+from bsopt.laws.lr_ridge import MIN_POINTS, read_ridge
 from bsopt.laws.surface_prior import RidgePrior
 from bsopt.search.model import Edge, Model, edges_of
 from bsopt.units import format_chance, format_number, in_words
@@ -21,7 +24,7 @@ __all__ = ["Basin", "Explanation", "Proposal", "RidgeAt", "explain_model", "expl
 Array: TypeAlias = NDArray[np.float64]
 
 LEAST_TRIALS = 3
-SAMPLES_PER_DRAW, MOST_SIZES, RATES = 4, 12, 33
+MOST_SIZES, RATES, NUM_PRIOR = 12, 33, 200
 OCTAVES_BETWEEN_STUDIES = 1.0
 """How far a ridge is expected to move from one study to the next, as a standard deviation."""
 _ABOUT = 0.3
@@ -92,30 +95,39 @@ class Explanation:
     prior: RidgePrior
 
 
-def explain_model(model: Model, *, last: Proposal | None, seed: int) -> Explanation:
-    """Return the belief of a fit, by drawing whole surfaces from it."""
-    num, is_fitted = model.history.num_finished, model.history.num_finished >= LEAST_TRIALS
+def explain_model(model: Model, *, last: Proposal | None) -> Explanation:
+    """Return the belief of a fit."""
+    num = model.history.num_finished
     if not (model.prior.has_lr and model.prior.has_batch_size):
         message = "A ridge needs both a batch size and a learning rate to be searched."
         return Explanation(
             is_fitted=False, num_finished=num, message=message, ridge=(), basin=None, edges=edges_of(model), last=last,
             prior=model.prior.ridge,
         )  # fmt: skip
-    rows, sizes, rates = _surface(model)
-    picks, weights = _sampled_optima(model, rows, (len(sizes), len(rates)), seed)
-    log_rates = np.log2(rates)
-    ridge = tuple(RidgeAt(float(size), *_interval(log_rates, picks[:, i], weights)) for i, size in enumerate(sizes))
-    where, at = picks[:, -1] // len(rates), picks[:, -1] % len(rates)
-    chances = np.bincount(where, weights=weights, minlength=len(sizes))
-    pairs = [(float(size), float(chance)) for size, chance in zip(sizes, chances, strict=True) if chance > 0.01]
-    likely = sorted(pairs, key=lambda pair: -pair[1])
-    middle, low, high = _interval(log_rates, at, weights)
-    basin = Basin(tuple(likely), middle, low, high) if is_fitted else None
-    message = f"Too few finished trials for a fit ({num} of {LEAST_TRIALS}); this is the prior."
-    if is_fitted:
-        rate = f"{middle:.2g} (90 %: {low:.2g} to {high:.2g})"
-        message = f"After {num} trials {_likeliest(likely)}, with a learning rate of {rate}."
-    return Explanation(is_fitted, num, message, ridge, basin, edges_of(model), last, _as_prior(model, ridge))
+    sizes = _sizes(model)
+    fit = read_ridge(model.values, batch_sizes=(2.0**sizes).tolist())
+    found = [(size, fit.predict(2.0**size)) for size in sizes]
+    if fit.best_lr is None or any(prediction is None for _, prediction in found):
+        prior, message = _prior_ridge(model, sizes), f"{fit.message} The learning rates are those of the prior."
+        if fit.status is FitStatus.TOO_FEW:
+            message = f"Too few finished trials for a fit ({num} of {MIN_POINTS}); this is the prior."
+        return Explanation(
+            is_fitted=False, num_finished=num, message=message, ridge=prior,
+            basin=None, edges=edges_of(model), last=last, prior=_as_prior(model, prior),
+        )  # fmt: skip
+    ridge = tuple(RidgeAt(p.batch_size, p.lr.value, p.lr.low, p.lr.high) for _, p in found if p is not None)
+    pairs = [(row.batch_size, chance) for row, chance in zip(fit.table, fit.chances, strict=True) if chance > 0.01]
+    likely = tuple(sorted(pairs, key=lambda pair: -pair[1]))
+    best = fit.best_lr
+    message = (
+        f"After {num} trials {_likeliest(likely)}, with a learning rate of {best.value:.2g} "
+        f"(90 %: {best.low:.2g} to {best.high:.2g})."
+    )
+    basin = Basin(likely, best.value, best.low, best.high)
+    return Explanation(
+        is_fitted=True, num_finished=num, message=message, ridge=ridge, basin=basin, edges=edges_of(model), last=last,
+        prior=_as_prior(model, ridge),
+    )  # fmt: skip
 
 
 def explain_proposal(model: Model, trial: FrozenTrial) -> Proposal:
@@ -162,22 +174,13 @@ def last_proposed(study: Study) -> FrozenTrial | None:
     return next((t for t in reversed(study.get_trials(deepcopy=False)) if t.params), None)
 
 
-def _surface(model: Model) -> tuple[Array, Array, Array]:
-    """Return rows over batch sizes × learning rates, other parameters as in the best trial, and both axes."""
-    space = model.space
-    size, rate = space.index("batch_size"), space.index("lr")
+def _sizes(model: Model) -> Array:
+    """Return log2 of the batch sizes to tell about: those that are proposed, evenly thinned where they are many."""
+    size = model.space.column("batch_size")
     assert size is not None
-    assert rate is not None
-    b = space.columns[size].values
-    assert b is not None
-    b = b[np.unique(np.linspace(0, len(b) - 1, min(len(b), MOST_SIZES)).round().astype(int))]
-    column = space.columns[rate]
-    x = column.values if column.values is not None else np.linspace(column.low, column.high, RATES)
-    middle = np.array([(c.low + c.high) / 2 for c in space.columns])
-    best = model.history.rows[model.history.y.argmin()] if len(model.history.y) else space.snap(middle[None])[0]
-    rows = np.repeat(best[None], len(b) * len(x), axis=0)
-    rows[:, size], rows[:, rate] = np.repeat(b, len(x)), np.tile(x, len(b))
-    return rows, 2.0**b, 2.0**x
+    assert size.values is not None
+    shown = np.linspace(0, len(size.values) - 1, min(len(size.values), MOST_SIZES)).round().astype(int)
+    return np.asarray(size.values[np.unique(shown)])
 
 
 def _octaves_from_best(model: Model, row: Array) -> float:
@@ -192,23 +195,14 @@ def _octaves_from_best(model: Model, row: Array) -> float:
     return float(row[0, rate] - x[mean.argmin()])
 
 
-def _sampled_optima(model: Model, rows: Array, shape: tuple[int, int], seed: int) -> tuple[NDArray[np.int64], Array]:
-    """Return the best learning rate's index at each size, then the best point's index, per sample; and weights."""
-    at = model.space.coordinates(rows)
-    samples, weights = model.posterior.sample(at, SAMPLES_PER_DRAW, np.random.default_rng([seed, len(model.history.y)]))
-    each = samples.reshape(len(samples), *shape).argmin(axis=2)
-    return np.concatenate([each, samples.argmin(axis=1)[:, None]], axis=1), weights
-
-
-def _interval(log_rates: Array, picks: NDArray[np.int64], weights: Array) -> tuple[float, float, float]:
-    """Return median and 90 % interval of picked learning rates; a pick is known to within half a step."""
-    order = np.argsort(picks, kind="stable")
-    upto = np.cumsum(weights[order]) / weights.sum()
-    at = np.minimum(np.searchsorted(upto, [0.5, 0.05, 0.95]), len(picks) - 1)
-    middle, low, high = (float(value) for value in log_rates[picks[order]][at])
-    half = float(log_rates[-1] - log_rates[0]) / max(len(log_rates) - 1, 1) / 2
-    ends = max(low - half, float(log_rates[0])), min(high + half, float(log_rates[-1]))
-    return 2.0**middle, 2.0 ** ends[0], 2.0 ** ends[1]
+def _prior_ridge(model: Model, sizes: Array) -> tuple[RidgeAt, ...]:
+    """Return the ridge before there is a fit, inside the searched range."""
+    posterior, rate = model.posterior, model.space.column("lr")
+    assert rate is not None
+    counts = even_shares(posterior.weights, NUM_PRIOR, np.random.default_rng(0))
+    draws = np.repeat(model.prior.ridge_at(posterior.parameters, sizes), counts, axis=0)
+    ends = 2.0 ** np.clip(np.quantile(draws, [0.5, 0.05, 0.95], axis=0), rate.low, rate.high)
+    return tuple(RidgeAt(float(2.0**b), *(float(v) for v in at)) for b, at in zip(sizes, ends.T, strict=True))
 
 
 def _as_prior(model: Model, ridge: Sequence[RidgeAt]) -> RidgePrior:

@@ -15,15 +15,14 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.laws.direction import sign_of
+from bsopt.laws.response_surface import thinned_rows
+from bsopt.laws.surface_prior import MIDDLE_GAP
+from bsopt.laws.value_transform import ValueTransform, rarity
 from bsopt.search.space import Space
-from bsopt.search.value_transform import ValueTransform
 
-__all__ = ["MOST_POINTS", "History", "finished_key", "finite_reports", "history_of", "joint_space", "study_sign"]
+__all__ = ["History", "finished_key", "finite_reports", "history_of", "joint_space", "study_sign"]
 
 Array: TypeAlias = NDArray[np.float64]
-
-MOST_POINTS = 60
-"""The surrogate reads at most this many trials: the best half, the latest, and others far from those."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +32,7 @@ class History:
     Attributes:
         rows: (n, columns) in the space's coordinates.
         y, sd: (n,) squashed, standardised value, smaller is better, and its own error.
+        gap: (n,) how far each value is above the best, in units of median − best.
         is_feasible: (n,) whether the trial may count as the best.
         numbers: Trial numbers, for telling what is what.
         num_finished: Before thinning.
@@ -43,6 +43,7 @@ class History:
     rows: Array
     y: Array
     sd: Array
+    gap: Array
     is_feasible: NDArray[np.bool_]
     numbers: tuple[int, ...]
     num_finished: int
@@ -117,13 +118,14 @@ def history_of(
     usable = [t for t in trials if names <= t.params.keys()]
     told = [t for t in usable if t.state == TrialState.COMPLETE or t.number in predicted]
     rows = space.encode([t.params for t in told])
-    y, sd, transform = _scaled(told, study.directions, predicted, _rarity(rows, space), weights)
+    y, sd, gap, transform = _scaled(told, study.directions, predicted, _rarity(rows, space), weights)
     is_feasible = np.array([_is_feasible(t) and t.number not in predicted for t in told], dtype=bool)
     labelled, labels = _labelled(usable, space)
-    kept = _thinned(rows, y, is_feasible, space)
+    spans = np.array([max(c.high - c.low, 1e-12) for c in space.columns])
+    kept = thinned_rows(rows, np.where(is_feasible, y, y + 0.5), spans=spans)
     return History(
-        rows[kept], y[kept], sd[kept], is_feasible[kept], tuple(told[i].number for i in kept), len(told), transform,
-        labelled, labels,
+        rows[kept], y[kept], sd[kept], gap[kept], is_feasible[kept], tuple(told[i].number for i in kept), len(told),
+        transform, labelled, labels,
     )  # fmt: skip
 
 
@@ -133,10 +135,10 @@ def _scaled(
     predicted: Mapping[int, tuple[float, float]],
     rarity: Array,
     weights: Array | None,
-) -> tuple[Array, Array, ValueTransform]:
-    """Return y, its error, and the first objective's transform."""
+) -> tuple[Array, Array, Array, ValueTransform]:
+    """Return y, its error, the gap to the best, and the first objective's transform."""
     if not told:
-        return np.zeros(0), np.zeros(0), ValueTransform.of([])
+        return np.zeros(0), np.zeros(0), np.zeros(0), ValueTransform.of([])
     if len(directions) == 1:
         values = np.array([predicted[t.number][0] if t.number in predicted else _value(t) for t in told])
         errors = np.array([predicted[t.number][1] if t.number in predicted else 0.0 for t in told])
@@ -145,7 +147,7 @@ def _scaled(
             values, weights=rarity, finals=is_final, maximize=directions[0] == StudyDirection.MAXIMIZE
         )
         error = errors * np.minimum(transform.slope(values), 10.0 / np.maximum(errors, 1e-300))
-        return transform(values), error, transform
+        return transform(values), error, transform.gap(values), transform
     table = np.array([t.values for t in told], dtype=float)
     transforms = [
         ValueTransform.of(table[:, j], weights=rarity, maximize=d == StudyDirection.MAXIMIZE)
@@ -156,17 +158,13 @@ def _scaled(
     weights = np.full(len(directions), 1.0 / len(directions)) if weights is None else weights
     total = (weights * each).max(axis=1) + 0.05 * (weights * each).sum(axis=1)
     spread = float(total.std())
-    return (total - total.mean()) / (spread if spread > 1e-12 else 1.0), np.zeros(len(told)), transforms[0]
+    y = (total - total.mean()) / (spread if spread > 1e-12 else 1.0)
+    return y, np.zeros(len(told)), np.full(len(told), MIDDLE_GAP), transforms[0]
 
 
 def _rarity(rows: Array, space: Space) -> Array:
-    """Return 1 over the number of trials in the same cell: an octave, or a quarter of another parameter's range."""
-    if not len(rows):
-        return np.zeros(0)
     sizes = [1.0 if c.role in ("batch_size", "lr", "choice") else (c.high - c.low) / 4 for c in space.columns]
-    cells = np.floor(rows / np.maximum(sizes, 1e-12) + 0.5)
-    _, cell, count = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
-    return np.asarray(1.0 / count[cell.ravel()])
+    return rarity(rows, np.array(sizes))
 
 
 def _value(trial: FrozenTrial) -> float:
@@ -188,23 +186,6 @@ def _labelled(trials: Sequence[FrozenTrial], space: Space) -> tuple[Array, Array
     good = np.flatnonzero(labels > 0)[-100:]
     kept = np.sort(np.concatenate([bad, good]))
     return space.encode([done[i].params for i in kept]), labels[kept]
-
-
-def _thinned(rows: Array, y: Array, is_feasible: NDArray[np.bool_], space: Space) -> NDArray[np.int64]:
-    """Return the indices of the trials to keep, in order."""
-    n = len(y)
-    if n <= MOST_POINTS:
-        return np.arange(n)
-    order = np.argsort(np.where(is_feasible, y, y + 0.5), kind="stable")
-    kept = list(dict.fromkeys([*order[: MOST_POINTS // 2].tolist(), *range(n - MOST_POINTS // 6, n)]))
-    spans = np.array([max(c.high - c.low, 1e-12) for c in space.columns])
-    scaled = rows / spans
-    nearest = np.min([((scaled - scaled[i]) ** 2).sum(axis=1) for i in kept], axis=0)
-    while len(kept) < MOST_POINTS:
-        far = int(np.argmax(nearest))
-        kept.append(far)
-        nearest = np.minimum(nearest, ((scaled - scaled[far]) ** 2).sum(axis=1))
-    return np.unique(kept)
 
 
 def _compatible(one: BaseDistribution, other: BaseDistribution) -> bool:

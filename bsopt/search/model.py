@@ -14,18 +14,22 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.laws.lattice import Lattice
+from bsopt.laws.response_surface import Observations, ResponseSurface, fit
 from bsopt.laws.stability import Ending
-from bsopt.laws.surface_posterior import Observations, Posterior, fit
-from bsopt.laws.surface_prior import Prior, RidgePrior
+from bsopt.laws.surface_prior import Coordinates, Prior, RidgePrior
+from bsopt.laws.value_surface import ValueSurface
 from bsopt.search.endings import Endings, ending_of, endings_of
 from bsopt.search.feasibility import Feasibility
 from bsopt.search.history import History, history_of
 from bsopt.search.learning_curves import predicted_finals
 from bsopt.search.space import Space
 
-__all__ = ["Edge", "Model", "Prediction", "Settings", "edges_of"]
+__all__ = ["ANSWER_SEED", "Edge", "Model", "Prediction", "Settings", "edges_of"]
 
 Array: TypeAlias = NDArray[np.float64]
+
+ANSWER_SEED = 0
+"""Of fits that are shown to people: whoever asks gets the same answer."""
 
 EDGE_SHARE = 0.03
 """A best point within this share of a range of its end lies at the edge."""
@@ -85,9 +89,27 @@ class Model:
     space: Space
     prior: Prior
     history: History
-    posterior: Posterior
+    posterior: ResponseSurface
     feasibility: Feasibility | None
     endings: Endings
+
+    @property
+    def values(self) -> ValueSurface:
+        """What is believed of the study's values; further parameters are held as in the best trial."""
+        history, space = self.history, self.space
+        size, rate = space.index("batch_size"), space.index("lr")
+        assert size is not None
+        assert rate is not None
+        middle = np.array([(column.low + column.high) / 2 for column in space.columns])
+        best = history.rows[history.y.argmin()] if len(history.y) else space.snap(middle[None])[0]
+
+        def place(b: Array, l: Array) -> Coordinates:  # noqa: E741
+            at = np.repeat(best[None], len(b), axis=0)
+            at[:, size], at[:, rate] = b, l
+            return space.coordinates(at)
+
+        b, l = history.rows[:, size], history.rows[:, rate]  # noqa: E741
+        return ValueSurface(self.posterior, history.transform, place, b, l, history.num_finished)
 
     @classmethod
     def of(
@@ -98,6 +120,7 @@ class Model:
         *,
         settings: Settings,
         weights: Array | None = None,
+        is_thorough: bool = False,
     ) -> Model:
         """Return the fit to finished trials over the given parameters.
 
@@ -107,6 +130,7 @@ class Model:
             distributions: The parameters and their ranges.
             settings: The sampler's.
             weights: Of the objectives, where there are several.
+            is_thorough: Whether the fit is for an answer, and may take longer.
         """
         space = Space.of(distributions, batch_size=settings.batch_size, lr=settings.lr, lattice=settings.lattice)
         predicted: dict[int, tuple[float, float]] = {}
@@ -120,8 +144,8 @@ class Model:
             predicted |= _bad(study, trials, endings.diverged)  # whatever their curves were like before
         history = history_of(study, trials, space, predicted=predicted, weights=weights)
         prior = Prior(settings.ridge, space.domain)
-        data = Observations(space.coordinates(history.rows), history.y, history.sd)
-        posterior = fit(prior, data, seed=(settings.seed, history.num_finished))
+        data = Observations(space.coordinates(history.rows), history.y, history.sd, history.gap)
+        posterior = fit(prior, data, seed=(settings.seed, history.num_finished), is_thorough=is_thorough)
         labelled = history.labelled
         feasibility = Feasibility.of(space.unit(labelled), history.labels) if len(labelled) else None
         return cls(space, prior, history, posterior, feasibility, endings)

@@ -19,14 +19,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.errors import ConfigError, nearest
 from bsopt.laws.lattice import Lattice, check_lattice
+from bsopt.laws.response_surface import ResponseSurface
 from bsopt.laws.scaling import RULES, Reference, Rule, default_reference
-from bsopt.laws.surface_posterior import Posterior
 from bsopt.laws.surface_prior import RidgePrior, ridge_prior
 from bsopt.search.acquisition import log_improvement
 from bsopt.search.candidates import best_row
 from bsopt.search.explain import Explanation, Proposal, explain_model, explain_proposal, known_before, last_proposed
 from bsopt.search.history import finished_key, joint_space
-from bsopt.search.model import Model, Prediction, Settings, edges_of
+from bsopt.search.model import ANSWER_SEED, Model, Prediction, Settings, edges_of
 from bsopt.search.space import Space
 from bsopt.storage.attributes import enqueued_params
 from bsopt.units import in_words
@@ -66,11 +66,14 @@ class ScalingSampler(BaseSampler):
         seed: Any integer of at least 0; a fresh one where None.
         prior_from: An earlier study with the same parameter names, or what `explain` said of it: its fitted ridge
             takes the place of the rule and the reference.
+        num_steps: Updates of one full training at the reference's batch size. It moves a default reference: the best
+            learning rate falls with the length of training.
+        decays_to_end: Whether the learning rate decays until the last step, where it is known.
         cost: A function from parameters to their relative cost. With it the sampler maximises the improvement per cost.
         cost_budget: Total cost to spend, in the units of `cost`; the less of it is left, the less the cost counts.
 
     Raises:
-        ConfigError: A wrong rule, lattice, seed or budget.
+        ConfigError: A wrong rule, lattice, seed, number of steps or budget.
     """
 
     def __init__(
@@ -84,6 +87,8 @@ class ScalingSampler(BaseSampler):
         lr: str = "lr",
         seed: int | None = None,
         prior_from: Study | Explanation | None = None,
+        num_steps: float | None = None,
+        decays_to_end: bool | None = None,
         cost: Callable[[Mapping[str, Any]], float] | None = None,
         cost_budget: float | None = None,
     ) -> None:
@@ -94,9 +99,11 @@ class ScalingSampler(BaseSampler):
         if seed is not None and seed < 0:
             raise ConfigError(f"seed must be at least 0, got {seed}.")
         if reference is None:
-            reference = default_reference(optimizer)
+            reference = default_reference(optimizer, num_steps=num_steps, decays_to_end=decays_to_end)
         elif not isinstance(reference, Reference):
             reference = Reference(*reference)
+        if num_steps is not None and not num_steps > 0:
+            raise ConfigError(f"num_steps must be above 0, got {num_steps}.")
         if cost_budget is not None and not cost_budget > 0:
             raise ConfigError(f"cost_budget must be above 0, got {cost_budget}.")
         drawn = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
@@ -196,11 +203,11 @@ class ScalingSampler(BaseSampler):
         distributions = joint_space(trials)
         middle = np.full(len(study.directions), 1.0 / len(study.directions))
         weights = None if len(study.directions) == 1 else middle
-        with self._lock:
-            model = self._fitted(study, trials, distributions, weights)
+        told = replace(self._settings, seed=ANSWER_SEED)
+        model = Model.of(study, trials, distributions, settings=told, weights=weights, is_thorough=True)
         last = last_proposed(study)
         proposal = self.why(study, last.number) if last is not None else None
-        return explain_model(model, last=proposal, seed=self._settings.seed)
+        return explain_model(model, last=proposal)
 
     def why(self, study: Study, number: int) -> Proposal | None:
         """Return why a trial was proposed, from what was known when it started.
@@ -259,7 +266,7 @@ class ScalingSampler(BaseSampler):
         prunes = _prunes(study)
         exponent = self._cost_exponent(study)
 
-        def score(rows: Array, belief: Posterior = posterior) -> Array:
+        def score(rows: Array, belief: ResponseSurface = posterior) -> Array:
             at = model.space.coordinates(rows)
             total = log_improvement(belief, at, feasible=feasible, prunes=prunes)
             total += weight * prior.log_weight(at.x, at.b)

@@ -107,11 +107,14 @@ def with_first_step(found: CheckReport, task: TaskRunner) -> CheckReport:
 
 def _optimizer(config: StudyConfig, description: TaskDescription) -> str:
     """Return the optimizer with the rule and the reference that it is searched with."""
-    search = with_optimizer(config, description.optimizer).search
-    reference = reference_of(search)
+    config = with_optimizer(config, description.optimizer)
+    length, n = length_of(config), description.num_train_samples
+    is_known = length is not None and (length.unit == "samples" or (length.unit == "epochs" and n is not None))
+    samples = in_samples(length, n, "budget.epochs") if length is not None and is_known else None
+    reference = reference_of(config, budget_samples=samples)
     return (
-        f"{description.optimizer or search.optimizer or 'unknown'}, {rule_of(search)} rule through "
-        f"batch size {reference.batch_size}, lr {reference.lr:g}"
+        f"{description.optimizer or config.search.optimizer or 'unknown'}, {rule_of(config.search)} rule through "
+        f"batch size {reference.batch_size}, lr {format_number(reference.lr)}"
     )
 
 

@@ -109,6 +109,7 @@ def info_of(config: StudyConfig, description: TaskDescription, limits: Limits, *
     """
     n, budget, length = description.num_train_samples, config.budget, length_of(config)
     has_samples = length is not None and length.unit != "steps"
+    budget_samples = in_samples(length, n, "budget.epochs") if length is not None and has_samples else None
     lattice = config.search.batch_size
     return StudyInfo(
         name=config.name,
@@ -117,10 +118,10 @@ def info_of(config: StudyConfig, description: TaskDescription, limits: Limits, *
         lr_range=(config.search.lr.low, config.search.lr.high),
         batch_sizes=() if lattice.lattice == "any" else lattice.sizes(),
         rule=rule_of(config.search),
-        reference=reference_of(config.search),
+        reference=reference_of(config, budget_samples=budget_samples),
         optimizer=description.optimizer or config.search.optimizer,
         num_train_samples=n,
-        budget_samples=in_samples(length, n, "budget.epochs") if length is not None and has_samples else None,
+        budget_samples=budget_samples,
         tick_samples=in_samples(budget.validate_every, n, "budget.validate_every"),
         num_devices=limits.num_devices,
         num_nodes=limits.num_nodes,

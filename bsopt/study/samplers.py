@@ -30,11 +30,14 @@ __all__ = [
 _UNKNOWN_OPTIMIZER = "sgd"
 
 
-def make_sampler(config: StudyConfig, *, prior_from: optuna.Study | None = None) -> BaseSampler:
+def make_sampler(
+    config: StudyConfig, *, reference: Reference | None = None, prior_from: optuna.Study | None = None
+) -> BaseSampler:
     """Return the sampler of `search.sampler`, seeded with the study's seed.
 
     Args:
         config: The study file.
+        reference: Where the study expects a good learning rate; the study file's or the optimizer's where None.
         prior_from: An earlier study whose ridge is the prior of ours; other samplers have none.
     """
     search, seed = config.search, config.seed
@@ -43,7 +46,7 @@ def make_sampler(config: StudyConfig, *, prior_from: optuna.Study | None = None)
         return ScalingSampler(
             optimizer=search.optimizer or _UNKNOWN_OPTIMIZER,
             rule=search.lr.rule,
-            reference=reference_of(search),
+            reference=reference or reference_of(config),
             lattice=search.batch_size.lattice,
             batch_size=BATCH_SIZE,
             lr=LR,
@@ -113,14 +116,22 @@ def rule_of(search: SearchConfig) -> str:
     return search.lr.rule or default_rule(search.optimizer or _UNKNOWN_OPTIMIZER)
 
 
-def reference_of(search: SearchConfig) -> Reference:
-    """Return the reference, a published default of the optimizer where none is given."""
-    given = search.lr.reference
-    return (
-        Reference(given.batch_size, given.lr)
-        if given is not None
-        else default_reference(search.optimizer or _UNKNOWN_OPTIMIZER)
-    )
+def reference_of(config: StudyConfig, *, budget_samples: float | None = None) -> Reference:
+    """Return the study file's reference, else a published default of the optimizer, moved to the training's length.
+
+    Args:
+        config: The study file.
+        budget_samples: Nominal samples of a full trial, where they are known.
+    """
+    given, optimizer = config.search.lr.reference, config.search.optimizer or _UNKNOWN_OPTIMIZER
+    if given is not None:
+        return Reference(given.batch_size, given.lr)
+    published = default_reference(optimizer)
+    if budget_samples is None:
+        return published
+    num_steps = max(budget_samples / published.batch_size, 1.0)
+    decays_to_end = config.pruning.options.get("decays_to_end")
+    return default_reference(optimizer, num_steps=num_steps, decays_to_end=decays_to_end)
 
 
 def with_optimizer(config: StudyConfig, built: str | None) -> StudyConfig:

@@ -225,7 +225,8 @@ class Study:
         if stored is None or not is_same(stored, info):
             write_info(study, info)
         earlier = config.search.prior_from
-        study.sampler = make_sampler(config, prior_from=load_study(earlier, config.storage).optuna if earlier else None)
+        prior_from = load_study(earlier, config.storage).optuna if earlier else None
+        study.sampler = make_sampler(config, reference=info.reference, prior_from=prior_from)
         study.pruner = make_pruner(config, info)
         self._is_prepared = True
 

@@ -10,7 +10,7 @@ _HOMES = {
     "example_experiment": ".experiment",
     "example_study": ".study",
     "noisy_quadratic": ".surfaces",
-    "regrets_of": ".surfaces",
+    "replay": ".surfaces",
     "synthetic": ".surfaces",
 }
 

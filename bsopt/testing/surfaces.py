@@ -30,12 +30,12 @@ from bsopt.errors import ConfigError, nearest
 from bsopt.search.pruner import PlateauPruner
 from bsopt.search.sampler import ScalingSampler
 
-__all__ = ["FAMILIES", "HAZARDS", "Surface", "contender", "noisy_quadratic", "regrets_of", "synthetic"]
+__all__ = ["FAMILIES", "HAZARDS", "Replay", "Surface", "contender", "noisy_quadratic", "replay", "synthetic"]
 
 Params = Mapping[str, Any]
 
 HAZARDS = ("none", "diverge", "memory")
-"""What may happen to trials of `regrets_of`."""
+"""What may happen to trials of a `replay`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,21 @@ def synthetic(family: str, seed: int) -> Surface:
     return FAMILIES[family](seed)
 
 
-def regrets_of(
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """One study on a surface.
+
+    Attributes:
+        regrets: (num_trials,) true regret of the trial that looks best, after each trial; 9 before any has a value.
+        told: True regret of what a user would train with, after half and after all of the trials: bsopt's lowest
+            value to expect, of other samplers the trial that looks best.
+    """
+
+    regrets: NDArray[np.float64]
+    told: tuple[float, float]
+
+
+def replay(
     sampler: BaseSampler,
     surface: Surface,
     *,
@@ -184,8 +198,9 @@ def regrets_of(
     workers: int = 1,
     pruner: BasePruner | None = None,
     hazard: str = "none",
-) -> NDArray[np.float64]:
-    """Return the regret of the trial that looks best, after each trial of a study, 9 before any has a value.
+    first: Params | None = None,
+) -> Replay:
+    """Run one study on a surface, without training anything.
 
     Args:
         sampler: Of the study.
@@ -198,6 +213,7 @@ def regrets_of(
         hazard: One of `HAZARDS`. "diverge": learning rates more than two octaves above the best one of their batch
             size report NaN and are pruned. "memory": batch sizes above a limit in the upper half of the range fail
             before the learning rate is suggested; the best is that of the rest.
+        first: What is tried before the sampler is asked.
 
     Raises:
         ConfigError: There is no such hazard.
@@ -208,10 +224,13 @@ def regrets_of(
     limit = surface.memory_limit(seed) if hazard == "memory" else surface.batch_size[1]
     surface = surface.up_to(limit)
     study = optuna.create_study(sampler=sampler, pruner=pruner or optuna.pruners.NopPruner())
+    if first is not None:
+        study.enqueue_trial(dict(first))
     rng = np.random.default_rng([7, seed])
     running: list[tuple[optuna.Trial, float | None]] = []
     best_seen, best_true = np.inf, np.inf
     regrets: list[float] = []
+    told: list[float] = []
 
     def tell_first() -> None:
         nonlocal best_seen, best_true
@@ -228,6 +247,9 @@ def regrets_of(
         if true is not None and seen < best_seen:
             best_seen, best_true = seen, true
         regrets.append(min(surface.regret(best_true), 9.0))
+        if len(regrets) in (max(num_trials // 2, 1), num_trials):
+            point = sampler.best_point(study) if isinstance(sampler, ScalingSampler) else None
+            told.append(regrets[-1] if point is None else min(surface.regret(surface.value(point)), 9.0))
 
     for _ in range(num_trials):
         trial = study.ask()
@@ -239,7 +261,7 @@ def regrets_of(
             tell_first()
     while running:
         tell_first()
-    return np.array(regrets)
+    return Replay(np.array(regrets), (told[0], told[-1]))
 
 
 def _quadratic(seed: int) -> Surface:

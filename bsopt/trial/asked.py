@@ -22,12 +22,14 @@ class AskedSearch:
         rule: Scaling rule of the prior; None for the optimizer's usual one, applied with less confidence.
         lattice: Of batch sizes: "pow2", "any" or {"multiple_of": n}.
         prior_from: Name of an earlier study whose ridge is the prior; None without one.
+        has_reference: Whether the file names a known-good point.
     """
 
     sampler: str | None = None
     rule: str | None = None
     lattice: Any = "pow2"
     prior_from: str | None = None
+    has_reference: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ def search_in(config: Mapping[str, Any]) -> AskedSearch | None:
     """Return a study file's `search` block, None where there is none.
 
     >>> search_in({"search": {"lr": {"rule": "sqrt"}, "sampler": "scaling"}})
-    AskedSearch(sampler='scaling', rule='sqrt', lattice='pow2', prior_from=None)
+    AskedSearch(sampler='scaling', rule='sqrt', lattice='pow2', prior_from=None, has_reference=False)
     """
     search = _block(config, "search")
     if search is None:
@@ -57,6 +59,7 @@ def search_in(config: Mapping[str, Any]) -> AskedSearch | None:
         rule=(_block(search, "lr") or {}).get("rule"),
         lattice=(_block(search, "batch_size") or {}).get("lattice", "pow2"),
         prior_from=search.get("prior_from"),
+        has_reference=bool((_block(search, "lr") or {}).get("reference")),
     )
 
 

@@ -1,24 +1,16 @@
-"""What the sampler's model believes about the value at every batch size and learning rate."""
+"""What is believed of the value at every batch size and learning rate."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
-import optuna
-from optuna.distributions import FloatDistribution, IntDistribution
-from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from bsopt.search.value_transform import ValueTransform
-from bsopt.study.samplers import sampler_of
-from bsopt.visualization.study_data import Status, StudyData, spread_evenly, status_of
+from bsopt.visualization.study_data import StudyData
 
 __all__ = ["Surface", "believed_surface"]
 
-MAX_TRIALS = 120
 MIN_TRIALS = 5
 NUM_SIZES, NUM_RATES = 12, 21
 
@@ -33,66 +25,16 @@ class Surface:
 
 
 def believed_surface(data: StudyData) -> Surface | None:
-    """Return the belief of bsopt's own sampler, whoever sampled the study, over batch size and learning rate alone.
+    """Return the belief that answers and laws rest on, over batch size and learning rate.
 
-    None below five trials that ended, or without a range in both. Of very many trials, 120 are used: the better
-    half of them the best.
+    None below five trials with a value, or without a range in both.
     """
-    trials = _trials(data)
-    ranges = _ranges(data)
-    if ranges is None or sum(math.isfinite(cast(float, trial.value)) for trial in trials) < MIN_TRIALS:
+    belief, ranges = data.fits.surface, _ranges(data)
+    if ranges is None or belief is None or belief.num_finished < MIN_TRIALS:
         return None
     sizes, rates = (np.geomspace(*span, num).tolist() for span, num in zip(ranges, (NUM_SIZES, NUM_RATES), strict=True))
-    study = _scratch_study(data, trials)
-    sampler = sampler_of(data.info)
-    values = []
-    for rate in rates:
-        row = []
-        for size in sizes:
-            belief = sampler.predict(study, {"batch_size": size, "lr": rate})
-            if belief is None:
-                return None
-            assert isinstance(belief.transform, ValueTransform)
-            row.append(float(belief.transform.inverse(np.array([belief.mean]))[0]))
-        values.append(tuple(row))
-    return Surface(tuple(sizes), tuple(rates), tuple(values))
-
-
-def _scratch_study(data: StudyData, trials: Sequence[FrozenTrial]) -> optuna.Study:
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        study = optuna.create_study(
-            direction=data.info.objective.value_direction, sampler=optuna.samplers.RandomSampler(0)
-        )
-    finally:
-        optuna.logging.set_verbosity(verbosity)
-    study.add_trials(trials)
-    return study
-
-
-def _trials(data: StudyData) -> list[FrozenTrial]:
-    ranges = _ranges(data)
-    if ranges is None:
-        return []
-    (low, high), (slow, fast) = ranges
-    distributions = {
-        "batch_size": IntDistribution(int(low), math.ceil(high), log=True),
-        "lr": FloatDistribution(slow, fast, log=True),
-    }
-    diverged = [r for r in data.records if r.is_placed and status_of(r) is Status.DIVERGED]
-    good = sorted(data.completed, key=data.rank)
-    kept = good[: MAX_TRIALS // 2] + spread_evenly(good[MAX_TRIALS // 2 :] + diverged, MAX_TRIALS // 2)
-    lost = -math.inf if data.info.objective.value_direction == "maximize" else math.inf
-    return [
-        create_trial(
-            params={"batch_size": int(cast(int, record.batch_size)), "lr": float(cast(float, record.lr))},
-            distributions=dict(distributions),
-            value=lost if status_of(record) is Status.DIVERGED else record.value,
-            state=TrialState.COMPLETE,
-        )
-        for record in kept
-    ]
+    values = belief.expected(sizes, rates).T
+    return Surface(tuple(sizes), tuple(rates), tuple(tuple(row) for row in values.tolist()))
 
 
 def _ranges(data: StudyData) -> tuple[tuple[float, float], tuple[float, float]] | None:

@@ -100,6 +100,14 @@ def test_defaults_follow_the_optimizers_name(optimizer: str, rule: str, size: in
     assert default_reference(optimizer) == Reference(size, lr)
 
 
+def test_defaults_are_as_published_at_the_length_they_were_published_for() -> None:
+    assert default_reference("sgd", num_steps=64_000, decays_to_end=True).lr == pytest.approx(0.1)
+    assert default_reference("adam", num_steps=3_000, decays_to_end=False).lr == pytest.approx(1e-3)
+    constant, unknown = (default_reference("adam", num_steps=48_000, decays_to_end=d).lr for d in (False, None))
+    assert constant == pytest.approx(1e-3 * 16**-0.4)
+    assert unknown > constant
+
+
 @given(ratio=st.floats(1e-2, 1e4), beta=st.floats(0.5, 0.9999))
 def test_scaled_betas_stay_in_the_unit_interval(ratio: float, beta: float) -> None:
     scaled = scaled_adam(32 * ratio, reference_batch_size=32, beta1=beta, beta2=beta)

@@ -44,7 +44,7 @@ def test_every_goal_has_its_row_the_answers_first(data: StudyData, section: str)
 def test_what_is_as_good_is_the_best_trial_of_each_size_that_ties(data: StudyData, study: optuna.Study) -> None:
     trials = as_good(data)
     assert {record.batch_size for record in trials} <= set(data.recommendation.ties)
-    assert len({record.batch_size for record in trials}) == len(trials) >= 2
+    assert len({record.batch_size for record in trials}) == len(trials) >= 1
     assert trials[0].number == study.best_trial.number
 
 

@@ -44,7 +44,7 @@ def study() -> optuna.Study:
 
 def test_the_passage_says_where_it_started_what_it_believes_and_why(study: optuna.Study) -> None:
     found = str(reasons(load(study)))
-    assert "the square-root rule, through batch size 32 with learning rate 0.01, your reference" in found
+    assert "the square-root rule, through batch size 32 with learning rate 0.01, a published default" in found
     assert study.sampler.explain(study).message in found  # type: ignore[attr-defined]
     assert f"<b>Trial {study.best_trial.number}, the best" in found
     assert re.search(r"<b>Trial 15, .*the latest: </b>", found)

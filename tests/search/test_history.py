@@ -10,7 +10,8 @@ import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from bsopt.search.history import MOST_POINTS, History, finished_key, finite_reports, history_of, joint_space, study_sign
+from bsopt.laws.response_surface import MOST_POINTS
+from bsopt.search.history import History, finished_key, finite_reports, history_of, joint_space, study_sign
 from bsopt.search.space import Space
 
 SIZES: BaseDistribution = IntDistribution(8, 1024, log=True)

@@ -51,13 +51,21 @@ def test_a_sampler_has_the_studys_seed(configure: Configure) -> None:
 
 
 def test_rule_and_reference_are_the_optimizers_where_none_is_given(configure: Configure) -> None:
-    sgd = configure().search
-    adam = configure(search=search(optimizer="adam")).search
-    assert rule_of(sgd) != rule_of(adam)
+    sgd, adam = configure(), configure(search=search(optimizer="adam"))
+    assert rule_of(sgd.search) != rule_of(adam.search)
     assert reference_of(sgd) != reference_of(adam)
     given = {"low": 0.001, "high": 0.3, "rule": "none", "reference": {"batch_size": 8, "lr": 0.05}}
-    own = configure(search=search(lr=given)).search
-    assert (rule_of(own), reference_of(own)) == ("none", Reference(8, 0.05))
+    own = configure(search=search(lr=given))
+    assert (rule_of(own.search), reference_of(own)) == ("none", Reference(8, 0.05))
+
+
+def test_a_default_falls_with_the_length_of_training_and_a_given_reference_does_not(configure: Configure) -> None:
+    short, long = (reference_of(configure(), budget_samples=samples) for samples in (1e4, 1e8))
+    assert short.lr > long.lr
+    constant = configure(pruning={"pruner": "plateau", "options": {"decays_to_end": False}})
+    assert reference_of(constant, budget_samples=1e8).lr < long.lr
+    given = {"low": 0.001, "high": 0.3, "reference": {"batch_size": 8, "lr": 0.05}}
+    assert reference_of(configure(search=search(lr=given)), budget_samples=1e8) == Reference(8, 0.05)
 
 
 def test_the_optimizer_is_the_one_that_the_task_builds(configure: Configure) -> None:

@@ -11,7 +11,7 @@ import pytest
 from bsopt.errors import ConfigError
 from bsopt.search.pruner import PlateauPruner
 from bsopt.search.sampler import ScalingSampler
-from bsopt.testing.surfaces import FAMILIES, contender, noisy_quadratic, regrets_of, synthetic
+from bsopt.testing.surfaces import FAMILIES, contender, noisy_quadratic, replay, synthetic
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -79,9 +79,11 @@ def test_unknown_family_suggests_the_nearest() -> None:
 
 def test_regrets_never_rise_without_noise_and_count_every_trial() -> None:
     for workers in (1, 4):
-        regrets = regrets_of(
+        found = replay(
             optuna.samplers.RandomSampler(seed=0), synthetic("basin", 0), seed=0, num_trials=10, workers=workers
         )
+        regrets = found.regrets
+        assert found.told == (regrets[4], regrets[9])  # of what looks best, where the sampler has no better answer
         assert len(regrets) == 10
         assert (np.diff(regrets) <= 0).all()
 
@@ -90,8 +92,8 @@ def test_sampler_beats_random_search_on_surfaces_it_shares_nothing_with() -> Non
     ours, theirs = [], []
     for seed in range(4, 8):
         surface = synthetic("quadratic", seed)
-        ours.append(regrets_of(contender("sgd", seed)[0], surface, seed=seed, num_trials=12)[-1])
-        theirs.append(regrets_of(optuna.samplers.RandomSampler(seed=seed), surface, seed=seed, num_trials=12)[-1])
+        ours.append(replay(contender("sgd", seed)[0], surface, seed=seed, num_trials=12).regrets[-1])
+        theirs.append(replay(optuna.samplers.RandomSampler(seed=seed), surface, seed=seed, num_trials=12).regrets[-1])
     assert np.mean(ours) < 0.5 * np.mean(theirs)
 
 
@@ -99,11 +101,11 @@ def test_sampler_beats_random_search_on_surfaces_it_shares_nothing_with() -> Non
 def test_hazards_leave_trials_without_a_value_and_the_best_within_reach(hazard: str) -> None:
     surface = synthetic("basin", 0)
     sampler = optuna.samplers.RandomSampler(seed=0)
-    regrets = regrets_of(sampler, surface, seed=0, num_trials=12, hazard=hazard)
+    regrets = replay(sampler, surface, seed=0, num_trials=12, hazard=hazard).regrets
     assert len(regrets) == 12
     assert regrets[0] >= regrets[-1] >= 0.0
     with pytest.raises(ConfigError, match="hazard must be one of"):
-        regrets_of(sampler, surface, seed=0, num_trials=1, hazard="flood")
+        replay(sampler, surface, seed=0, num_trials=1, hazard="flood")
 
 
 def test_a_memory_limit_moves_the_best_below_it() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["ValueTransform"]
+__all__ = ["ValueTransform", "rarity"]
 
 STEEPNESS, CAP = 3.0, 50.0
 
@@ -73,6 +73,12 @@ class ValueTransform:
         raw = np.where(d >= 0, np.log1p(STEEPNESS * np.maximum(d, 0.0)), STEEPNESS * np.minimum(d, 0.0))
         return np.asarray((raw - self.mean) / self.sd)
 
+    def gap(self, values: ArrayLike) -> NDArray[np.float64]:
+        """Return how far above the best the values are, in units of median − best: 0 to the cap, of any shape."""
+        v = self.sign * np.asarray(values, dtype=float)
+        with np.errstate(over="ignore"):
+            return np.clip(np.where(np.isnan(v), np.inf, (v - self.best) / self.scale), 0.0, CAP)
+
     def inverse(self, squashed: ArrayLike) -> NDArray[np.float64]:
         """Return the values that map to `squashed`, of any shape and in these units; above the cap, the cap's value."""
         raw = np.asarray(squashed, dtype=float) * self.sd + self.mean
@@ -85,6 +91,20 @@ class ValueTransform:
         v = self.sign * np.asarray(values, dtype=float)
         d = np.clip((v - self.best) / self.scale, 0.0, CAP)
         return np.asarray(STEEPNESS / (1.0 + STEEPNESS * d) / self.scale / self.sd)
+
+
+def rarity(rows: NDArray[np.float64], cell: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return 1 over the number of points in the same cell of a lattice, (n,): weights for `ValueTransform.of`.
+
+    Args:
+        rows: Points, (n, d).
+        cell: The cells' widths, (d,).
+    """
+    if not len(rows):
+        return np.zeros(0)
+    cells = np.floor(rows / np.maximum(cell, 1e-12) + 0.5)
+    _, index, count = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
+    return np.asarray(1.0 / count[index.ravel()])
 
 
 def _median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:

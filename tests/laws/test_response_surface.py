@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bsopt.laws.response_surface import Observations, ResponseSurface, fit
 from bsopt.laws.scaling import Reference
-from bsopt.laws.surface_posterior import Observations, Posterior, fit
 from bsopt.laws.surface_prior import Coordinates, Domain, Prior, ridge_prior
 
 DOMAIN = Domain(b=(3.0, 10.0), x=(float(np.log2(1e-5)), 0.0))
@@ -17,17 +17,21 @@ def points(b: list[float], x: list[float]) -> Coordinates:
     return Coordinates(np.array(b), np.array(x), np.zeros((len(b), 0)), np.zeros((len(b), 0)))
 
 
+def observations(at: Coordinates, y: np.ndarray, *, sd: list[float] | None = None) -> Observations:
+    return Observations(at, y, np.array(sd or np.zeros(len(y))), np.full(len(y), 0.5))
+
+
 def basin(b: np.ndarray, x: np.ndarray, *, height: float = -4.0) -> np.ndarray:
     u = x - (height + 0.6 * (b - 5))
     return np.log1p((u / 2) ** 2) + 0.05 * (b - 6) ** 2
 
 
-def fitted(n: int, *, noise: float = 0.0) -> Posterior:
+def fitted(n: int, *, noise: float = 0.0) -> ResponseSurface:
     rng = np.random.default_rng(n)
     b, x = rng.integers(3, 11, n).astype(float), rng.uniform(-12, 0, n)
     y = basin(b, x)
     y = (y - y.mean()) / y.std() + noise * rng.standard_normal(n)
-    return fit(PRIOR, Observations(points(b.tolist(), x.tolist()), y, np.zeros(n)), seed=(0,))
+    return fit(PRIOR, observations(points(b.tolist(), x.tolist()), y), seed=(0,))
 
 
 def test_ridge_prior_passes_through_the_reference_and_saturates() -> None:
@@ -56,7 +60,9 @@ def test_fit_finds_a_ridge_far_from_its_prior() -> None:
     b, x = rng.integers(3, 11, 25).astype(float), rng.uniform(-14, 0, 25)
     y = basin(b, x, height=-8.0)  # four octaves below where the prior has it
     posterior = fit(
-        PRIOR, Observations(points(b.tolist(), x.tolist()), (y - y.mean()) / y.std(), np.zeros(25)), seed=(0,)
+        PRIOR,
+        Observations(points(b.tolist(), x.tolist()), (y - y.mean()) / y.std(), np.zeros(25), np.full(25, 0.5)),
+        seed=(0,),
     )
     grid = np.linspace(-14, 0, 60)
     mean, _ = posterior.moments(points([6.0] * 60, grid.tolist()))
@@ -105,7 +111,31 @@ def test_uncertain_observation_moves_the_belief_less() -> None:
     at = points([5.0, 5.0, 8.0, 8.0], [-6.0, -2.0, -8.0, -4.0])
     y = np.array([-1.0, 1.0, 0.5, 3.0])
     means = [
-        fit(PRIOR, Observations(at, y, np.array([0.0, 0.0, 0.0, sd])), seed=(0,)).moments(at)[0][3] for sd in (0.0, 2.0)
+        fit(PRIOR, Observations(at, y, np.array([0.0, 0.0, 0.0, sd]), np.full(4, 0.5)), seed=(0,)).moments(at)[0][3]
+        for sd in (0.0, 2.0)
     ]
     assert abs(means[0] - 3.0) < 0.1
     assert means[1] < 2.0
+
+
+@pytest.mark.parametrize("where", [(6.0, -3.4), (7.0, -2.8)])
+def test_a_failed_seed_at_a_good_point_leaves_the_valley_where_it_is(where: tuple[float, float]) -> None:
+    rng = np.random.default_rng(5)
+    b, x = rng.integers(3, 11, 20).astype(float), rng.uniform(-9, 0, 20)
+    b[-1], x[-1] = where
+    y = basin(b, x) + 0.02 * rng.standard_normal(20)
+    failed = y.copy()
+    failed[-1] = y.max()
+    means = []
+    for values in (y, failed):
+        told = observations(points(b.tolist(), x.tolist()), (values - y.mean()) / y.std())
+        means.append(fit(PRIOR, told, seed=(0,)).moments(points([where[0]], [where[1]]))[0][0])
+    assert means[1] - means[0] < 0.25 * (y.max() - y[-1]) / y.std()
+
+
+def test_a_cliff_is_not_taken_for_failed_seeds() -> None:
+    rng = np.random.default_rng(6)
+    b, x = rng.integers(3, 11, 20).astype(float), rng.uniform(-9, 0, 20)
+    y = basin(b, x) + 4.0 * (x > -2.0)
+    told = observations(points(b.tolist(), x.tolist()), (y - y.mean()) / y.std())
+    assert (fit(PRIOR, told, seed=(0,)).data.sd == 0.0).sum() >= 19

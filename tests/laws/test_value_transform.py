@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bsopt.search.value_transform import ValueTransform
+from bsopt.laws.value_transform import ValueTransform
 
 
 @given(values=st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20), maximize=st.booleans())

@@ -1,0 +1,186 @@
+"""What the response surface says in a study's own values, over batch size and learning rate.
+
+Notation, beside that of `surface_prior` (k batch sizes, r learning rates, S sampled surfaces):
+
+    b, l     log2 B [samples] and log2 lr
+    z        (S, k, r)  squashed, standardised values of sampled surfaces
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bsopt.laws.direction import Direction
+from bsopt.laws.response_surface import Observations, ResponseSurface, fit, thinned_rows
+from bsopt.laws.surface_prior import Coordinates, Domain, Prior, RidgePrior
+from bsopt.laws.value_transform import ValueTransform, rarity
+
+__all__ = ["RidgePoint", "SampledRidges", "ValueSurface", "fit_values"]
+
+Array = NDArray[np.float64]
+
+NUM_SAMPLES, NUM_RATES = 288, 33
+"""Sampled surfaces, and learning rates of each over the range that was tried."""
+
+STABLE_GAP = 1.0
+"""Distance from the best, in units of (median − best), within which a learning rate counts as stable."""
+
+NEAR_BEST = 0.1
+"""Distance from the best, in the same units, at which the noise is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class RidgePoint:
+    """One trial: a global batch size in samples, a learning rate, and a value (NaN or inf: it diverged).
+
+    `value_sd` is what is known of the value's own uncertainty, as for an extrapolated curve.
+    """
+
+    batch_size: float
+    lr: float
+    value: float
+    value_sd: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SampledRidges:
+    """What equally likely surfaces say at each batch size, each (S, k).
+
+    Attributes:
+        best: log2 of the best learning rate.
+        low, high: log2 of the stable range around it.
+        value: The study's value at the median of the best learning rates: what training there would give. The lowest
+            value of each surface would be too good, since every surface has its own lucky rates.
+    """
+
+    best: Array
+    low: Array
+    high: Array
+    value: Array
+
+
+@dataclass(frozen=True, slots=True)
+class ValueSurface:
+    """The belief about a study's values over batch size and learning rate, further parameters held.
+
+    Attributes:
+        belief: In squashed, standardised units.
+        transform: From the study's values to those units.
+        place: From (n,) log2 batch sizes and (n,) log2 learning rates to the belief's coordinates.
+        b, l: (n,) log2 of the batch sizes and learning rates of the trials that it knows of.
+        num_finished: Trials with a finite value.
+    """
+
+    belief: ResponseSurface
+    transform: ValueTransform
+    place: Callable[[Array, Array], Coordinates]
+    b: Array
+    l: Array  # noqa: E741 - the notation of the module's docstring
+    num_finished: int
+
+    def expected(self, batch_sizes: Sequence[float], lrs: Sequence[float]) -> Array:
+        """Return the values to expect, shape (k, r), at k batch sizes and r learning rates, in the study's unit."""
+        b, l = (axis.ravel() for axis in np.meshgrid(np.log2(batch_sizes), np.log2(lrs), indexing="ij"))  # noqa: E741
+        mean, _ = self.belief.moments(self.place(b, l))
+        return self.transform.inverse(mean).reshape(len(batch_sizes), len(lrs))
+
+    def ridges(self, b: Array, *, rates: Array) -> SampledRidges:
+        """Return the best learning rate and the value there of sampled surfaces. Always the same.
+
+        Args:
+            b: log2 of the global batch sizes, (k,).
+            rates: log2 of the learning rates to look at, (r,), increasing.
+        """
+        at = self.place(np.repeat(b, len(rates)), np.tile(rates, len(b)))
+        z = self.belief.sample(at, NUM_SAMPLES, np.random.default_rng(len(self.b)))
+        return _read(z.reshape(len(z), len(b), len(rates)), rates, self.transform)
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of a repeated trial's value near the best, in standardised units; the median of draws."""
+        order = np.argsort(self._noises)
+        upto = np.cumsum(self.belief.weights[order])
+        return float(self._noises[order][np.searchsorted(upto, 0.5 * upto[-1])])
+
+    @property
+    def noise_sd(self) -> float:
+        """The same in the study's unit."""
+        near = self.transform.sign * (self.transform.best + NEAR_BEST * self.transform.scale)
+        return self.noise / float(self.transform.slope(near))
+
+    @property
+    def _noises(self) -> Array:
+        return np.asarray(self.belief.parameters.noise_at(np.array([NEAR_BEST]))[:, 0])
+
+
+def fit_values(
+    points: Sequence[RidgePoint],
+    *,
+    ridge: RidgePrior,
+    direction: Direction = "minimize",
+    batch_size_range: tuple[float, float] | None = None,
+    lr_range: tuple[float, float] | None = None,
+) -> ValueSurface:
+    """Fit the surface over batch size and learning rate alone. The result is deterministic.
+
+    Args:
+        points: Trials with positive batch sizes and learning rates; at least one value is finite.
+        ridge: Where lr*(B) is expected.
+        direction: Which values are better.
+        batch_size_range: The range that was searched; by default that of the trials.
+        lr_range: The same of the learning rate.
+    """
+    table = np.array([(p.batch_size, p.lr, p.value, p.value_sd) for p in points], dtype=float)
+    rows, values, sd = np.log2(table[:, :2]), table[:, 2], np.where(np.isfinite(table[:, 3]), table[:, 3], 0.0)
+    finite = np.isfinite(values)
+    transform = ValueTransform.of(values, weights=rarity(rows, np.ones(2)), maximize=direction == "maximize")
+    y, gap = transform(values), transform.gap(values)
+    ranges = _span(batch_size_range, rows[:, 0]), _span(lr_range, rows[:, 1])
+    spans = np.array([max(high - low, 1e-12) for low, high in ranges])
+    kept = thinned_rows(rows, y, spans=spans)
+    prior = Prior(ridge, Domain(*ranges))
+    error = sd * transform.slope(np.where(finite, values, transform.sign * transform.best))
+    data = Observations(_place(rows[kept, 0], rows[kept, 1]), y[kept], error[kept], gap[kept])
+    belief = fit(prior, data, seed=(0, len(rows)), is_thorough=True)
+    return ValueSurface(belief, transform, _place, rows[:, 0], rows[:, 1], int(finite.sum()))
+
+
+def _place(b: Array, l: Array) -> Coordinates:  # noqa: E741
+    none = np.zeros((len(b), 0))
+    return Coordinates(b, l, none, none)
+
+
+def _span(asked: tuple[float, float] | None, found: Array) -> tuple[float, float]:
+    """Return log2 of a range that was asked for, or the ends of what was found."""
+    low, high = np.log2(asked) if asked is not None else (found.min(), found.max())
+    return float(low), float(high)
+
+
+def _read(z: Array, rates: Array, transform: ValueTransform) -> SampledRidges:
+    """Return the lowest point along the rates, refined by a parabola, and the stable range of surfaces (S, k, r)."""
+    at = z.argmin(-1)
+    middle = np.clip(at, 1, len(rates) - 2)
+    below, here, above = (np.take_along_axis(z, (middle + k)[..., None], -1)[..., 0] for k in (-1, 0, 1))
+    curvature = np.maximum(above - 2.0 * here + below, 1e-12)
+    shift = np.where(at == middle, np.clip(0.5 * (below - above) / curvature, -0.5, 0.5), 0.0)
+    best = rates[at] + shift * (rates[1] - rates[0])
+    lowest = z.min(-1)
+    values = transform.inverse(z)
+    gaps = transform.sign * values - np.minimum(transform.best, (transform.sign * values).min((1, 2), keepdims=True))
+    within = (gaps <= STABLE_GAP * transform.scale) | (z <= lowest[..., None])
+    low = np.where(within, rates, np.inf).min(-1)
+    high = np.where(within, rates, -np.inf).max(-1)
+    value = transform.inverse(_along(z, (np.median(best, axis=0) - rates[0]) / (rates[1] - rates[0])))
+    return SampledRidges(best, np.minimum(low, best), np.maximum(high, best), value)
+
+
+def _along(z: Array, position: Array) -> Array:
+    """Return the surfaces (S, k, r) at a position along the rates at each batch size, in steps (k,): (S, k)."""
+    middle = np.clip(np.round(position), 1, z.shape[-1] - 2).astype(int)
+    t = position - middle
+    below, here, above = (np.take_along_axis(z, (middle + i)[None, :, None], -1)[..., 0] for i in (-1, 0, 1))
+    return np.asarray(here + 0.5 * t * (above - below) + 0.5 * t**2 * (above - 2.0 * here + below))
