@@ -201,4 +201,4 @@ def test_tests_are_in_the_room_that_they_test() -> None:
     tests = Path(__file__).parent
     folders = {path.parent.relative_to(tests) for path in tests.rglob("test_*.py")}
     outside = sorted(str(folder) for folder in folders if not (ROOT / folder).is_dir())
-    assert outside == ["gpu", "scripts", "studies"]
+    assert outside == ["gpu", "projects", "scripts", "studies"]

@@ -45,7 +45,9 @@ class OverheadBudget:
         self._overhead = overhead
         self._clock = clock
         self._wait = 0 if every is not None else _WARMUP_UPDATES
+        self._first_end: float | None = None
         self._last_end: float | None = None
+        self._total_cost = 0.0
         self._durations: deque[float] = deque(maxlen=15)
         self._costs: deque[float] = deque(maxlen=5)
 
@@ -69,9 +71,19 @@ class OverheadBudget:
         cost = min(self._costs) if len(self._costs) == 2 else median(self._costs)
         return max(1, math.ceil(cost / (self._overhead * max(median(self._durations), 1e-9))))
 
+    @property
+    def share(self) -> float:
+        """What measuring took so far over what training took without it; 0 before two updates have ended."""
+        if self._first_end is None or self._last_end is None or self._last_end <= self._first_end:
+            return 0.0
+        training = self._last_end - self._first_end - self._total_cost
+        return self._total_cost / max(training, 1e-9)
+
     def add_cost(self, seconds: float) -> None:
         """Tell what the measurement of this update cost."""
         self._costs.append(seconds)
+        if self._first_end is not None:
+            self._total_cost += seconds
 
     def end_update(self, *, interval: int | None = None) -> None:
         """Close the update; `interval`, where ranks agreed on one, replaces this rank's own."""
@@ -83,3 +95,4 @@ class OverheadBudget:
                 self._durations.append(now - self._last_end)
             self._wait -= 1
         self._last_end = now
+        self._first_end = now if self._first_end is None else self._first_end

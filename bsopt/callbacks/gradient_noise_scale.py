@@ -35,6 +35,8 @@ __all__ = ["GradientNoiseScale", "Source"]
 Source: TypeAlias = Literal["auto", "ranks", "accumulation", "samples"]
 """Where the smaller batch size comes from; "auto" takes ranks, else accumulation, else samples."""
 
+_WORTH_SAYING = 0.1
+
 SOURCES = ("auto", "ranks", "accumulation", "samples")
 
 
@@ -61,7 +63,8 @@ class GradientNoiseScale(Callback):
 
     Args:
         source: See above.
-        every: Measure every so many optimizer updates; None holds the cost below `overhead`.
+        every: Measure every so many optimizer updates; None holds the cost below `overhead`. With 1 and the source
+            `samples` a step takes about twice its time, and the words at the end say how much it was.
         overhead: Share of the training time it may take where `every` is None.
         num_samples_per_measurement: Samples taken one by one by the source `samples`.
         decay: Weight of a measurement against the next one; 0.995 averages about the last 400.
@@ -234,6 +237,9 @@ class GradientNoiseScale(Callback):
         trend = self.trend
         if trend is not None and trend.is_growing:
             words += f" It grew by a factor of {trend.growth:.2g} during training."
+        share = self._overhead_budget.share
+        if share > _WORTH_SAYING:
+            words += f" Measuring took {share:.0%} on top of training; leave `every` out to keep that to 1 %."
         return words
 
     def state_dict(self) -> dict[str, Any]:

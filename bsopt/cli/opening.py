@@ -28,6 +28,7 @@ __all__ = [
     "existing_storage",
     "load_study_file",
     "quiet_hosts",
+    "start_processes",
 ]
 
 DEFAULT_STORAGE = "sqlite:///bsopt.db"
@@ -171,6 +172,16 @@ def quiet_hosts() -> None:
     optuna.logging.enable_propagation()
     optuna.logging.set_verbosity(logging.ERROR)  # a failed trial is ours to tell
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+def start_processes(loaded: LoadedConfig) -> None:
+    """Have the process from which trials start import torch and Lightning now, beside what this one imports."""
+    if loaded.config.isolation == "process":
+        from bsopt.training.processes.imports import installed_imports
+        from bsopt.training.processes.launcher import Launcher
+
+        task = loaded.config.task.model_dump(mode="json", exclude_none=True)
+        Launcher(preload=installed_imports(task, [loaded.folder, Path.cwd()])).warm_up()
 
 
 def _the_only(names: list[str]) -> str:

@@ -128,7 +128,10 @@ class EntryConfig(_Strict):
 
     A LightningCLI gets `--model.lr` and `--data.batch_size` (or the paths under `inject:`) by itself. Any other
     script gets what its arguments hold a placeholder for: `args: [--lr, "{lr}", --batch-size, "{batch_size}"]`;
-    what they don't is set on the module and data module that it gives to `fit`, where they have such attributes.
+    what they don't is set on the module and data module that it gives to `fit`, where they have such attributes. The
+    plan decides how gradients are accumulated: a script that computes the steps of its schedule from the length of its
+    loader divides by `"{accumulate_grad_batches}"`, takes `"{max_steps}"`, or reads
+    `trainer.estimated_stepping_batches`.
     """
 
     script: str | None = Field(None, description="path of a Python script, relative to the study file")
@@ -136,8 +139,9 @@ class EntryConfig(_Strict):
     args: list[str] = Field(
         default_factory=list,
         description="the command-line arguments it sees; {lr}, {batch_size}, {seed} and the paths of search.params, "
-        "e.g. {model.weight_decay}, are filled in; files are looked up beside the study file, then in the "
-        "working folder",
+        "e.g. {model.weight_decay}, are filled in, and for a script that plans its own schedule {max_epochs}, "
+        "{max_steps}, {accumulate_grad_batches}, {num_devices} and {num_nodes}; files are looked up beside the study "
+        "file, then in the working folder",
     )
 
     @model_validator(mode="after")
@@ -264,7 +268,10 @@ class SearchConfig(_Strict):
     params: dict[str, RangeSpace] = Field(
         default_factory=dict, description="further parameters by the path they are set at, e.g. model.weight_decay"
     )
-    optimizer: str = Field("sgd", description="the optimizer's name, which decides defaults of rule and reference")
+    optimizer: str | None = Field(
+        None,
+        description="the optimizer's name, which decides defaults of rule and reference; by default the task's own",
+    )
     sampler: Literal["scaling", "tpe", "gp", "random", "cmaes", "qmc"] = "scaling"
     prior_from: str | None = Field(
         None, description="name of an earlier study in the same storage whose ridge is the prior"

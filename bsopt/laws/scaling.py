@@ -30,6 +30,7 @@ __all__ = [
     "check_optimizer",
     "default_reference",
     "default_rule",
+    "is_known_optimizer",
     "log2_scaling",
     "scaled_adam",
     "scaled_learning_rate",
@@ -91,13 +92,23 @@ def check_optimizer(optimizer: str) -> str:
     >>> check_optimizer("torch.optim.AdamW"), check_optimizer("adam_8bit")
     ('torch.optim.AdamW', 'adam_8bit')
     """
-    name = str(optimizer).rsplit(".", 1)[-1].lower()
-    if name in OPTIMIZERS or any(known in name and len(name) >= len(known) + 2 for known in OPTIMIZERS):
+    if is_known_optimizer(optimizer):
         return optimizer
+    name = _short_name(optimizer)
     raise ConfigError(
         f"unknown optimizer {optimizer!r}; known are {', '.join(OPTIMIZERS)}.{nearest(name, OPTIMIZERS)} "
         "For another one give both a rule and a reference."
     )
+
+
+def is_known_optimizer(optimizer: str) -> bool:
+    """Return whether a name is one of `OPTIMIZERS` or a longer one with one of them in it."""
+    name = _short_name(optimizer)
+    return name in OPTIMIZERS or any(known in name and len(name) >= len(known) + 2 for known in OPTIMIZERS)
+
+
+def _short_name(optimizer: str) -> str:
+    return str(optimizer).rsplit(".", 1)[-1].lower()
 
 
 def default_rule(optimizer: str) -> str:

@@ -1,19 +1,28 @@
-"""What can be told of a study without training: whether its parts fit together, and what will be run."""
+"""What can be told of a study before it runs: whether its parts fit together, what will be run, and its first step."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bsopt.config import StudyConfig
-from bsopt.errors import ConfigError, PlanError
+from bsopt.errors import BsoptError, ConfigError, PlanError
 from bsopt.experiment.design import design_of
+from bsopt.study.make_spec import length_of
+from bsopt.study.samplers import reference_of, rule_of, with_optimizer
+from bsopt.study.task_runner import TaskRunner
+from bsopt.training.processes.crash import Crash
 from bsopt.trial.plan import Limits, Plan, realise
+from bsopt.trial.record import StopReason
 from bsopt.trial.spec import TaskDescription
-from bsopt.units import in_samples
+from bsopt.units import format_duration, format_number, in_samples
 
-__all__ = ["CheckReport", "misfits", "report"]
+__all__ = ["CheckReport", "misfits", "report", "with_first_step"]
+
+_PASS = 10_000
+"""Samples of a pass over data without a length, in lines that a person is to correct."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +65,7 @@ def report(config: StudyConfig, description: TaskDescription, limits: Limits, *,
     rows = [
         ("task", f"{task} ({description.package})"),
         ("training set", f"{n:,} samples" if n is not None else "of unknown length"),
+        ("optimizer", _optimizer(config, description)),
         ("device", f"{description.num_devices} × {description.device}"),
         ("storage", storage),
         *_design_rows(config),
@@ -69,6 +79,45 @@ def report(config: StudyConfig, description: TaskDescription, limits: Limits, *,
     )
 
 
+def with_first_step(found: CheckReport, task: TaskRunner) -> CheckReport:
+    """Return a report with what came of training one optimizer step, with accumulation if any batch size needs it.
+
+    Args:
+        found: A report without problems.
+        task: The study's task.
+    """
+    sizes, limits = task.config.search.batch_size.sizes(), task.limits()
+    plans = [plan for size in sizes if isinstance(plan := _realised(size, limits), Plan)]
+    plan = next((plan for plan in plans if plan.accumulate_grad_batches > 1), plans[0])
+    start = time.monotonic()
+    try:
+        record = task.rehearse(plan)
+    except (BsoptError, Crash) as error:
+        words = error.full_message if isinstance(error, Crash) else str(error)
+        return replace(found, problems=(f"one step was trained, and a trial would fail like it: {words}",))
+    if record.stop_reason is StopReason.OUT_OF_MEMORY:
+        return replace(found, problems=(f"a step at batch size {plan} runs {record.message}.",))
+    tick, monitor = record.ticks[-1], task.config.objective.monitor
+    took = format_duration(time.monotonic() - start)
+    row = ("first step", f"batch size {plan}, then {monitor} {format_number(tick.value)}, in {took}")
+    known = {text.rstrip(".") for text in found.warnings}
+    new = (f"{text}." for text in record.warnings if text not in known)
+    return replace(found, rows=(row, *found.rows), warnings=(*found.warnings, *new))
+
+
+def _optimizer(config: StudyConfig, description: TaskDescription) -> str:
+    """Return the optimizer with the rule and the reference that it is searched with."""
+    config = with_optimizer(config, description.optimizer)
+    length, n = length_of(config), description.num_train_samples
+    is_known = length is not None and (length.unit == "samples" or (length.unit == "epochs" and n is not None))
+    samples = in_samples(length, n, "budget.epochs") if length is not None and is_known else None
+    reference = reference_of(config, budget_samples=samples)
+    return (
+        f"{description.optimizer or config.search.optimizer or 'unknown'}, {rule_of(config.search)} rule through "
+        f"batch size {reference.batch_size}, lr {format_number(reference.lr)}"
+    )
+
+
 def _misfits_of_lengths(config: StudyConfig, description: TaskDescription) -> list[str]:
     """Return where the training set is too short, or validations too frequent, for the batch sizes."""
     found = []
@@ -79,6 +128,12 @@ def _misfits_of_lengths(config: StudyConfig, description: TaskDescription) -> li
             f"search.batch_size.high is {config.search.batch_size.high}, but the training set has {n} samples: "
             f"set it to {below}."
         )
+    if n is None and (line := _in_samples(config)):
+        return [
+            f"the training data ({description.data}) have no length, so nothing can be counted in epochs. Say how many "
+            f"samples instead, e.g. where you take {_PASS:,} for a pass over the data:\n{line}\n"
+            "Or give the data set a __len__."
+        ]
     try:
         every = in_samples(config.budget.tick_every, n, "budget.validate_every")
     except ConfigError as error:
@@ -93,6 +148,26 @@ def _misfits_of_lengths(config: StudyConfig, description: TaskDescription) -> li
             "the module has an epoch-interval ReduceLROnPlateau: budget.validate_every must be at most 1 epoch."
         )
     return found
+
+
+def _in_samples(config: StudyConfig) -> str:
+    """Return the lines of a study file that say in samples what it says in epochs; empty where it says nothing so."""
+    budget, pruning, experiment = config.budget, config.pruning, config.experiment
+    amounts = {
+        "budget": {"samples": length_of(config), "validate_every": budget.tick_every},
+        "pruning": {"patience": pruning.patience if pruning.pruner == "plateau" else None},
+        "experiment": {"patience": experiment.patience if experiment is not None else None},
+    }
+    lines = []
+    for block, keys in amounts.items():
+        told = {
+            key: f"{amount.value * _PASS:.0f}" + ("" if key == "samples" else " samples")
+            for key, amount in keys.items()
+            if amount is not None and amount.unit == "epochs"
+        }
+        if told:
+            lines.append(f"  {block}: {{{', '.join(f'{key}: {text}' for key, text in told.items())}}}")
+    return "\n".join(lines)
 
 
 def _misfits_of_plans(config: StudyConfig, description: TaskDescription, limits: Limits) -> list[str]:
@@ -113,8 +188,6 @@ def _misfits_of_settings(config: StudyConfig, description: TaskDescription) -> l
     """Return which settings exclude each other or the task."""
     found = []
     n, reference = description.num_train_samples, config.search.lr.reference
-    if config.resume and config.task.entry is not None:
-        found.append("resume: true needs task.model or task.factory; an entry's own script begins anew.")
     if config.objective.cost and config.pruning.pruner not in ("plateau", "none"):
         found.append("with objective.target only pruning.pruner plateau or none make sense.")
     if reference is not None and n is not None and reference.batch_size > n:

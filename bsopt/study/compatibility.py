@@ -71,6 +71,8 @@ def check_unchanged(study: optuna.Study, config: StudyConfig) -> None:
             raise StudyError(f"a study {config.name!r} that bsopt didn't make is in this storage: choose another name.")
         return
     before, now = read_info(study).config, config.as_dict()
+    if now["search"]["optimizer"] is None:  # then it is the task's
+        before = {**before, "search": {**before.get("search", {}), "optimizer": None}}
     changed = _differences({key: before.get(key) for key in _FIXED}, {key: now[key] for key in _FIXED})
     old, new = ({key: side["budget"].get(key) for key in _FIXED_BUDGET} for side in (before, now))
     changed += [f"budget.{line}" for line in _differences(old, new)]

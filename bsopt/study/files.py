@@ -13,9 +13,9 @@ from bsopt.errors import ConfigError
 from bsopt.storage.artifacts import Artifacts
 from bsopt.storage.queue import NUM_FINALISTS
 from bsopt.study.make_spec import folder_of, resume_file_of
-from bsopt.training.checkpoints import checkpoint_name
 from bsopt.training.processes.logs import trim_log
 from bsopt.trial.record import TrialRecord
+from bsopt.trial.spec import checkpoint_name
 
 __all__ = ["StudyFiles", "check_writable"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,6 +49,9 @@ def trial_spec(
         is_designed: Whether it belongs to the designed experiment, which measures more.
     """
     budget, length = config.budget, length_of(config)
+    num_steps = _num_steps(config, length, plan, description)
+    # Where whole epochs are asked for, max_epochs says it exactly.
+    is_whole = length is not None and length.unit == "epochs" and abs(length.value - round(length.value)) < 1e-9
     first = number if root is None else root
     data_seed = np.random.SeedSequence([config.seed, first]).generate_state(1)[0]
     weights_seed = config.seed
@@ -68,7 +72,7 @@ def trial_spec(
             seconds=budget.time_per_trial.value if budget.time_per_trial else None,
             is_geometric=budget.is_geometric,
         ),
-        max_steps=_max_steps(length, plan, description),
+        max_steps=None if is_whole else num_steps,
         trainer=config.trainer,
         seeds=Seeds(weights=weights_seed, data=int(data_seed >> 1)),
         folder=str(folder_of(config, number)),
@@ -76,6 +80,9 @@ def trial_spec(
         resume_file=str(resume_file_of(config, first)) if config.resume else None,
         measure=tuple(dict.fromkeys([*config.measure, *(MEASURES if is_designed else ())])),
         num_threads=_threads(config.workers * plan.num_devices),
+        study=config.name,
+        num_steps=num_steps,
+        num_epochs=_num_epochs(config, length, plan, description),
     )
 
 
@@ -129,21 +136,49 @@ def _threads(ranks: int) -> int:
     return max(1, (cores - 1) // ranks)
 
 
-def _max_steps(length: Amount | None, plan: Plan, description: TaskDescription | None) -> int | None:
+def _num_steps(
+    config: StudyConfig, length: Amount | None, plan: Plan, description: TaskDescription | None
+) -> int | None:
     """Optimizer updates of a full trial, as far as they can be told: what schedulers plan with."""
     if length is None:
         return None
     if length.unit == "steps":
         return int(length.value)
+    if description is None:
+        return None
+    n = description.num_train_samples
+    if n is None:
+        return math.ceil(length.value / plan.global_batch_size - 1e-9) if length.unit == "samples" else None
+    batches, window = _batches_per_epoch(config, plan, n, description), plan.accumulate_grad_batches
+    whole, part = divmod(length.value if length.unit == "epochs" else length.value / n, 1.0)
+    if part < 1e-9 or part > 1 - 1e-9:
+        return round(whole + part) * -(-batches // window)
+    return int(whole) * -(-batches // window) + int(-(-part * batches // window))
+
+
+def _num_epochs(
+    config: StudyConfig, length: Amount | None, plan: Plan, description: TaskDescription | None
+) -> int | None:
+    """Epochs of a full trial, a fraction rounded up, as far as they can be told."""
+    if length is None:
+        return None
+    if length.unit == "epochs":
+        return math.ceil(length.value - 1e-9)
     n = description.num_train_samples if description is not None else None
     if n is None or description is None:
         return None
-    per_rank = -(-n // plan.world_size)
+    if length.unit == "samples":
+        return math.ceil(length.value / n - 1e-9)
+    updates = -(-_batches_per_epoch(config, plan, n, description) // plan.accumulate_grad_batches)
+    return math.ceil(length.value / max(1, updates) - 1e-9)
+
+
+def _batches_per_epoch(config: StudyConfig, plan: Plan, num_samples: int, description: TaskDescription) -> int:
+    """Micro-batches of a rank in an epoch."""
+    per_rank = -(-num_samples // plan.world_size)
     micro = plan.micro_batch_size
     batches = per_rank // micro if description.drop_last else -(-per_rank // micro)
-    epochs = length.value if length.unit == "epochs" else length.value / n
-    if abs(epochs - round(epochs)) < 1e-9 and length.unit == "epochs":
-        return None  # max_epochs says it exactly
-    whole, part = divmod(epochs, 1.0)
-    window = plan.accumulate_grad_batches
-    return int(whole) * -(-batches // window) + int(-(-part * batches // window))
+    limit = config.trainer.get("limit_train_batches")
+    if limit is None:
+        return batches
+    return min(batches, limit) if isinstance(limit, int) else int(batches * limit)

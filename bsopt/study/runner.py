@@ -230,6 +230,8 @@ class StudyRunner:
         with self._lock:
             self._new += 1
         self._listener.trial_ended(record)
+        for warning in record.warnings:
+            self._listener.note(f"trial {record.number}: {warning}")
         reason = record.stop_reason
         is_over = reason is not None and not reason.is_retried and reason is not StopReason.PAUSED
         try:

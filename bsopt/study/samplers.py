@@ -10,7 +10,7 @@ from optuna.samplers import BaseSampler
 
 from bsopt.config import RangeSpace, SearchConfig, StudyConfig
 from bsopt.errors import ConfigError, nearest
-from bsopt.laws.scaling import Reference, default_reference, default_rule
+from bsopt.laws.scaling import Reference, default_reference, default_rule, is_known_optimizer
 from bsopt.search.pruner import PlateauPruner
 from bsopt.search.sampler import ScalingSampler
 from bsopt.storage.attributes import BATCH_SIZE, LR
@@ -26,10 +26,12 @@ __all__ = [
     "rule_of",
     "sampler_of",
     "suggest",
+    "with_optimizer",
 ]
 
 PAUSE_BELOW = 0.3
 """Chance to be the best below which a study's trials are paused, where their state is kept."""
+_UNKNOWN_OPTIMIZER = "sgd"
 
 
 def make_sampler(
@@ -46,7 +48,7 @@ def make_sampler(
     if search.sampler == "scaling":
         extra: dict[str, Any] = {"prior_from": prior_from} if prior_from is not None else {}
         return ScalingSampler(
-            optimizer=search.optimizer,
+            optimizer=search.optimizer or _UNKNOWN_OPTIMIZER,
             rule=search.lr.rule,
             reference=reference or reference_of(config),
             lattice=search.batch_size.lattice,
@@ -124,7 +126,7 @@ def make_pruner(config: StudyConfig, info: StudyInfo) -> BasePruner:
 
 def rule_of(search: SearchConfig) -> str:
     """Return the scaling rule, the optimizer's usual one where none is given."""
-    return search.lr.rule or default_rule(search.optimizer)
+    return search.lr.rule or default_rule(search.optimizer or _UNKNOWN_OPTIMIZER)
 
 
 def reference_of(config: StudyConfig, *, budget_samples: float | None = None) -> Reference:
@@ -134,7 +136,7 @@ def reference_of(config: StudyConfig, *, budget_samples: float | None = None) ->
         config: The study file.
         budget_samples: Nominal samples of a full trial, where they are known.
     """
-    given, optimizer = config.search.lr.reference, config.search.optimizer
+    given, optimizer = config.search.lr.reference, config.search.optimizer or _UNKNOWN_OPTIMIZER
     if given is not None:
         return Reference(given.batch_size, given.lr)
     published = default_reference(optimizer)
@@ -143,6 +145,30 @@ def reference_of(config: StudyConfig, *, budget_samples: float | None = None) ->
     num_steps = max(budget_samples / published.batch_size, 1.0)
     decays_to_end = config.pruning.options.get("decays_to_end")
     return default_reference(optimizer, num_steps=num_steps, decays_to_end=decays_to_end)
+
+
+def with_optimizer(config: StudyConfig, built: str | None) -> StudyConfig:
+    """Return a study file whose `search.optimizer` is the one that the task builds, where the file doesn't name one.
+
+    Args:
+        config: The study file.
+        built: Name of the class of the task's optimizer; None where that isn't known.
+
+    Raises:
+        ConfigError: The file names another kind of optimizer than the task builds: another rule and another reference
+            belong to it.
+    """
+    named = config.search.optimizer
+    if built is None or not is_known_optimizer(built):
+        return config
+    if named is None:
+        return config.model_copy(update={"search": config.search.model_copy(update={"optimizer": built.lower()})})
+    if default_rule(named) != default_rule(built):
+        raise ConfigError(
+            f"search.optimizer is {named!r}, but the task builds {built}: remove the line, and the rule and the "
+            f"reference of {built} are used."
+        )
+    return config
 
 
 def suggest(trial: optuna.Trial, search: SearchConfig) -> dict[str, Any]:

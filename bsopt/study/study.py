@@ -17,21 +17,20 @@ from bsopt.errors import ConfigError, StudyError, TaskError, nearest
 from bsopt.storage import queue
 from bsopt.storage.attributes import BATCH_SIZE, LR, is_ours, read_info, read_record, read_records, write_info
 from bsopt.storage.databases import open_storage, redacted
-from bsopt.study.check import CheckReport, misfits, report
+from bsopt.study.check import CheckReport, misfits, report, with_first_step
 from bsopt.study.compatibility import find, find_or_make, info_of, is_same, stored_limit
 from bsopt.study.files import StudyFiles, check_writable
 from bsopt.study.runner import Callback, StudyRunner
 from bsopt.study.running_trial import start_of
-from bsopt.study.samplers import make_pruner, make_sampler
+from bsopt.study.samplers import make_pruner, make_sampler, with_optimizer
 from bsopt.study.task_runner import RanksLaunch, TaskRunner
-from bsopt.training.checkpoints import checkpoint_name
 from bsopt.training.processes.crash import Crash
 from bsopt.training.processes.supervision import Supervision
 from bsopt.trial.curve import end_by_value
 from bsopt.trial.events import Listener, RunSummary
 from bsopt.trial.plan import nearest_realisable
 from bsopt.trial.record import StudyInfo, Tick, TrialRecord
-from bsopt.trial.spec import StopDecision
+from bsopt.trial.spec import StopDecision, checkpoint_name
 
 __all__ = ["Study", "delete_study", "list_studies", "load_study"]
 
@@ -89,8 +88,21 @@ class Study:
         return study
 
     @classmethod
-    def check(cls, loaded: LoadedConfig, *, storage: str | None = None, study_name: str | None = None) -> CheckReport:
-        """Validate all that can be validated without training, and say what will be run; leaves no study behind.
+    def check(
+        cls,
+        loaded: LoadedConfig,
+        *,
+        storage: str | None = None,
+        study_name: str | None = None,
+        step: bool = True,
+    ) -> CheckReport:
+        """Validate all that can be before a run, and say what will be run; leaves no study behind.
+
+        Args:
+            loaded: The study file.
+            storage: Address of the storage in place of the file's.
+            study_name: Name in place of the file's.
+            step: Whether one optimizer step is trained and two batches are validated, as in a trial.
 
         Raises:
             BsoptError: The task can't be built or the storage can't be opened.
@@ -100,12 +112,13 @@ class Study:
         backend = open_storage(config.storage)
         find(config, backend)
         _check_earlier(config.search.prior_from, backend)
-        make_sampler(config)
         task = TaskRunner(config, loaded.folder)
-        told = report(config, task.description, task.limits(), storage=redacted(config.storage))
-        if not told.problems:
-            make_pruner(config, info_of(config, task.description, task.limits(), folder=loaded.folder))
-        return told
+        make_sampler(with_optimizer(config, task.description.optimizer))
+        found = report(config, task.description, task.limits(), storage=redacted(config.storage))
+        if found.problems:
+            return found
+        make_pruner(config, info_of(config, task.description, task.limits(), folder=loaded.folder))
+        return with_first_step(found, task) if step else found
 
     @property
     def info(self) -> StudyInfo:
@@ -208,7 +221,8 @@ class Study:
 
     def _prepare(self) -> None:
         """Build the task once, check it against the study, store what the study is, and set sampler and pruner."""
-        study, task, config = self.optuna, self.task, self.config
+        study, task = self.optuna, self.task
+        config = with_optimizer(self.config, task.description.optimizer)
         stored = self.info if is_ours(study) else None
         task.find_memory_limit(stored_limit(stored, config, task.description) if stored is not None else None)
         problems = misfits(config, task.description, task.limits())

@@ -15,11 +15,13 @@ from bsopt.storage.attributes import BATCH_SIZE, LR
 from bsopt.study.make_spec import some_params, trial_spec
 from bsopt.training.probe.probe import ProbeResult, ProbeRow, probe
 from bsopt.training.processes.crash import Crash
+from bsopt.training.processes.imports import installed_imports
 from bsopt.training.processes.launcher import Launcher, has_processes, run_here
 from bsopt.training.processes.supervision import DirectChannel, Supervision
 from bsopt.trial.plan import Limits, Plan
-from bsopt.trial.record import TrialRecord
-from bsopt.trial.spec import TaskDescription, TrialSpec
+from bsopt.trial.record import StopReason, TrialRecord
+from bsopt.trial.spec import StopDecision, TaskDescription, TrialSpec
+from bsopt.units import Amount
 
 __all__ = ["RanksLaunch", "TaskRunner"]
 
@@ -128,7 +130,7 @@ class TaskRunner:
         most = max((size for size in sizes if size <= n), default=n)
         try:
             return probe(
-                self._any_spec(Plan(1, 1, num_devices=world), "probe"),
+                replace(self._any_spec(Plan(1, 1, num_devices=world), "probe"), is_rehearsal=True),
                 self._processes(),
                 self._timed(_UNWATCHED),
                 smallest=max(1, sizes[0] // world),
@@ -140,6 +142,27 @@ class TaskRunner:
             )
         except Crash as crash:
             raise TaskError(f"the probe failed: {crash.full_message}") from crash
+
+    def rehearse(self, plan: Plan) -> TrialRecord:
+        """Train one optimizer step of a plan as a trial would, on all of its ranks, validate two batches, and stop.
+
+        Nothing goes to the user's loggers and checkpoints.
+
+        Raises:
+            Crash: It failed or died.
+            BsoptError: The user's code or settings are wrong.
+        """
+        spec = self._any_spec(plan, "check")
+        first = replace(
+            spec,
+            budget=replace(spec.budget, tick_every=Amount(1.0, "samples")),  # a tick at the first step
+            trainer={**spec.trainer, "limit_val_batches": 2},
+            checkpoints=(),
+            resume_file=None,
+            is_rehearsal=True,
+        )
+        enough = StopDecision(StopReason.COMPLETED, message="its first step")
+        return self.launch(first, Supervision(lambda tick: enough))
 
     def spec(
         self,
@@ -226,8 +249,12 @@ class TaskRunner:
         """Return what starts trials in processes of their own; made once."""
         if self._launcher is None:
             factory = str(self.config.task.factory or "")
-            self._launcher = Launcher(keep_main=factory.startswith("__main__"))
+            self._launcher = Launcher(keep_main=factory.startswith("__main__"), preload=self._installed())
         return self._launcher
+
+    def _installed(self) -> tuple[str, ...]:
+        task = self.config.task.model_dump(mode="json", exclude_none=True)
+        return installed_imports(task, [self.folder, Path.cwd()])
 
     def _timed(self, supervision: Supervision) -> Supervision:
         return replace(supervision, stall_seconds=float(self.config.limits.stall_timeout.value))

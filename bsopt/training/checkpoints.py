@@ -13,17 +13,9 @@ from typing import Any
 from bsopt.callbacks._base import Callback
 from bsopt.serialization import from_plain, to_plain
 from bsopt.trial.record import Tick
+from bsopt.trial.spec import checkpoint_name
 
-__all__ = ["KeptTicks", "KeptWeights", "checkpoint_name", "save_resume_file"]
-
-
-def checkpoint_name(kind: str) -> str:
-    """Return the file name of "initial", "best" or "last" weights.
-
-    >>> checkpoint_name("best")
-    'best.ckpt'
-    """
-    return f"{kind}.ckpt"
+__all__ = ["KeptTicks", "KeptWeights", "save_resume_file"]
 
 
 class KeptWeights(Callback):

@@ -6,17 +6,9 @@ import gc
 from typing import Any
 
 from bsopt.callbacks._device import peak_memory_bytes, peak_resident_bytes, uses_cuda
+from bsopt.training.error_text import says_out_of_memory
 
-__all__ = [
-    "device_name",
-    "free_gpu_bytes",
-    "give_back_memory",
-    "grown_bytes",
-    "is_out_of_memory",
-    "says_out_of_memory",
-]
-
-_PHRASES = ("out of memory", "can't allocate memory", "cublas_status_alloc_failed", "cudnn_status_alloc_failed")
+__all__ = ["device_name", "free_gpu_bytes", "give_back_memory", "grown_bytes", "is_out_of_memory"]
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -24,15 +16,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, RuntimeError):
         return says_out_of_memory(type(error).__name__, str(error))
     return isinstance(error, MemoryError) or says_out_of_memory(type(error).__name__, "")
-
-
-def says_out_of_memory(name: str, text: str) -> bool:
-    """Return whether an error, of which only its class's name and its text are known, says that memory ran out.
-
-    >>> says_out_of_memory("RuntimeError", "CUDA error: out of memory")
-    True
-    """
-    return name.endswith("MemoryError") or any(phrase in text.lower() for phrase in _PHRASES)
 
 
 def device_name(trainer: Any) -> str:

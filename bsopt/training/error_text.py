@@ -1,4 +1,4 @@
-"""An error of user code as one text: what it says, and the user's line that raised it."""
+"""An error of user code as one text: what it says, the user's line that raised it, and whether memory ran out."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 
 from bsopt.units import printable
 
-__all__ = ["describe_error"]
+__all__ = ["describe_error", "says_out_of_memory"]
 
+_PHRASES = ("out of memory", "can't allocate memory", "cublas_status_alloc_failed", "cudnn_status_alloc_failed")
 _BSOPT = Path(__file__).parents[1]
 
 
@@ -24,6 +25,15 @@ def describe_error(error: BaseException, *, whole_text: bool = False) -> str:
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_own(frame.filename)]
     place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
     return f"{type(error).__name__}: {text}{place}" if text else f"{type(error).__name__}{place}"
+
+
+def says_out_of_memory(name: str, text: str) -> bool:
+    """Return whether an error, of which only its class's name and its text are known, says that memory ran out.
+
+    >>> says_out_of_memory("RuntimeError", "CUDA error: out of memory")
+    True
+    """
+    return name.endswith("MemoryError") or any(phrase in text.lower() for phrase in _PHRASES)
 
 
 def _is_own(file: str) -> bool:

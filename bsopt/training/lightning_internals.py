@@ -11,7 +11,15 @@ import sys
 import warnings
 from typing import Any
 
-__all__ = ["NEVER", "batches_done", "lift_step_limit", "quiet_lightning", "validate_after_this_batch", "validate_never"]
+__all__ = [
+    "NEVER",
+    "batches_done",
+    "combination_of",
+    "lift_step_limit",
+    "quiet_lightning",
+    "validate_after_this_batch",
+    "validate_never",
+]
 
 NEVER = sys.maxsize
 """A `val_check_interval` that no run reaches."""
@@ -40,6 +48,11 @@ def validate_never(trainer: Any) -> None:
 def batches_done(trainer: Any) -> int:
     """Return the training batches done, on this rank; not 0 at train start where an interrupted run goes on."""
     return int(trainer.fit_loop.total_batch_idx) + 1
+
+
+def combination_of(loader: Any) -> str | None:
+    """Return how a CombinedLoader goes through its loaders (`min_size`, `sequential` …); None for another loader."""
+    return str(loader._mode) if type(loader).__name__ == "CombinedLoader" else None
 
 
 def lift_step_limit(trainer: Any) -> None:

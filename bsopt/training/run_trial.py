@@ -85,6 +85,7 @@ class _Run:
             on_tick=self._on_tick,
             on_epoch=self._on_epoch,
             is_over=self._is_over,
+            lr=spec.lr,
             clock=clock,
         )
 
@@ -141,8 +142,10 @@ class _Run:
         self.ticks[-1] = tick
 
     def _is_over(self, trainer: Any) -> bool:
-        answer = self.answer
+        answer, length = self.answer, self.spec.budget.length
         limit = self.spec.budget.seconds
+        if length is not None and length.unit == "steps" and self.clock.updates_done(trainer) >= length.value:
+            return True
         if not answer.is_stop and trainer.is_global_zero:
             if self._channel.is_cancelled():
                 answer = StopDecision(StopReason.INTERRUPTED, message="interrupted")
@@ -180,7 +183,7 @@ def _record(spec: TrialSpec, run: _Run, trainer: Any, *, started: float, residen
         plan=spec.plan,
         seed=spec.seeds.data,
         num_train_samples=clock.num_samples,
-        num_steps=int(trainer.global_step) if trainer is not None else None,
+        num_steps=clock.updates_done(trainer) if trainer is not None else None,
         samples_exact=_samples_exact(spec, clock, trainer, run.safeguards.num_batches),
         seconds=clock.seconds_since_start() if clock.has_started else None,
         seconds_per_epoch=median(speed.seconds_per_epoch) if speed and speed.seconds_per_epoch else None,
@@ -191,7 +194,7 @@ def _record(spec: TrialSpec, run: _Run, trainer: Any, *, started: float, residen
         device=device_name(trainer) if trainer is not None else None,
         precision=str(trainer.precision) if trainer is not None else None,
         started=started,
-        warnings=tuple(_warnings(spec, clock, trainer)),
+        warnings=(*_warnings(spec, clock, trainer), *run.safeguards.warnings),
         measurements={name: _measured(callback) for name, callback in run.measures.items()},
     )
 

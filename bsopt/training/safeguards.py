@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bsopt.callbacks._base import Callback
+from bsopt.callbacks._schedules import misplanned
 from bsopt.training.lightning_internals import lift_step_limit
 from bsopt.training.seeding import seed_everything
 from bsopt.training.task import injection
@@ -21,6 +22,7 @@ class Safeguards(Callback):
         self._spec = spec
         self._in_window = 0
         self.num_batches = 0
+        self.warnings: list[str] = []
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Continue with the trial's own random numbers: data order and dropout, different on every rank."""
@@ -29,6 +31,8 @@ class Safeguards(Callback):
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Check that what was asked for is in use."""
         injection.verify(trainer, self._spec)
+        _log_parameters(trainer, self._spec)
+        self.warnings = _schedule_warnings(trainer, self._spec)
         _correct_max_steps(trainer, self._spec)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
@@ -58,8 +62,39 @@ class Safeguards(Callback):
         self.num_batches += 1
 
 
+def _log_parameters(trainer: Any, spec: TrialSpec) -> None:
+    """Tell the user's loggers which trial this is; they log on rank zero."""
+    plan = spec.plan
+    told = {
+        "study": spec.study,
+        "trial": spec.number,
+        **spec.init_args,
+        "lr": spec.lr,
+        "global_batch_size": plan.global_batch_size,
+        "micro_batch_size": plan.micro_batch_size,
+        "accumulate_grad_batches": plan.accumulate_grad_batches,
+        "num_devices": plan.num_devices,
+    }
+    for logger in trainer.loggers:
+        logger.log_hyperparams(told)
+
+
+def _schedule_warnings(trainer: Any, spec: TrialSpec) -> list[str]:
+    """Say of each schedule that doesn't end where training ends what to do about it."""
+    has_script = bool(spec.task.source.get("entry"))
+    instead = "trainer.estimated_stepping_batches" + (', or entry.args with "{max_steps}"' if has_script else "")
+    accumulated = ""
+    if spec.plan.accumulate_grad_batches > 1:
+        accumulated = f" ({spec.plan.accumulate_grad_batches} batches accumulated to a step)"
+    found = misplanned(trainer, num_steps=spec.num_steps, num_epochs=spec.num_epochs)
+    return [f"{words}{accumulated}: plan it with {instead}" for words in found]
+
+
 def _correct_max_steps(trainer: Any, spec: TrialSpec) -> None:
-    """Let the clock end the trial: an estimate of max_steps that is too low must not."""
+    """Let the clock end the trial: neither an estimate of max_steps that is too low nor a count of several optimizers.
+
+    Lightning counts the steps of all optimizers together.
+    """
     length = spec.budget.length
-    if spec.max_steps is not None and length is not None and length.unit != "steps":
+    if spec.max_steps is not None and length is not None and (length.unit != "steps" or len(trainer.optimizers) > 1):
         lift_step_limit(trainer)

@@ -12,6 +12,7 @@ A fixed interval drifts (an epoch is no whole number of batches) and falls insid
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -20,7 +21,8 @@ from bsopt.callbacks._ranks import over_ranks
 from bsopt.callbacks._schedules import is_decaying
 from bsopt.errors import MetricError, nearest
 from bsopt.training.lightning_internals import batches_done, validate_after_this_batch, validate_never
-from bsopt.training.task.loaders import num_batches_of, num_samples_of
+from bsopt.training.task import injection
+from bsopt.training.task.sizes import num_batches_of, num_samples_of
 from bsopt.training.tick_schedule import Schedule
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import Tick
@@ -56,6 +58,7 @@ class TickClock(Callback):
         on_tick: Receives each tick; returns whether training should stop.
         on_epoch: Receives every metric at the end of an epoch that ended with a tick.
         is_over: Asked after every optimizer step, with nominal samples: whether to stop without a tick.
+        lr: The learning rate searched: ticks tell that of the parameter group which began with it.
         clock: Monotonic seconds.
     """
 
@@ -68,6 +71,7 @@ class TickClock(Callback):
         on_tick: Callable[[_Trainer, Tick], bool],
         on_epoch: Callable[[Mapping[str, float]], None],
         is_over: Callable[[_Trainer], bool],
+        lr: float,
         clock: Callable[[], float],
     ) -> None:
         super().__init__()
@@ -77,6 +81,9 @@ class TickClock(Callback):
         self._on_tick = on_tick
         self._on_epoch = on_epoch
         self._is_over = is_over
+        self._lr = lr
+        self._group = (0, 0)
+        self._steps_of: Counter[int] = Counter()
         self._clock = clock
         self._schedule: Schedule | None = None
         self._num_samples: int | None = None
@@ -124,8 +131,18 @@ class TickClock(Callback):
             return float(trainer.current_epoch)
         return self._num_batches / per_epoch
 
+    def updates_done(self, trainer: _Trainer) -> int:
+        """Return the updates so far: optimizer steps, of several optimizers those of the one that steps most often."""
+        steps, all_steps = trainer.global_step, sum(self._steps_of.values())
+        return round(steps * max(self._steps_of.values()) / all_steps) if all_steps else int(steps)
+
+    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        """Count each optimizer's steps; Lightning counts them together."""
+        self._steps_of[id(optimizer)] += 1
+
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Find N and the schedule."""
+        self._group = injection.group_with(trainer, self._lr) or (0, 0)
         self._num_samples = _training_samples(trainer, self._plan)
         self._schedule = self._make_schedule(self._num_samples)
         self._num_batches = batches_done(trainer)
@@ -177,11 +194,11 @@ class TickClock(Callback):
         tick = Tick(
             index=index,
             samples=self.schedule.samples_at(index),
-            step=int(trainer.global_step),
+            step=self.updates_done(trainer),
             epoch=self.epochs_done(trainer),
             seconds=now - self._started,
             value=self._value(trainer, metrics),
-            lr=_current_lr(trainer),
+            lr=_current_lr(trainer, self._group),
             is_decaying=is_decaying(trainer),
             metrics=metrics,
         )
@@ -230,7 +247,6 @@ def _is_scalar(value: Any) -> bool:
     return isinstance(value, (int, float)) or getattr(value, "numel", lambda: 0)() == 1
 
 
-def _current_lr(trainer: _Trainer) -> float | None:
-    for optimizer in trainer.optimizers:
-        return float(optimizer.param_groups[0]["lr"])
-    return None
+def _current_lr(trainer: _Trainer, group: tuple[int, int]) -> float | None:
+    optimizer, number = group
+    return float(trainer.optimizers[optimizer].param_groups[number]["lr"]) if trainer.optimizers else None

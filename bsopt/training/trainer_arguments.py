@@ -10,6 +10,7 @@ from typing import Any
 from bsopt.errors import TaskError
 from bsopt.training.lightning_internals import NEVER
 from bsopt.training.task.build import Task, instantiate, look_up_first
+from bsopt.training.task.loggers import trial_loggers
 from bsopt.trial.spec import TrialSpec
 
 __all__ = ["built_arguments", "make_trainer", "trainer_arguments"]
@@ -28,10 +29,19 @@ def trainer_arguments(spec: TrialSpec, *, for_training: bool = True) -> dict[str
 
     Args:
         spec: The trial.
-        for_training: Whether the plan decides on devices; else the study file does, or one device.
+        for_training: Whether it trains, on the plan's devices; else it only looks, on one.
     """
     length = spec.budget.length
     num_epochs = length.value if length is not None and length.unit == "epochs" else None
+    where: dict[str, Any] = {"devices": spec.plan.num_devices, "num_nodes": spec.plan.num_nodes}
+    if not for_training:
+        chosen = spec.trainer.get("devices")
+        where = {
+            "devices": chosen[:1] if isinstance(chosen, list) else 1,
+            "num_nodes": 1,
+            "strategy": "auto",
+            "sync_batchnorm": False,
+        }
     return {
         **_DEFAULTS,
         **({"strategy": "ddp"} if spec.plan.world_size > 1 else {}),
@@ -41,9 +51,8 @@ def trainer_arguments(spec: TrialSpec, *, for_training: bool = True) -> dict[str
         "accumulate_grad_batches": spec.plan.accumulate_grad_batches,
         "check_val_every_n_epoch": None,
         "val_check_interval": NEVER,
-        "num_nodes": spec.plan.num_nodes,
         "default_root_dir": spec.folder,
-        "devices": spec.plan.num_devices if for_training else spec.trainer.get("devices", 1),
+        **where,
     }
 
 
@@ -60,7 +69,8 @@ def built_arguments(spec: TrialSpec, callbacks: Sequence[Any] = (), *, for_train
     """
     look_up_first(spec.task.folders)
     arguments = trainer_arguments(spec, for_training=for_training)
-    user = instantiate({key: arguments.pop(key) for key in ("callbacks", "logger") if key in arguments})
+    with trial_loggers(spec):
+        user = instantiate({key: arguments.pop(key) for key in ("callbacks", "logger") if key in arguments})
     given = user.get("callbacks") or []
     given = list(given) if isinstance(given, list) else [given]
     return {**arguments, "logger": user.get("logger", False), "callbacks": [*given, *callbacks]}
@@ -74,10 +84,10 @@ def make_trainer(task: Task, arguments: Mapping[str, Any]) -> Any:
         arguments: The Trainer's arguments by name, built.
 
     Raises:
-        TaskError: The Trainer has no such argument.
+        TaskError: The Trainer has no such argument, or can't do what it is asked.
     """
     trainer_class = importlib.import_module(task.package).Trainer
     try:
         return trainer_class(**arguments)
-    except TypeError as error:
+    except Exception as error:  # Lightning's own words: a strategy that the accelerator can't run, an unknown name
         raise TaskError(f"the Trainer refuses its arguments (trainer: in the study file): {error}") from error

@@ -13,7 +13,17 @@ from bsopt.trial.plan import Plan
 from bsopt.trial.record import Outcome, StopReason, Tick
 from bsopt.units import Amount
 
-__all__ = ["Budget", "Channel", "Seeds", "StopDecision", "TaskDescription", "TaskSpec", "TrialSpec", "trial_folder"]
+__all__ = [
+    "Budget",
+    "Channel",
+    "Seeds",
+    "StopDecision",
+    "TaskDescription",
+    "TaskSpec",
+    "TrialSpec",
+    "checkpoint_name",
+    "trial_folder",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +137,11 @@ class TrialSpec:
             is there; None for neither.
         measure: Names of what callbacks measure.
         num_threads: Threads of the numerical libraries in each rank; None leaves them alone.
+        num_steps: Optimizer updates of a full trial as far as they can be told, also where the number of epochs says
+            it to the Trainer; None where they can't.
+        num_epochs: Epochs of a full trial, a fraction rounded up; None where they can't be told.
+        study: The study's name.
+        is_rehearsal: Whether only its first step is tried: nothing of it goes to the user's loggers and checkpoints.
     """
 
     number: int
@@ -146,11 +161,24 @@ class TrialSpec:
     resume_file: str | None = None
     measure: tuple[str, ...] = ()
     num_threads: int | None = None
+    num_steps: int | None = None
+    num_epochs: int | None = None
+    study: str = ""
+    is_rehearsal: bool = False
 
 
 def trial_folder(output: Path, number: int) -> Path:
     """Return the folder of a trial's log and weights inside a study's output."""
     return output / "trials" / f"{number:04d}"
+
+
+def checkpoint_name(kind: str) -> str:
+    """Return the file name of "initial", "best" or "last" weights.
+
+    >>> checkpoint_name("best")
+    'best.ckpt'
+    """
+    return f"{kind}.ckpt"
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,16 @@ def test_a_fit_ends_with_one_paragraph(caplog: pytest.LogCaptureFixture, tmp_pat
     assert resumed.advice.noise_scale.num_measurements == 120
 
 
+def test_the_rate_is_the_one_in_use_beside_a_learning_rate_scaling() -> None:
+    advisor, scaling = BatchSizeAdvisor(every=1), LearningRateScaling(16, rule="linear")
+    trainer = quiet_trainer(callbacks=[advisor, scaling])
+    trainer.fit(LinearRegression(lr=0.001), loader(num_samples=160, batch_size=32))
+    assert scaling.factor_at(32, "SGD") == 2.0
+    assert advisor.advice is not None
+    expected = advise(advisor.advice.noise_scale, batch_size=32, lr=0.002, optimizer="SGD").options
+    assert [option.lr for option in advisor.advice.options] == pytest.approx([option.lr for option in expected])
+
+
 def test_there_is_no_advice_before_the_first_update() -> None:
     assert BatchSizeAdvisor().advice is None
     assert BatchSizeAdvisor().figure() is None

@@ -55,7 +55,7 @@ def _run(folder: Path, *what: str) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """Return what the two ranks of one start wrote."""
-    return _run(tmp_path_factory.mktemp("ranks"), "measure", "prune")
+    return _run(tmp_path_factory.mktemp("ranks"), "measure", "prune", "identity")
 
 
 def test_two_ranks_measure_what_two_micro_batches_do(ended: list[dict[str, Any]]) -> None:
@@ -78,6 +78,12 @@ def test_two_ranks_measure_what_two_micro_batches_do(ended: list[dict[str, Any]]
 @pytest.mark.slow
 def test_ranks_are_unbiased_and_covered_over_200_seeds(tmp_path: Path) -> None:
     assert [rank["seeds"]["num_seeds"] for rank in _run(tmp_path, "seeds")] == [200, 200]
+
+
+def test_training_with_observers_is_bit_identical_on_two_ranks(ended: list[dict[str, Any]]) -> None:
+    for rank in ended:
+        for plain, observed in rank["identity"].values():
+            assert observed == plain
 
 
 def test_a_trial_on_rank_zero_prunes_both_ranks(ended: list[dict[str, Any]]) -> None:

@@ -1,6 +1,6 @@
 """One rank of two-rank fits, started from outside as torchrun does; writes what its callbacks measured as JSON.
 
-Arguments: the file to write, and what to run, one after another: "measure", "seeds" and "prune".
+Arguments: the file to write, and what to run, one after another: "measure", "seeds", "prune" and "identity".
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 import optuna
 import torch
+from dropout_net import OBSERVING, state_after
 from linear_regression import Collector, LinearRegression, check_unbiased_and_covered, loader, quiet_trainer
 
 from bsopt.callbacks import (
@@ -71,8 +72,18 @@ def prune() -> dict[str, Any]:
     return {"pruned": None}
 
 
+def identity() -> dict[str, Any]:
+    ranks = {"rank": RANK, "num_ranks": 2, **DDP}
+    found = {}
+    for accumulate in (1, 3):
+        plain = state_after([], accumulate_grad_batches=accumulate, **ranks)
+        observed = state_after([make() for make in OBSERVING.values()], accumulate_grad_batches=accumulate, **ranks)
+        found[str(accumulate)] = [plain, observed]
+    return found
+
+
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    runs = {"measure": measure, "seeds": seeds, "prune": prune}
+    runs = {"measure": measure, "seeds": seeds, "prune": prune, "identity": identity}
     Path(sys.argv[1]).write_text(json.dumps({name: runs[name]() for name in sys.argv[2:]}))

@@ -10,6 +10,7 @@ import pytest
 
 from bsopt.config import StudyConfig
 from bsopt.study.check import CheckReport, misfits, report
+from bsopt.study.study import Study
 from bsopt.trial.plan import Limits
 from bsopt.trial.spec import TaskDescription
 
@@ -38,7 +39,21 @@ def test_a_study_that_fits_has_no_misfits(configure: Configure, description: Tas
             "has 96 samples: set it to 64",
         ),
         ({"budget": {"trials": 1, "epochs": 1, "validate_every": "16 samples"}}, {}, LIMITS, "less than the largest"),
-        ({}, {"num_train_samples": None}, LIMITS, "no known length"),
+        (
+            {"pruning": {"patience": "2 epochs"}},
+            {"num_train_samples": None},
+            LIMITS,
+            "  budget: {samples: 30000, validate_every: 10000 samples}\n  pruning: {patience: 20000 samples}\n",
+        ),
+        (
+            {
+                "budget": {"trials": 1, "samples": 96, "validate_every": "32 samples"},
+                "pruning": {"patience": "1 epoch"},
+            },
+            {"num_train_samples": None},
+            LIMITS,
+            "for a pass over the data:\n  pruning: {patience: 10000 samples}\n",
+        ),
         (
             {"budget": {"trials": 1, "epochs": 4, "validate_every": "2 epochs"}},
             {"has_epoch_plateau_scheduler": True},
@@ -47,7 +62,6 @@ def test_a_study_that_fits_has_no_misfits(configure: Configure, description: Tas
         ),
         ({}, {"is_automatic": False}, Limits(max_micro_batch_size=8), "optimizes by hand"),
         ({}, {}, Limits(max_micro_batch_size=2, allow_accumulation=False), "accumulation is off"),
-        ({"task": {"entry": {"script": "train.py"}}, "resume": True}, {}, LIMITS, "begins anew"),
         (
             {"objective": {"target": 0.1, "cost": "seconds"}, "pruning": "median"},
             {},
@@ -128,3 +142,36 @@ def test_every_setting_is_listed_and_the_storage_as_it_may_be_seen(
     assert len(found) == len(rows)
     assert (found["budget.epochs"], found["search.lr.high"], found["experiment"]) == ("3.0", "0.3", "—")
     assert not any("secret" in text for text in found.values())
+
+
+def test_the_task_s_optimizer_is_told_with_its_rule_and_its_reference(
+    configure: Configure, description: TaskDescription
+) -> None:
+    made = report(configure(), replace(description, optimizer="AdamW"), LIMITS, storage="memory://")
+    assert dict(made.rows)["optimizer"].startswith("AdamW, sqrt rule through batch size 32, lr 0.00")
+
+
+def checked(load: Callable[..., Any], *overrides: str) -> CheckReport:
+    return Study.check(load("isolation=none", *overrides))
+
+
+def test_one_step_is_trained_and_validated(load: Callable[..., Any]) -> None:
+    made = checked(load, "limits.max_micro_batch_size=4")
+    assert made.problems == ()
+    assert dict(made.rows)["first step"].startswith("batch size 4 × 2 accumulated = 8, then val_loss ")
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("objective.monitor=val_los", "Did you mean 'val_loss'"),
+        ("task.model.init_args.trouble=deaf", "asked for learning rate 0.001, but the optimizer has 0.123"),
+        ("task.model.init_args.trouble=raise", "the user's code is broken"),
+    ],
+)
+def test_a_first_step_that_fails_is_a_problem_before_any_trial(
+    load: Callable[..., Any], override: str, words: str
+) -> None:
+    (problem,) = checked(load, override).problems
+    assert words in problem
+    assert Study.check(load("isolation=none", override), step=False).problems == ()

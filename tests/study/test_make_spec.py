@@ -81,10 +81,31 @@ def test_updates_of_a_full_trial_are_told_where_they_can_be(
     assert spec.max_steps == steps
 
 
-def test_updates_are_not_told_for_data_of_unknown_length(configure: Configure, description: TaskDescription) -> None:
+def test_updates_of_data_of_unknown_length_are_told_where_samples_say_them(
+    configure: Configure, description: TaskDescription
+) -> None:
     config = configure(budget={"trials": 4, "samples": 240})
     assert spec_of(config).max_steps is None
-    assert spec_of(config, description=replace(description, num_train_samples=None)).max_steps is None
+    unsized = replace(description, num_train_samples=None)
+    assert spec_of(config, description=unsized).max_steps == 240 // spec_of(config).batch_size
+    timed = configure(budget={"trials": 4, "time_per_trial": "1 min", "validate_every": "24 samples"})
+    assert spec_of(timed, description=unsized).max_steps is None
+
+
+def test_a_trial_s_steps_and_epochs_are_told_whatever_its_budget_is_in(
+    configure: Configure, description: TaskDescription
+) -> None:
+    plan = Plan(8, 2)  # 96 samples: 12 batches, 6 updates an epoch
+    for budget, expected in (
+        ({"epochs": 3}, (18, 3)),
+        ({"epochs": 2.5}, (15, 3)),
+        ({"samples": 144}, (9, 2)),
+        ({"steps": 20}, (20, 4)),
+    ):
+        told = spec_of(configure(budget={"trials": 4, **budget}), plan=plan, description=description)
+        assert (told.num_steps, told.num_epochs) == expected
+    limited = configure(budget={"trials": 4, "epochs": 3}, trainer={"limit_train_batches": 4})
+    assert spec_of(limited, plan=plan, description=description).num_steps == 6
 
 
 def test_budget_and_objective_are_the_study_files(configure: Configure) -> None:

@@ -13,7 +13,7 @@ from bsopt.errors import ConfigError
 from bsopt.laws.scaling import Reference
 from bsopt.search.pruner import PlateauPruner
 from bsopt.search.sampler import ScalingSampler
-from bsopt.study.samplers import make_pruner, make_sampler, reference_of, rule_of, suggest
+from bsopt.study.samplers import make_pruner, make_sampler, reference_of, rule_of, suggest, with_optimizer
 from bsopt.trial.record import StudyInfo
 
 Configure = Callable[..., StudyConfig]
@@ -66,6 +66,14 @@ def test_a_default_falls_with_the_length_of_training_and_a_given_reference_does_
     assert reference_of(constant, budget_samples=1e8).lr < long.lr
     given = {"low": 0.001, "high": 0.3, "reference": {"batch_size": 8, "lr": 0.05}}
     assert reference_of(configure(search=search(lr=given)), budget_samples=1e8) == Reference(8, 0.05)
+
+
+def test_the_optimizer_is_the_one_that_the_task_builds(configure: Configure) -> None:
+    assert with_optimizer(configure(), "AdamW").search.optimizer == "adamw"
+    assert with_optimizer(configure(), None).search.optimizer is None
+    assert with_optimizer(configure(search=search(optimizer="adam")), "AdamW").search.optimizer == "adam"
+    with pytest.raises(ConfigError, match=r"search\.optimizer is 'sgd', but the task builds AdamW"):
+        with_optimizer(configure(search=search(optimizer="sgd")), "AdamW")
 
 
 def test_our_pruner_counts_patience_in_samples_and_the_users_options_come_last(configure: Configure) -> None:

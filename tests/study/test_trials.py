@@ -135,7 +135,7 @@ def test_data_of_unknown_length_is_counted_in_samples(load: Load) -> None:
     study = Study.create(load(stream, "budget={trials: 1, samples: 192, validate_every: 64 samples}"))
     study.run()
     assert [t.samples for t in study.records[0].ticks] == [64, 128, 192]
-    with pytest.raises(ConfigError, match="no known length"):
+    with pytest.raises(ConfigError, match="have no length"):
         Study.create(load(stream, "budget={trials: 1, epochs: 2}"), study_name="other")
 
 

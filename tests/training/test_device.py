@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from bsopt.errors import TaskError
-from bsopt.training.device import is_out_of_memory, says_out_of_memory
+from bsopt.training.device import is_out_of_memory
+from bsopt.training.error_text import says_out_of_memory
 
 OUT_OF_MEMORY = [
     ("MemoryError", ""),

@@ -9,16 +9,19 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities import CombinedLoader
 from torch.utils.data import DataLoader, TensorDataset
 
 from bsopt.training.lightning_internals import (
     NEVER,
     batches_done,
+    combination_of,
     lift_step_limit,
     quiet_lightning,
     validate_after_this_batch,
     validate_never,
 )
+from bsopt.training.task.sizes import num_batches_of, num_samples_of
 
 
 class Net(pl.LightningModule):
@@ -88,3 +91,14 @@ def test_batches_are_counted_on_where_a_run_goes_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("start", "steps"), [(lift_step_limit, 16), (nothing, 5)])
 def test_a_lifted_step_limit_no_longer_ends_training(start: Callable[[Any], None], steps: int) -> None:
     assert _fit(Net(on_start=start, on_batch=nothing), max_epochs=2, max_steps=5).global_step == steps
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
+def test_how_a_combined_loader_goes_through_its_loaders_is_known() -> None:
+    short, long = DataLoader(TensorDataset(torch.ones(8, 1)), 2), DataLoader(TensorDataset(torch.ones(12, 1)), 2)
+    for mode, samples, batches in (("min_size", 8, 4), ("max_size_cycle", 12, 6), ("sequential", 20, 10)):
+        combined = CombinedLoader({"short": short, "long": long}, mode)
+        assert combination_of(combined) == mode
+        assert (num_samples_of(combined), num_batches_of(combined)) == (samples, batches)
+    assert (num_samples_of([short, long]), num_batches_of({"a": short})) == (12, 4)
+    assert combination_of(short) is None

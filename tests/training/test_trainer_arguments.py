@@ -43,12 +43,20 @@ def test_the_plan_decides_on_devices_and_accumulation(spec: TrialSpec) -> None:
     assert (together["devices"], together["num_nodes"], together["strategy"]) == (2, 3, "ddp")
 
 
-def test_a_look_at_the_task_takes_the_study_files_devices(spec: TrialSpec) -> None:
-    wide = replace(spec, plan=Plan(8, 1, 2))
-    assert trainer_arguments(wide, for_training=False)["devices"] == 1
-    several = replace(wide, trainer={**spec.trainer, "devices": 4})
-    assert trainer_arguments(several, for_training=False)["devices"] == 4
+def test_a_look_at_the_task_takes_one_device(spec: TrialSpec) -> None:
+    several = replace(spec, plan=Plan(8, 1, 2), trainer={**spec.trainer, "devices": 4, "strategy": "ddp"})
+    arguments = trainer_arguments(several, for_training=False)
+    assert (arguments["devices"], arguments["strategy"]) == (1, "auto")
+    chosen = replace(several, trainer={"devices": [3, 1]})
+    assert trainer_arguments(chosen, for_training=False)["devices"] == [3]
     assert trainer_arguments(several)["devices"] == 2
+
+
+def test_a_strategy_that_the_accelerator_cannot_run_is_refused_in_lightnings_words(spec: TrialSpec) -> None:
+    task = Task(None, None, "pytorch_lightning")
+    arguments = built_arguments(replace(spec, trainer={"accelerator": "cpu", "strategy": "fsdp"}))
+    with pytest.raises(TaskError, match=r"trainer: in the study file.*[Ff][Ss][Dd][Pp]"):
+        make_trainer(task, arguments)
 
 
 def test_the_study_file_overrides_defaults_but_not_the_clock(spec: TrialSpec) -> None:

@@ -7,7 +7,7 @@ import shlex
 import click
 
 from bsopt.cli.group import Command
-from bsopt.cli.opening import load_study_file, quiet_hosts
+from bsopt.cli.opening import load_study_file, quiet_hosts, start_processes
 from bsopt.cli.options import (
     json_option,
     set_option,
@@ -21,12 +21,13 @@ from bsopt.cli.terminal.formatting import json_text
 __all__ = ["check"]
 
 
-@click.command(cls=Command, short_help="Check a study without training.")
+@click.command(cls=Command, short_help="Check a study before it runs.")
 @study_file_argument
 @set_option
 @storage_option
 @study_name_option
 @workers_option
+@click.option("--no-step", is_flag=True, help="Train nothing, not even one step.")
 @json_option
 def check(
     file: str,
@@ -34,19 +35,21 @@ def check(
     storage: str | None,
     study_name: str | None,
     workers: int | None,
+    no_step: bool,
     as_json: bool,
 ) -> None:
-    """Check the study of FILE without training, and print what would be run.
+    """Check the study of FILE, and print what would be run.
 
-    Imports, arguments, search space, storage, devices, and how each batch size is realised. Ends with 2 when
-    the study can't be run.
+    Imports, arguments, search space, storage, devices, how each batch size is realised, and one optimizer step with
+    a short validation, as a trial would make it. Ends with 2 when the study can't be run.
     """
 
     loaded = load_study_file(file, overrides, storage=storage, study_name=study_name, workers=workers)
+    start_processes(loaded)
     quiet_hosts()
     from bsopt.study.study import Study
 
-    report = Study.check(loaded)
+    report = Study.check(loaded, step=not no_step)
     if as_json:
         click.echo(json_text(report))
     else:

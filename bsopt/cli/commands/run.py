@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bsopt.cli.group import Command
-from bsopt.cli.opening import as_typed, load_study_file, quiet_hosts
+from bsopt.cli.opening import as_typed, load_study_file, quiet_hosts, start_processes
 from bsopt.cli.options import (
     json_option,
     set_option,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bsopt.engines.ranks import Ranks
     from bsopt.study.runner import Callback
     from bsopt.study.study import Study
-    from bsopt.trial.events import RunSummary
+    from bsopt.trial.events import Listener, RunSummary
 
 __all__ = ["follow", "run"]
 
@@ -48,6 +48,7 @@ _COMMAND_LINE = click.core.ParameterSource.COMMANDLINE
 @click.option(
     "--settle", is_flag=True, help="First run what `bsopt study recommend` says would settle what it can't tell yet."
 )
+@click.option("--verbose", is_flag=True, help="Also tell how long each trial takes to start.")
 @json_option
 @engine_options
 def run(
@@ -58,6 +59,7 @@ def run(
     workers: int | None,
     publish: int | None,
     settle: bool,
+    verbose: bool,
     as_json: bool,
     engine: str | None,
     **placing_options: Any,
@@ -75,6 +77,8 @@ def run(
     if (script := placing.script(loaded)) is not None:
         click.echo(script)
         return
+    if engine is None:
+        start_processes(loaded)
     quiet_hosts()
     if storage is not None:
         _warn_of_password(storage)
@@ -85,7 +89,9 @@ def run(
         code = 2
         try:
             with closing_hangs_up():
-                code = _lead(loaded, placing, ranks, publish=publish, is_settled=settle, as_json=as_json)
+                code = _lead(
+                    loaded, placing, ranks, publish=publish, is_settled=settle, as_json=as_json, verbose=verbose
+                )
         finally:
             if ranks is not None:
                 ranks.dismiss(code)
@@ -135,6 +141,7 @@ def _lead(
     publish: int | None,
     is_settled: bool,
     as_json: bool,
+    verbose: bool,
 ) -> int:
     """Run the study from here and return the exit code."""
     study: Study | Leader
@@ -160,7 +167,7 @@ def _lead(
         from bsopt.report.dashboard import Publisher
 
         callbacks.append(Publisher(publish, artifact_dir=study.config.artifact_folder))
-    summary = follow(study, as_json=as_json, callbacks=callbacks)
+    summary = follow(study, as_json=as_json, callbacks=callbacks, verbose=verbose)
     if publish is not None:
         from bsopt.report.dashboard import publish as publish_now
 
@@ -189,7 +196,9 @@ def _queue_settling(study: Study | Leader, *, is_told: bool) -> None:
         click.echo(f"To settle: {next_run_text(run)}")
 
 
-def follow(study: Study | Leader, *, as_json: bool, callbacks: Sequence[Callback] = ()) -> RunSummary:
+def follow(
+    study: Study | Leader, *, as_json: bool, callbacks: Sequence[Callback] = (), verbose: bool = False
+) -> RunSummary:
     """Run a study and show its progress: live in a terminal, in lines elsewhere, as JSON for programs."""
     from rich.console import Console
 
@@ -197,16 +206,21 @@ def follow(study: Study | Leader, *, as_json: bool, callbacks: Sequence[Callback
     from bsopt.cli.terminal.progress_lines import PlainLines
     from bsopt.cli.terminal.progress_live import LiveProgress
     from bsopt.cli.terminal.run_progress import RunProgress
+    from bsopt.cli.terminal.start_times import StartTimes
     from bsopt.storage.attributes import read_records
 
     console = Console(highlight=False)
     progress = RunProgress(read_records(study.optuna))
+
+    def run(view: Listener) -> RunSummary:
+        return study.run(progress.shown_by(StartTimes(view) if verbose else view), callbacks=callbacks)
+
     if as_json:
-        return study.run(progress.shown_by(JsonLines(_write_line)), callbacks=callbacks)
+        return run(JsonLines(_write_line))
     if not console.is_terminal:
-        return study.run(progress.shown_by(PlainLines(_write_line, progress)), callbacks=callbacks)
+        return run(PlainLines(_write_line, progress))
     with contextlib.closing(LiveProgress(console, progress)) as live:
-        return study.run(progress.shown_by(live), callbacks=callbacks)
+        return run(live)
 
 
 def _waiting(what: str, *, is_shown: bool) -> contextlib.AbstractContextManager[object]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from bsopt import errors
 from bsopt.errors import BsoptError
-from bsopt.training.device import says_out_of_memory
+from bsopt.training.error_text import says_out_of_memory
 from bsopt.training.processes.rank import Message
 from bsopt.trial.record import StopReason
 

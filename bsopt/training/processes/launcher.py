@@ -73,15 +73,17 @@ class Launcher:
 
     Args:
         keep_main: Whether children may see this process's `__main__` (the task lives there).
+        preload: Modules that the fork server imports, beside torch and Lightning, when the first one starts it.
     """
 
-    def __init__(self, *, keep_main: bool = False) -> None:
+    def __init__(self, *, keep_main: bool = False, preload: Sequence[str] = ()) -> None:
         method = "forkserver" if sys.platform.startswith("linux") else "spawn"
         self._context: Any = multiprocessing.get_context(method)
         self._keep_main = keep_main
         use_temporary_folder()
         if method == "forkserver":
             self._context.set_forkserver_preload(_PRELOAD)
+            os.environ["BSOPT_PRELOAD"] = " ".join(preload)
 
     def warm_up(self) -> None:
         """Have the fork server import torch and Lightning now, while this process does something else."""

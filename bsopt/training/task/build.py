@@ -14,6 +14,7 @@ from typing import Any
 from bsopt.errors import BsoptError, TaskError, nearest
 from bsopt.training.error_text import describe_error
 from bsopt.training.task import injection
+from bsopt.training.task.proposals import paths_in, paths_like
 from bsopt.trial.plan import Plan
 from bsopt.trial.spec import TaskSpec
 
@@ -56,11 +57,13 @@ class ReadyTask:
         task: Module and data.
         trainer: The Trainer, with bsopt's settings.
         fit: Trains the task.
+        devices: The Trainer's argument of that name as the study file, or else the project, has it.
     """
 
     task: Task
     trainer: Any
     fit: Callable[[], None]
+    devices: Any = 1
 
 
 def build_task(spec: TaskSpec, *, lr: float, plan: Plan, init_args: Mapping[str, Any] | None = None) -> Task:
@@ -176,12 +179,7 @@ def _from_classes(spec: TaskSpec, lr: float, size: int, init_args: dict[str, Any
     blocks = {name: dict(spec.source[name]) for name in ("model", "data")}
     arguments: dict[str, dict[str, Any]] = {name: dict(block.get("init_args") or {}) for name, block in blocks.items()}
     classes = {name: import_object(block["class_path"]) for name, block in blocks.items()}
-    lr_path = spec.lr_path or injection.default_path(
-        classes["model"], injection.LR_NAMES, what="learning rate", key="lr"
-    )
-    size_path = spec.batch_size_path or injection.default_path(
-        classes["data"], injection.BATCH_SIZE_NAMES, what="batch size", key="batch_size"
-    )
+    lr_path, size_path = _places_of(spec, classes, arguments)
     wanted = [
         (*injection.split_path(lr_path, default="model"), lr),
         (*injection.split_path(size_path, default="data"), size),
@@ -192,21 +190,43 @@ def _from_classes(spec: TaskSpec, lr: float, size: int, init_args: dict[str, Any
     return tuple(_construct(blocks[name]["class_path"], arguments[name]) for name in ("model", "data"))
 
 
+def _places_of(
+    spec: TaskSpec, classes: Mapping[str, Any], arguments: Mapping[str, Mapping[str, Any]]
+) -> tuple[str, str]:
+    """Return the paths of learning rate and batch size among the init arguments of the two classes."""
+    paths = {"lr": spec.lr_path, "batch_size": spec.batch_size_path}
+    why, proposed = {}, {}
+    for name, owner in injection.OWNERS.items():
+        usual = injection.USUAL_NAMES[name]
+        paths[name] = paths[name] or injection.usual_argument(classes[owner], usual)
+        if paths[name] is None:
+            label = f"{classes[owner].__module__}.{getattr(classes[owner], '__qualname__', classes[owner])}"
+            named = sorted(injection.accepted(classes[owner])[0])
+            why[name] = (
+                f"{label} takes no argument {' or '.join(map(repr, usual))} for the {injection.WORDS[name]} "
+                f"(it takes: {', '.join(named) or 'no arguments'})"
+            )
+            proposed[name] = paths_like(name, [*named, *paths_in(arguments[owner])])
+    if why:
+        raise TaskError(injection.no_place(why, proposed))
+    return str(paths["lr"]), str(paths["batch_size"])
+
+
 def _from_factory(spec: TaskSpec, lr: float, size: int, init_args: dict[str, Any]) -> tuple[Any, Any]:
     path = str(spec.source["factory"])
     factory = import_object(path)
     named, takes_any = injection.accepted(factory)
     arguments: dict[str, Any] = {}
     later: list[tuple[str, str, Any]] = []
-    for given, usual, default, value in (
-        (spec.lr_path, injection.LR_NAMES, "model", lr),
-        (spec.batch_size_path, injection.BATCH_SIZE_NAMES, "data", size),
-    ):
-        name = given or next((n for n in usual if n in named), usual[0])
-        if name in named or (takes_any and "." not in name):
+    left: dict[str, Any] = {}
+    for key, given, value in (("lr", spec.lr_path, lr), ("batch_size", spec.batch_size_path, size)):
+        name = given or injection.usual_argument(factory, injection.USUAL_NAMES[key])
+        if name is None:
+            left[key] = value  # an attribute of what it returns
+        elif name in named or (takes_any and "." not in name):
             arguments[name] = value
         else:
-            later.append((*injection.split_path(name, default=default), value))
+            later.append((*injection.split_path(name, default=injection.OWNERS[key]), value))
     for name, value in init_args.items():
         owner, rest = injection.split_path(name, default="model")
         if rest in named:
@@ -217,9 +237,32 @@ def _from_factory(spec: TaskSpec, lr: float, size: int, init_args: dict[str, Any
     if not (isinstance(built, (tuple, list)) and len(built) == 2):
         raise TaskError(f"the factory {path} must return (module, data), got {type(built).__name__}.")
     owners = {"model": built[0], "data": built[1]}
+    later += _attributes_of(path, sorted(named), owners, left)
     for owner, attribute, value in later:
         injection.set_attribute(owners[owner], attribute, value)
     return built[0], built[1]
+
+
+def _attributes_of(
+    factory: str, named: list[str], owners: Mapping[str, Any], left: Mapping[str, Any]
+) -> list[tuple[str, str, Any]]:
+    """Return where in what a factory returned the values go that it takes no argument for: owner, path, value."""
+    places, why, proposed = [], {}, {}
+    for name, value in left.items():
+        owner, usual = injection.OWNERS[name], injection.USUAL_NAMES[name]
+        found = next((path for path in usual if injection.has_attribute(owners[owner], path)), None)
+        if found is not None:
+            places.append((str(owner), found, value))
+            continue
+        why[name] = (
+            f"the factory {factory} takes no argument {' or '.join(map(repr, usual))} for the {injection.WORDS[name]} "
+            f"(it takes: {', '.join(named) or 'no arguments'}), and its {type(owners[owner]).__name__} has no attribute"
+        )
+        inside = [f"{owner}.{path}" for path in paths_in(owners[owner])]
+        proposed[name] = paths_like(name, [*named, *inside])
+    if why:
+        raise TaskError(injection.no_place(why, proposed))
+    return places
 
 
 def _construct(class_path: str, arguments: Mapping[str, Any]) -> Any:

@@ -1,50 +1,93 @@
-"""What a user's task is, told by building it once and not training it."""
+"""What a user's task is, told by setting it up once, as a fit does, and not training it."""
 
 from __future__ import annotations
 
 import importlib
 from typing import Any
 
+from bsopt.callbacks._base import Callback
 from bsopt.callbacks._device import uses_cuda
+from bsopt.errors import BsoptError, TaskError
 from bsopt.training.device import device_name
-from bsopt.training.task.build import Task
-from bsopt.training.task.loaders import num_batches_of, num_samples_of, train_loader_of
+from bsopt.training.error_text import describe_error
+from bsopt.training.task.build import ReadyTask
 from bsopt.training.task.ready import use_task
+from bsopt.training.task.sizes import leaves_of, num_batches_of, num_samples_of
 from bsopt.trial.spec import Channel, TaskDescription, TrialSpec
 
 __all__ = ["describe_task"]
 
 
 def describe_task(spec: TrialSpec, channel: Channel) -> TaskDescription:
-    """Build the task as a trial would and tell what it is, without training.
+    """Set the task up as a trial would, on one device, up to where training begins, and tell what it is.
 
     Raises:
-        BsoptError: It can't be built.
+        BsoptError: It can't be built or set up.
     """
-    return use_task(spec, lambda ready: _description(ready.task, ready.trainer), for_training=False)
+    look = _Look()
+
+    def told(ready: ReadyTask) -> TaskDescription:
+        try:
+            ready.fit()
+        except (BsoptError, MemoryError):
+            raise
+        except Exception as error:
+            if not look.has_seen:
+                raise TaskError(
+                    f"the task fails before its first step: {describe_error(error, whole_text=True)}"
+                ) from error
+        if not look.has_seen:
+            raise TaskError(
+                "Trainer.fit trains nothing. Is there a train_dataloader, and is limit_train_batches above 0?"
+            )
+        return _description(ready, look)
+
+    return use_task(spec, told, callbacks=[look], for_training=False)
 
 
-def _description(task: Task, trainer: Any) -> TaskDescription:
+class _Look(Callback):
+    """Sees a fit when everything is set up, and ends it before its first batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_seen = False
+        self.loader: Any = None
+        self.optimizers: list[Any] = []
+        self.has_epoch_plateau = False
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """See loaders, optimizers and schedulers."""
+        self.has_seen = True
+        self.loader = trainer.train_dataloader
+        self.optimizers = list(trainer.optimizers)
+        self.has_epoch_plateau = any(
+            type(config.scheduler).__name__ == "ReduceLROnPlateau" and config.interval == "epoch"
+            for config in trainer.lr_scheduler_configs
+        )
+        trainer.should_stop = True
+
+
+def _description(ready: ReadyTask, look: _Look) -> TaskDescription:
     import torch
 
-    loader = train_loader_of(task)
-    optimizer, has_plateau = _optimizers(task.module, trainer)
+    task, trainer = ready.task, ready.trainer
+    accelerator = trainer.accelerator
     is_cuda = uses_cuda(trainer)
     properties = torch.cuda.get_device_properties(trainer.strategy.root_device) if is_cuda else None
     versions = {name: importlib.import_module(name).__version__ for name in ("torch", task.package)}
     return TaskDescription(
-        num_train_samples=num_samples_of(loader),
-        num_train_batches=num_batches_of(loader),
-        drop_last=bool(getattr(loader, "drop_last", False)),
+        num_train_samples=num_samples_of(look.loader),
+        num_train_batches=num_batches_of(look.loader),
+        drop_last=any(bool(getattr(loader, "drop_last", False)) for loader in leaves_of(look.loader)),
         package=task.package,
         module=type(task.module).__qualname__,
-        data=type(task.data).__qualname__,
+        data=type(task.data).__qualname__ if task.data is not None else "loaders of its own",
         num_parameters=sum(p.numel() for p in task.module.parameters() if p.requires_grad),
         has_batch_norm=any("BatchNorm" in type(m).__name__ for m in task.module.modules()),
         is_automatic=bool(task.module.automatic_optimization),
-        has_epoch_plateau_scheduler=has_plateau,
-        optimizer=optimizer,
-        num_devices=trainer.num_devices,
+        has_epoch_plateau_scheduler=look.has_epoch_plateau,
+        optimizer=type(look.optimizers[0]).__name__ if look.optimizers else None,
+        num_devices=_count(ready.devices, accelerator),
         num_available_devices=torch.cuda.device_count() if is_cuda else None,
         device=properties.name if properties is not None else device_name(trainer),
         device_memory_bytes=properties.total_memory if properties is not None else None,
@@ -52,29 +95,10 @@ def _description(task: Task, trainer: Any) -> TaskDescription:
     )
 
 
-def _optimizers(module: Any, trainer: Any) -> tuple[str | None, bool]:
-    """Return the optimizer's name and whether it has an epoch-interval ReduceLROnPlateau; (None, False) if unknown."""
-    module.trainer = trainer
-    try:
-        configured = module.configure_optimizers()
-    except Exception:  # noqa: BLE001  (it may need a running fit; training itself will tell what is wrong)
-        return None, False
-    finally:
-        module.trainer = None
-    text = repr(type(configured))
-    optimizer: Any = configured
-    schedulers: Any = []
-    if isinstance(configured, dict):
-        optimizer, schedulers = configured.get("optimizer"), [configured.get("lr_scheduler")]
-    elif isinstance(configured, (tuple, list)) and configured:
-        first = configured[0]
-        optimizer = first[0] if isinstance(first, (tuple, list)) and first else first
-        schedulers = configured[1] if len(configured) > 1 and isinstance(configured[1], (tuple, list)) else []
-    plateau = any(_is_epoch_plateau(s) for s in schedulers)
-    return (type(optimizer).__name__ if optimizer is not None else text), plateau
-
-
-def _is_epoch_plateau(scheduler: Any) -> bool:
-    options = scheduler if isinstance(scheduler, dict) else {"scheduler": scheduler}
-    name = type(options.get("scheduler")).__name__
-    return name == "ReduceLROnPlateau" and options.get("interval", "epoch") == "epoch"
+def _count(devices: Any, accelerator: Any) -> int:
+    """Return how many devices the Trainer's argument of that name means: a number, a list, "0,1", or all."""
+    if devices in ("auto", -1, "-1"):
+        return max(1, int(accelerator.auto_device_count()))
+    if isinstance(devices, str):
+        return len(devices.split(",")) if "," in devices else int(devices)
+    return len(devices) if isinstance(devices, (list, tuple)) else int(devices)

@@ -8,7 +8,9 @@ runs.
 
 A value reaches the script in the first of these ways that applies:
     1. a placeholder in `entry.args`: `args: [--lr, "{lr}", --batch-size, "{batch_size}", --seed, "{seed}"]`;
-       a further parameter by its path: `"{model.weight_decay}"`
+       a further parameter by its path: `"{model.weight_decay}"`; and for a script that plans its own schedule
+       `{max_epochs}`, `{max_steps}` (optimizer updates of a full trial), `{accumulate_grad_batches}`,
+       `{num_devices}`, `{num_nodes}`
     2. LightningCLI: `--model.lr=…`, `--data.batch_size=…`, or the paths under `inject:`
     3. an attribute of the module or data module that `fit` receives: `lr`, `learning_rate`, `batch_size`, also in
        its `hparams`, or the path under `inject:`
@@ -16,6 +18,7 @@ A value reaches the script in the first of these ways that applies:
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import functools
 import io
@@ -23,7 +26,7 @@ import os
 import re
 import runpy
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -40,8 +43,11 @@ from bsopt.training.task.build import (
     look_up_first,
 )
 from bsopt.training.task.lightning_cli import with_overrides
+from bsopt.training.task.loggers import trial_loggers
 from bsopt.training.task.patches import Tee, as_if_started, overridden, replaced
+from bsopt.training.task.proposals import options_like, paths_in, paths_like
 from bsopt.trial.spec import TaskSpec, TrialSpec
+from bsopt.units import in_words
 
 __all__ = ["is_entry", "run_entry"]
 
@@ -70,7 +76,7 @@ def run_entry(
         spec: The trial.
         arguments: The Trainer's arguments, as for a trial without a script, with their objects built.
         at_fit: What to do with the script's task and Trainer.
-        for_training: Whether the plan decides on devices. If not, the study file does, or else the script.
+        for_training: Whether it trains, on the plan's devices; else it only looks, on one.
 
     Raises:
         TaskError: The script can't be found, fails, or ends without `Trainer.fit`, or takes no learning rate or
@@ -79,16 +85,19 @@ def run_entry(
     entry = spec.task.source["entry"]
     look_up_first(spec.task.folders)
     values = _values(spec)
-    args, filled = _filled([_located(arg, spec.task.folders) for arg in entry.get("args") or []], values)
-    left = {name: value for name, value in values.items() if name not in filled and name != "seed"}
+    located = [_located(arg, spec.task.folders) for arg in entry.get("args") or []]
+    args, filled = _filled(located, {**values, **_told(spec, is_final=for_training)})
+    left = {name: value for name, value in values.items() if name not in filled}
     takeover = _TakeOver(spec, left, at_fit)
     label, run = _runner(entry, spec.task.folders)
     paths = {"lr": spec.task.lr_path, "batch_size": spec.task.batch_size_path}
     told = io.StringIO()
     with contextlib.ExitStack() as stack:
         stack.enter_context(as_if_started([label, *args], spec.task.folders))
-        stack.enter_context(overridden(spec, arguments, for_training=for_training))
+        takeover.asked = stack.enter_context(overridden(spec, arguments, for_training=for_training))
+        stack.enter_context(trial_loggers(spec))
         stack.enter_context(with_overrides(left, paths, takeover.is_set))
+        stack.enter_context(replaced(argparse.ArgumentParser, "add_argument", _noting(takeover.options)))
         for package in installed_packages():
             stack.enter_context(replaced(package.Trainer, "fit", takeover.replacement))
         stack.enter_context(contextlib.redirect_stderr(Tee(sys.stderr, told, until=lambda: takeover.has_begun)))
@@ -125,6 +134,8 @@ class _TakeOver:
     def __init__(self, spec: TrialSpec, left: dict[str, Any], at_fit: Callable[[ReadyTask], None]) -> None:
         self.has_begun = False
         self.error: BaseException | None = None
+        self.asked: Mapping[str, Any] = {}
+        self.options: list[str] = []
         self._spec = spec
         self._left = dict(left)
         self._at_fit = at_fit
@@ -158,19 +169,29 @@ class _TakeOver:
                 self._set_attributes(module, data)
                 task = Task(module, data, common_package(module, data))
 
-                def train() -> None:
-                    original(trainer, model, train_dataloaders, val_dataloaders, datamodule, **more)
+                begun = self._spec.resume_file
+                state = {"ckpt_path": begun} if begun and Path(begun).exists() else {}
 
-                self._at_fit(ReadyTask(task, trainer, train))
+                def train() -> None:
+                    original(trainer, model, train_dataloaders, val_dataloaders, datamodule, **{**more, **state})
+
+                self._at_fit(ReadyTask(task, trainer, train, self._devices()))
             except BaseException as error:  # noqa: BLE001  (raised again by run_entry; the script must not catch it)
                 self.error = error
             raise _Unwind
 
         return fit
 
+    def _devices(self) -> Any:
+        """Return the devices that the study file asks for, or else the script; one where it leaves them open."""
+        asked = self._spec.trainer.get("devices", self.asked.get("devices", 1))
+        is_open = "devices" not in self._spec.trainer and asked in ("auto", -1, "-1")
+        return 1 if is_open else asked
+
     def _set_attributes(self, module: Any, data: Any) -> None:
         task = self._spec.task
         given = {"lr": task.lr_path, "batch_size": task.batch_size_path}
+        missing: dict[str, Any] = {}
         for name, value in self._left.items():
             path = given.get(name) or (name if name not in _DEFAULT_PATHS else None)
             owner, place = injection.split_path(path or "", default=injection.OWNERS.get(name, "model"))
@@ -182,22 +203,34 @@ class _TakeOver:
             if found and not _is_loader(target):
                 injection.set_attribute(target, found, value)
             elif task.verify or name not in _DEFAULT_PATHS:
-                raise TaskError(_no_place(name, target))
+                missing[name] = target
+        if missing:
+            raise TaskError(_no_place(missing, self.options))
 
 
-def _no_place(name: str, target: Any) -> str:
-    what = {"lr": "the learning rate", "batch_size": "the batch size"}.get(name, name)
-    option = "--" + name.split(".")[-1].replace("_", "-")
-    thing = type(target).__name__
-    why = (
-        f"it gives a {thing} to Trainer.fit, whose batch size can't be changed any more"
-        if _is_loader(target)
-        else f"its {thing} has no attribute {' or '.join(_DEFAULT_PATHS.get(name, (name,))[:2])}"
-    )
+def _no_place(missing: Mapping[str, Any], options: Sequence[str]) -> str:
+    """Return one message for all values that don't reach the script, with the lines to paste.
+
+    Args:
+        missing: The value's name -> the module, data module or loader that has no place for it.
+        options: Options of the script's command line.
+    """
+    args, why, places = [], [], []
+    for name, target in missing.items():
+        option = (options_like(name, options) or ["--" + name.split(".")[-1].replace("_", "-")])[0]
+        args.append(f'{option}, "{{{name}}}"')
+        thing = type(target).__name__
+        if _is_loader(target):
+            why.append(f"it gives a {thing} to Trainer.fit, whose batch size can't be changed any more")
+            continue
+        why.append(f"its {thing} has no attribute {' or '.join(_DEFAULT_PATHS.get(name, (name,))[:2])}")
+        if name in _DEFAULT_PATHS and (like := paths_like(name, paths_in(target))):
+            places.append(f"{name}: {like[0]}")
+    words = in_words(f"the {injection.WORDS[name]}" if name in injection.WORDS else name for name in missing)
+    where = f", or name the attribute: inject: {{{', '.join(places)}}}" if places else ""
     return (
-        f"the script doesn't take {what} from the study: {why}. "
-        f'Pass it as an argument, entry.args: [{option}, "{{{name}}}"]'
-        + (f", or name the attribute with inject.{name}." if name in _DEFAULT_PATHS else ".")
+        f"the script doesn't take {words} from the study: {in_words(why)}. "
+        f"Pass it as an argument, entry: {{args: [{', '.join(args)}]}}{where}."
     )
 
 
@@ -218,7 +251,23 @@ def _refuse(trainer: Any, ckpt_path: Any) -> None:
 def _values(spec: TrialSpec) -> dict[str, Any]:
     """Return the values that an entry point can be given: name of its placeholder -> value."""
     size = injection.asked_batch_size(spec.plan, spec.task.batch_size_is)
-    return {"lr": spec.lr, "batch_size": size, **spec.init_args, "seed": spec.seeds.weights}
+    return {"lr": spec.lr, "batch_size": size, **spec.init_args}
+
+
+def _told(spec: TrialSpec, *, is_final: bool) -> dict[str, Any]:
+    """Return what an entry point may be told: name of its placeholder -> value, None where it can't be told.
+
+    Before the data's length is known, and nothing is trained, the trial's length is made up.
+    """
+    made_up = {} if is_final else {"max_epochs": 1, "max_steps": 1000}
+    return {
+        "seed": spec.seeds.weights,
+        "accumulate_grad_batches": spec.plan.accumulate_grad_batches,
+        "num_devices": spec.plan.num_devices,
+        "num_nodes": spec.plan.num_nodes,
+        "max_epochs": spec.num_epochs or made_up.get("max_epochs"),
+        "max_steps": spec.num_steps or made_up.get("max_steps"),
+    }
 
 
 def _filled(args: list[str], values: Mapping[str, Any]) -> tuple[list[str], set[str]]:
@@ -229,10 +278,28 @@ def _filled(args: list[str], values: Mapping[str, Any]) -> tuple[list[str], set[
         name = match.group(1)
         if name not in values:
             return match.group(0)
+        if values[name] is None:
+            raise TaskError(
+                f"{{{name}}} in entry.args can't be told: the training data have no known length, or only time limits "
+                "a trial. Give budget.steps, or with data of known length budget.epochs or budget.samples."
+            )
         used.add(name)
         return str(values[name])
 
     return [re.sub(r"\{([A-Za-z_][\w.]*)\}", fill, arg) for arg in args], used
+
+
+def _noting(options: list[str]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return what notes the options that a script's own parser is given."""
+
+    def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+        def add_argument(parser: Any, *names: Any, **settings: Any) -> Any:
+            options.extend(name for name in names if isinstance(name, str))
+            return original(parser, *names, **settings)
+
+        return add_argument
+
+    return wrap
 
 
 def _located(arg: str, folders: tuple[str, ...]) -> str:

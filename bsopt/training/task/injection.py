@@ -8,30 +8,41 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from typing import Any, Literal
 
 from bsopt.errors import InjectionError, TaskError, nearest
+from bsopt.training.task.proposals import paths_in, paths_like
+from bsopt.training.task.sizes import batch_sizes_of
 from bsopt.trial.plan import Plan
 from bsopt.trial.spec import TrialSpec
+from bsopt.units import in_words
 
 __all__ = [
     "BATCH_SIZE_NAMES",
     "LR_NAMES",
     "OWNERS",
+    "USUAL_NAMES",
+    "WORDS",
     "accepted",
     "asked_batch_size",
-    "default_path",
+    "group_with",
     "has_attribute",
-    "loader_batch_size",
+    "no_place",
     "set_attribute",
     "split_path",
+    "usual_argument",
     "verify",
     "with_argument",
 ]
 
+_EXAMPLES = {"lr": "optimizer.lr", "batch_size": "loader.batch_size"}
+_RATES = ("lr", "initial_lr", "max_lr")
+
 LR_NAMES = ("lr", "learning_rate")
 BATCH_SIZE_NAMES = ("batch_size",)
+USUAL_NAMES: Mapping[str, tuple[str, ...]] = {"lr": LR_NAMES, "batch_size": BATCH_SIZE_NAMES}
+WORDS: Mapping[str, str] = {"lr": "learning rate", "batch_size": "batch size"}
 OWNERS: Mapping[str, Literal["model", "data"]] = {"lr": "model", "batch_size": "data"}
 """Whose argument a value is where its path doesn't say it; a further parameter is the model's."""
 
@@ -64,25 +75,26 @@ def asked_batch_size(plan: Plan, batch_size_is: Literal["micro", "global"]) -> i
     return plan.global_batch_size if batch_size_is == "global" else plan.micro_batch_size
 
 
-def default_path(target: Callable[..., Any], names: Iterable[str], *, what: str, key: str) -> str:
-    """Return the first of the usual names that a class takes.
-
-    Raises:
-        TaskError: It takes none of them.
-    """
+def usual_argument(target: Callable[..., Any], names: Iterable[str]) -> str | None:
+    """Return the first of the usual names that a class or function takes; None where it takes none of them."""
     named, takes_any = accepted(target)
     usual = tuple(names)
-    for name in usual:
-        if name in named:
-            return name
-    if takes_any:
-        return usual[0]
-    label = f"{target.__module__}.{getattr(target, '__qualname__', target)}"
-    takes = ", ".join(sorted(named)) or "no arguments"
-    raise TaskError(
-        f"{label} takes no argument {' or '.join(map(repr, usual))} for the {what} (it takes: {takes}). "
-        f"Add one, or say where it goes with inject.{key}, e.g. inject: {{{key}: optimizer.{usual[0]}}}."
-    )
+    return next((name for name in usual if name in named), usual[0] if takes_any else None)
+
+
+def no_place(why: Mapping[str, str], proposed: Mapping[str, Sequence[str]]) -> str:
+    """Return one message for all values that have no place in user code, with the line to paste.
+
+    Args:
+        why: `lr` or `batch_size` -> what was looked at, and what it takes or has.
+        proposed: The same names -> paths that seem to mean it, likeliest first.
+    """
+    found = {name: paths[0] for name, paths in proposed.items() if paths}
+    line = ", ".join(f"{name}: {found.get(name) or _EXAMPLES[name]}" for name in why)
+    others = [path for paths in proposed.values() for path in paths[1:]]
+    more = f" It may also be {in_words(others, last='or')}." if others else ""
+    act = "Say where it goes" if found.keys() == why.keys() else "Add one, or say where it goes"
+    return f"{'; '.join(why.values())}. {act}, in the study file: inject: {{{line}}}.{more}"
 
 
 def with_argument(arguments: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
@@ -132,12 +144,18 @@ def set_attribute(target: Any, path: str, value: Any) -> None:
     *parents, last = path.split(".")
     place = target
     for name in parents:
-        place = _get(place, name, path)
-    _get(place, last, path)
-    if isinstance(place, dict):
-        place[last] = value
-    else:
-        setattr(place, last, value)
+        place = _get(place, name, path, target)
+    _get(place, last, path, target)
+    try:
+        if isinstance(place, MutableMapping):
+            place[last] = value
+        else:
+            setattr(place, last, value)
+    except Exception as error:  # frozen, read-only, without a setter: whatever the project's own class raises
+        raise TaskError(
+            f"{path!r} of {type(target).__name__} can't be set: {type(error).__name__}: {error}. Let the "
+            "project take it as an argument: of its class or factory, or of the script by entry.args."
+        ) from error
     hparams = getattr(target, "hparams", None)
     if not parents and hparams is not None and last in hparams:
         hparams[last] = value
@@ -157,53 +175,64 @@ def verify(trainer: Any, spec: TrialSpec) -> None:
         return
     lr, plan = spec.lr, spec.plan
     rates = [
-        group[key]
-        for o in trainer.optimizers
-        for group in o.param_groups
-        for key in ("lr", "initial_lr", "max_lr")
-        if key in group
+        float(group[key]) for o in trainer.optimizers for group in o.param_groups for key in _RATES if key in group
     ]
-    if rates and not any(math.isclose(float(rate), lr, rel_tol=1e-6) for rate in rates):
-        found = ", ".join(f"{rate:.6g}" for rate in sorted({float(rate) for rate in rates}))
+    if rates and group_with(trainer, lr) is None:
+        module = trainer.lightning_module
+        found = ", ".join(f"{rate:.6g}{_holding(module, rate)}" for rate in sorted(set(rates)))
         raise InjectionError(
             f"asked for learning rate {lr:.6g}, but the optimizer has {found}: the module doesn't use what it was "
             "given. Use the argument in configure_optimizers, name the right one with inject.lr, or set "
             "inject.verify: false."
         )
-    size = loader_batch_size(trainer.train_dataloader)
-    if size is None:
-        return
-    if size != plan.micro_batch_size:
+    sizes = batch_sizes_of(trainer.train_dataloader)
+    if sizes and plan.micro_batch_size not in sizes:
         asked = f"batch size {plan.micro_batch_size}" + (
             f" (of {plan})" if plan.global_batch_size != plan.micro_batch_size else ""
         )
+        holder = trainer.datamodule if getattr(trainer, "datamodule", None) is not None else trainer.lightning_module
+        found = ", ".join(f"{size}{_holding(holder, size)}" for size in dict.fromkeys(sizes))
         hint = (
             "check how the data module divides the global batch size (inject.batch_size_is: global)"
             if spec.task.batch_size_is == "global"
             else "use the data module's batch_size in train_dataloader, or name another with inject.batch_size"
         )
         raise InjectionError(
-            f"asked for {asked}, but the training loader has {size}: {hint}, or set inject.verify: false."
+            f"asked for {asked}, but the training loader has {found}: {hint}, or set inject.verify: false."
         )
 
 
-def loader_batch_size(loader: Any) -> int | None:
-    """Return a loader's batch size; None where it can't be told."""
-    size = getattr(loader, "batch_size", None)
-    if size is None:
-        size = getattr(getattr(loader, "batch_sampler", None), "batch_size", None)
-    return size if isinstance(size, int) else None
+def group_with(trainer: Any, lr: float) -> tuple[int, int] | None:
+    """Return the first optimizer and parameter group, by number, that began with a learning rate; None where none did.
+
+    The rate is its `lr`, or where a scheduler has moved that already its `initial_lr` or `max_lr`.
+    """
+    for number, optimizer in enumerate(trainer.optimizers):
+        for part, group in enumerate(optimizer.param_groups):
+            if any(key in group and math.isclose(float(group[key]), lr, rel_tol=1e-6) for key in _RATES):
+                return number, part
+    return None
 
 
-def _get(place: Any, name: str, path: str) -> Any:
+def _get(place: Any, name: str, path: str, target: Any) -> Any:
     if isinstance(place, Mapping):
         if name in place:
             return place[name]
-        known = [str(key) for key in place]
-    else:
-        if hasattr(place, name):
-            return getattr(place, name)
-        known = [key for key in vars(place) if not key.startswith("_")] if hasattr(place, "__dict__") else []
-    raise TaskError(
-        f"{type(place).__name__} has no {name!r} (path {path!r}).{nearest(name, known)} Correct it under inject:."
-    )
+    elif hasattr(place, name):
+        return getattr(place, name)
+    known = paths_in(target)
+    meant = next((key for key in ("lr", "batch_size") if paths_like(key, [path])), path)
+    close = nearest(path, known) or "".join(f" Did you mean {like!r}?" for like in paths_like(meant, known)[:1])
+    raise TaskError(f"{type(place).__name__} has no {name!r} (path {path!r}).{close} Correct it under inject:.")
+
+
+def _holding(target: Any, value: float) -> str:
+    """Return a hint at settings of a module or data module that hold a value which was found in use."""
+    paths = []
+    for path in paths_in(target):
+        place = target
+        for name in path.split("."):
+            place = place[name] if isinstance(place, Mapping) else getattr(place, name, None)
+        if isinstance(place, (int, float)) and math.isclose(float(place), value, rel_tol=1e-6):
+            paths.append(path)
+    return f" ({in_words(paths[:3])} of its {type(target).__name__})" if paths else ""

@@ -17,8 +17,9 @@ from typing import Any
 
 from bsopt.callbacks._base import installed_packages
 from bsopt.errors import TaskError
-from bsopt.training.task.injection import BATCH_SIZE_NAMES, LR_NAMES, OWNERS
+from bsopt.training.task.injection import BATCH_SIZE_NAMES, LR_NAMES, OWNERS, WORDS, no_place
 from bsopt.training.task.patches import replaced
+from bsopt.training.task.proposals import paths_in, paths_like
 
 __all__ = ["with_overrides"]
 
@@ -48,11 +49,9 @@ def with_overrides(
             if args is not None and not isinstance(args, (list, tuple)):
                 raise TaskError("the script gives LightningCLI its arguments as a mapping: give it a list, or none.")
             present = _as_written(original, cli, parser, args)
-            overrides = []
-            for name, value in values.items():
-                path = paths.get(name) if name in _USUAL else name
-                place = _usual_place(name, present) if path is None else _place(path, present, name)
-                overrides.append(f"--{place}={json.dumps(value)}")
+            places = _places(values, paths, present)
+            overrides = [f"--{places[name]}={json.dumps(value)}" for name, value in values.items()]
+            for name in values:
                 on_set(name)
             if args is not None:
                 original(cli, parser, [*args, *overrides])
@@ -82,18 +81,28 @@ def _as_written(original: Callable[..., Any], cli: Any, parser: Any, args: Any) 
     return dict(config.get(config.get("subcommand") or "") or config)
 
 
-def _usual_place(name: str, present: Mapping[str, Any] | None) -> str:
+def _places(
+    values: Mapping[str, Any], paths: Mapping[str, str | None], present: Mapping[str, Any] | None
+) -> dict[str, str]:
+    """Return where each value goes, by its name."""
+    places, why = {}, {}
+    for name in values:
+        path = paths.get(name) if name in _USUAL else name
+        place = _usual_place(name, present) if path is None else _place(path, present, name)
+        if place is None:
+            options = " or ".join("--" + p for p in _USUAL[name])
+            why[name] = f"the LightningCLI has no argument {options} for the {WORDS[name]}"
+        else:
+            places[name] = place
+    if why:
+        raise TaskError(no_place(why, {name: paths_like(name, paths_in(present)) for name in why}))
+    return places
+
+
+def _usual_place(name: str, present: Mapping[str, Any] | None) -> str | None:
     if present is None:
         return _USUAL[name][0]
-    for path in _USUAL[name]:
-        if _has(present, path):
-            return path
-    what, owner = name.replace("_", " ").replace("lr", "learning rate"), OWNERS[name]
-    raise TaskError(
-        f"the LightningCLI has no argument {' or '.join('--' + p for p in _USUAL[name])} for the {what}. "
-        f"Add one to the {owner}'s __init__, or say where it goes with inject.{name}, "
-        f"e.g. inject: {{{name}: {owner}.loader.{name}}}."
-    )
+    return next((path for path in _USUAL[name] if _has(present, path)), None)
 
 
 def _place(path: str, present: Mapping[str, Any] | None, name: str) -> str:

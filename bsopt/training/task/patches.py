@@ -23,10 +23,9 @@ from typing import Any
 from bsopt.callbacks._base import installed_packages
 from bsopt.trial.spec import TrialSpec
 
-__all__ = ["Tee", "as_if_started", "overridden", "replaced"]
+__all__ = ["Tee", "as_if_started", "edited", "overridden", "replaced"]
 
 _SEEDING = ("", ".cli", ".utilities.seed")
-_LOGGERS = ("TensorBoardLogger", "CSVLogger", "WandbLogger")
 _NEED_A_LOGGER = {"LearningRateMonitor", "DeviceStatsMonitor"}
 _NOT_SHOWN = {"ProgressBar", "ModelSummary"}
 _UNSET = {"max_time": None, "min_epochs": None, "min_steps": None, "fast_dev_run": False, "barebones": False}
@@ -35,39 +34,40 @@ _SCRIPT_DECIDES = ("log_every_n_steps",)
 
 
 @contextlib.contextmanager
-def overridden(spec: TrialSpec, arguments: Mapping[str, Any], *, for_training: bool) -> Iterator[None]:
-    """Merge ours into what a script gives to Trainer, loggers, ModelCheckpoint and seed_everything.
+def overridden(spec: TrialSpec, arguments: Mapping[str, Any], *, for_training: bool) -> Iterator[dict[str, Any]]:
+    """Merge ours into what a script gives to Trainer, ModelCheckpoint and seed_everything.
 
     Args:
         spec: The trial.
         arguments: The Trainer's arguments as a trial without a script would get them, built.
-        for_training: Whether the plan decides on devices; else the script does where the study file is silent.
+        for_training: Whether it trains, on the plan's devices; else it only looks, on one.
+
+    Yields:
+        The arguments that the script gives to its Trainer, once it has.
     """
     folder = Path(spec.folder)
+    asked: dict[str, Any] = {}
 
     def trainer(given: dict[str, Any]) -> None:
+        asked.clear()
+        asked.update(given)
         given.update(_merged(given, arguments, spec, for_training=for_training))
 
     def checkpoint(given: dict[str, Any]) -> None:
         name = Path(given["dirpath"]).name if given.get("dirpath") else "checkpoints"
         given["dirpath"] = str(folder / name)
 
-    def logger(given: dict[str, Any]) -> None:
-        given["save_dir"] = str(folder / "logs")
-
     def seeding(given: dict[str, Any]) -> None:
         given["seed"] = spec.seeds.weights
 
     with contextlib.ExitStack() as stack:
         for package in installed_packages():
-            stack.enter_context(_edited(package.Trainer, "__init__", trainer))
-            callbacks, loggers = (importlib.import_module(f"{package.__name__}.{n}") for n in ("callbacks", "loggers"))
-            stack.enter_context(_edited(callbacks.ModelCheckpoint, "__init__", checkpoint))
-            for name in _LOGGERS:
-                stack.enter_context(_edited(getattr(loggers, name), "__init__", logger))
+            stack.enter_context(edited(package.Trainer, "__init__", trainer))
+            callbacks = importlib.import_module(f"{package.__name__}.callbacks")
+            stack.enter_context(edited(callbacks.ModelCheckpoint, "__init__", checkpoint))
         for module in _seeding_modules():
-            stack.enter_context(_edited(module, "seed_everything", seeding))
-        yield
+            stack.enter_context(edited(module, "seed_everything", seeding))
+        yield asked
 
 
 @contextlib.contextmanager
@@ -104,6 +104,25 @@ def replaced(owner: Any, name: str, wrap: Callable[[Callable[..., Any]], Callabl
         setattr(owner, name, original)
 
 
+def edited(owner: Any, name: str, edit: Callable[[dict[str, Any]], None]) -> contextlib.AbstractContextManager[None]:
+    """Replace a function by itself with its arguments edited, by name, before each call."""
+
+    def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+        signature = inspect.signature(original)
+
+        def with_edits(*args: Any, **kwargs: Any) -> Any:
+            try:
+                bound = signature.bind(*args, **kwargs)
+            except TypeError:
+                return original(*args, **kwargs)  # which raises it with the caller's own names
+            edit(bound.arguments)
+            return original(*bound.args, **bound.kwargs)
+
+        return with_edits
+
+    return replaced(owner, name, wrap)
+
+
 class Tee(io.TextIOBase):
     """A stream that writes to the log, and until something is over also to what is told when a script exits.
 
@@ -133,25 +152,6 @@ class Tee(io.TextIOBase):
         return int(self._log.fileno())
 
 
-def _edited(owner: Any, name: str, edit: Callable[[dict[str, Any]], None]) -> contextlib.AbstractContextManager[None]:
-    """Replace a function by itself with its arguments edited, by name, before each call."""
-
-    def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
-        signature = inspect.signature(original)
-
-        def with_edits(*args: Any, **kwargs: Any) -> Any:
-            try:
-                bound = signature.bind(*args, **kwargs)
-            except TypeError:
-                return original(*args, **kwargs)  # which raises it with the caller's own names
-            edit(bound.arguments)
-            return original(*bound.args, **bound.kwargs)
-
-        return with_edits
-
-    return replaced(owner, name, wrap)
-
-
 def _merged(
     given: Mapping[str, Any], ours: Mapping[str, Any], spec: TrialSpec, *, for_training: bool
 ) -> dict[str, Any]:
@@ -173,12 +173,8 @@ def _merged(
     if "logger" not in spec.trainer:
         needed = any(_bases(c) & _NEED_A_LOGGER for c in callbacks)
         merged["logger"] = given.get("logger") or needed
-    if "strategy" not in spec.trainer:
+    if for_training and "strategy" not in spec.trainer:
         merged["strategy"] = _strategy(given.get("strategy", "auto"), spec.plan.world_size)
-    if not for_training and "devices" not in spec.trainer:
-        merged["devices"] = given["devices"] if given.get("devices", "auto") not in ("auto", -1, "-1") else 1
-        if merged["devices"] != 1:
-            merged["strategy"] = given.get("strategy", "auto")
     return merged
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 from bsopt.errors import TaskError
 from bsopt.training.lightning_internals import quiet_lightning
 from bsopt.training.seeding import seed_everything
-from bsopt.training.task.build import ReadyTask, build_task, is_data_module
+from bsopt.training.task.build import ReadyTask, build_task, is_data_module, lightning_package
 from bsopt.training.task.entry_point import is_entry, run_entry
 from bsopt.training.trainer_arguments import built_arguments, make_trainer
 from bsopt.trial.spec import TrialSpec
@@ -31,7 +32,8 @@ def use_task(
         spec: The trial.
         use: Trains, by calling `fit` of what it gets, or only looks.
         callbacks: Added to the user's.
-        for_training: Whether the plan decides on devices; else the study file or the entry point does.
+        for_training: Whether it trains, on the plan's devices; else it only looks, on one, without loggers and
+            checkpoints of the user's.
 
     Raises:
         BsoptError: The user's code or settings are wrong.
@@ -43,10 +45,17 @@ def use_task(
         torch.set_num_threads(spec.num_threads)
     seed_everything(spec.seeds.weights)
     if not is_entry(spec.task):
-        return use(_built(spec, callbacks, for_training=for_training))
+        ready = _built(spec, callbacks, for_training=for_training)
+        if spec.is_rehearsal or not for_training:
+            _keep_nothing(ready.trainer)
+        return use(ready)
     used: list[T] = []
 
     def at_fit(ready: ReadyTask) -> None:
+        if for_training:
+            _refuse_accumulation_by_hand(ready.task.module, spec)
+        if spec.is_rehearsal or not for_training:
+            _keep_nothing(ready.trainer)
         ready.trainer.callbacks.extend(callbacks)
         used.append(use(ready))
 
@@ -65,7 +74,14 @@ def _built(spec: TrialSpec, callbacks: Sequence[Any], *, for_training: bool) -> 
         begun = spec.resume_file if spec.resume_file and Path(spec.resume_file).exists() else None
         trainer.fit(task.module, **data, ckpt_path=begun)
 
-    return ReadyTask(task, trainer, fit)
+    return ReadyTask(task, trainer, fit, spec.trainer.get("devices", 1))
+
+
+def _keep_nothing(trainer: Any) -> None:
+    """Take away what would write a run or a checkpoint of a task that is only looked at."""
+    loggers = importlib.import_module(f"{lightning_package(trainer)}.loggers.logger")
+    trainer.loggers = [loggers.DummyLogger()]  # for code that logs to `self.logger.experiment`
+    trainer.callbacks = [c for c in trainer.callbacks if all(p.__name__ != "Checkpoint" for p in type(c).__mro__)]
 
 
 def _refuse_accumulation_by_hand(module: Any, spec: TrialSpec) -> None:
@@ -73,5 +89,5 @@ def _refuse_accumulation_by_hand(module: Any, spec: TrialSpec) -> None:
         raise TaskError(
             f"batch size {spec.batch_size} needs gradient accumulation ({spec.plan}), but the module optimizes by "
             "hand (automatic_optimization = False), where Lightning can't accumulate. Lower "
-            "search.batch_size.high or raise limits.max_micro_batch_size."
+            "search.batch_size.high, raise limits.max_micro_batch_size, or train on more devices."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import pytest
 
 from bsopt.errors import TaskError
 from bsopt.training.task.build import build_task, import_object, lightning_package
-from bsopt.training.task.injection import loader_batch_size, set_attribute, split_path, with_argument
+from bsopt.training.task.injection import set_attribute, split_path, with_argument
+from bsopt.training.task.sizes import batch_sizes_of
 from bsopt.trial.plan import Plan
 from bsopt.trial.spec import TaskSpec
 
@@ -100,10 +102,64 @@ def test_attributes_and_items_are_set_by_path() -> None:
     thing = Thing()
     set_attribute(thing, "options.lr", 2.0)
     assert thing.options["lr"] == 2.0
-    with pytest.raises(TaskError, match="Did you mean 'options'"):
+    with pytest.raises(TaskError, match=r"Did you mean 'options\.lr'"):
         set_attribute(thing, "option.lr", 2.0)
 
 
 def test_what_is_no_lightning_object_has_no_package() -> None:
     assert lightning_package(object()) is None
-    assert loader_batch_size(object()) is None
+    assert batch_sizes_of(object()) == []
+
+
+SETTINGS = """
+    from dataclasses import dataclass, field
+    from types import SimpleNamespace
+    import pytorch_lightning as pl
+
+    @dataclass
+    class Optim:
+        base_lr: float = 0.1
+        min_lr: float = 0.0
+
+    class Net(pl.LightningModule):
+        def __init__(self, base_lr=0.1, width=3, warmup_lr=1.0):
+            super().__init__()
+            self.save_hyperparameters()
+            self.cfg = SimpleNamespace(optim=Optim(), depth=2)
+
+    class Data(pl.LightningDataModule):
+        def __init__(self, train_bs=4, val_batch_size=8):
+            super().__init__()
+            self.settings = {"loader": {"per_device_train_batch_size": 2, "num_workers": 0}}
+
+    def build(width=3):
+        return Net(), Data()
+"""
+
+
+def test_all_places_are_asked_for_at_once_and_those_that_seem_meant_are_proposed(project: Path) -> None:
+    (project / "settings.py").write_text(textwrap.dedent(SETTINGS))
+    classes = {"model": {"class_path": "settings.Net"}, "data": {"class_path": "settings.Data"}}
+    with pytest.raises(TaskError) as error:
+        build_task(TaskSpec(classes, (str(project),)), lr=0.1, plan=Plan(8))
+    assert "Net takes no argument 'lr' or 'learning_rate' for the learning rate (it takes: base_lr, " in str(
+        error.value
+    )
+    assert "Data takes no argument 'batch_size' for the batch size" in str(error.value)
+    assert str(error.value).endswith("in the study file: inject: {lr: base_lr, batch_size: train_bs}.")
+    with pytest.raises(TaskError) as error:
+        build_task(TaskSpec({"factory": "settings:build"}, (str(project),)), lr=0.1, plan=Plan(8))
+    line = "inject: {lr: model.hparams.base_lr, batch_size: data.settings.loader.per_device_train_batch_size}"
+    assert line in str(error.value)
+    places = {
+        "lr_path": "model.cfg.optim.base_lr",
+        "batch_size_path": "data.settings.loader.per_device_train_batch_size",
+    }
+    task = build_task(TaskSpec({"factory": "settings:build"}, (str(project),), **places), lr=0.7, plan=Plan(8))
+    assert task.module.cfg.optim.base_lr == 0.7
+    assert task.data.settings["loader"]["per_device_train_batch_size"] == 8
+    wrong = TaskSpec(
+        {"factory": "settings:build"}, (str(project),), lr_path="model.lr", batch_size_path="data.settings.x"
+    )
+    with pytest.raises(TaskError, match=r"Net has no 'lr'.*Did you mean 'cfg\.optim\.base_lr'|'hparams\.base_lr'"):
+        build_task(wrong, lr=0.7, plan=Plan(8))

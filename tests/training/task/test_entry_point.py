@@ -326,7 +326,7 @@ def test_lightning_cli_without_a_place_for_lr_is_refused(tmp_path: Path) -> None
         LightningCLI(Fixed, Data)
     """
     write(tmp_path, {"net.py": NET, "train.py": script})
-    with pytest.raises(TaskError, match=r"no argument --model\.lr .* inject\.lr"):
+    with pytest.raises(TaskError, match=r"no argument --model\.lr .* inject: \{lr: "):
         run(trial(tmp_path, ["fit"]))
 
 
@@ -406,6 +406,111 @@ def test_resuming_from_a_checkpoint_is_refused(tmp_path: Path) -> None:
     write(tmp_path, {"net.py": NET, "train.py": script})
     with pytest.raises(TaskError, match=r"resumes from old\.ckpt"):
         run(trial(tmp_path))
+
+
+def test_interrupted_trial_of_a_script_goes_on_from_its_last_validation(project: Path) -> None:
+    spec = replace(trial(project, ARGS), resume_file=str(project / "trial" / "resume.ckpt"))
+    whole = run(trial(project, ARGS))
+
+    def interrupt(tick: Tick) -> StopDecision:
+        return StopDecision(StopReason.INTERRUPTED if tick.index == 3 else None)
+
+    run_trial(spec, DirectChannel(Supervision(interrupt)))
+    told: list[int] = []
+    record = run_trial(spec, DirectChannel(Supervision(lambda tick: (told.append(tick.index), StopDecision())[1])))
+    assert told == [1, 2, 3, 4]
+    assert record.num_steps == whole.num_steps == 12
+    assert [tick.value for tick in record.ticks[:2]] == [tick.value for tick in whole.ticks[:2]]
+
+
+OWN_SCHEDULE = """
+    import sys
+    import {package} as pl
+    import torch
+    from torch.utils.data import DataLoader
+    from net import Net, data_set
+
+    class Scheduled(Net):
+        def configure_optimizers(self):
+            optimizer = super().configure_optimizers()
+            scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.total)
+            return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
+
+    batch_size, epochs, accumulate, steps = (int(word) for word in sys.argv[2:6])
+    loader = DataLoader(data_set(0), batch_size)
+    net = Scheduled(float(sys.argv[1]))
+    net.total = steps or len(loader) * epochs // accumulate
+    pl.Trainer(max_epochs=epochs).fit(net, loader, DataLoader(data_set(1), 48))
+"""
+
+
+@pytest.mark.parametrize(
+    ("told", "warnings"),
+    [
+        (["{accumulate_grad_batches}", "0"], 0),
+        (["1", "{max_steps}"], 0),
+        (["1", "0"], 1),
+    ],
+)
+def test_a_schedule_of_the_script_s_own_ends_where_training_ends_or_is_told(
+    tmp_path: Path, told: list[str], warnings: int
+) -> None:
+    write(tmp_path, {"net.py": NET, "train.py": OWN_SCHEDULE})
+    args = ["{lr}", "{batch_size}", "{max_epochs}", *told]
+    record = run(replace(trial(tmp_path, args, plan=Plan(4, 4)), num_steps=12, num_epochs=2))
+    assert record.num_steps == 12
+    assert len(record.warnings) == warnings
+    for words in record.warnings:
+        assert "CosineAnnealingLR) is planned for 48 optimizer steps, but training has 12" in words
+        assert "4 batches accumulated to a step): plan it with" in words
+        assert "{max_steps}" in words
+
+
+def test_a_placeholder_that_cannot_be_told_is_refused(project: Path) -> None:
+    with pytest.raises(TaskError, match=r"\{max_steps\} in entry\.args can't be told"):
+        run(trial(project, [*ARGS, "--notes", "{max_steps}"]))
+
+
+def test_accumulation_by_hand_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    script = """
+        import {package} as pl
+        from net import Data, Net
+
+        net = Net()
+        net.automatic_optimization = False
+        pl.Trainer().fit(net, Data())
+    """
+    write(tmp_path, {"net.py": NET, "train.py": script})
+    with pytest.raises(TaskError, match=r"optimizes by hand.*Lower search\.batch_size\.high"):
+        run(trial(tmp_path, plan=Plan(8, 2)))
+
+
+def test_all_values_that_do_not_arrive_are_asked_for_at_once_by_the_script_s_own_options(tmp_path: Path) -> None:
+    script = """
+        import argparse
+        import {package} as pl
+        from torch.utils.data import DataLoader
+        from net import Net, data_set
+
+        class Other(Net):
+            def __init__(self, base_lr):
+                super().__init__()
+                del self.lr
+                self.save_hyperparameters()
+
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--base-lr", type=float, default=0.1)
+        parser.add_argument("--per_device_train_batch_size", type=int, default=8)
+        options = parser.parse_args()
+        loader = DataLoader(data_set(0), options.per_device_train_batch_size)
+        pl.Trainer().fit(Other(options.base_lr), loader)
+    """
+    write(tmp_path, {"net.py": NET, "train.py": script})
+    with pytest.raises(TaskError) as error:
+        run(trial(tmp_path))
+    assert "doesn't take the learning rate and the batch size" in str(error.value)
+    assert 'args: [--base-lr, "{lr}", --per_device_train_batch_size, "{batch_size}"]' in str(error.value)
+    assert "inject: {lr: hparams.base_lr}" in str(error.value)
 
 
 def test_missing_script_is_named(tmp_path: Path) -> None:
