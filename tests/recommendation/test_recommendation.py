@@ -473,12 +473,13 @@ def test_both_ends_of_the_searched_ranges_are_told() -> None:
 
 
 def test_repeats_tell_who_is_as_good() -> None:
-    values = {16: (0.300, 0.310, 0.305), 32: (0.302, 0.308, 0.304), 64: (0.40, 0.41, 0.405)}
+    around = (-0.005, 0.005, 0.0, -0.002, 0.002, 0.001)
+    values = {size: [centre + step for step in around] for size, centre in {16: 0.305, 32: 0.305, 64: 0.405}.items()}
     records = [
-        trial(100 * size + i, size, lr, value + 0.1 * abs(math.log2(lr / 0.01)))
+        trial(100 * size + i, size, lr, value + 0.02 * math.log2(lr / 0.01) ** 2)
         for size, group in values.items()
         for i, value in enumerate(group)
-        for lr in (0.0025, 0.01, 0.04)
+        for lr in (0.0025, 0.005, 0.01, 0.02, 0.04)
     ]
     found = of_records(*records)
     assert found.status is FitStatus.OK

@@ -52,9 +52,12 @@ def _ask_kernel() -> None:
 
 def _remember_thread() -> None:
     _forking.is_main = threading.current_thread() is threading.main_thread()
+    _forking.parent = os.getpid()
 
 
 def _die_if_from_main_thread() -> None:
     """Ask the same for a child, unless it would die with a mere thread: to the kernel that is its parent."""
     if getattr(_forking, "is_main", False):
         _ask_kernel()
+        if os.getppid() != _forking.parent:  # it died before the kernel was asked
+            os.kill(os.getpid(), signal.SIGKILL)
