@@ -73,6 +73,7 @@ def test_sqlite_is_refused_where_workers_are_on_other_hosts(project: Path) -> No
     Leader.create(loaded, Here(spans_hosts=False))
 
 
+@pytest.mark.slow
 def test_every_event_of_the_workers_is_told_as_if_they_ran_here(project: Path) -> None:
     leader = load(project, "budget.trials=2", "confirm_seeds=1")
     script = Script()

@@ -76,6 +76,7 @@ def test_every_designed_run_is_trained_once_and_continued_where_it_stopped(load:
     assert more.run().num_new == 3
 
 
+@pytest.mark.slow
 def test_runs_of_one_seed_start_from_the_same_weights(load: Load) -> None:
     study = Study.create(load("checkpoints={trials: all, keep: [initial]}", "experiment.arms=[fixed_lr]"))
     study.run()
@@ -110,6 +111,7 @@ def test_a_run_that_diverged_has_its_best_loss_alone(load: Load) -> None:
     assert all(set(run.measurements) == {"best_val_loss", "best_train_loss"} for run in experiment.runs)
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_beside_the_design(load: Load) -> None:
     study = Study.create(load("budget.trials=3", "experiment.arms=[fixed_lr]", "experiment.seeds=1", "workers=2"))
     assert study.run().num_complete == 6

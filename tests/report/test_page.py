@@ -106,6 +106,7 @@ def test_foreign_text_stays_text_everywhere(tmp_path: Path) -> None:
         assert any(NASTY in text for text in reader.text)
 
 
+@pytest.mark.slow
 def test_several_studies_stand_side_by_side_with_links_to_each(tmp_path: Path) -> None:
     studies = [example_study(10, name=f"study {i}", seed=i) for i in range(3)]
     reader = _Reader(write_report(studies, tmp_path / "report.html").path.read_text())

@@ -154,6 +154,7 @@ def test_four_workers_run_every_queued_trial_exactly_once(load: Load, count: int
     assert len(rates) == len(set(rates)) == count
 
 
+@pytest.mark.slow
 def test_finalists_are_confirmed_over_fresh_seeds_and_never_twice(load: Load) -> None:
     study = Study.create(load("confirm_seeds=2", "budget.trials=4"))
     summary = study.run()

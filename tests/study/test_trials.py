@@ -35,6 +35,7 @@ def test_optunas_samplers_and_pruners_work_by_name(load: Load, sampler: str, log
     assert all(record.stop_reason in (StopReason.COMPLETED, StopReason.PRUNED) for record in study.records)
 
 
+@pytest.mark.slow
 def test_in_process_isolation_trains_the_same(load: Load) -> None:
     values = []
     for isolation in ("process", "none"):
