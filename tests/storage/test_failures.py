@@ -18,6 +18,7 @@ from servers import Database, database, grpc_proxy
 
 from bsopt.config import load_config
 from bsopt.errors import BsoptError, StorageFailedError
+from bsopt.storage import ownership
 from bsopt.study.study import Study, load_study
 from bsopt.trial.events import Listener
 from bsopt.trial.record import StopReason, Tick
@@ -86,6 +87,7 @@ def test_a_database_that_stays_away_is_told_and_the_next_run_continues(
     with pytest.raises(StorageFailedError, match="refused"):
         _study(project, server.url)
     server.start()
+    monkeypatch.setattr(ownership, "_born", lambda pid: -1.0)  # the next run is another process
     again = _study(project, server.url)
     assert again.run().num_complete == 4
     reasons = [r.stop_reason for r in again.records]
