@@ -215,9 +215,8 @@ def check_what_it_used(name: str, record: TrialRecord, folder: Path) -> None:
             assert rates == pytest.approx(project.rates(step, total), rel=1e-6, abs=1e-9), f"step {step} of {total}"
         expected = plan.micro_batch_size
         sizes = [size for batch in seen["sizes"] for size in (batch.values() if isinstance(batch, dict) else [batch])]
-        assert set(sizes) == {expected} or (
-            name == "dict_of_loaders" and max(sizes) == expected
-        )  # its second set ends ragged
+        is_ragged = name == "dict_of_loaders" and max(sizes) == expected  # its second set may end with a smaller batch
+        assert set(sizes) == {expected} or is_ragged
         assert len(seen["sizes"]) == num_updates * plan.accumulate_grad_batches
         if project.planned:
             assert seen["planned"] == num_updates
