@@ -96,6 +96,7 @@ def test_ours_go_together_at_any_steps(steps: str) -> None:
     check(searched(bsopt.ScalingSampler(seed=0), bsopt.PlateauPruner(), steps))
 
 
+@pytest.mark.filterwarnings("ignore:WilcoxonPruner finds steps:UserWarning")  # of steps that differ, as they do here
 @pytest.mark.slow
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
 @pytest.mark.parametrize("steps", STEPS)
