@@ -18,7 +18,7 @@ from bsopt.laws.scaling import log2_scaling
 from bsopt.laws.surface_prior import RidgePrior, ridge_prior
 from bsopt.laws.value_surface import NUM_RATES, RidgePoint, SampledRidges, ValueSurface, fit_values
 
-__all__ = ["LrPrediction", "LrRidgeFit", "RidgePoint", "RuleVerdict", "fit_lr_ridge", "read_ridge"]
+__all__ = ["LrPrediction", "LrRidgeFit", "RuleVerdict", "fit_lr_ridge", "read_ridge"]
 
 Array = NDArray[np.float64]
 
@@ -26,6 +26,9 @@ MIN_POINTS = 5
 """Finite trials below which no ridge is fitted: fewer than the ridge and its two widths have parameters."""
 UNCERTAIN_OCTAVES = 4.0
 """Interval width at the studied batch sizes from which lr* counts as not identified."""
+
+NUM_DRAWS = 200
+"""Draws of the law, for batch sizes beyond the table."""
 
 MOST_NOISE = 0.8
 """Noise, as a share of the spread of all values, from which they say nothing."""
@@ -78,7 +81,7 @@ class LrRidgeFit:
         best_lr: The best learning rate at whichever batch size is best.
         chances: For each batch size of `table`, the chance that it is the best of those that were tried.
         table: Predictions on a lattice of batch sizes.
-        law_draws: (log2 lr at the pivot, exponent, log2 B_n) of posterior draws, for batch sizes beyond the table.
+        law_draws: (exponent, log2 B_n) of equally likely posterior draws, for batch sizes beyond the table.
         value_draws: Posterior draws of the value along the ridge, one row a draw and one column a row of `table`.
     """
 
@@ -89,14 +92,12 @@ class LrRidgeFit:
     law_exponent: Estimate | None = None
     knee_batch_size: Estimate | None = None
     noise_sd: float | None = None
-    best_batch_size: float | None = None
     best_lr: Estimate | None = None
     tried_low: float | None = None
     tried_high: float | None = None
-    pivot_batch_size: float | None = None
     table: tuple[LrPrediction, ...] = ()
     chances: tuple[float, ...] = ()
-    law_draws: tuple[tuple[float, float, float], ...] = ()
+    law_draws: tuple[tuple[float, float], ...] = ()
     value_draws: tuple[tuple[float, ...], ...] = ()
 
     def predict(self, batch_size: float) -> LrPrediction | None:
@@ -163,7 +164,7 @@ class LrRidgeFit:
 
     def _law_step(self, start: float, end: float) -> Estimate:
         """By which factor lr* changes between two batch sizes, log2 samples, under the law."""
-        _, exponent, knee = np.array(self.law_draws).T
+        exponent, knee = np.array(self.law_draws).T
         return estimate_from_samples(2.0 ** log2_scaling(np.array(end - start), knee=knee - start, exponent=exponent))
 
 
@@ -188,7 +189,7 @@ def fit_lr_ridge(
     """
     kept = [p for p in points if p.batch_size > 0 and p.lr > 0]
     finite = [p for p in kept if np.isfinite(p.value)]
-    if (missing := _too_few([p.lr for p in finite])) is not None:
+    if (missing := _too_few(len(finite), np.log2([p.lr for p in finite]))) is not None:
         return missing
     ridge = prior or ridge_prior(None, None, None)
     return read_ridge(fit_values(kept, ridge=ridge, direction=direction, lr_range=lr_range))
@@ -202,7 +203,7 @@ def read_ridge(surface: ValueSurface, *, batch_sizes: Sequence[float] = ()) -> L
         batch_sizes: Those to tell about between the smallest and the largest that was tried; else every octave.
     """
     num = surface.num_finished
-    if (missing := _too_few((2.0**surface.l).tolist())) is not None:
+    if (missing := _too_few(num, surface.l)) is not None:
         return missing
     if np.ptp(surface.belief.data.y) <= 0:
         message = f"All {num} finished trials have the same value: neither batch size nor learning rate matters."
@@ -220,36 +221,36 @@ def read_ridge(surface: ValueSurface, *, batch_sizes: Sequence[float] = ()) -> L
     law = surface.belief.parameters
     chances = np.bincount(lowest.argmin(1), minlength=len(sizes)) / len(lowest)
     overall = estimate_from_samples(sampled.best[np.arange(len(lowest)), lowest.argmin(1)])
-    order = np.argsort(-surface.belief.weights)
+    draws = np.repeat(np.arange(len(law)), even_shares(surface.belief.weights, NUM_DRAWS, np.random.default_rng(0)))
+    exponents, knees = law.exponent[draws], law.knee[draws]
     return LrRidgeFit(
         status,
         message,
         num,
         exponent=_exponent(sizes, sampled, tried) if len(tried) > 1 and np.ptp(tried) >= 1.0 else None,
-        law_exponent=_weighted(law.exponent, surface) if len(tried) > 2 else None,
-        knee_batch_size=_weighted(2.0**law.knee, surface) if len(tried) > 2 else None,
+        law_exponent=estimate_from_samples(exponents) if len(tried) > 2 else None,
+        knee_batch_size=estimate_from_samples(2.0**knees) if len(tried) > 2 else None,
         noise_sd=surface.noise_sd,
-        best_batch_size=table[at_best].batch_size,
         best_lr=_exp2(overall),
         tried_low=float(2.0 ** tried[0]),
         tried_high=float(2.0 ** tried[-1]),
-        pivot_batch_size=float(2.0**surface.belief.prior.ridge.b0),
         table=table,
         chances=tuple(chances.tolist()),
         value_draws=tuple(tuple(row) for row in sampled.value.tolist()),
-        law_draws=tuple(zip(*(values[order].tolist() for values in (law.centre, law.exponent, law.knee)), strict=True)),
+        law_draws=tuple(zip(exponents.tolist(), knees.tolist(), strict=True)),
     )
 
 
-def _too_few(lrs: Sequence[float]) -> LrRidgeFit | None:
-    num_rates = len({round(float(np.log2(lr)), 3) for lr in lrs})
-    if len(lrs) >= MIN_POINTS and num_rates >= 3:
+def _too_few(num: int, rates: Array) -> LrRidgeFit | None:
+    """Return the fit that says that `num` finished trials at these log2 learning rates don't suffice; else None."""
+    num_rates = len(np.unique(np.round(rates, 3)))
+    if num >= MIN_POINTS and num_rates >= 3:
         return None
     message = (
-        f"{len(lrs)} finished trials with {num_rates} different learning rates are too few for a fit of the "
+        f"{num} finished trials with {num_rates} different learning rates are too few for a fit of the "
         f"best learning rate: it needs at least {MIN_POINTS} trials and 3 learning rates."
     )
-    return LrRidgeFit(FitStatus.TOO_FEW, message, len(lrs))
+    return LrRidgeFit(FitStatus.TOO_FEW, message, num)
 
 
 def _sizes(tried: Array, wanted: Sequence[float]) -> tuple[Array, NDArray[np.bool_]]:
@@ -279,11 +280,6 @@ def _row(i: int, b: float, sampled: SampledRidges, tried: Array, rates: Array) -
 
 def _exp2(log2: Estimate) -> Estimate:
     return Estimate(float(2.0**log2.value), float(2.0**log2.low), float(2.0**log2.high))
-
-
-def _weighted(values: Array, surface: ValueSurface) -> Estimate:
-    counts = even_shares(surface.belief.weights, 200, np.random.default_rng(0))
-    return estimate_from_samples(np.repeat(values, counts))
 
 
 def _exponent(sizes: Array, sampled: SampledRidges, tried: Array) -> Estimate:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from bsopt.laws.gaussian_process import Conditioned, condition, log_evidence, matern_five_halves, root_of
 from bsopt.laws.importance_sampling import even_shares, posterior_draws, spread_normals, tempered
-from bsopt.laws.surface_prior import MIDDLE_GAP, Coordinates, Parameters, Prior
+from bsopt.laws.surface_prior import NEAR_BEST, Coordinates, Parameters, Prior
 
 __all__ = ["MOST_POINTS", "Observations", "ResponseSurface", "fit", "thinned_rows"]
 
@@ -152,7 +152,7 @@ class ResponseSurface:
             at,
             np.concatenate([self.data.y, self.weights @ believed]),
             np.concatenate([self.data.sd, np.zeros(len(pending))]),
-            np.concatenate([self.data.gap, np.full(len(pending), MIDDLE_GAP)]),
+            np.concatenate([self.data.gap, np.full(len(pending), NEAR_BEST)]),
         )
         process = _process(self.prior, self.parameters, data, y)
         return ResponseSurface(self.prior, data, self.parameters, self.weights, process)
@@ -168,9 +168,7 @@ class ResponseSurface:
         return ResponseSurface(self.prior, self.data, self.parameters[draws], weights, self.process[draws])
 
 
-def fit(
-    prior: Prior, data: Observations, *, seed: tuple[int, ...], keep: int = KEPT, is_thorough: bool = False
-) -> ResponseSurface:
+def fit(prior: Prior, data: Observations, *, seed: tuple[int, ...], is_thorough: bool = False) -> ResponseSurface:
     """Return the belief that the data leave: each structure's heaviest draws, weighed by its evidence.
 
     Deterministic in the data and the seed.
@@ -179,11 +177,10 @@ def fit(
         prior: What is believed without them.
         data: The trials.
         seed: Of the draws.
-        keep: Draws of the belief.
         is_thorough: Whether to look longer, as for an answer; a proposal has to be quick.
     """
     rounds = THOROUGH_ROUNDS if is_thorough else ROUNDS
-    belief, evidence = _fit(prior, data, seed=seed, keep=keep, rounds=rounds)
+    belief, evidence = _fit(prior, data, seed=seed, rounds=rounds)
     for _ in range(MOST_FAILED_SEEDS):
         suspect = _suspect(belief)
         if suspect is None:
@@ -191,20 +188,18 @@ def fit(
         sd = data.sd.copy()
         sd[suspect] = FAILED_SD
         data = replace(data, sd=sd)
-        other, other_evidence = _fit(prior, data, seed=seed, keep=keep, rounds=rounds)
+        other, other_evidence = _fit(prior, data, seed=seed, rounds=rounds)
         if other_evidence + math.log(FAILED_SEEDS) <= evidence:
             break
         belief, evidence = other, other_evidence + math.log(FAILED_SEEDS)
     return belief
 
 
-def _fit(
-    prior: Prior, data: Observations, *, seed: tuple[int, ...], keep: int, rounds: int
-) -> tuple[ResponseSurface, float]:
+def _fit(prior: Prior, data: Observations, *, seed: tuple[int, ...], rounds: int) -> tuple[ResponseSurface, float]:
     """Return the belief, every value taken as it is told, and the log of its evidence."""
     num_draws = DRAWS if len(data.y) <= MANY else DRAWS // 2
     if not len(data.y):
-        first = spread_normals(np.random.default_rng(seed), num_draws, prior.num_dimensions)[:keep]
+        first = spread_normals(np.random.default_rng(seed), num_draws, prior.num_dimensions)[:KEPT]
         return _posterior(prior, data, prior.parameters(first), np.full(len(first), 1.0 / len(first))), 0.0
     drawn, each = [], []
     for i, (has_basin, (odds, share)) in enumerate(STRUCTURES.items()):
@@ -214,7 +209,7 @@ def _fit(
     evidence = float(np.logaddexp.reduce(each))
     shares = np.exp(np.array(each) - evidence)
     weights = np.concatenate([share * weights for share, (_, weights, _) in zip(shares, drawn, strict=True)])
-    kept = np.sort(np.argsort(-weights, kind="stable")[:keep])
+    kept = np.sort(np.argsort(-weights, kind="stable")[:KEPT])
     parameters = drawn[0][0].joined(drawn[1][0])[kept]
     return _posterior(prior, data, parameters, weights[kept] / weights[kept].sum()), evidence
 

@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, stdtr, stdtrit
 
 from bsopt.laws.scaling import Reference, Rule, default_rule, log2_scaling
+from bsopt.laws.value_transform import STEEPNESS
 
 __all__ = ["Coordinates", "Domain", "Parameters", "Prior", "RidgePrior", "ridge_prior"]
 
@@ -56,7 +57,7 @@ _COLUMNS = (
 )  # fmt: skip
 """What the first columns of z stand for; those that follow are `scales`."""
 
-MIDDLE_GAP = 0.1
+NEAR_BEST = 0.1
 """Where `noise` holds: this far above the best value, in units of median − best."""
 
 _LOG_NORMALS = {  # parameter -> (median, log-sd)
@@ -161,11 +162,12 @@ class Parameters:
     def noise_at(self, gap: Array) -> Array:
         """Return the noise's standard deviation in standardised units, (S, n), of values `gap` (n,) above the best.
 
-        Standardised values are log1p(3·gap) but for a factor near 1, steepest at the best: noise that is even in the
-        value's own unit counts most there, where it is what makes a value look best.
+        Standardised values are log1p(STEEPNESS·gap) but for a factor near 1, steepest at the best: noise that is even
+        in the value's own unit counts most there, where it is what makes a value look best.
         """
-        own = self.noise[:, None] * (1.0 + 3.0 * MIDDLE_GAP) / 3.0  # the same noise in units of the gap
-        steeper = (1.0 + 3.0 * MIDDLE_GAP) / (1.0 + 3.0 * np.hypot(gap[None, :], own))
+        there = 1.0 + STEEPNESS * NEAR_BEST
+        own = self.noise[:, None] * there / STEEPNESS  # the same noise in units of the gap
+        steeper = there / (1.0 + STEEPNESS * np.hypot(gap[None, :], own))
         return np.asarray(self.noise[:, None] * np.where(self.is_even[:, None], steeper, 1.0))
 
     def joined(self, other: Parameters) -> Parameters:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bsopt.laws.direction import Direction
 from bsopt.laws.response_surface import Observations, ResponseSurface, fit, thinned_rows
-from bsopt.laws.surface_prior import Coordinates, Domain, Prior, RidgePrior
+from bsopt.laws.surface_prior import NEAR_BEST, Coordinates, Domain, Prior, RidgePrior
 from bsopt.laws.value_transform import ValueTransform, rarity
 
 __all__ = ["RidgePoint", "SampledRidges", "ValueSurface", "fit_values"]
@@ -28,9 +28,6 @@ NUM_SAMPLES, NUM_RATES = 288, 33
 
 STABLE_GAP = 1.0
 """Distance from the best, in units of (median − best), within which a learning rate counts as stable."""
-
-NEAR_BEST = 0.1
-"""Distance from the best, in the same units, at which the noise is told."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = ["ValueTransform", "rarity"]
 
 STEEPNESS, CAP = 3.0, 50.0
+"""How steep the map is at the best value, and the distance above it beyond which all values count the same."""
 
 
 @dataclass(frozen=True, slots=True)

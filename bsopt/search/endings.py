@@ -9,7 +9,6 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.laws.stability import Ending, Stability
@@ -63,7 +62,7 @@ class Endings:
         return total
 
 
-def ending_of(study: Study, trial: FrozenTrial) -> Ending | None:
+def ending_of(trial: FrozenTrial) -> Ending | None:
     """Return how a trial ended; None where it says nothing: it still runs, was interrupted or lost."""
     if trial.state == TrialState.COMPLETE:
         return Ending.RAN
@@ -80,16 +79,15 @@ def ending_of(study: Study, trial: FrozenTrial) -> Ending | None:
     return Ending.RAN if trial.state == TrialState.PRUNED and reports else Ending.FAILED
 
 
-def endings_of(study: Study, trials: Sequence[FrozenTrial], space: Space, *, names: tuple[str, str]) -> Endings:
-    """Return what the endings of a study's trials say of a space.
+def endings_of(trials: Sequence[FrozenTrial], space: Space, *, names: tuple[str, str]) -> Endings:
+    """Return what the endings of trials say of a space.
 
     Args:
-        study: The study.
         trials: Those to learn from.
         space: What is searched.
         names: Of the batch size and the learning rate parameter; a trial may lack the second.
     """
-    found = [(trial, ending) for trial in trials if (ending := ending_of(study, trial)) is not None]
+    found = [(trial, ending) for trial in trials if (ending := ending_of(trial)) is not None]
     streak = next((i for i, (_, ending) in enumerate(reversed(found)) if ending is Ending.RAN), len(found))
     lost = [pair for pair in found if pair[1] is not Ending.RAN][-MOST_ENDINGS // 2 :]
     if not lost:

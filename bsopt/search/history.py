@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.laws.direction import sign_of
 from bsopt.laws.response_surface import thinned_rows
-from bsopt.laws.surface_prior import MIDDLE_GAP
+from bsopt.laws.surface_prior import NEAR_BEST
 from bsopt.laws.value_transform import ValueTransform, rarity
 from bsopt.search.space import Space
 
@@ -159,7 +159,7 @@ def _scaled(
     total = (weights * each).max(axis=1) + 0.05 * (weights * each).sum(axis=1)
     spread = float(total.std())
     y = (total - total.mean()) / (spread if spread > 1e-12 else 1.0)
-    return y, np.zeros(len(told)), np.full(len(told), MIDDLE_GAP), transforms[0]
+    return y, np.zeros(len(told)), np.full(len(told), NEAR_BEST), transforms[0]
 
 
 def _rarity(rows: Array, space: Space) -> Array:

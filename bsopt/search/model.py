@@ -139,7 +139,7 @@ class Model:
             finals = predicted_finals(study, trials, batch_size=settings.batch_size, lr=settings.lr)
             known = {number: (final.mean, final.sd) for number, final in finals.items() if number in pruned}
             predicted = {**_middling(study, trials, pruned), **known}
-        endings = endings_of(study, trials, space, names=(settings.batch_size, settings.lr))
+        endings = endings_of(trials, space, names=(settings.batch_size, settings.lr))
         if weights is None:
             predicted |= _bad(study, trials, endings.diverged)  # whatever their curves were like before
         history = history_of(study, trials, space, predicted=predicted, weights=weights)
@@ -161,7 +161,7 @@ def _middling(study: Study, trials: Sequence[FrozenTrial], numbers: Set[int]) ->
     if quantiles is None:
         return {}
     best, median, worse = quantiles
-    ended = [t.number for t in trials if t.number in numbers and ending_of(study, t) is Ending.RAN]
+    ended = [t.number for t in trials if t.number in numbers and ending_of(t) is Ending.RAN]
     return dict.fromkeys(ended, (worse, max(abs(median - best), 1e-12)))
 
 

@@ -104,12 +104,12 @@ class ScalingSampler(BaseSampler):
         check_names(batch_size=batch_size, lr=lr)
         if rule is None or reference is None:
             check_optimizer(optimizer)
+        if num_steps is not None and not num_steps > 0:
+            raise ConfigError(f"num_steps must be above 0, got {num_steps}.")
         if reference is None:
             known = default_reference(optimizer, num_steps=num_steps, decays_to_end=decays_to_end)
         else:
             known = reference_of(reference)
-        if num_steps is not None and not num_steps > 0:
-            raise ConfigError(f"num_steps must be above 0, got {num_steps}.")
         if cost_budget is not None and not cost_budget > 0:
             raise ConfigError(f"cost_budget must be above 0, got {cost_budget}.")
         drawn = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)

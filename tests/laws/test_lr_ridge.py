@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from bsopt.laws.estimate import FitStatus
-from bsopt.laws.lr_ridge import LrRidgeFit, RidgePoint, fit_lr_ridge
+from bsopt.laws.lr_ridge import LrRidgeFit, fit_lr_ridge, read_ridge
+from bsopt.laws.surface_prior import ridge_prior
+from bsopt.laws.value_surface import RidgePoint, fit_values
 from bsopt.serialization import from_plain, to_plain
 
 LR_RANGE = (2.0**-12, 2.0**-1)
@@ -103,6 +105,12 @@ def test_few_trials_give_a_sentence_and_no_number() -> None:
     assert few.status is FitStatus.TOO_FEW
     assert few.predict(64) is None
     assert "4 finished trials" in few.message
+
+
+def test_diverged_trials_dont_make_up_for_too_few_that_finished() -> None:
+    points = [*trials(4), *(RidgePoint(64, 0.1 * k, math.nan) for k in (1, 2, 3, 4))]
+    surface = fit_values(points, ridge=ridge_prior("sgd", None, None))
+    assert read_ridge(surface).status is FitStatus.TOO_FEW
 
 
 def test_nothing_at_all_is_too_few() -> None:
