@@ -169,12 +169,13 @@ class StudyRunner:
     def _run_one(self, worker: int) -> None:
         """Ask for a trial, run it and tell what came of it."""
         try:
-            self._study.optimize(
-                lambda trial: self._objective_of(trial, worker),
-                n_trials=1,
-                catch=(_TrialFailedError,),
-                callbacks=self._callbacks,
-            )
+            with ownership.claims() as claim:
+                self._study.optimize(
+                    lambda trial: self._objective_of(trial, worker, claim),
+                    n_trials=1,
+                    catch=(_TrialFailedError,),
+                    callbacks=self._callbacks,
+                )
             if self._kills:
                 queue.queue_retries(self._study)
         except ValueError:  # Optuna can't tell a trial that has ended
@@ -198,8 +199,9 @@ class StudyRunner:
     def _has_place(self) -> bool:
         return self._queue.num_open() > self._reserved
 
-    def _objective_of(self, trial: optuna.Trial, worker: int) -> float:
+    def _objective_of(self, trial: optuna.Trial, worker: int, claim: str) -> float:
         try:
+            ownership.claim(trial, by=claim, worker=self._name)
             return self._run_trial(trial, worker)
         except optuna.exceptions.UpdateFinishedTrialError as error:
             self._overtaken.add(worker)
@@ -208,7 +210,6 @@ class StudyRunner:
             raise _TrialFailedError(message) from error
 
     def _run_trial(self, trial: optuna.Trial, worker: int) -> float:
-        ownership.claim(trial, worker=self._name)
         with self._lock:
             self._reserved -= 1
         if reason := queue.excess(self._study, trial, total=self._config.num_searched):
