@@ -155,7 +155,9 @@ def queue_confirmations(study: optuna.Study, *, replicates: int, most: int | Non
         if is_repeat(t) and _has_place(t)
     }
     wanted = [(t, i) for t in _finalists(study) for i in range(replicates)][:most]
-    missing = [(t, i) for t, i in wanted if (t.number, i) not in done][: None if most is None else most - len(done)]
+    missing = [(t, i) for t, i in wanted if (t.number, i) not in done]
+    if most is not None:
+        missing = missing[: max(0, most - len(done))]
     for trial, replicate in missing:
         study.enqueue_trial(dict(trial.params), user_attrs={CONFIRM_KEY: trial.number, REPLICATE_KEY: replicate})
     return len(missing)

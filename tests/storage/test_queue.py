@@ -153,6 +153,12 @@ def test_repeats_inside_a_budget_are_the_best_trials_first() -> None:
     assert queue.queue_confirmations(study, replicates=2, most=3) == 0
 
 
+def test_repeats_beyond_the_budget_leave_none_to_queue() -> None:
+    study = finished(4)
+    queue.queue_settling(study, [({"batch_size": 8, "lr": 0.1}, 3)] * 3)
+    assert queue.queue_confirmations(study, replicates=2, most=2) == 0
+
+
 def finished(num: int) -> optuna.Study:
     """A study whose first trial is the best."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
