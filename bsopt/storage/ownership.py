@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from bsopt.errors import StorageError
 from bsopt.storage.attributes import ALIVE_KEY, OWNER_KEY, STOP_KEY, read_record, write_record
 from bsopt.storage.optuna_internals import trial_of
+from bsopt.storage.parameter_names import OUR_NAMES
 from bsopt.trial.record import StopReason, TrialRecord
 
 __all__ = [
@@ -128,7 +129,7 @@ def give_up_of(study: optuna.Study, workers: Sequence[str]) -> list[int]:
 
 def _give_up(study: optuna.Study, frozen: FrozenTrial) -> bool:
     record = replace(
-        read_record(study, frozen),
+        read_record(study, frozen, names=OUR_NAMES),
         outcome="fail",
         stop_reason=StopReason.LOST,
         message="its process was gone without a word; it is run again",

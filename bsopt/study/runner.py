@@ -18,6 +18,7 @@ from bsopt.errors import BsoptError, MachineError, PlanError, StorageError, Stud
 from bsopt.laws.lattice import nearest_in_ratio
 from bsopt.storage import ownership, queue
 from bsopt.storage.attributes import BATCH_SIZE, LR, read_info, read_record, read_records, write_record
+from bsopt.storage.parameter_names import OUR_NAMES
 from bsopt.study.failures import as_failure, missing_folder
 from bsopt.study.files import StudyFiles
 from bsopt.study.run_queue import Ending, RunQueue, interrupted_by
@@ -335,7 +336,7 @@ class StudyRunner:
 
     def _has_success(self) -> bool:
         ended = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-        return any(read_record(self._study, trial).value is not None for trial in ended)
+        return any(read_record(self._study, trial, names=OUR_NAMES).value is not None for trial in ended)
 
     def _upload_kept(self) -> None:
         try:
