@@ -134,7 +134,8 @@ def writing(path: Path | str) -> Iterator[None]:
 
 
 def _end_interrupted(ctx: click.Context, error: BaseException) -> NoReturn:
-    click.echo("Interrupted.", err=True)
+    with contextlib.suppress(OSError):  # the terminal may be what ended it
+        click.echo("Interrupted.", err=True)
     ctx.exit(128 + next((number for number in error.args if isinstance(number, int)), signal.SIGINT))
 
 

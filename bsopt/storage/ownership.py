@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from bsopt.errors import StorageError
 from bsopt.storage.attributes import ALIVE_KEY, OWNER_KEY, STOP_KEY, read_record, write_record
 from bsopt.storage.optuna_internals import trial_of
+from bsopt.storage.parameter_names import OUR_NAMES
 from bsopt.trial.record import StopReason, TrialRecord
 
 __all__ = [
@@ -23,6 +26,7 @@ __all__ = [
     "SIGN_OF_LIFE_SECONDS",
     "ask_to_stop",
     "claim",
+    "claims",
     "give_up_lost",
     "give_up_of",
     "hand_back",
@@ -39,10 +43,34 @@ SIGN_OF_LIFE_SECONDS = 30.0
 GRACE_SECONDS = 240.0
 """A trial of another host is lost after so long a silence."""
 
+_CLAIMS: set[str] = set()
+"""Those that hold in this process: what it runs is the process's to know, whichever study asks."""
 
-def claim(trial: optuna.Trial, *, worker: str | None = None) -> None:
-    """Write down that this process runs the trial, and the name that a leader gave this worker."""
-    trial.set_user_attr(OWNER_KEY, {**this_process(), "worker": worker})
+
+@contextlib.contextmanager
+def claims() -> Iterator[str]:
+    """Yield a claim, to be put on one trial, which holds until the block ends.
+
+    A trial that is still running by then, for the storage failed before it could be told, is lost like one whose
+    process is gone.
+    """
+    name = uuid.uuid4().hex
+    _CLAIMS.add(name)
+    try:
+        yield name
+    finally:
+        _CLAIMS.discard(name)
+
+
+def claim(trial: optuna.Trial, *, by: str, worker: str | None = None) -> None:
+    """Write down that this process runs the trial.
+
+    Args:
+        trial: The trial.
+        by: A claim that holds, of `claims`.
+        worker: The name that a leader gave this worker.
+    """
+    trial.set_user_attr(OWNER_KEY, {**this_process(), "worker": worker, "claim": by})
     sign_of_life(trial)
 
 
@@ -52,7 +80,7 @@ def this_process() -> dict[str, Any]:
 
 
 def owner_of(trial: FrozenTrial) -> Mapping[str, Any] | None:
-    """Return the process that runs or ran a trial, as `this_process` told it; None before it did."""
+    """Return the process that runs or ran a trial, as `claim` wrote it down; None before it did."""
     return trial.user_attrs.get(OWNER_KEY)
 
 
@@ -68,7 +96,7 @@ def running_elsewhere(study: optuna.Study) -> list[FrozenTrial]:
     """Return the running trials that aren't this process's."""
     me = this_process()
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    return [t for t in running if {**(owner_of(t) or {}), "worker": None} != {**me, "worker": None}]
+    return [t for t in running if not _is_at(owner_of(t), me)]
 
 
 def ask_to_stop(study: optuna.Study, run: str) -> None:
@@ -87,7 +115,7 @@ def sign_of_life(trial: optuna.Trial) -> None:
 
 
 def give_up_lost(study: optuna.Study, *, now: float | None = None) -> list[int]:
-    """Fail the running trials whose owner is gone and return their numbers."""
+    """Fail the running trials whose owner is gone, or no longer runs them; return their numbers."""
     at = time.time() if now is None else now
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     return [t.number for t in running if not _is_alive(t, at) and _give_up(study, t)]
@@ -101,7 +129,7 @@ def give_up_of(study: optuna.Study, workers: Sequence[str]) -> list[int]:
 
 def _give_up(study: optuna.Study, frozen: FrozenTrial) -> bool:
     record = replace(
-        read_record(study, frozen),
+        read_record(study, frozen, names=OUR_NAMES),
         outcome="fail",
         stop_reason=StopReason.LOST,
         message="its process was gone without a word; it is run again",
@@ -120,12 +148,18 @@ def _fail(study: optuna.Study, trial: optuna.Trial, record: TrialRecord) -> bool
 
 def _is_alive(trial: FrozenTrial, now: float) -> bool:
     owner = owner_of(trial)
-    if owner is not None and all(owner.get(key) == value for key, value in _here().items()):
+    if owner is not None and _is_at(owner, this_process()):
+        return owner.get("claim") in _CLAIMS
+    if owner is not None and _is_at(owner, _here()):
         born = _born(int(owner["pid"]))
         return born is not None and born == owner.get("born")
     # On another host, or before a reboot, or killed before it could say whose it is, or not one of ours.
     started = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
     return now - float(trial.user_attrs.get(ALIVE_KEY, started)) < GRACE_SECONDS
+
+
+def _is_at(owner: Mapping[str, Any] | None, place: Mapping[str, Any]) -> bool:
+    return owner is not None and all(owner.get(key) == value for key, value in place.items())
 
 
 def _here() -> dict[str, Any]:

@@ -14,7 +14,16 @@ from bsopt.errors import ConfigError, nearest
 from bsopt.storage.optuna_internals import whole_study
 from bsopt.units import in_words
 
-__all__ = ["BATCH_SIZE", "LR", "ParameterNames", "as_batch_size", "find_names", "note_names", "unknown_names"]
+__all__ = [
+    "BATCH_SIZE",
+    "LR",
+    "OUR_NAMES",
+    "ParameterNames",
+    "as_batch_size",
+    "find_names",
+    "note_names",
+    "unknown_names",
+]
 
 BATCH_SIZE = "batch_size"
 LR = "lr"
@@ -45,6 +54,10 @@ class ParameterNames:
     def is_complete(self) -> bool:
         """Whether both are known."""
         return self.batch_size is not None and self.lr is not None
+
+
+OUR_NAMES = ParameterNames()
+"""Of every study that bsopt runs; whoever reads records one by one gives them, for to find names takes every trial."""
 
 
 def find_names(study: optuna.Study, *, batch_size: str | None = None, lr: str | None = None) -> ParameterNames:

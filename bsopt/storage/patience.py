@@ -65,11 +65,11 @@ class _Patient:
             except Exception as error:
                 failure = as_storage_failure(error, self._url, is_of_storage=True)
                 is_over = self._clock() < self._given_up_until or self._clock() - began > self._seconds
-                if failure is None and not is_passing(error):
+                if failure is None:
                     raise
                 if is_over or not is_passing(error):
                     self._given_up_until = self._clock() + 2 * self._seconds
-                    raise (failure or error) from error
+                    raise failure from error
                 if not is_told:
                     where, why = redacted(self._url), without_secrets(last_line_of(error.__cause__ or error), self._url)
                     _log.warning("the storage %s fails (%s); waiting up to %g s for it", where, why, self._seconds)

@@ -66,7 +66,7 @@ def excess(study: optuna.Study, trial: optuna.Trial, *, total: int) -> str:
         total: Trials that the search may have.
     """
     trials = study.get_trials(deepcopy=False)
-    frozen, earlier = trials[trial.number], [t for t in trials[: trial.number] if _has_place(study, t)]
+    frozen, earlier = trials[trial.number], [t for t in trials[: trial.number] if _has_place(t)]
     if _identity(frozen) in {_identity(t) for t in earlier}:
         return "another host runs the same trial"
     if not _is_beside(frozen) and sum(not _is_beside(t) for t in earlier) >= total:
@@ -111,13 +111,13 @@ def num_counted(study: optuna.Study, trials: Sequence[FrozenTrial] | None = None
         trials: Its trials, where they are known; None to read them.
     """
     found = study.get_trials(deepcopy=False) if trials is None else trials
-    return sum(not _is_beside(trial) and _is_settled(study, trial) for trial in found)
+    return sum(not _is_beside(trial) and _is_settled(trial) for trial in found)
 
 
 def queue_retries(study: optuna.Study) -> int:
     """Queue interrupted and lost trials again that aren't yet; return how many."""
     trials = study.get_trials(deepcopy=False)
-    settled = {(root_of(t), continued_number(t)) for t in trials if _has_place(study, t)}
+    settled = {(root_of(t), continued_number(t)) for t in trials if _has_place(t)}
     queued = 0
     for trial in trials:
         root = root_of(trial)
@@ -152,10 +152,12 @@ def queue_confirmations(study: optuna.Study, *, replicates: int, most: int | Non
     done = {
         (int(t.user_attrs[CONFIRM_KEY]), int(t.user_attrs[REPLICATE_KEY]))
         for t in trials
-        if is_repeat(t) and _has_place(study, t)
+        if is_repeat(t) and _has_place(t)
     }
     wanted = [(t, i) for t in _finalists(study) for i in range(replicates)][:most]
-    missing = [(t, i) for t, i in wanted if (t.number, i) not in done][: None if most is None else most - len(done)]
+    missing = [(t, i) for t, i in wanted if (t.number, i) not in done]
+    if most is not None:
+        missing = missing[: max(0, most - len(done))]
     for trial, replicate in missing:
         study.enqueue_trial(dict(trial.params), user_attrs={CONFIRM_KEY: trial.number, REPLICATE_KEY: replicate})
     return len(missing)
@@ -196,7 +198,7 @@ def queue_design(
     there = {
         trial.user_attrs[DESIGN_KEY]
         for trial in study.get_trials(deepcopy=False)
-        if is_designed(trial) and _has_place(study, trial)
+        if is_designed(trial) and _has_place(trial)
     }
     names = {f"{batch_size}:{lr:.6g}:{seed}": (batch_size, lr, seed) for batch_size, lr, seed in runs}
     missing = {name: run for name, run in names.items() if name not in there}
@@ -208,7 +210,7 @@ def queue_design(
 
 def num_designed(study: optuna.Study) -> int:
     """Return the number of designed runs that ended or are being trained."""
-    return sum(is_designed(t) and _is_settled(study, t) for t in study.get_trials(deepcopy=False))
+    return sum(is_designed(t) and _is_settled(t) for t in study.get_trials(deepcopy=False))
 
 
 def num_waiting(study: optuna.Study) -> int:
@@ -241,12 +243,12 @@ def _is_beside(trial: FrozenTrial) -> bool:
     return _is_extra(trial) or continued_number(trial) is not None
 
 
-def _has_place(study: optuna.Study, trial: FrozenTrial) -> bool:
+def _has_place(trial: FrozenTrial) -> bool:
     """Whether a trial waits, runs or ended on its own."""
-    return trial.state == TrialState.WAITING or _is_settled(study, trial)
+    return trial.state == TrialState.WAITING or _is_settled(trial)
 
 
-def _is_settled(study: optuna.Study, trial: FrozenTrial) -> bool:
+def _is_settled(trial: FrozenTrial) -> bool:
     """Whether a trial runs or ended on its own."""
     if trial.state == TrialState.WAITING:
         return False

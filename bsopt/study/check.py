@@ -10,7 +10,7 @@ from typing import Any
 from bsopt.config import StudyConfig
 from bsopt.errors import BsoptError, ConfigError, PlanError
 from bsopt.experiment.design import design_of
-from bsopt.study.make_spec import length_of
+from bsopt.study.make_spec import budget_samples_of, length_of
 from bsopt.study.samplers import reference_of, rule_of, with_optimizer
 from bsopt.study.task_runner import TaskRunner
 from bsopt.training.processes.crash import Crash
@@ -108,10 +108,7 @@ def with_first_step(found: CheckReport, task: TaskRunner) -> CheckReport:
 def _optimizer(config: StudyConfig, description: TaskDescription) -> str:
     """Return the optimizer with the rule and the reference that it is searched with."""
     config = with_optimizer(config, description.optimizer)
-    length, n = length_of(config), description.num_train_samples
-    is_known = length is not None and (length.unit == "samples" or (length.unit == "epochs" and n is not None))
-    samples = in_samples(length, n, "budget.epochs") if length is not None and is_known else None
-    reference = reference_of(config, budget_samples=samples)
+    reference = reference_of(config, budget_samples=budget_samples_of(config, description.num_train_samples))
     return (
         f"{description.optimizer or config.search.optimizer or 'unknown'}, {rule_of(config.search)} rule through "
         f"batch size {reference.batch_size}, lr {format_number(reference.lr)}"

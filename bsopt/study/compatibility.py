@@ -17,7 +17,7 @@ from bsopt.config import StudyConfig
 from bsopt.errors import StudyError
 from bsopt.storage.attributes import is_ours, read_info
 from bsopt.storage.databases import open_storage, redacted
-from bsopt.study.make_spec import length_of
+from bsopt.study.make_spec import budget_samples_of
 from bsopt.study.samplers import reference_of, rule_of
 from bsopt.trial.asked import AskedLimits
 from bsopt.trial.plan import Limits
@@ -106,11 +106,10 @@ def info_of(config: StudyConfig, description: TaskDescription, limits: Limits, *
         folder: The study file's folder.
 
     Raises:
-        ConfigError: A length is in epochs and the training set's length isn't known.
+        ConfigError: The time between validations is in epochs and the training set's length isn't known.
     """
-    n, budget, length = description.num_train_samples, config.budget, length_of(config)
-    has_samples = length is not None and length.unit != "steps"
-    budget_samples = in_samples(length, n, "budget.epochs") if length is not None and has_samples else None
+    n, budget = description.num_train_samples, config.budget
+    budget_samples = budget_samples_of(config, n)
     lattice = config.search.batch_size
     return StudyInfo(
         name=config.name,

@@ -15,9 +15,9 @@ from bsopt.experiment.design import MEASURES
 from bsopt.storage.attributes import LR
 from bsopt.trial.plan import Plan
 from bsopt.trial.spec import Budget, Seeds, TaskDescription, TaskSpec, TrialSpec, trial_folder
-from bsopt.units import Amount
+from bsopt.units import Amount, in_samples
 
-__all__ = ["folder_of", "length_of", "resume_file_of", "some_params", "trial_spec"]
+__all__ = ["budget_samples_of", "folder_of", "length_of", "resume_file_of", "some_params", "trial_spec"]
 
 
 def trial_spec(
@@ -104,6 +104,19 @@ def length_of(config: StudyConfig) -> Amount | None:
     if budget.samples is not None:
         return Amount(budget.samples, "samples")
     return Amount(float(budget.steps), "steps") if budget.steps is not None else None
+
+
+def budget_samples_of(config: StudyConfig, num_train_samples: int | None) -> float | None:
+    """Return the nominal samples of a full trial; None where only steps or time limit it, or epochs of unknown length.
+
+    Args:
+        config: The study file.
+        num_train_samples: Of an epoch; None where that isn't known.
+    """
+    length = length_of(config)
+    if length is None or length.unit == "steps" or (length.unit == "epochs" and num_train_samples is None):
+        return None
+    return in_samples(length, num_train_samples, "budget")
 
 
 def some_params(config: StudyConfig) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from bsopt.errors import BsoptError, MachineError, PlanError, StorageError, Stud
 from bsopt.laws.lattice import nearest_in_ratio
 from bsopt.storage import ownership, queue
 from bsopt.storage.attributes import BATCH_SIZE, LR, read_info, read_record, read_records, write_record
+from bsopt.storage.parameter_names import OUR_NAMES
 from bsopt.study.failures import as_failure, missing_folder
 from bsopt.study.files import StudyFiles
 from bsopt.study.run_queue import Ending, RunQueue, interrupted_by
@@ -169,12 +170,13 @@ class StudyRunner:
     def _run_one(self, worker: int) -> None:
         """Ask for a trial, run it and tell what came of it."""
         try:
-            self._study.optimize(
-                lambda trial: self._objective_of(trial, worker),
-                n_trials=1,
-                catch=(_TrialFailedError,),
-                callbacks=self._callbacks,
-            )
+            with ownership.claims() as claim:
+                self._study.optimize(
+                    lambda trial: self._objective_of(trial, worker, claim),
+                    n_trials=1,
+                    catch=(_TrialFailedError,),
+                    callbacks=self._callbacks,
+                )
             if self._kills:
                 queue.queue_retries(self._study)
         except ValueError:  # Optuna can't tell a trial that has ended
@@ -198,8 +200,9 @@ class StudyRunner:
     def _has_place(self) -> bool:
         return self._queue.num_open() > self._reserved
 
-    def _objective_of(self, trial: optuna.Trial, worker: int) -> float:
+    def _objective_of(self, trial: optuna.Trial, worker: int, claim: str) -> float:
         try:
+            ownership.claim(trial, by=claim, worker=self._name)
             return self._run_trial(trial, worker)
         except optuna.exceptions.UpdateFinishedTrialError as error:
             self._overtaken.add(worker)
@@ -208,7 +211,6 @@ class StudyRunner:
             raise _TrialFailedError(message) from error
 
     def _run_trial(self, trial: optuna.Trial, worker: int) -> float:
-        ownership.claim(trial, worker=self._name)
         with self._lock:
             self._reserved -= 1
         if reason := queue.excess(self._study, trial, total=self._config.num_searched):
@@ -334,7 +336,7 @@ class StudyRunner:
 
     def _has_success(self) -> bool:
         ended = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-        return any(read_record(self._study, trial).value is not None for trial in ended)
+        return any(read_record(self._study, trial, names=OUR_NAMES).value is not None for trial in ended)
 
     def _upload_kept(self) -> None:
         try:

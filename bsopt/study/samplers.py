@@ -14,7 +14,7 @@ from bsopt.laws.scaling import Reference, default_reference, default_rule, is_kn
 from bsopt.search.pruner import PlateauPruner
 from bsopt.search.sampler import ScalingSampler
 from bsopt.storage.attributes import BATCH_SIZE, LR
-from bsopt.storage.parameter_names import ParameterNames
+from bsopt.storage.parameter_names import OUR_NAMES, ParameterNames
 from bsopt.trial.record import StudyInfo
 from bsopt.units import in_samples
 
@@ -77,7 +77,7 @@ def sampler_of(info: StudyInfo, *, names: ParameterNames | None = None) -> Scali
         info: What the study searches.
         names: What the study calls its batch size and learning rate; as our own studies do where None.
     """
-    asked, names = info.search, names or ParameterNames()
+    asked, names = info.search, names or OUR_NAMES
     return ScalingSampler(
         optimizer="adam" if default_rule(info.optimizer or "sgd") == "sqrt" else "sgd",  # whatever it is called
         rule=asked.rule if asked is not None else info.rule,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 __all__ = ["first_signal_calls"]
 
 _ASKED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
+_HANGUP = getattr(signal, "SIGHUP", None)  # Windows has neither SIGHUP nor SIGQUIT
 _MAY_BE_IGNORED = ("SIGHUP", "SIGQUIT")
 """A process started by `nohup`, or in the background of a script, is to live on through these."""
 
@@ -18,8 +19,9 @@ _MAY_BE_IGNORED = ("SIGHUP", "SIGQUIT")
 def first_signal_calls(stop: Callable[[int], object]) -> Iterator[None]:
     """Have the first of these signals call `stop` with its number; a second one raises KeyboardInterrupt with its.
 
-    Signals reach the main thread alone: in another one this changes nothing. SIGHUP and SIGQUIT stay ignored where
-    they were.
+    A second SIGHUP raises nothing: the kernel, the shell and output that can't be written may each tell of one closed
+    terminal. Signals reach the main thread alone: in another one this changes nothing. SIGHUP and SIGQUIT stay ignored
+    where they were.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -29,6 +31,8 @@ def first_signal_calls(stop: Callable[[int], object]) -> Iterator[None]:
     def handle(number: int, frame: object) -> None:
         nonlocal is_told
         if is_told:
+            if number == _HANGUP:
+                return
             raise KeyboardInterrupt(number)
         is_told = True
         stop(number)
@@ -42,6 +46,6 @@ def first_signal_calls(stop: Callable[[int], object]) -> Iterator[None]:
 
 
 def _handled() -> list[int]:
-    there = [name for name in _ASKED if hasattr(signal, name)]  # Windows has neither SIGHUP nor SIGQUIT
+    there = [name for name in _ASKED if hasattr(signal, name)]
     ignored = {n for n in _MAY_BE_IGNORED if n in there and signal.getsignal(getattr(signal, n)) is signal.SIG_IGN}
     return [getattr(signal, name) for name in there if name not in ignored]

@@ -22,10 +22,10 @@ def study() -> optuna.Study:
     return optuna.create_study()
 
 
-def begin(study: optuna.Study, *, worker: str | None = None) -> optuna.Trial:
+def begin(study: optuna.Study, *, by: str = "no longer held", worker: str | None = None) -> optuna.Trial:
     """Ask for a trial and claim it, as the loop does."""
     trial = study.ask()
-    ownership.claim(trial, worker=worker)
+    ownership.claim(trial, by=by, worker=worker)
     return trial
 
 
@@ -109,11 +109,20 @@ def test_a_process_elsewhere_is_given_up_after_silence_only(study: optuna.Study,
 
 
 def test_a_process_of_this_host_that_is_gone_is_given_up_at_once(study: optuna.Study) -> None:
-    trial = begin(study)
-    assert ownership.give_up_lost(study) == []
-    assert ownership.running_elsewhere(study) == []
-    trial.set_user_attr(OWNER_KEY, {**ownership.this_process(), "pid": 1 << 30})
-    assert ownership.give_up_lost(study) == [0]
+    with ownership.claims() as claim:
+        trial = begin(study, by=claim)
+        trial.set_user_attr(OWNER_KEY, {**trial.user_attrs[OWNER_KEY], "pid": 1 << 30})
+        assert ownership.give_up_lost(study) == [0]
+
+
+def test_a_trial_of_this_process_is_given_up_once_the_process_no_longer_runs_it(study: optuna.Study) -> None:
+    with ownership.claims() as claim:
+        begin(study, by=claim)
+        assert ownership.give_up_lost(study) == []
+        with ownership.claims() as another:
+            begin(study, by=another)
+        assert ownership.running_elsewhere(study) == []
+        assert ownership.give_up_lost(study) == [1]
 
 
 def test_a_leader_stops_only_its_own_run(study: optuna.Study) -> None:
@@ -142,6 +151,12 @@ def test_repeats_inside_a_budget_are_the_best_trials_first() -> None:
     repeated = [study.ask().user_attrs["bsopt:confirms"] for _ in range(3)]
     assert repeated == [0, 0, 1]
     assert queue.queue_confirmations(study, replicates=2, most=3) == 0
+
+
+def test_repeats_beyond_the_budget_leave_none_to_queue() -> None:
+    study = finished(4)
+    queue.queue_settling(study, [({"batch_size": 8, "lr": 0.1}, 3)] * 3)
+    assert queue.queue_confirmations(study, replicates=2, most=2) == 0
 
 
 def finished(num: int) -> optuna.Study:

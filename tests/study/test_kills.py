@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from process_tree import family, parents
 
 from bsopt.study.study import load_study
 from bsopt.trial.record import StopReason
@@ -47,40 +48,11 @@ def start(project: Path) -> Iterator[Start]:
         process.communicate()
 
 
-def _parents() -> dict[int, int]:
-    """Return process -> parent of all that live."""
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if fields[0] not in ("Z", "X"):
-                found[int(entry.name)] = int(fields[1])
-    return found
-
-
-def _children(pid: int, parents: dict[int, int]) -> list[int]:
-    return [child for child, parent in parents.items() if parent == pid]
-
-
-def _family(pid: int) -> set[int]:
-    """Return all that descend from a process."""
-    parents = _parents()
-    found, left = set[int](), [pid]
-    while left:
-        children = _children(left.pop(), parents)
-        found.update(children)
-        left += children
-    return found
-
-
 def _server_and_ranks(pid: int) -> tuple[int, list[int]]:
     """Return the fork server of a study's process and its ranks."""
-    parents = _parents()
-    (server,) = [child for child in _children(pid, parents) if _children(child, parents)]
-    return server, _children(server, parents)
+    tree = parents()
+    (server,) = [child for child, parent in tree.items() if parent == pid and child in tree.values()]
+    return server, [child for child, parent in tree.items() if parent == server]
 
 
 def _wait_for(condition: Callable[[], bool], seconds: float = 300) -> None:
@@ -96,14 +68,14 @@ def test_a_rank_never_outlives_a_killed_parent(start: Start, state: str, devices
     trouble = "stuck@1" if state == "stuck in C" else "hang@1"
     process = start(f"task.model.init_args.trouble={trouble}", f"trainer.devices={devices}")
     time.sleep(1)
-    family = _family(process.pid)
+    there = set(family(process.pid))
     _, ranks = _server_and_ranks(process.pid)
     assert len(ranks) == devices
     if state == "stopped":
         for rank in ranks:
             os.kill(rank, signal.SIGSTOP)
     process.kill()
-    _wait_for(lambda: not family & _parents().keys())
+    _wait_for(lambda: not there & parents().keys())
 
 
 def test_a_killed_fork_server_costs_no_trial(start: Start, project: Path) -> None:
@@ -137,7 +109,7 @@ def test_a_signal_ends_a_run_in_order_and_names_itself(
     start: Start, project: Path, number: signal.Signals, code: int
 ) -> None:
     process = start("task.model.init_args.trouble=hang@1", "budget.trials=2")
-    family = _family(process.pid)
+    there = set(family(process.pid))
     process.send_signal(number)
     told, errors = process.communicate(timeout=800)
     assert process.returncode == code, errors
@@ -145,7 +117,7 @@ def test_a_signal_ends_a_run_in_order_and_names_itself(
     records = load_study("toy", f"sqlite:///{project}/bsopt.db").records
     assert [r.stop_reason for r in records] == [StopReason.INTERRUPTED]
     assert records[0].ticks
-    _wait_for(lambda: not family & _parents().keys())
+    _wait_for(lambda: not there & parents().keys())
 
 
 def test_a_second_ctrl_c_ends_at_once_and_loses_nothing(start: Start, project: Path) -> None:

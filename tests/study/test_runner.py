@@ -514,7 +514,7 @@ def test_a_paused_trial_is_gone_on_with_from_its_state_and_counts_once(pretend: 
     assert any("trial 1 is gone on with" in note for note in study.log.notes)
 
 
-def test_a_storage_that_can_be_read_but_not_written_is_named(
+def test_a_storage_that_can_be_read_but_not_written_is_named_and_the_next_run_continues(
     pretend: Pretend, usual: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any, **__: Any) -> bool:
@@ -526,6 +526,9 @@ def test_a_storage_that_can_be_read_but_not_written_is_named(
         with pytest.raises(StorageFailedError, match="disk is full"):  # and not Optuna's "Should not reach."
             study.run()
     assert study.optuna.trials[0].state is TrialState.RUNNING
+    assert study.run().num_complete == 4
+    assert [r.stop_reason for r in study.records] == [StopReason.LOST, *[StopReason.COMPLETED] * 4]
+    assert study.records[1].params == study.records[0].params
 
 
 def test_optunas_pruner_is_asked_by_name(pretend: Pretend) -> None:

@@ -8,7 +8,7 @@ import click
 
 from bsopt.cli.group import Command
 from bsopt.cli.opening import NamedStudy
-from bsopt.cli.options import json_option, named_study
+from bsopt.cli.options import json_option, named_study, names_options
 from bsopt.cli.terminal.formatting import json_text
 from bsopt.units import format_number, parse_bytes
 
@@ -42,8 +42,7 @@ _TITLES = {
     "--bandwidth", metavar="RATE", help="Of the slowest link between devices, e.g. '25 GB/s', if not measured."
 )
 @click.option("--margin", type=float, metavar="X", help="Difference in value up to which a size counts as as good.")
-@click.option("--batch-size-name", metavar="NAME", help="Name of the batch size parameter, if the study doesn't tell.")
-@click.option("--lr-name", metavar="NAME", help="Name of the learning rate parameter, if the study doesn't tell.")
+@names_options
 @click.option(
     "--step-unit",
     type=click.Choice(("samples", "epochs", "steps")),
