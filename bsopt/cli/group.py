@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
+from bsopt.cli.terminal.output import closing_hangs_up
 from bsopt.errors import BsoptError, ConfigError, nearest_or_all
 from bsopt.units import printable
 
@@ -134,7 +135,8 @@ def writing(path: Path | str) -> Iterator[None]:
 
 
 def _end_interrupted(ctx: click.Context, error: BaseException) -> NoReturn:
-    click.echo("Interrupted.", err=True)
+    with closing_hangs_up():  # the terminal may be what is gone
+        click.echo("Interrupted.", err=True)
     ctx.exit(128 + next((number for number in error.args if isinstance(number, int)), signal.SIGINT))
 
 
