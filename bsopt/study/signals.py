@@ -18,6 +18,7 @@ _MAY_BE_IGNORED = ("SIGHUP", "SIGQUIT")
 def first_signal_calls(stop: Callable[[int], object]) -> Iterator[None]:
     """Have the first of these signals call `stop` with its number; a second one raises KeyboardInterrupt with its.
 
+    SIGHUP never is the second: a terminal that is closed tells it once, and output that finds it gone tells it again.
     Signals reach the main thread alone: in another one this changes nothing. SIGHUP and SIGQUIT stay ignored where
     they were.
     """
@@ -29,6 +30,8 @@ def first_signal_calls(stop: Callable[[int], object]) -> Iterator[None]:
     def handle(number: int, frame: object) -> None:
         nonlocal is_told
         if is_told:
+            if number == getattr(signal, "SIGHUP", None):
+                return
             raise KeyboardInterrupt(number)
         is_told = True
         stop(number)

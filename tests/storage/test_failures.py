@@ -143,7 +143,6 @@ def test_a_full_disk_is_told_and_the_next_run_continues(
     assert {r.stop_reason for r in again.records} <= {StopReason.COMPLETED, StopReason.LOST}
 
 
-@pytest.mark.xfail(strict=False, reason="the command ends with 1 and not with 129 where its terminal is closed")
 def test_a_terminal_that_is_closed_ends_a_run_in_order(project: Path) -> None:
     command = [sys.executable, "-m", "bsopt", "study", "run", "study.yaml", "--set", "budget.epochs=200"]
     pid, terminal = pty.fork()
