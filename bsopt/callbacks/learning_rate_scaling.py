@@ -82,7 +82,6 @@ class LearningRateScaling(Callback):
         self._configured: dict[int, list[dict[str, Any]]] = {}
         self._handles: list[RemovableHandle] = []
         self._in_use = (0.0, 1.0)
-        self._optimizer = "sgd"
         if rule is not None:
             self._target("sgd")  # an unknown name is refused here
 
@@ -109,7 +108,6 @@ class LearningRateScaling(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put a hook before and after each optimizer's step."""
         self._micro_batch_size = None
-        self._optimizer = type(trainer.optimizers[0]).__name__ if trainer.optimizers else "sgd"
         for optimizer in trainer.optimizers:
             if self._scale_betas and not any("betas" in group for group in optimizer.param_groups):
                 raise ConfigError(

@@ -24,7 +24,6 @@ from bsopt.trial.objective import Objective
 from bsopt.units import Amount, Unit, in_words, parse_amount, parse_bytes
 
 __all__ = [
-    "MOST_SIZES",
     "ExperimentConfig",
     "RangeSpace",
     "SearchConfig",
@@ -32,7 +31,7 @@ __all__ = [
     "check_name",
 ]
 
-ENOUGH_TO_REPEAT, REPEATS = 15, 3
+_ENOUGH_TO_REPEAT, _REPEATS = 15, 3
 """With `confirm_seeds: auto`, from so many trials on, so many repeat the finalists: just enough to know the noise."""
 
 RESERVED_TRAINER_KEYS = {
@@ -50,7 +49,7 @@ RESERVED_TRAINER_KEYS = {
 }
 
 
-MOST_SIZES = 10_000
+_MOST_SIZES = 10_000
 """Batch sizes of a lattice, and runs of an experiment: each is a row somewhere, and more are a mistake."""
 _MOST_SAMPLES = 1e15
 _MOST_TRIALS = 10**6
@@ -183,9 +182,9 @@ class BatchSizeSpace(_Strict):
         _check_range(self.low, self.high)
         check_lattice(self.lattice)
         num_sizes = 0 if self.lattice == "any" else len(lattice_sizes(self.lattice, self.low, self.high))
-        if num_sizes > MOST_SIZES:
+        if num_sizes > _MOST_SIZES:
             raise ValueError(
-                f"{num_sizes:,} batch sizes are on the lattice {self.lattice!r}, more than {MOST_SIZES:,}: take a "
+                f"{num_sizes:,} batch sizes are on the lattice {self.lattice!r}, more than {_MOST_SIZES:,}: take a "
                 "larger multiple, or lattice: any"
             )
         if not self.sizes():
@@ -384,9 +383,9 @@ class ExperimentConfig(_Strict):
         if len(set(self.batch_sizes)) < 2 or min(self.batch_sizes) < 1:
             raise ValueError(f"batch_sizes needs at least two different positive sizes, got {self.batch_sizes}")
         arms = (len(self.grid) if "grid" in self.arms else 0) + len(set(self.arms) - {"grid"})
-        if len(self.batch_sizes) * arms * self.seeds > MOST_SIZES:
+        if len(self.batch_sizes) * arms * self.seeds > _MOST_SIZES:
             raise ValueError(
-                f"the design has up to {len(self.batch_sizes) * arms * self.seeds:,} runs; {MOST_SIZES:,} at most"
+                f"the design has up to {len(self.batch_sizes) * arms * self.seeds:,} runs; {_MOST_SIZES:,} at most"
             )
         if any(not rate > 0 for rate in self.grid):
             raise ValueError(f"grid holds learning rates, which are positive, got {self.grid}")
@@ -485,7 +484,7 @@ class StudyConfig(_Strict):
     def _sensible_trainer(cls, value: dict[str, Any]) -> dict[str, Any]:
         for key, least in (("num_nodes", 1), ("devices", -1)):
             number = value.get(key, 1)
-            if isinstance(number, (int, float)) and (isinstance(number, bool) or number < least or number in (0, 0.0)):
+            if isinstance(number, (int, float)) and (isinstance(number, bool) or number < least or number == 0):
                 raise ValueError(f"trainer.{key} must be at least 1, got {number!r}")
         if not isinstance(value.get("num_nodes", 1), int):
             raise ValueError(f"trainer.num_nodes must be a whole number, got {value['num_nodes']!r}")
@@ -555,8 +554,8 @@ class StudyConfig(_Strict):
     @property
     def num_repeats(self) -> int:
         """Trials of the budget that repeat the finalists instead of searching (`confirm_seeds: auto`)."""
-        is_auto = self.confirm_seeds == "auto" and self.budget.trials >= ENOUGH_TO_REPEAT
-        return REPEATS if is_auto else 0
+        is_auto = self.confirm_seeds == "auto" and self.budget.trials >= _ENOUGH_TO_REPEAT
+        return _REPEATS if is_auto else 0
 
     @property
     def num_searched(self) -> int:

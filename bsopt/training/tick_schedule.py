@@ -9,7 +9,7 @@ from bsopt.units import Amount, in_samples
 
 __all__ = ["Schedule", "exact_samples"]
 
-EARLY_SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
+_EARLY_SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
 """Of the first regular tick's samples: where a geometric schedule validates before it."""
 
 _TOLERANCE = 1e-9
@@ -47,7 +47,7 @@ class Schedule:
         step_budget = length is not None and length.unit == "steps"
         gap = in_samples(every, num_train_samples, "budget.validate_every")
         end = None if length is None or step_budget else in_samples(length, num_train_samples, "budget.epochs")
-        early = [share * gap for share in EARLY_SHARES] if is_geometric else []
+        early = [share * gap for share in _EARLY_SHARES] if is_geometric else []
         return cls(gap, end, tuple(samples for samples in early if end is None or samples < end))
 
     @property

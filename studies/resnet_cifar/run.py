@@ -22,7 +22,6 @@ SIZES: dict[str, dict[str, object]] = {
         "budget.trials": 2,
         "budget.epochs": 2,
         "trainer.devices": 1,
-        "confirm_seeds": 0,
     },
     "one": {  # hours on one GPU
         "task.model.init_args.network": "resnet20",

@@ -166,6 +166,17 @@ def test_whatever_ends_a_command_is_one_message_and_a_code(error: BaseException,
     assert "\x1b" not in result.stderr
 
 
+def test_an_interruption_that_nobody_can_read_keeps_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    @click.command(cls=Command)
+    def interrupted() -> None:
+        raise KeyboardInterrupt(signal.SIGTERM)
+
+    monkeypatch.setattr("sys.stderr", _Gone(errno.EIO))
+    with pytest.raises(SystemExit) as caught:
+        interrupted.main([])
+    assert caught.value.code == 128 + signal.SIGTERM
+
+
 class _Gone(io.StringIO):
     """Output whose reader has gone."""
 

@@ -227,6 +227,16 @@ def test_each_signal_that_asks_for_an_end_gets_an_orderly_one(pretend: Pretend, 
     assert signal.getsignal(number) == before
 
 
+def test_a_hang_up_that_is_told_twice_still_ends_in_order(pretend: Pretend) -> None:
+    def train(spec: TrialSpec, supervision: Supervision) -> TrialRecord:
+        signal.raise_signal(signal.SIGHUP)  # by the system
+        signal.raise_signal(signal.SIGHUP)  # by output that finds its terminal gone
+        raise Crash(StopReason.INTERRUPTED, "interrupted")
+
+    summary = pretend(train).run()
+    assert (summary.ended, summary.signal) == ("interrupted", signal.SIGHUP)
+
+
 def test_a_process_that_nohup_started_lives_on_when_its_terminal_closes(pretend: Pretend, usual: Train) -> None:
     def train(spec: TrialSpec, supervision: Supervision) -> TrialRecord:
         signal.raise_signal(signal.SIGHUP)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["MOST_BYTES", "last_log_lines", "trim_log"]
+from bsopt.units import printable
 
-MOST_BYTES = 8 << 20
+__all__ = ["last_log_lines", "trim_log"]
+
+_MOST_BYTES = 8 << 20
 """Of a log; what is longer loses its middle."""
 _KEPT_BYTES = 1 << 20  # at each end
 _TAIL_BYTES = 1 << 16
@@ -15,7 +17,7 @@ _LINES = 15
 
 
 def last_log_lines(path: Path, lines: int = _LINES) -> str:
-    """Return the last lines of a log, of at most 64 kB together; empty where there is none."""
+    """Return the last lines of a log, of at most 64 kB together, as they can be printed; empty where there is none."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -23,10 +25,10 @@ def last_log_lines(path: Path, lines: int = _LINES) -> str:
             text = file.read().decode(errors="replace")
     except OSError:
         return ""
-    return "\n".join(text.splitlines()[-lines:])
+    return printable("\n".join(text.splitlines()[-lines:]))
 
 
-def trim_log(path: Path, *, most: int = MOST_BYTES, kept: int = _KEPT_BYTES) -> bool:
+def trim_log(path: Path, *, most: int = _MOST_BYTES, kept: int = _KEPT_BYTES) -> bool:
     """Cut the middle out of a log that has grown too long; processes that append to it go on behind what is left.
 
     What is appended while this runs may be lost.

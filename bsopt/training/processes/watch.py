@@ -16,9 +16,8 @@ from bsopt.training.processes.memory import MemoryEvidence
 from bsopt.training.processes.rank import Message
 from bsopt.training.processes.supervision import Supervision
 from bsopt.trial.record import StopReason
-from bsopt.units import printable
 
-__all__ = ["RankProcess", "Watch", "receive"]
+__all__ = ["RankProcess", "Watch"]
 
 _POLL_SECONDS = 0.5
 _LAST_WORDS_SECONDS = 2.0
@@ -100,7 +99,7 @@ class Watch:
                     f"no tick for {self._supervision.stall_seconds:g} s (limits.stall_timeout): "
                     "it hangs, or validate_every is too long"
                 )
-                raise Crash(StopReason.FAILED, message, log_tail=printable(last_log_lines(self._log)))
+                raise Crash(StopReason.FAILED, message, log_tail=last_log_lines(self._log))
 
     def _look_after(self) -> None:
         """Keep an eye on memory and the log, as often as that is worth it."""
@@ -111,7 +110,7 @@ class Watch:
 
     def _hear(self, rank: RankProcess) -> Message | None:
         """Take one message of a rank, and return it where it is the trial's result."""
-        message = receive(rank.line)
+        message = _receive(rank.line)
         if message is None:
             del self._lines[rank.line]
             return None
@@ -139,15 +138,15 @@ class Watch:
         until = time.monotonic() + _LAST_WORDS_SECONDS
         for rank in self._ranks:
             rank.process.join(max(0.0, until - time.monotonic()))
-            while rank.line.poll() and (message := receive(rank.line)) is not None:
+            while rank.line.poll() and (message := _receive(rank.line)) is not None:
                 if message.kind == "error":
                     self._failures.setdefault(rank.number, message)
         exit_codes = {rank.number: rank.process.exitcode for rank in self._ranks}
-        tail = printable(last_log_lines(self._log))
+        tail = last_log_lines(self._log)
         return error_of(self._failures, exit_codes, log_tail=tail, is_memory_short=self._memory.is_found)
 
 
-def receive(line: Connection) -> Any:
+def _receive(line: Connection) -> Any:
     """Return the next message on a line; None where its other end is closed."""
     try:
         return line.recv()

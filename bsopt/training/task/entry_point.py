@@ -57,8 +57,7 @@ _REFUSED = {
     "GradientAccumulationScheduler": "the plan decides how to accumulate",
 }
 _DEFAULT_PATHS = {
-    "lr": (*injection.LR_NAMES, *(f"hparams.{name}" for name in injection.LR_NAMES)),
-    "batch_size": (*injection.BATCH_SIZE_NAMES, *(f"hparams.{name}" for name in injection.BATCH_SIZE_NAMES)),
+    key: (*names, *(f"hparams.{name}" for name in names)) for key, names in injection.USUAL_NAMES.items()
 }
 
 

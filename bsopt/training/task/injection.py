@@ -19,8 +19,6 @@ from bsopt.trial.spec import TrialSpec
 from bsopt.units import in_words
 
 __all__ = [
-    "BATCH_SIZE_NAMES",
-    "LR_NAMES",
     "OWNERS",
     "USUAL_NAMES",
     "WORDS",
@@ -39,9 +37,7 @@ __all__ = [
 _EXAMPLES = {"lr": "optimizer.lr", "batch_size": "loader.batch_size"}
 _RATES = ("lr", "initial_lr", "max_lr")
 
-LR_NAMES = ("lr", "learning_rate")
-BATCH_SIZE_NAMES = ("batch_size",)
-USUAL_NAMES: Mapping[str, tuple[str, ...]] = {"lr": LR_NAMES, "batch_size": BATCH_SIZE_NAMES}
+USUAL_NAMES: Mapping[str, tuple[str, ...]] = {"lr": ("lr", "learning_rate"), "batch_size": ("batch_size",)}
 WORDS: Mapping[str, str] = {"lr": "learning rate", "batch_size": "batch size"}
 OWNERS: Mapping[str, Literal["model", "data"]] = {"lr": "model", "batch_size": "data"}
 """Whose argument a value is where its path doesn't say it; a further parameter is the model's."""

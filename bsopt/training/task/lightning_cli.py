@@ -17,15 +17,15 @@ from typing import Any
 
 from bsopt.callbacks._base import installed_packages
 from bsopt.errors import TaskError
-from bsopt.training.task.injection import BATCH_SIZE_NAMES, LR_NAMES, OWNERS, WORDS, no_place
+from bsopt.training.task.injection import OWNERS, USUAL_NAMES, WORDS, no_place
 from bsopt.training.task.patches import replaced
 from bsopt.training.task.proposals import paths_in, paths_like
 
 __all__ = ["with_overrides"]
 
 _USUAL = {
-    "lr": (*(f"model.{name}" for name in LR_NAMES), "optimizer.lr"),
-    "batch_size": (*(f"data.{name}" for name in BATCH_SIZE_NAMES), *(f"model.{name}" for name in BATCH_SIZE_NAMES)),
+    "lr": (*(f"model.{name}" for name in USUAL_NAMES["lr"]), "optimizer.lr"),
+    "batch_size": tuple(f"{owner}.{name}" for owner in ("data", "model") for name in USUAL_NAMES["batch_size"]),
 }
 
 
