@@ -48,16 +48,18 @@ def _start(info: StudyInfo, *, is_ours: bool) -> str:
     else:
         rule = asked.rule if asked is not None else info.rule
         reference = info.reference or default_reference(info.optimizer or "sgd")
-        is_own = info.reference is not None and (asked is None or asked.has_reference)
-        source = "your reference" if is_own else "a published default, moved to the length of this training"
+        source = "a published default"
+        if info.reference is not None:
+            is_own = asked is None or asked.has_reference
+            source = "your reference" if is_own else f"{source}, moved to the length of this training"
         known = (
             f"{_RULES.get(rule, f'the {rule} rule')}, through batch size {reference.batch_size} with learning rate "
             f"{reference.lr:g}, {source}"
         )
     if not is_ours:
         return (
-            f"What bsopt's own sampler would believe of these trials, which it didn't propose. It starts from {known}; "
-            "that counts less with every trial."
+            f"This is what bsopt's own sampler believes of these trials, whoever proposed them. It starts from {known}, "
+            "which counts less with every trial."
         )
     return (
         f"Before the first trial the search knew only this: {known}. It decides where to look first and counts less "
