@@ -1,4 +1,4 @@
-"""Why the search looked where it did: the sampler's belief and reasons, in words."""
+"""Where the search stands: what it started from and believes now, and why it looked where it did, in words."""
 
 from __future__ import annotations
 
@@ -33,25 +33,33 @@ def reasons(data: StudyData) -> Html | None:
     if not belief.ridge:
         return None
     words = [belief.message, *(edge.message for edge in belief.edges)]
+    is_ours = asked is not None and asked.sampler == "scaling"
     return join(
-        tag("p", _start(data.info)),
+        tag("p", _start(data.info, is_ours=is_ours)),
         tag("p", " ".join(words)),
-        _proposals(data, sampler) if asked is not None and asked.sampler == "scaling" else None,
+        _proposals(data, sampler) if is_ours else None,
     )
 
 
-def _start(info: StudyInfo) -> str:
+def _start(info: StudyInfo, *, is_ours: bool) -> str:
     asked = info.search
-    if asked is not None and asked.prior_from:
+    if is_ours and asked is not None and asked.prior_from:
         known = f"the best learning rates that the study {asked.prior_from} had found"
     else:
         rule = asked.rule if asked is not None else info.rule
         reference = info.reference or default_reference(info.optimizer or "sgd")
-        is_own = info.reference is not None and (asked is None or asked.has_reference)
-        source = "your reference" if is_own else "a published default, moved to the length of this training"
+        source = "a published default"
+        if info.reference is not None:
+            is_own = asked is None or asked.has_reference
+            source = "your reference" if is_own else f"{source}, moved to the length of this training"
         known = (
             f"{_RULES.get(rule, f'the {rule} rule')}, through batch size {reference.batch_size} with learning rate "
             f"{reference.lr:g}, {source}"
+        )
+    if not is_ours:
+        return (
+            f"This is what bsopt's own sampler believes of these trials, whoever proposed them. It starts from {known}, "
+            "which counts less with every trial."
         )
     return (
         f"Before the first trial the search knew only this: {known}. It decides where to look first and counts less "

@@ -141,7 +141,7 @@ def _details(data: StudyData, *, prefix: str) -> list[Html]:
         tag("h2", "Figures"),
         tag("noscript", tag("p", "The figures need JavaScript; the answer and the tables don't.")),
         *pictures(data, FIGURES.values(), prefix=prefix),
-        *([tag("h2", "Why the search looked where it did"), why] if why is not None else []),
+        *([tag("h2", "Where the search stands"), why] if why is not None else []),
         tag("h2", "How the trials ended"),
         sections.stopped(data),
         tag("h2", "Every trial"),

@@ -77,7 +77,7 @@ _OF_STUDIES = (
         "Every trial, the brighter the better; the ring is the best. Circles ran to their end, triangles were pruned, "
         "crosses diverged, crossed squares ran out of memory. The solid line is the fitted best learning rate with its "
         "90 % band, the others are scaling rules through the reference: one that runs along the solid line holds here. "
-        "The clouds beneath are what the search believes.",
+        "The clouds beneath are what is believed of all other points.",
         interaction.plot_interaction,
     ),
     Figure(
@@ -91,8 +91,8 @@ _OF_STUDIES = (
     Figure(
         "best_by_batch_size",
         best_by_batch_size.TITLE,
-        "What each batch size reached at its own best learning rate. Differences no larger than the noise named above "
-        "say nothing; batch sizes with few trials may only lack a well-tuned learning rate.",
+        "What each batch size reached at its own best learning rate. Differences no larger than the noise between "
+        "seeds say nothing; batch sizes with few trials may only lack a well-tuned learning rate.",
         best_by_batch_size.plot_best_by_batch_size,
     ),
     Figure(
@@ -120,8 +120,8 @@ _OF_STUDIES = (
         "steps_to_target",
         steps_to_target.TITLE,
         "The quickest run of each batch size. Left of the shaded critical batch size, doubling the batch nearly halves "
-        "the updates; right of it, it only spends samples. Where the study names no target, one is taken that three "
-        "in four batch sizes reached.",
+        "the updates; right of it, it only spends samples. Where the study names no target, one is taken that "
+        "tells the batch sizes apart.",
         steps_to_target.plot_steps_to_target,
     ),
     Figure(

@@ -49,7 +49,7 @@ class InteractionInfo:
         colour_range: Best value, and the value from which on all trials share the last colour.
         best: The best completed trial.
         ridge: The fitted best learning rate at each batch size that ran; empty where it isn't fitted.
-        surface: What the sampler's model believes; None with too few trials.
+        surface: What is believed of the value; None with too few trials.
         message: What the fit of the ridge says.
     """
 
@@ -97,8 +97,8 @@ def plot_interaction(
     """Plot the value of every trial over batch size and learning rate; one panel per study.
 
     Circles ran to their end, triangles were pruned, crosses diverged, crossed squares ran out of memory. The lines
-    are the linear and the square-root rule through the study's reference; beneath lies what the sampler's model
-    believes, and the solid line is the fitted best learning rate with its 90 % interval.
+    are the linear and the square-root rule through the study's reference; beneath lies what is
+    believed of the value, and the solid line is the fitted best learning rate with its 90 % interval.
 
     Args:
         study: One or several.

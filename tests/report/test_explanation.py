@@ -66,6 +66,8 @@ def test_another_samplers_trials_get_no_reasons() -> None:
     found = str(reasons(load(searched(8, sampler="tpe"))))
     assert "After 8 trials" in found
     assert "Trial 7" not in found
+    assert "whoever proposed them. It starts from the square-root rule" in found
+    assert "Before the first trial" not in found
 
 
 def test_without_a_rule_it_says_so(study: optuna.Study) -> None:
