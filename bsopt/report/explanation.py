@@ -58,8 +58,8 @@ def _start(info: StudyInfo, *, is_ours: bool) -> str:
         )
     if not is_ours:
         return (
-            f"This is what bsopt's own sampler believes of these trials, whoever proposed them. It starts from {known}, "
-            "which counts less with every trial."
+            f"This is what bsopt's own sampler believes of these trials, whoever proposed them. It starts from "
+            f"{known}, which counts less with every trial."
         )
     return (
         f"Before the first trial the search knew only this: {known}. It decides where to look first and counts less "

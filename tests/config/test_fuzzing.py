@@ -50,9 +50,7 @@ SCALARS = st.one_of(st.none(), st.booleans(), st.sampled_from(NUMBERS), st.sampl
 BLOCK_KEYS = st.sampled_from([*WORDS, "low", "high", "step", "multiple_of", "class_path"])
 VALUES = st.recursive(
     SCALARS,
-    lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(BLOCK_KEYS, inner, max_size=4)
-    ),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(BLOCK_KEYS, inner, max_size=4),
     max_leaves=8,
 )
 CHANGES = st.lists(st.tuples(st.sampled_from(KEYS), VALUES), min_size=1, max_size=4)

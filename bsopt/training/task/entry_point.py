@@ -56,9 +56,7 @@ _REFUSED = {
     "BatchSizeFinder": "the batch size is the study's to choose",
     "GradientAccumulationScheduler": "the plan decides how to accumulate",
 }
-_DEFAULT_PATHS = {
-    key: (*names, *(f"hparams.{name}" for name in names)) for key, names in injection.USUAL_NAMES.items()
-}
+_DEFAULT_PATHS = {key: (*names, *(f"hparams.{name}" for name in names)) for key, names in injection.USUAL_NAMES.items()}
 
 
 def is_entry(task: TaskSpec) -> bool:
