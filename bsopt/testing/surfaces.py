@@ -226,7 +226,7 @@ def replay(
     study = optuna.create_study(sampler=sampler, pruner=pruner or optuna.pruners.NopPruner())
     if first is not None:
         study.enqueue_trial(dict(first))
-    rng = np.random.default_rng([7, seed])
+    rng = np.random.default_rng([7, seed, *surface.name.encode()])
     running: list[tuple[optuna.Trial, float | None]] = []
     best_seen, best_true = np.inf, np.inf
     regrets: list[float] = []
