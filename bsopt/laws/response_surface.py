@@ -38,7 +38,7 @@ MISMATCH = 1.0
 HEIGHTS = (1.0, 2.5)
 """Bounds of the landscape's height: believed in part only, since the transform has a cap."""
 
-DRAWS, ROUNDS, THOROUGH_ROUNDS, KEPT = 192, 2, 8, 48
+DRAWS, ROUNDS, THOROUGH_ROUNDS, KEPT = 192, 2, 16, 48
 STRUCTURES = {True: (1.0, 1.0), False: (0.3, 0.4)}
 """Whether there is a basin -> prior odds, and share of the draws: without one there are fewer parameters. Each
 structure is weighed by its evidence."""

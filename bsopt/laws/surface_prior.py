@@ -66,7 +66,7 @@ _LOG_NORMALS = {  # parameter -> (median, log-sd)
     "depth": (1.0, 0.7),
     "bend": (0.3, 0.8),
     "noise": (0.06, 1.0),  # nothing in a replayed table, 0.05 to 1 between the seeds of small real trainings
-    "rough": (0.6, 0.4),  # real surfaces have bumps an octave or two wide, measured ones above all
+    "rough": (0.6, 0.8),  # real surfaces have bumps an octave or two wide, smooth laws have none
     "reach": (1.5, 0.4),
     "effect": (0.5, 0.6),
     "scales": (0.7, 0.6),
@@ -166,9 +166,14 @@ class Parameters:
         in the value's own unit counts most there, where it is what makes a value look best.
         """
         there = 1.0 + STEEPNESS * NEAR_BEST
-        own = self.noise[:, None] * there / STEEPNESS  # the same noise in units of the gap
+        own = self.noise_of_gap(NEAR_BEST)[:, None]
         steeper = there / (1.0 + STEEPNESS * np.hypot(gap[None, :], own))
         return np.asarray(self.noise[:, None] * np.where(self.is_even[:, None], steeper, 1.0))
+
+    def noise_of_gap(self, gap: float) -> Array:
+        """Return the noise's standard deviation in units of the gap, (S,), at values `gap` above the best."""
+        where = np.where(self.is_even, NEAR_BEST, gap)
+        return np.asarray(self.noise * (1.0 + STEEPNESS * where) / STEEPNESS)
 
     def joined(self, other: Parameters) -> Parameters:
         """Return these draws and the other ones behind them."""

@@ -99,19 +99,20 @@ class ValueSurface:
     @property
     def noise(self) -> float:
         """Standard deviation of a repeated trial's value near the best, in standardised units; the median of draws."""
-        order = np.argsort(self._noises)
-        upto = np.cumsum(self.belief.weights[order])
-        return float(self._noises[order][np.searchsorted(upto, 0.5 * upto[-1])])
+        return self._middle(self.belief.parameters.noise_at(np.array([NEAR_BEST]))[:, 0])
 
     @property
     def noise_sd(self) -> float:
-        """The same in the study's unit."""
-        near = self.transform.sign * (self.transform.best + NEAR_BEST * self.transform.scale)
-        return self.noise / float(self.transform.slope(near))
+        """The same in the study's unit, where the best value is expected: the best that was seen had luck."""
+        expected, _ = self.belief.moments(self.belief.data.at)
+        gap = float(self.transform.gap(self.transform.inverse(expected.min())))
+        return self._middle(self.belief.parameters.noise_of_gap(gap)) * self.transform.scale * self.transform.sd
 
-    @property
-    def _noises(self) -> Array:
-        return np.asarray(self.belief.parameters.noise_at(np.array([NEAR_BEST]))[:, 0])
+    def _middle(self, values: Array) -> float:
+        """Return the weighted median of one value per draw."""
+        order = np.argsort(values)
+        upto = np.cumsum(self.belief.weights[order])
+        return float(values[order][np.searchsorted(upto, 0.5 * upto[-1])])
 
 
 def fit_values(

@@ -124,6 +124,12 @@ def test_pure_noise_is_not_called_an_optimum() -> None:
     assert fit_lr_ridge(points, lr_range=LR_RANGE).status is not FitStatus.OK
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_told_noise_is_that_between_repeats(seed: int) -> None:
+    found = [fit_lr_ridge(trials(60, noise=sd, seed=seed), lr_range=LR_RANGE).noise_sd for sd in (0.05, 0.1)]
+    assert found == pytest.approx([0.05, 0.1], rel=0.4)
+
+
 def test_equal_values_are_contradictory() -> None:
     same = [RidgePoint(p.batch_size, p.lr, 1.0) for p in trials(10)]
     assert fit_lr_ridge(same).status is FitStatus.CONTRADICTORY
