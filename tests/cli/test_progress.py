@@ -136,6 +136,14 @@ def test_trials_under_way_shorten_the_time_left() -> None:
     assert progress.seconds_left == pytest.approx(30.0)
 
 
+def test_repeats_come_on_top_of_the_total() -> None:
+    progress = RunProgress([ended(0, 0.5), ended(1, 0.4)])
+    progress.study_started(INFO, done=2, total=2)
+    progress.trial_started(start(2))
+    end(progress, ended(2, 0.45))
+    assert (progress.num_done, progress.total) == (3, 3)
+
+
 def test_plain_lines_tell_starts_ends_and_failures() -> None:
     clock, lines = Clock(), list[str]()
     progress = RunProgress(clock=clock)

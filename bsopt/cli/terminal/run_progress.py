@@ -101,6 +101,7 @@ class RunProgress(Listener):
     def trial_started(self, start: TrialStart) -> None:
         with self._lock:
             self._running[start.number] = Running(start)
+            self.total = max(self.total, self.num_done + len(self._running))  # repeats come on top of the search
             self._view.trial_started(start)
 
     def ticked(self, number: int, tick: Tick) -> None:
