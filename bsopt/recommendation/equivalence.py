@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,33 +23,14 @@ from bsopt.laws.estimate import Estimate, estimate_from_samples
 from bsopt.recommendation.result import SizeFinding, SizeState
 from bsopt.trial.record import TrialRecord
 
-__all__ = ["ENOUGH", "default_margin", "judge_sizes", "trials_by_size"]
+__all__ = ["ENOUGH", "judge_sizes", "trials_by_size"]
 
 Array = NDArray[np.float64]
 
 ENOUGH, HARDLY = 0.75, 0.1
 """Probabilities from which a batch size is said to be as good as the best, and up to which to be worse."""
-SPREAD_SHARE = 0.02
-"""Share of (median − best) below which a difference doesn't matter, whatever the noise."""
 NEAR_OCTAVES = 0.5
 """A trial counts for a batch size up to this far from it, where trials ran at any size."""
-
-
-def default_margin(values: Sequence[float], *, sign: float, noise_sd: float | None) -> float:
-    """Return the difference from which a batch size counts as worse: one seed's deviation, or 2 % of (median − best).
-
-    Args:
-        values: Of the complete trials, in the objective's unit.
-        sign: 1 where a smaller value is better, −1 where a larger one is.
-        noise_sd: Standard deviation of a repeated trial's value; None where it isn't known.
-
-    >>> round(default_margin([1.0, 2.0, 3.0], sign=1.0, noise_sd=None), 3)
-    0.02
-    """
-    if not values:
-        return noise_sd or 0.0
-    best = min(sign * value for value in values)
-    return max(noise_sd or 0.0, SPREAD_SHARE * (sign * median(values) - best))
 
 
 def trials_by_size(records: Sequence[TrialRecord], sizes: Sequence[int]) -> dict[int, list[TrialRecord]]:

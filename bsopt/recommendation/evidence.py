@@ -14,7 +14,7 @@ from bsopt.errors import ConfigError, PlanError
 from bsopt.laws.communication import CommunicationFit, given_communication
 from bsopt.laws.estimate import FitStatus
 from bsopt.laws.lattice import lattice_sizes
-from bsopt.recommendation.equivalence import NEAR_OCTAVES, default_margin, judge_sizes, trials_by_size
+from bsopt.recommendation.equivalence import NEAR_OCTAVES, judge_sizes, trials_by_size
 from bsopt.recommendation.fits import Fits, fit_laws
 from bsopt.recommendation.result import FrontPoint, SizeFinding, SizeState
 from bsopt.storage.parameter_names import ParameterNames, find_names, unknown_names
@@ -26,6 +26,8 @@ __all__ = ["Evidence"]
 
 MOST_SIZES = 12
 """A study without a lattice whose trials ran at more sizes than this is told by powers of two."""
+SPREAD_SHARE = 0.02
+"""Share of (median − best) below which a difference doesn't matter, whatever the noise."""
 SHORTER = 0.99
 """Share of the study's budget below which another budget needs a fit of its own."""
 
@@ -172,9 +174,7 @@ class Evidence:
         """Difference in value up to which a batch size counts as good as the best, in the objective's unit."""
         if self.own_margin is not None:
             return self.own_margin
-        objective = self.info.objective
-        values = [cast(float, record.value) for record in ranked(self.records, objective)]
-        return default_margin(values, sign=objective.sign, noise_sd=self.fits.noise_sd)
+        return max(self.fits.noise_sd or 0.0, SPREAD_SHARE * self.fits.spread)
 
     @cached_property
     def findings(self) -> tuple[SizeFinding, ...]:

@@ -80,6 +80,13 @@ class Fits:
     noise_scale: Estimate | None = None
     num_complete: int = 0
 
+    @property
+    def spread(self) -> float:
+        """Median − best of the values, in the objective's unit; each place counts once, however often it was tried."""
+        if self.surface is None or np.ptp(self.surface.belief.data.y) <= 0:
+            return 0.0
+        return self.surface.transform.scale
+
     def measured_update(self, plan: Plan) -> Estimate | None:
         """Return the seconds of an update as trials of several devices ran it; None where none ran this plan."""
         return self.updates.get(_placement(plan)) if plan.world_size > 1 else None
