@@ -55,6 +55,8 @@ MARKERS: dict[Status, dict[str, Any]] = {
     Status.RUNNING: {"symbol": "circle-open-dot", "size": 9, "color": "#4BA3D9", "line": {"width": 1.5}},
 }
 
+_UNUSED_BUTTONS = ["select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d"]
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -168,11 +170,23 @@ def _styled(figure: go.Figure, title: str, height: int) -> go.Figure:
         "showline": True,
         "ticks": "outside",
         "automargin": True,
-        "title": {"standoff": 8},
+        "title": {"standoff": 8, "font": {"size": 12}},
+        "tickfont": {"size": 12},
     }
     figure.update_layout(
         template="none",
-        title={"text": escape(title), "x": 0.0, "xref": "paper", "xanchor": "left", "font": {"size": 16}},
+        # At a fixed distance from the top, where neither the mode bar nor a menu reaches it.
+        title={
+            "text": escape(title),
+            "x": 0.01,
+            "xref": "container",
+            "xanchor": "left",
+            "yref": "container",
+            "y": 1.0,
+            "yanchor": "top",
+            "pad": {"t": 24},
+            "font": {"size": 16},
+        },
         font={"family": "system-ui, -apple-system, 'Segoe UI', Roboto, Arial, sans-serif", "size": 13, "color": INK},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
@@ -184,10 +198,12 @@ def _styled(figure: go.Figure, title: str, height: int) -> go.Figure:
             "yref": "container",
             "y": 0.01,
             "yanchor": "bottom",
-            "x": 0,
+            "xref": "container",
+            "x": 0.01,
             "bgcolor": "rgba(0,0,0,0)",
+            "font": {"size": 12},
         },
-        modebar={"bgcolor": "rgba(0,0,0,0)", "color": INK, "activecolor": ACCENT},
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": INK, "activecolor": ACCENT, "remove": _UNUSED_BUTTONS},
         hoverlabel={"align": "left", "font": {"size": 12}},
     )
     figure.update_xaxes(**axis)

@@ -213,7 +213,7 @@ def empty_figure(title: str, sentence: str) -> go.Figure:
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
     figure.add_annotation(
-        text=wrapped(sentence, 60), showarrow=False, x=0.5, y=0.5, xref="paper", yref="paper", font={"size": 14}
+        text=wrapped(sentence, 44), showarrow=False, x=0.5, y=0.5, xref="paper", yref="paper", font={"size": 14}
     )
     return figure
 

@@ -11,7 +11,7 @@ from typing import cast
 
 import plotly.graph_objects as go
 
-from bsopt.laws.estimate import Estimate
+from bsopt.laws.estimate import Estimate, FitStatus
 from bsopt.recommendation.result import Choice, Cost, Recommendation, SizeFinding, SizeState
 from bsopt.recommendation.sentences import devices_in_words, to_what
 from bsopt.trial.record import StudyInfo, TrialRecord
@@ -108,9 +108,9 @@ def plot_answer(study: Source | Sequence[Source], *, batch_size: str | None = No
     figure = panels(
         TITLE if several else _title(infos[0].found),
         names,
-        height=560,
+        height=600,
         spacing=0.14 / len(infos),
-        heights=(0.6, 0.4),
+        heights=(0.58, 0.42),
         row_spacing=0.06,
     )
     for column, info in enumerate(infos, start=1):
@@ -123,7 +123,8 @@ def plot_answer(study: Source | Sequence[Source], *, batch_size: str | None = No
 
 def _title(found: Recommendation) -> str:
     choice = cast(Choice, found.choice)
-    return f"Batch size {choice.batch_size}, learning rate {format_number(choice.lr.value, digits=2)}"
+    start = "Batch size" if found.status is FitStatus.OK else "Best so far: batch size"
+    return f"{start} {choice.batch_size}, learning rate {format_number(choice.lr.value, digits=2)}"
 
 
 def _draw(figure: go.Figure, info: AnswerInfo, *, column: int) -> None:
@@ -148,6 +149,7 @@ def _draw(figure: go.Figure, info: AnswerInfo, *, column: int) -> None:
 
 def _panel(info: AnswerInfo, key: str, *, is_first: bool) -> list[go.Scatter]:
     """Return the traces of the values, or those of the learning rates: bands, runs, batch sizes, the star."""
+    star = cast(Choice, info.found.choice)
     at = info.value_at if key == "value" else info.lr_at
     told = [(size, y) for size in info.found.sizes if (y := at(size)) is not None]
     traces = [*_bands(info, key), *_runs(info, key, is_first=is_first)]
@@ -156,7 +158,7 @@ def _panel(info: AnswerInfo, key: str, *, is_first: bool) -> list[go.Scatter]:
         law = _traces.line(sizes, ys, Look(_BAND, "circle"), name="", hover="", showlegend=False, size=1)
         traces.append(law.update(mode="lines", hoverinfo="skip", hovertemplate=None))
     for state, marker in _MARKS.items():
-        there = [(size, y) for size, y in told if size.state is state]
+        there = [(size, y) for size, y in told if size.state is state and size.batch_size != star.batch_size]
         if there:
             trace = _traces.points(
                 [size.batch_size for size, _ in there],
@@ -167,14 +169,13 @@ def _panel(info: AnswerInfo, key: str, *, is_first: bool) -> list[go.Scatter]:
                 group=state.value,
                 showlegend=is_first,
             )
-            intervals = [getattr(size, key) for size, _ in there]
-            if len(told) == 1 and intervals[0] is not None:  # a band needs two
-                trace.update(error_y=_traces.bars(intervals, _BAND))
             traces.append(trace.update(cliponaxis=False))
-    star = cast(Choice, info.found.choice)
     y = star.lr.value if key == "lr" else (star.value.value if star.value is not None else None)
     text = [_choice_text(info, star)]
     mark = _traces.points([star.batch_size], [y], _STAR, name="recommended", text=text, group="star")
+    interval = getattr(star, key)
+    if len(told) == 1 and not info.message and interval is not None:  # a band needs two
+        mark.update(error_y=_traces.bars([interval], _BAND))
     traces.append(mark.update(showlegend=is_first, legendrank=1, cliponaxis=False))
     return traces
 
@@ -232,7 +233,7 @@ def _add_times(figure: go.Figure, info: AnswerInfo) -> None:
             figure.add_trace(trace, row=1, col=1)
     owners = [place for place, row in enumerate(costs) for _ in range(_num_time_traces(info, row))]
     value_title, value = figure.layout.yaxis.title.text, figure.layout.yaxis.to_plotly_json()
-    choices = [("value", [*is_of_values, *(False for _ in owners)], value_title, value)]
+    choices = [(escape(info.found.monitor), [*is_of_values, *(False for _ in owners)], value_title, value)]
     for place, placement in enumerate(placements):
         times = [end / seconds for cost in costs[place].values() for end in _ends(cost.seconds)]
         title = f"time {info.cost_is} [{unit}]"
@@ -312,8 +313,7 @@ def _caption(info: AnswerInfo, figure: go.Figure) -> list[str]:
         said.append(info.message)
     else:
         said.append(
-            "90 % intervals: above, what one more training at the best learning rate would show; below, where that "
-            "rate lies."
+            "90 % intervals: above, where one more training would end; below, where the best learning rate lies."
         )
         if any(not size.num_complete for size in found.sizes):
             said.append("Hatched: no trial ran to its end there.")
@@ -324,7 +324,8 @@ def _caption(info: AnswerInfo, figure: go.Figure) -> list[str]:
         low, high = 10.0**low, 10.0**high
     beyond = sum(not low <= cast(float, run.value) <= high for run in info.runs)
     if beyond:
-        said.append(f"{count_of(beyond, 'worse run')} beyond the edge.")
+        where = "above" if info.info.objective.sign > 0 else "below"
+        said.append(f"{count_of(beyond, 'worse run')} {where} the frame.")
     return said
 
 
