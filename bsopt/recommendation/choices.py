@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from scipy.stats import norm
@@ -13,13 +13,13 @@ from bsopt.laws.scaling import Reference, default_rule, scaled_adam, scaled_lear
 from bsopt.recommendation.costs import costs_at, costs_that_count
 from bsopt.recommendation.equivalence import trials_by_size
 from bsopt.recommendation.evidence import Evidence
-from bsopt.recommendation.result import Choice, Cost, Goal, SizeState
+from bsopt.recommendation.result import Choice, Cost, Goal, SizeFinding, SizeState
 from bsopt.recommendation.sentences import counted, duration, energy, known_from, to_what, where
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.units import format_chance
 
-__all__ = ["choice_at", "choose"]
+__all__ = ["choice_at", "choose", "expectations"]
 
 WARMUP_EPOCHS, WARMUP_SHARE, WARMUP_FROM = 5.0, 0.1, 1.5
 """Goyal et al. 2017: 5 epochs; at most a tenth of the budget, where the rate is 1.5 times the smallest size's."""
@@ -72,6 +72,20 @@ def choice_at(evidence: Evidence, size: int, goal: Goal, *reasons: str, cost: Co
         cost=cost or _cost_of(evidence, plan),
         reasons=tuple(said),
         doubts=tuple(doubt for doubt in (expected.doubt, _not_as_good(evidence, size)) if doubt),
+    )
+
+
+def expectations(evidence: Evidence) -> tuple[SizeFinding, ...]:
+    """Return what is known of each batch size, with the rate, value and costs that a choice of it would tell."""
+    return tuple(
+        replace(
+            found,
+            lr=expected.lr if expected is not None else None,
+            value=expected.value if expected is not None else None,
+            costs=tuple(costs_at(evidence, found.batch_size)),
+        )
+        for found in evidence.findings
+        for expected in (_fitted(evidence, found.batch_size),)
     )
 
 

@@ -6,7 +6,7 @@ import optuna
 
 from bsopt.errors import ConfigError, nearest
 from bsopt.laws.estimate import FitStatus
-from bsopt.recommendation.choices import choice_at, choose
+from bsopt.recommendation.choices import choice_at, choose, expectations
 from bsopt.recommendation.costs import pareto
 from bsopt.recommendation.evidence import Evidence
 from bsopt.recommendation.next_runs import next_runs
@@ -113,7 +113,7 @@ def recommend_from(evidence: Evidence, *, goal: str = "quality", at_batch_size: 
         choice=choice,
         alternatives=tuple(other for name, other in choices.items() if name != choice.goal),
         refusals=refusals,
-        sizes=evidence.findings,
+        sizes=expectations(evidence),
         margin=evidence.margin,
         next_runs=next_runs(evidence),
         caveats=(*missing, *caveats(evidence, choice)),

@@ -71,6 +71,9 @@ class SizeFinding:
         chance: Probability that it is as good, within the margin; NaN where no law is fitted.
         gap: How much worse than the best one its value is, in the objective's unit; None where no law is fitted.
         trial: Number of the best of its complete trials.
+        lr: The best learning rate there; None where no law is fitted.
+        value: What one more training at that rate would show; None where no law is fitted.
+        costs: What it takes, on each placement whose time can be predicted.
     """
 
     batch_size: int
@@ -79,6 +82,9 @@ class SizeFinding:
     chance: float
     gap: Estimate | None = None
     trial: int | None = None
+    lr: Estimate | None = None
+    value: Estimate | None = None
+    costs: tuple[Cost, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from bsopt.laws.estimate import Estimate
-from bsopt.recommendation.result import Goal, NextRun, Recommendation, SizeFinding
+from bsopt.recommendation.result import Goal, NextRun, Recommendation, SizeFinding, SizeState
 from bsopt.units import format_chance, format_device_time, format_duration, format_number
 
-__all__ = ["GOAL_NAMES", "SIZE_COLUMNS", "next_run_text", "size_rows"]
+__all__ = [
+    "GOAL_NAMES",
+    "SIZE_COLUMNS",
+    "best_size",
+    "next_run_setting",
+    "next_run_text",
+    "next_run_time",
+    "size_rows",
+    "total_seconds",
+]
 
 GOAL_NAMES: dict[Goal, str] = {
     "quality": "best value",
@@ -23,25 +33,42 @@ SIZE_COLUMNS = ("batch size", "beside the best", "complete trials", "worse by (9
 
 def size_rows(found: Recommendation) -> list[tuple[str, ...]]:
     """Return what is known of each batch size, a row of `SIZE_COLUMNS` each; nothing before there is a choice."""
-    best = _best_size(found)
+    best = best_size(found)
     return [_size_row(finding, is_best=finding.batch_size == best) for finding in found.sizes]
 
 
 def next_run_text(run: NextRun) -> str:
     """Return one run that would settle something, in a sentence."""
-    took = ""
-    if run.seconds is not None:
-        took = f" (about {format_duration(run.seconds)}"
-        is_many = run.device_hours is not None and run.device_hours * 3600.0 > 1.01 * run.seconds
-        took += f", {format_device_time(run.device_hours)} of device time)" if is_many else ")"
+    took = next_run_time(run)
+    return f"{next_run_setting(run)}{f' ({took})' if took else ''}: {run.reason}"
+
+
+def next_run_setting(run: NextRun) -> str:
+    """Return what is run: "batch size 8, lr 0.0185"."""
     again = f"trial {run.repeats} again over a fresh seed: " if run.repeats is not None else ""
     further = "".join(
         f", {name} {format_number(value) if isinstance(value, float) else value}" for name, value in run.further.items()
     )
-    return f"{again}batch size {run.batch_size}, lr {format_number(run.lr, digits=3)}{further}{took}: {run.reason}"
+    return f"{again}batch size {run.batch_size}, lr {format_number(run.lr, digits=3)}{further}"
 
 
-def _best_size(found: Recommendation) -> int | None:
+def next_run_time(run: NextRun) -> str:
+    """Return what a run takes: "about 57 s"; empty where no trial was timed."""
+    if run.seconds is None:
+        return ""
+    took = f"about {format_duration(run.seconds)}"
+    is_many = run.device_hours is not None and run.device_hours * 3600.0 > 1.01 * run.seconds
+    return f"{took}, {format_device_time(run.device_hours)} of device time" if is_many else took
+
+
+def total_seconds(runs: Sequence[NextRun]) -> float | None:
+    """Return what runs take one after the other, in seconds; None where one of them isn't known."""
+    seconds = [run.seconds for run in runs if run.seconds is not None]
+    return sum(seconds) if len(seconds) == len(runs) > 0 else None
+
+
+def best_size(found: Recommendation) -> int | None:
+    """Return the batch size that is recommended for its value, whatever the goal; None before there is a choice."""
     choices = [choice for choice in (found.choice, *found.alternatives) if choice is not None]
     return next((choice.batch_size for choice in choices if choice.goal == "quality"), None)
 
@@ -49,12 +76,18 @@ def _best_size(found: Recommendation) -> int | None:
 def _size_row(finding: SizeFinding, *, is_best: bool) -> tuple[str, ...]:
     return (
         str(finding.batch_size),
-        "recommended" if is_best else finding.state.words,
+        "recommended" if is_best else _standing(finding),
         str(finding.num_complete),
         "–" if is_best else _span(finding.gap),
         "–" if is_best or math.isnan(finding.chance) else format_chance(finding.chance),
         "–" if finding.trial is None else str(finding.trial),
     )
+
+
+def _standing(finding: SizeFinding) -> str:
+    if finding.state is SizeState.WORSE:
+        return "worse, tested" if finding.num_complete else "worse, by the fit"
+    return finding.state.words
 
 
 def _span(gap: Estimate | None) -> str:

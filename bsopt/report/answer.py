@@ -7,8 +7,11 @@ from collections.abc import Sequence
 
 from bsopt.laws.estimate import Estimate
 from bsopt.recommendation.result import Choice, Recommendation
-from bsopt.recommendation.views import GOAL_NAMES, SIZE_COLUMNS, next_run_text, size_rows
+from bsopt.recommendation.views import GOAL_NAMES
+from bsopt.report.boxes import code, framed
 from bsopt.report.markup import Html, join, tag
+from bsopt.report.next_steps import next_steps
+from bsopt.report.sizes import size_lights
 from bsopt.visualization.study_data import StudyData
 
 __all__ = ["answer_section", "comparison_table"]
@@ -19,12 +22,13 @@ def answer_section(data: StudyData, *, prefix: str) -> Html:
     found = data.recommendation
     return tag(
         "section",
+        _numbers(found),
         tag("p", found.sentence, class_="answer"),
         tag("ul", *(tag("li", caveat) for caveat in found.caveats), class_="caveats") if found.caveats else None,
+        size_lights(found),
+        next_steps(data, prefix=prefix),
         _by_goal(data),
-        _by_size(found),
         _front(data),
-        _next_runs(found),
         _settings(found, prefix),
         class_="answer-card",
         id=f"{prefix}-answer",
@@ -43,7 +47,7 @@ def comparison_table(sources: Sequence[StudyData]) -> Html:
         )
         for index, data in enumerate(sources)
     )
-    return tag("div", tag("table", head, tag("tbody", *rows)), class_="scroll")
+    return framed(tag("table", head, tag("tbody", *rows)), label="The studies' answers")
 
 
 def _in_numbers(data: StudyData) -> list[str]:
@@ -60,6 +64,17 @@ def _in_numbers(data: StudyData) -> list[str]:
     ]
 
 
+def _numbers(found: Recommendation) -> Html | None:
+    """Return what to set and what to expect of it, to be read from across the room; the sentence says it in full."""
+    choice = found.choice
+    if choice is None:
+        return None
+    facts = [("Batch size", Html(f"{choice.batch_size:,}")), ("Learning rate", _interval(choice.lr, ".2g"))]
+    if choice.value is not None:
+        facts.append((f"{found.monitor} to expect", _interval(choice.value, ".4g")))
+    return tag("dl", *(tag("div", tag("dt", name), tag("dd", value)) for name, value in facts), class_="numbers")
+
+
 def _by_goal(data: StudyData) -> Html | None:
     """Return what to take for each goal, where the data tell more than one."""
     found = data.recommendation
@@ -74,7 +89,8 @@ def _by_goal(data: StudyData) -> Html | None:
     numbers = (tag("th", name, scope="col", class_="number") for name in names)
     head = tag("tr", tag("th", "goal", scope="col"), *numbers, tag("th", "why", scope="col"))
     table = tag("table", tag("thead", head), tag("tbody", *rows))
-    return join(tag("h3", "By goal"), tag("div", table, class_="scroll wide"))
+    hint = tag("p", "In small print: where it lies with 90 %.", class_="hint")
+    return join(tag("h3", "By goal"), hint, framed(table, label="By goal", class_="wide"))
 
 
 def _goal_row(choice: Choice, names: Sequence[str]) -> Html:
@@ -102,17 +118,6 @@ def _time_name(data: StudyData) -> str:
     return "time of a trial [s]" if target is None else f"time to {data.info.objective.monitor} {target:.4g} [s]"
 
 
-def _by_size(found: Recommendation) -> Html | None:
-    """Return what is known of each batch size beside the recommended one."""
-    rows = size_rows(found)
-    if len(rows) < 2 or found.margin is None:
-        return None
-    head = tag("tr", *(tag("th", name, scope="col", class_="number") for name in SIZE_COLUMNS))
-    body = (tag("tr", *(tag("td", cell, class_="number") for cell in row)) for row in rows)
-    title = f"By batch size (as good: no more than {found.margin:.2g} worse than the best)"
-    return join(tag("h3", title), tag("div", tag("table", tag("thead", head), tag("tbody", *body)), class_="scroll"))
-
-
 def _front(data: StudyData) -> Html | None:
     """Return the trials of a study of several objectives that no other beats in all of them."""
     points = data.recommendation.front
@@ -128,14 +133,7 @@ def _front(data: StudyData) -> Html | None:
         for point in points
     )  # fmt: skip
     table = tag("table", tag("thead", head), tag("tbody", *rows))
-    return join(tag("h3", "The Pareto front by batch size"), tag("div", table, class_="scroll"))
-
-
-def _next_runs(found: Recommendation) -> Html | None:
-    """Return the runs that would settle what is open."""
-    if not found.next_runs:
-        return None
-    return join(tag("h3", "What to run next"), tag("ul", *(tag("li", next_run_text(run)) for run in found.next_runs)))
+    return join(tag("h3", "The Pareto front by batch size"), framed(table, label="The Pareto front by batch size"))
 
 
 def _settings(found: Recommendation, prefix: str) -> Html | None:
@@ -145,25 +143,21 @@ def _settings(found: Recommendation, prefix: str) -> Html | None:
         tag("h3", "Settings to paste"),
         tag(
             "div",
-            _code("YAML, for LightningCLI", found.to_yaml().strip(), f"{prefix}-yaml"),
-            _code("Python, for a Lightning Trainer", found.to_lightning().strip(), f"{prefix}-python"),
+            code("YAML, for LightningCLI", found.to_yaml().strip(), f"{prefix}-yaml"),
+            code("Python, for a Lightning Trainer", found.to_lightning().strip(), f"{prefix}-python"),
             class_="settings",
         ),
     )
 
 
-def _code(title: str, text: str, element_id: str) -> Html:
-    button = tag("button", "copy", type="button", class_="copy", data_copy=element_id)
-    return tag("div", tag("div", title, button, class_="code-title"), tag("pre", text, id=element_id))
-
-
-def _interval(estimate: Estimate | None, form: str) -> str:
+def _interval(estimate: Estimate | None, form: str) -> Html:
+    """Return a value, and in small print where it lies with 90 %."""
     if estimate is None:
-        return "–"
-    words = format(estimate.value, form)
-    if math.isfinite(estimate.low) and math.isfinite(estimate.high):
-        words += f" ({format(estimate.low, form)} to {format(estimate.high, form)})"
-    return words
+        return Html("–")
+    value = Html(format(estimate.value, form))
+    if not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
+        return value
+    return join(value, " ", tag("small", f"{format(estimate.low, form)} to {format(estimate.high, form)}"))
 
 
 def _text(value: float | None, form: str) -> str:

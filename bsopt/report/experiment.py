@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from bsopt.experiment.findings.verdicts import Outcome, Verdict
 from bsopt.experiment.measurements import Experiment
+from bsopt.report.boxes import framed
 from bsopt.report.figures import pictures
 from bsopt.report.markup import Html, join, tag
 from bsopt.trial.record import StopReason
@@ -95,7 +96,7 @@ def _table(verdicts: Sequence[Verdict]) -> Html:
     ]
     heads = ("finding", "verdict", "what these data say", "what the article says")
     head = tag("thead", tag("tr", *(tag("th", name, scope="col") for name in heads)))
-    return tag("div", tag("table", head, tag("tbody", *rows), class_="verdicts"), class_="scroll")
+    return framed(tag("table", head, tag("tbody", *rows), class_="verdicts"), label="The article's findings")
 
 
 def _said(verdict: Verdict) -> str:

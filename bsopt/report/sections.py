@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from bsopt.recommendation.questions import answers
+from bsopt.report.boxes import framed
 from bsopt.report.markup import Html, join, tag
 from bsopt.trial.record import StopReason, TrialRecord
 from bsopt.visualization.study_data import StudyData, status_of
@@ -65,7 +66,7 @@ def stopped(data: StudyData) -> Html:
     heads = tag(
         "tr", *(tag("th", name, scope="col") for name in ("ended", "trials", "meaning", "which", "for example"))
     )
-    return tag("div", tag("table", tag("thead", heads), tag("tbody", *rows)), class_="scroll")
+    return framed(tag("table", tag("thead", heads), tag("tbody", *rows)), label="How the trials ended")
 
 
 def configuration(data: StudyData) -> Html:
@@ -86,7 +87,7 @@ def configuration(data: StudyData) -> Html:
         for key, value in facts.items()
         if value not in (None, "", {}, [])
     ]
-    parts = [tag("div", tag("table", tag("tbody", *rows)), class_="scroll")]
+    parts = [framed(tag("table", tag("tbody", *rows)), label="Configuration")]
     if info.config:
         text = yaml.safe_dump(_plain(info.config), sort_keys=False, allow_unicode=True)
         parts.append(

@@ -14,6 +14,7 @@ _HOMES = {
     "Figure": ".figure",
     "StudyData": ".study_data",
     "load": ".study_data",
+    "plot_answer": ".answer",
     "plot_best_by_batch_size": ".best_by_batch_size",
     "plot_convergence_cost": ".convergence_cost",
     "plot_devices": ".devices",

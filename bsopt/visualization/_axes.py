@@ -12,8 +12,7 @@ import plotly.graph_objects as go
 
 from bsopt.trial.record import StudyInfo
 from bsopt.units import format_number
-from bsopt.visualization._theme import escape
-from bsopt.visualization._traces import Interval
+from bsopt.visualization._traces import Interval, wrapped
 
 __all__ = [
     "Axis",
@@ -33,6 +32,8 @@ __all__ = [
 Axis: TypeAlias = dict[str, Any]
 """What `update_xaxes` and `update_yaxes` take."""
 
+LABEL_WIDTH = 30
+"""Characters of a line of an axis title."""
 _WIDE = 10.0
 """From this ratio of the largest to the smallest value on, an axis is logarithmic."""
 
@@ -44,7 +45,7 @@ def log_axis(values: Collection[float], *, title: str | None = None, form: str =
     return axis if title is None else {**axis, "title": {"text": title}}
 
 
-def batch_size_axis(sizes: Sequence[float], *, title: str = "global batch size [samples per update]") -> Axis:
+def batch_size_axis(sizes: Sequence[float], *, title: str = "batch size [samples per update]") -> Axis:
     """Return a log axis for batch sizes in samples, with ticks at those that were run."""
     found = sorted({float(size) for size in sizes if size > 0})
     ticks = found
@@ -78,8 +79,9 @@ def value_label(info: StudyInfo) -> str:
     if objective.cost is not None:
         unit = {"seconds": "s", "samples": "samples", "steps": "updates", "energy": "J"}[objective.cost]
         target = format_number(objective.target, thousands=True)
-        return f"{objective.cost} to {escape(objective.monitor)} = {target} [{unit}]"
-    return f"{escape(objective.monitor)} ({'lower' if objective.direction == 'minimize' else 'higher'} is better)"
+        return wrapped(f"{objective.cost} to {objective.monitor} = {target} [{unit}]", LABEL_WIDTH)
+    better = "lower" if objective.direction == "minimize" else "higher"
+    return wrapped(f"{objective.monitor} ({better} is better)", LABEL_WIDTH)
 
 
 def is_wide(values: Collection[float]) -> bool:

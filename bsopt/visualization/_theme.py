@@ -23,6 +23,7 @@ __all__ = [
     "GRID",
     "INK",
     "MARKERS",
+    "TITLE_ROOM",
     "VALUE_SCALE",
     "Look",
     "colour_of",
@@ -35,6 +36,8 @@ __all__ = [
     "symbol_of",
 ]
 
+TITLE_ROOM = 52
+"""Pixels above the plots for the title; a menu needs more."""
 INK = "#7b7d82"
 GRID = "rgba(128,128,128,0.22)"
 ACCENT = "#D55E00"
@@ -51,6 +54,8 @@ MARKERS: dict[Status, dict[str, Any]] = {
     Status.FAILED: {"symbol": "hash-open", "size": 9, "color": INK, "line": {"width": 1.5}},
     Status.RUNNING: {"symbol": "circle-open-dot", "size": 9, "color": "#4BA3D9", "line": {"width": 1.5}},
 }
+
+_UNUSED_BUTTONS = ["select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +127,36 @@ def stacked_figure(
     return _styled(figure, title, height)
 
 
-def panels(title: str, names: Sequence[str], *, height: int, spacing: float, shared_y: bool = False) -> go.Figure:
-    """Return an empty figure of plots side by side, each with its name above it, escaped here."""
+def panels(
+    title: str,
+    names: Sequence[str],
+    *,
+    height: int,
+    spacing: float,
+    shared_y: bool = False,
+    heights: Sequence[float] = (1.0,),
+    row_spacing: float | None = None,
+) -> go.Figure:
+    """Return an empty figure of plots side by side, each with its name above it, escaped here.
+
+    Args:
+        title: May hold user text, which is escaped here.
+        names: Of the plots, from left to right.
+        height: Of all together, in pixels.
+        spacing: Between two plots side by side, as a share of the width.
+        shared_y: Whether they share the y axis.
+        heights: In proportion to which plots stand one above the other under each name; they share the x axis.
+        row_spacing: Between two of those, as a share of the height.
+    """
     figure = make_subplots(
-        rows=1,
+        rows=len(heights),
         cols=len(names),
-        subplot_titles=[escape(name) for name in names] if len(names) > 1 else None,
+        column_titles=[escape(name) for name in names] if len(names) > 1 else None,
+        shared_xaxes=len(heights) > 1,
         shared_yaxes=shared_y,
         horizontal_spacing=spacing,
+        vertical_spacing=row_spacing,
+        row_heights=heights,
     )
     return _styled(figure, title, height)
 
@@ -143,26 +170,40 @@ def _styled(figure: go.Figure, title: str, height: int) -> go.Figure:
         "showline": True,
         "ticks": "outside",
         "automargin": True,
-        "title": {"standoff": 8},
+        "title": {"standoff": 8, "font": {"size": 12}},
+        "tickfont": {"size": 12},
     }
     figure.update_layout(
         template="none",
-        title={"text": escape(title), "x": 0.0, "xref": "paper", "xanchor": "left", "font": {"size": 16}},
+        # At a fixed distance from the top, where neither the mode bar nor a menu reaches it.
+        title={
+            "text": escape(title),
+            "x": 0.01,
+            "xref": "container",
+            "xanchor": "left",
+            "yref": "container",
+            "y": 1.0,
+            "yanchor": "top",
+            "pad": {"t": 24},
+            "font": {"size": 16},
+        },
         font={"family": "system-ui, -apple-system, 'Segoe UI', Roboto, Arial, sans-serif", "size": 13, "color": INK},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         colorway=list(SERIES),
         height=height,
-        margin={"l": 64, "r": 16, "t": 52, "b": 56},
+        margin={"l": 64, "r": 16, "t": TITLE_ROOM, "b": 56},
         legend={
             "orientation": "h",
             "yref": "container",
             "y": 0.01,
             "yanchor": "bottom",
-            "x": 0,
+            "xref": "container",
+            "x": 0.01,
             "bgcolor": "rgba(0,0,0,0)",
+            "font": {"size": 12},
         },
-        modebar={"bgcolor": "rgba(0,0,0,0)", "color": INK, "activecolor": ACCENT},
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": INK, "activecolor": ACCENT, "remove": _UNUSED_BUTTONS},
         hoverlabel={"align": "left", "font": {"size": 12}},
     )
     figure.update_xaxes(**axis)

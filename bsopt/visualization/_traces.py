@@ -19,6 +19,7 @@ __all__ = [
     "add_caption",
     "add_law",
     "add_sentence",
+    "add_view_menu",
     "band",
     "bars",
     "describe",
@@ -35,6 +36,8 @@ SENTENCE = "sentence"
 
 Positions: TypeAlias = "Sequence[float | None]"
 Marker: TypeAlias = dict[str, Any]
+CAPTION_WIDTH = 56
+"""Characters of a caption's line: as many as fit beside each other on a phone."""
 MOST_MARKERS = 12
 """On a curve of many points."""
 
@@ -210,7 +213,7 @@ def empty_figure(title: str, sentence: str) -> go.Figure:
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
     figure.add_annotation(
-        text=wrapped(sentence, 60), showarrow=False, x=0.5, y=0.5, xref="paper", yref="paper", font={"size": 14}
+        text=wrapped(sentence, 44), showarrow=False, x=0.5, y=0.5, xref="paper", yref="paper", font={"size": 14}
     )
     return figure
 
@@ -233,9 +236,9 @@ def add_sentence(figure: go.Figure, sentence: str) -> None:
 
 
 def add_caption(figure: go.Figure, *sentences: str | None) -> None:
-    """Say above the legend what bars or bands are, and what is left out."""
+    """Say above the legend what bars or bands are, and what is left out, in lines that fit on a phone."""
     lines = [sentence for sentence in sentences if sentence]
-    text = "<br>".join(escape(line[:1].upper() + line[1:]) for line in lines)
+    text = "<br>".join(wrapped(line[:1].upper() + line[1:], CAPTION_WIDTH) for line in lines)
     figure.update_layout(showlegend=True, legend={"title": {"text": text, "side": "top", "font": {"size": 12}}})
 
 
@@ -255,6 +258,24 @@ def add_axis_menu(
         {"label": f"by {words.split(' [')[0]}", "method": "update", "args": [{"x": list(x)}, {title: words}]}
         for words, x in choices
     ]
+    _add_menu(figure, buttons, active)
+
+
+def add_view_menu(figure: go.Figure, views: Sequence[tuple[str, Sequence[bool], Marker]]) -> None:
+    """Add a menu that chooses what the figure shows; the first view is what is drawn.
+
+    Args:
+        figure: Whose traces are shown and hidden.
+        views: Label, whether each trace is shown, and what changes of the layout.
+    """
+    buttons = [
+        {"label": label, "method": "update", "args": [{"visible": list(visible)}, layout]}
+        for label, visible, layout in views
+    ]
+    _add_menu(figure, buttons, 0)
+
+
+def _add_menu(figure: go.Figure, buttons: Sequence[Marker], active: int) -> None:
     menu = {
         "type": "dropdown",
         "x": 0,
@@ -266,7 +287,7 @@ def add_axis_menu(
         "bordercolor": GRID,
         "pad": {"t": 0, "b": 0, "l": 4, "r": 4},
         "font": {"size": 12},
-        "buttons": buttons,
+        "buttons": list(buttons),
     }
     figure.update_layout(margin={"t": 84}, updatemenus=[menu])
 

@@ -12,6 +12,7 @@ from functools import partial
 import plotly.graph_objects as go
 
 from bsopt.visualization import (
+    answer,
     best_by_batch_size,
     convergence_cost,
     devices,
@@ -71,6 +72,14 @@ _LOSSES = ("best_train_loss", "best_val_loss")
 _SHARPNESS = ("sharpness", "sharpness_subspace", "adaptive_sharpness")
 
 _OF_STUDIES = (
+    Figure(
+        "answer",
+        answer.TITLE,
+        "Above, what each batch size gives at its best learning rate; below, that rate. The star is recommended. "
+        "Filled circles are batch sizes that were tested and found as good, crosses are worse, diamonds can't be told "
+        "yet, hollow ones were not tested. Small points are single runs.",
+        answer.plot_answer,
+    ),
     Figure(
         "interaction",
         interaction.TITLE,

@@ -7,6 +7,7 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from bsopt.errors import ConfigError, MissingExtraError, nearest
+from bsopt.visualization._theme import TITLE_ROOM
 
 __all__ = ["FORMATS", "save_figure"]
 
@@ -65,7 +66,10 @@ def _write_image(figure: go.Figure, path: Path) -> None:
 
     picture = go.Figure(figure)
     # A picture has no page behind it to give it a background.
-    picture.update_layout(paper_bgcolor="white", plot_bgcolor="white", font={"color": "#24262b"}, updatemenus=[])
+    picture.update_layout(paper_bgcolor="white", plot_bgcolor="white", font={"color": "#24262b"})
+    if picture.layout.updatemenus:  # nobody can press a picture's buttons
+        picture.layout.updatemenus = ()
+        picture.update_layout(margin={"t": TITLE_ROOM})
     try:
         picture.write_image(path, width=900, height=picture.layout.height or 460, scale=2)
     except (ChromeNotFoundError, RuntimeError) as error:
