@@ -14,7 +14,8 @@ from bsopt.experiment.seed_statistics import spread
 from bsopt.trial.record import StudyInfo, Tick, TrialRecord
 from bsopt.visualization import _traces
 from bsopt.visualization._axes import is_wide, share_x_axis, value_axis, worth_seeing
-from bsopt.visualization._theme import escape, look_of, new_figure
+from bsopt.visualization._size_colours import SizeColours, size_colours
+from bsopt.visualization._theme import escape, new_figure
 from bsopt.visualization.study_data import Source, Status, StudyData, load_all, spread_evenly, status_of, why_empty
 
 __all__ = [
@@ -72,7 +73,7 @@ class LearningCurvesInfo:
         info: The first study, for names and direction.
         curves: The best trial of every batch size, and a spread of the others from good to bad.
         num_left_out: Curves that aren't shown.
-        batch_sizes: Batch sizes of the curves, smallest first; their place is their colour.
+        colours: Of the batch sizes.
         value_range: What of the value axis is worth seeing: a diverged trial may not flatten all others.
         is_log: Whether that range is so wide that it needs a logarithmic axis.
     """
@@ -80,7 +81,7 @@ class LearningCurvesInfo:
     info: StudyInfo
     curves: tuple[Curve, ...]
     num_left_out: int
-    batch_sizes: tuple[int, ...]
+    colours: SizeColours
     value_range: tuple[float, float] | None
     is_log: bool
 
@@ -95,7 +96,7 @@ def learning_curves_info(study: Source | Sequence[Source]) -> LearningCurvesInfo
         info=sources[0].info,
         curves=tuple(found),
         num_left_out=total - len(found),
-        batch_sizes=tuple(sorted({c.record.batch_size for c in found if c.record.batch_size})),
+        colours=size_colours(sources),
         value_range=_value_range(found, sign),
         is_log=sign > 0 and is_wide(_calm_values(found)),
     )
@@ -157,11 +158,8 @@ def _has_curve(record: TrialRecord) -> bool:
 
 def _curves(data: StudyData, *, share: int) -> list[Curve]:
     records = sorted((r for r in data.records if _has_curve(r)), key=data.rank)
-    best_of: dict[int | None, int] = {}
-    for record in records:
-        if status_of(record) is Status.COMPLETE:
-            best_of.setdefault(record.batch_size, record.number)
-    numbers = set(best_of.values())
+    firsts = (next(filter(_has_curve, found), None) for found in data.by_batch_size.values())
+    numbers = {record.number for record in firsts if record is not None}
     bests = [record for record in records if record.number in numbers][:share]
     rest = [record for record in records if record.number not in numbers]
     rest = spread_evenly(rest, max(0, share - len(bests)))
@@ -211,7 +209,7 @@ def _draw(info: LearningCurvesInfo, axis: Axis, *, several: bool) -> go.Figure:
 def _trace(info: LearningCurvesInfo, curve: Curve, *, several: bool) -> CurveTrace:
     """Return a trial's curve: the best of its batch size stands out, the others are pale and not in the legend."""
     size, is_best = curve.record.batch_size, curve.is_best_of_batch_size
-    look = look_of(info.batch_sizes.index(size) if size in info.batch_sizes else 0)
+    look = info.colours.look(size)
     if not is_best:
         look = replace(look, dash="solid" if curve.status is Status.COMPLETE else "dot")
     label = f"batch size {size}" if size else f"trial {curve.record.number}"

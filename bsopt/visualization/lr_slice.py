@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import cast
 
 import plotly.graph_objects as go
@@ -11,13 +12,16 @@ import plotly.graph_objects as go
 from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.visualization import _traces
 from bsopt.visualization._axes import is_wide, lr_axis, value_axis, value_label, worth_seeing
-from bsopt.visualization._theme import Look, escape, look_of, new_figure
+from bsopt.visualization._size_colours import SizeColours, size_colours
+from bsopt.visualization._theme import MARKERS, Look, escape, new_figure
 from bsopt.visualization.study_data import Source, Status, StudyData, load_all, status_of, why_empty
 
 __all__ = ["LrSlice", "LrSliceInfo", "lr_slice_info", "plot_lr_slice"]
 
 TITLE = "Value against learning rate"
 MAX_LINES = 14
+MOST_TEXTS = 1000
+_PRUNED = f"{MARKERS[Status.PRUNED]['symbol']}-open"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,23 +40,22 @@ class LrSliceInfo:
 
     info: StudyInfo
     slices: tuple[LrSlice, ...]
-    num_left_out: int
+    colours: SizeColours
     value_range: tuple[float, float] | None
     is_log: bool
 
 
 def lr_slice_info(study: Source | Sequence[Source]) -> LrSliceInfo:
-    """Return the trials by batch size; of very many batch sizes, those with the most trials."""
+    """Return the trials by batch size."""
     sources = load_all(study)
     slices = [item for data in sources for item in _slices(data)]
-    kept = sorted(slices, key=lambda item: -len(item.records))[:MAX_LINES]
-    kept.sort(key=lambda item: (item.batch_size, item.study))
-    values = [cast(float, record.value) for item in kept for record in item.records]
+    slices.sort(key=lambda item: (item.batch_size, item.study))
+    values = [cast(float, record.value) for item in slices for record in item.records]
     sign = sources[0].info.objective.sign
     return LrSliceInfo(
         info=sources[0].info,
-        slices=tuple(kept),
-        num_left_out=len(slices) - len(kept),
+        slices=tuple(slices),
+        colours=size_colours(sources),
         value_range=_value_range(values, sign),
         is_log=sign > 0 and is_wide(values),
     )
@@ -61,10 +64,10 @@ def lr_slice_info(study: Source | Sequence[Source]) -> LrSliceInfo:
 def plot_lr_slice(
     study: Source | Sequence[Source], *, batch_size: str | None = None, lr: str | None = None
 ) -> go.Figure:
-    """Plot the value against the learning rate, a line through the best trial at each rate per batch size.
+    """Plot the value against the learning rate, a line per batch size through the medians at each rate.
 
-    Filled markers ran to their end, open ones were pruned; a cross on the upper edge is a learning rate at which
-    training diverged.
+    Circles ran to their end, open triangles were pruned; a cross on the upper edge is a learning rate at which
+    training diverged. Of very many batch sizes the points alone are drawn, coloured by batch size.
 
     Args:
         study: One or several.
@@ -110,11 +113,16 @@ def _value_range(values: Sequence[float], sign: float) -> tuple[float, float] | 
 def _draw(info: LrSliceInfo, *, several: bool) -> go.Figure:
     figure = new_figure(TITLE)
     rates: list[float] = []
-    for place, item in enumerate(info.slices):
+    is_crowded = len(info.slices) > MAX_LINES
+    for item in info.slices:
         rates += [cast(float, record.lr) for record in [*item.records, *item.diverged]]
         name = escape(f"{item.study} · {item.batch_size}") if several else f"{item.batch_size}"
-        figure.add_traces(_traces_of(info, item, look_of(place), name))
-    figure.update_layout(legend={"title": {"text": "batch size "}})
+        if not is_crowded:
+            figure.add_traces(_traces_of(info, item, info.colours.look(item.batch_size), name))
+    if is_crowded:
+        figure.add_traces(_crowd(info))
+    else:
+        figure.update_layout(legend={"title": {"text": "batch size "}})
     figure.update_xaxes(**lr_axis(rates))
     figure.update_yaxes(title={"text": value_label(info.info)}, **value_axis(info.value_range, is_log=info.is_log))
     return figure
@@ -127,20 +135,13 @@ def _traces_of(info: LrSliceInfo, item: LrSlice, look: Look, name: str) -> list[
     size = 5 if len(item.records) > 60 else 8
     found = []
     if complete:
-        line = _traces.line(
-            [record.lr for record in complete],
-            [record.value for record in complete],
-            look,
-            name=name,
-            hover="%{text}",
-            text=[_traces.describe(record, info.info) for record in complete],
-            group=name,
-            width=1.5,
-            size=size,
-        )
-        found.append(line.update(mode="markers") if len(item.records) > 60 else line)
+        marker = {"symbol": look.symbol, "size": size, "color": look.colour}
+        if len(item.records) <= 60:
+            found.append(_medians(complete, look, name))
+        values = [record.value for record in complete]
+        found.append(_marks(info, complete, values, marker, name, showlegend=len(found) == 0))
     if pruned:  # a pruned trial saw fewer samples: its value doesn't belong on the line
-        marker = {"symbol": f"{look.symbol}-open", "size": size, "color": look.colour}
+        marker = {"symbol": _PRUNED, "size": size, "color": look.colour}
         values = [record.value for record in pruned]
         found.append(_marks(info, pruned, values, marker, name, showlegend=not complete))
     if item.diverged and info.value_range is not None:
@@ -149,6 +150,28 @@ def _traces_of(info: LrSliceInfo, item: LrSlice, look: Look, name: str) -> list[
         edges = [edge] * len(item.diverged)
         crosses = _marks(info, item.diverged, edges, cross, name, showlegend=not item.records)
         found.append(crosses.update(cliponaxis=False))
+    return found
+
+
+def _medians(records: Sequence[TrialRecord], look: Look, name: str) -> go.Scatter:
+    """Return the line through the median at each learning rate: one through every seed would run up and down."""
+    values: dict[str, list[float]] = {}
+    for record in records:
+        values.setdefault(f"{record.lr:.3g}", []).append(cast(float, record.value))
+    rates, middles = [float(rate) for rate in values], [median(found) for found in values.values()]
+    line = _traces.line(rates, middles, look, name=name, hover="", group=name, width=1.5)
+    return line.update(hoverinfo="skip", hovertemplate=None, marker={"size": 0 if len(rates) < len(records) else 5})
+
+
+def _crowd(info: LrSliceInfo) -> list[go.Scatter]:
+    """Return the trials of very many batch sizes: a legend would not hold them, so a colour bar tells them."""
+    found = []
+    for is_complete, name, symbol in ((True, "complete", "circle"), (False, "pruned", _PRUNED)):
+        records = [r for item in info.slices for r in item.records if (status_of(r) is Status.COMPLETE) == is_complete]
+        if records:
+            sizes = [float(cast(int, record.batch_size)) for record in records]
+            marker = {**info.colours.marker(sizes), "symbol": symbol, "size": 6, "showscale": not found}
+            found.append(_marks(info, records, [r.value for r in records], marker, name, showlegend=True))
     return found
 
 
@@ -161,6 +184,8 @@ def _marks(
     *,
     showlegend: bool,
 ) -> go.Scatter:
-    texts = [_traces.describe(record, info.info) for record in records]
+    has_texts = len(records) <= MOST_TEXTS
+    texts = [_traces.describe(record, info.info) for record in records] if has_texts else None
+    hover = "%{text}" if has_texts else "lr %{x:.3~g}: %{y:.4~g}"
     rates = [record.lr for record in records]
-    return _traces.points(rates, values, marker, name=name, text=texts, group=name, showlegend=showlegend)
+    return _traces.points(rates, values, marker, name=name, text=texts, hover=hover, group=name, showlegend=showlegend)

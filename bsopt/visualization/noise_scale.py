@@ -12,7 +12,8 @@ from bsopt.laws.estimate import Estimate
 from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.visualization import _traces
 from bsopt.visualization._axes import log_axis
-from bsopt.visualization._theme import INK, escape, look_of, new_figure
+from bsopt.visualization._size_colours import SizeColours, size_colours
+from bsopt.visualization._theme import INK, escape, new_figure
 from bsopt.visualization.study_data import Source, Status, StudyData, load_all, status_of
 
 __all__ = ["NoisePath", "NoiseScaleInfo", "noise_scale_info", "plot_noise_scale"]
@@ -41,13 +42,14 @@ class NoiseScaleInfo:
 
     info: StudyInfo
     paths: tuple[NoisePath, ...]
+    colours: SizeColours
 
 
 def noise_scale_info(study: Source | Sequence[Source]) -> NoiseScaleInfo:
     """Return the noise scale of the best trial of each batch size in which it was measured."""
     sources = load_all(study)
     paths = [path for data in sources for path in _paths(data)[: MAX_PATHS // len(sources) or 1]]
-    return NoiseScaleInfo(info=sources[0].info, paths=tuple(paths))
+    return NoiseScaleInfo(info=sources[0].info, paths=tuple(paths), colours=size_colours(sources))
 
 
 def plot_noise_scale(
@@ -103,12 +105,12 @@ def _draw(info: NoiseScaleInfo, *, several: bool) -> go.Figure:
     figure = new_figure(TITLE)
     best = info.paths[0]
     figure.add_traces(_band(best))
-    for place, path in enumerate(sorted(info.paths, key=lambda path: (path.study, path.record.batch_size or 0))):
+    for path in sorted(info.paths, key=lambda path: (path.study, path.record.batch_size or 0)):
         label, about = f"batch size {path.record.batch_size}", _traces.describe(path.record, info.info)
         trace = _traces.line(
             path.samples,
             path.value,
-            look_of(place),
+            info.colours.look(path.record.batch_size),
             name=escape(f"{path.study} · {label}") if several else label,
             hover=f"{about}<br>after %{{x:,.4~g}} samples: noise scale <b>%{{y:,.3~g}}</b>",
             width=2.5 if path is best else 1.5,

@@ -13,15 +13,14 @@ from optuna.trial import TrialState
 
 from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.visualization import _traces
-from bsopt.visualization._axes import log_axis, value_label, worth_seeing
-from bsopt.visualization._theme import INK, VALUE_SCALE, Look, colour_of, escape, look_of, new_figure
-from bsopt.visualization.study_data import Source, StudyData, load_all, why_empty
+from bsopt.visualization._axes import fitting_axis, is_wide, log_axis, value_label, worth_seeing
+from bsopt.visualization._size_colours import SizeColours, size_colours
+from bsopt.visualization._theme import INK, Look, colour_of, escape, look_of, new_figure
+from bsopt.visualization.study_data import MOST_SIZES, Source, StudyData, load_all, why_empty
 
 __all__ = ["Cost", "ParetoInfo", "ParetoPoint", "pareto_info", "plot_pareto"]
 
 TITLE = "Value against cost"
-MOST_SIZES = 14
-"""Batch sizes that get a colour and a mark of their own."""
 Cost = Literal["seconds", "samples", "steps", "energy", "objective"]
 _AXES: dict[Cost, str] = {
     "seconds": "training time to the value [s]",
@@ -49,6 +48,7 @@ class ParetoInfo:
     info: StudyInfo
     cost: Cost
     points: tuple[ParetoPoint, ...]
+    colours: SizeColours
 
 
 def pareto_info(study: Source, *, cost: Cost | None = None) -> ParetoInfo:
@@ -70,7 +70,7 @@ def pareto_info(study: Source, *, cost: Cost | None = None) -> ParetoInfo:
         is_efficient = data.sign * value < best
         best = min(best, data.sign * value)
         points.append(ParetoPoint(record, price, value, is_efficient))
-    return ParetoInfo(data.info, chosen, tuple(points))
+    return ParetoInfo(data.info, chosen, tuple(points), size_colours([data]))
 
 
 def plot_pareto(
@@ -98,7 +98,15 @@ def plot_pareto(
     figure.update_xaxes(**(log_axis(costs) if min(costs) > 0 else {}), title={"text": _AXES[infos[0].cost]})
     label = value_label(infos[0].info) if infos[0].cost != "objective" else "first objective"
     values = [point.value for info in infos for point in info.points]
-    figure.update_yaxes(title={"text": label}, range=worth_seeing(values, infos[0].info.objective.sign, typical=0.8))
+    front = [point.value for info in infos for point in info.points if point.is_efficient]
+    seen = worth_seeing(values, infos[0].info.objective.sign, typical=0.8)
+    if is_wide(front):
+        axis = fitting_axis([*front, *(value for value in values if value <= max(front))], is_log=True)
+    else:  # every trial on the line is seen, and of the others those that lie beside it
+        axis = fitting_axis(
+            [*front, *(value for value in values if seen and seen[0] <= value <= seen[1])], is_log=False
+        )
+    figure.update_yaxes(title={"text": label}, **axis)
     return figure
 
 
@@ -160,21 +168,18 @@ def _draw(figure: go.Figure, info: ParetoInfo, sizes: Sequence[int], place: int,
     if len(sizes) > MOST_SIZES:
         figure.add_trace(_shaded(info))
         return
-    for index, size in enumerate(sizes):
+    for size in sizes:
         points = [point for point in info.points if point.record.batch_size == size]
         if points:
-            figure.add_trace(_points(info, points, look_of(index), name=str(size)))
+            figure.add_trace(_points(info, points, info.colours.look(size), name=str(size)))
     figure.update_layout(legend={"title": {"text": "batch size "}})
 
 
 def _shaded(info: ParetoInfo) -> go.Scatter:
     """Return all points in one trace, the batch size as their colour: too many of them for a legend."""
     placed = [point for point in info.points if point.record.batch_size]
-    octaves = [math.log2(cast(int, point.record.batch_size)) for point in placed]
     trace = _points(info, placed, look_of(0), name="batch size").update(showlegend=False)
-    ticks = list(range(math.ceil(min(octaves)), math.floor(max(octaves)) + 1))
-    bar = {"title": {"text": "batch size"}, "tickvals": ticks, "ticktext": [str(2**tick) for tick in ticks]}
-    return trace.update(marker={"color": octaves, "colorscale": VALUE_SCALE, "showscale": True, "colorbar": bar})
+    return trace.update(marker=info.colours.marker([float(cast(int, point.record.batch_size)) for point in placed]))
 
 
 def _points(info: ParetoInfo, points: Sequence[ParetoPoint], look: Look, *, name: str) -> go.Scatter:

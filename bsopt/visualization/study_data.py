@@ -21,9 +21,11 @@ from bsopt.storage.attributes import read_info, read_records
 from bsopt.storage.parameter_names import ParameterNames, find_names, unknown_names
 from bsopt.trial.record import Outcome, StopReason, StudyInfo, TrialRecord, ranked
 
-__all__ = ["Source", "Status", "StudyData", "load", "load_all", "spread_evenly", "status_of", "why_empty"]
+__all__ = ["MOST_SIZES", "Source", "Status", "StudyData", "load", "load_all", "spread_evenly", "status_of", "why_empty"]
 
 T = TypeVar("T")
+MOST_SIZES = 12
+"""Batch sizes that are told apart one by one."""
 
 
 class Status(str, Enum):
@@ -125,10 +127,18 @@ class StudyData:
 
     @property
     def by_batch_size(self) -> dict[int, list[TrialRecord]]:
-        """Global batch size, smallest first, -> its completed trials, the best first."""
+        """Batch size, smallest first, -> its completed trials, the best first.
+
+        Of more than 12 batch sizes the trials of each doubling stand together, by the batch size of the best of them:
+        lines through each by itself would only show how lucky the learning rates were.
+        """
         best_first = ranked(self.records, self.info.objective)
-        sizes = sorted({cast(int, record.batch_size) for record in best_first})
-        return {size: [record for record in best_first if record.batch_size == size] for size in sizes}
+        has_many = len({record.batch_size for record in best_first}) > MOST_SIZES
+        groups: dict[int, list[TrialRecord]] = {}
+        for record in best_first:
+            size = cast(int, record.batch_size)
+            groups.setdefault(round(math.log2(size)) if has_many else size, []).append(record)
+        return {cast(int, found[0].batch_size): found for _, found in sorted(groups.items())}
 
     def best_measured(self, read: Callable[[TrialRecord], T | None]) -> list[T]:
         """Return what `read` finds in the best trial of each batch size in which it finds anything."""

@@ -15,7 +15,8 @@ from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.units import format_number
 from bsopt.visualization import _traces
 from bsopt.visualization._axes import log_axis
-from bsopt.visualization._theme import Look, escape, look_of, new_figure
+from bsopt.visualization._size_colours import SizeColours, size_colours
+from bsopt.visualization._theme import Look, escape, new_figure
 from bsopt.visualization.study_data import Source, StudyData, load_all
 
 __all__ = ["NormHistogram", "UpdateNormsInfo", "name_norm_axes", "norms_line", "plot_update_norms", "update_norms_info"]
@@ -42,13 +43,14 @@ class UpdateNormsInfo:
 
     info: StudyInfo
     histograms: tuple[NormHistogram, ...]
+    colours: SizeColours
 
 
 def update_norms_info(study: Source | Sequence[Source]) -> UpdateNormsInfo:
     """Return the histogram of the best trial of each batch size in which the norms were measured."""
     sources = load_all(study)
     found = [item for data in sources for item in data.best_measured(partial(_histogram, data))]
-    return UpdateNormsInfo(sources[0].info, tuple(found[:MAX_ROWS]))
+    return UpdateNormsInfo(sources[0].info, tuple(found[:MAX_ROWS]), size_colours(sources))
 
 
 def plot_update_norms(
@@ -73,8 +75,8 @@ def plot_update_norms(
         )
     several = len({item.study for item in info.histograms}) > 1
     figure = new_figure(TITLE)
-    for place, item in enumerate(info.histograms):
-        figure.add_trace(_line(info, item, place, several=several))
+    for item in info.histograms:
+        figure.add_trace(_line(info, item, several=several))
     name_norm_axes(figure, [edge for item in info.histograms for edge in item.edges])
     return figure
 
@@ -103,13 +105,13 @@ def name_norm_axes(figure: go.Figure, edges: Sequence[float]) -> None:
     figure.update_yaxes(title={"text": "updates [% per factor of ten]"}, rangemode="tozero")
 
 
-def _line(info: UpdateNormsInfo, item: NormHistogram, place: int, *, several: bool) -> go.Scatter:
+def _line(info: UpdateNormsInfo, item: NormHistogram, *, several: bool) -> go.Scatter:
     label, bins = f"batch size {item.record.batch_size}", list(pairwise(item.edges))
     median = format_number(item.median, digits=3, thousands=True)
     return norms_line(
         [math.sqrt(low * high) if low > 0 else high / 2 for low, high in bins],
         [100.0 * share / _decades(low, high) for share, (low, high) in zip(item.shares, bins, strict=True)],
-        look_of(place),
+        info.colours.look(item.record.batch_size),
         name=escape(f"{item.study} · {label}") if several else label,
         hover=f"{_traces.describe(item.record, info.info)}<br>median {median}",
         has_band=False,

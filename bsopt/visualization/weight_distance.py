@@ -14,6 +14,7 @@ from bsopt.experiment.seed_statistics import spread
 from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.visualization import _traces
 from bsopt.visualization._axes import batch_size_axis, log_axis
+from bsopt.visualization._size_colours import SizeColours, size_colours
 from bsopt.visualization._theme import INK, Look, escape, look_of, stacked_figure, symbol_of
 from bsopt.visualization.study_data import Source, StudyData, load_all
 
@@ -49,13 +50,14 @@ class WeightDistanceInfo:
 
     info: StudyInfo
     rows: tuple[DistanceRow, ...]
+    colours: SizeColours
 
 
 def weight_distance_info(study: Source | Sequence[Source]) -> WeightDistanceInfo:
     """Return the distances of the best trial of each batch size in which they were measured."""
     sources = load_all(study)
     rows = [row for data in sources for row in data.best_measured(partial(_row, data))]
-    return WeightDistanceInfo(sources[0].info, tuple(rows[:MAX_ROWS]))
+    return WeightDistanceInfo(sources[0].info, tuple(rows[:MAX_ROWS]), size_colours(sources))
 
 
 def plot_weight_distance(
@@ -85,8 +87,10 @@ def plot_weight_distance(
         look = look_of(place) if len(names) > 1 else Look(INK, symbol_of(place))
         rows = [row for row in info.rows if row.study == name]
         figure.add_trace(_totals(info, rows, look, showlegend=len(names) > 1), row=1, col=1)
-    for place, row in enumerate(info.rows):
-        figure.add_trace(_epochs(info, row, look_of(place), several=len(names) > 1), row=2, col=1)
+    for row in info.rows:
+        figure.add_trace(
+            _epochs(info, row, info.colours.look(row.record.batch_size), several=len(names) > 1), row=2, col=1
+        )
     figure.update_xaxes(**batch_size_axis([float(cast(int, row.record.batch_size)) for row in info.rows]), row=1, col=1)
     figure.update_yaxes(title={"text": "distance from the start"}, rangemode="tozero", row=1, col=1)
     figure.update_xaxes(title={"text": "epoch"}, row=2, col=1)

@@ -27,11 +27,11 @@ def test_pruned_trials_are_points_off_the_line(data_of: Make) -> None:
         (32, 0.02, 0.9, StopReason.PRUNED_HOPELESS),
         (32, 0.04, 0.35, StopReason.CONVERGED),
     )
-    line, points = plot_lr_slice(data).data
+    line, _, points = plot_lr_slice(data).data
     assert list(line.x) == [0.01, 0.04]
     assert list(points.x) == [0.02]
     assert points.mode == "markers"
-    assert points.marker.symbol == "circle-open"
+    assert points.marker.symbol == "triangle-down-open"
 
 
 def test_a_diverged_learning_rate_is_a_cross_on_the_bad_edge(data_of: Make) -> None:
@@ -42,10 +42,20 @@ def test_a_diverged_learning_rate_is_a_cross_on_the_bad_edge(data_of: Make) -> N
     assert cross.y[0] == pytest.approx(figure.layout.yaxis.range[1])
 
 
-def test_many_batch_sizes_leave_the_most_tried_ones(large_study: StudyData) -> None:
-    info = lr_slice_info(large_study)
-    assert len(info.slices) == MAX_LINES
-    assert info.num_left_out > 100
+def test_very_many_batch_sizes_are_points_coloured_by_it(large_study: StudyData) -> None:
+    assert len(lr_slice_info(large_study).slices) > MAX_LINES
+    complete, pruned = plot_lr_slice(large_study).data
+    assert {complete.mode, pruned.mode} == {"markers"}
+    assert len(complete.x) + len(pruned.x) > 2000
+    assert "512" in complete.marker.colorbar.ticktext
+
+
+def test_a_line_runs_through_the_median_of_several_seeds(data_of: Make) -> None:
+    values = {0.01: (0.3, 0.5, 0.4), 0.1: (0.6, 0.7)}
+    data = data_of(*((32, lr, value, StopReason.COMPLETED) for lr, found in values.items() for value in found))
+    line, points = plot_lr_slice(data).data
+    assert (line.x, line.y) == ((0.01, 0.1), (0.4, 0.65))
+    assert len(points.x) == 5
 
 
 def test_values_decades_apart_get_a_logarithmic_axis(data_of: Make) -> None:

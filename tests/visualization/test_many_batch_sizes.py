@@ -30,4 +30,4 @@ def test_the_colour_is_the_batch_size_where_a_legend_would_not_hold_them(data: S
     _, points = plot_pareto(data).data
     assert len(points.x) == 90
     assert len(set(points.marker.color)) > 80
-    assert {"64", "1024"} <= set(points.marker.colorbar.ticktext)
+    assert {"128", "2048"} <= set(points.marker.colorbar.ticktext)

@@ -15,6 +15,7 @@ from bsopt.experiment.seed_statistics import FEWEST_FOR_INTERVAL, SeedMean
 from bsopt.laws.estimate import Estimate
 from bsopt.units import format_number
 from bsopt.visualization import _theme, _traces
+from bsopt.visualization._size_colours import colours_of
 from bsopt.visualization.study_data import Source, load
 
 __all__ = [
@@ -38,8 +39,6 @@ NO_EXPERIMENT = (
 NOT_ANALYSED = (
     "wasn't computed yet: `bsopt study analyze` does it, where the study kept its best weights (`checkpoints: all`)."
 )
-_FEW_PLACES = {1: (0,), 2: (0, 4), 3: (0, 2, 4), 4: (0, 2, 3, 4), 5: (0, 2, 3, 4, 5)}
-"""Number of batch sizes -> their places among the series: the first two colours are both blue."""
 
 T = TypeVar("T")
 
@@ -93,10 +92,8 @@ def arm_label(design: Design, arm: str) -> str:
 
 
 def look_of_size(experiment: Experiment, batch_size: int) -> _theme.Look:
-    """Return a batch size's look, the same in every figure of the experiment."""
-    sizes = sorted({*experiment.design.batch_sizes, batch_size})
-    place = sizes.index(batch_size)
-    return _theme.look_of(_FEW_PLACES[len(sizes)][place] if len(sizes) in _FEW_PLACES else place)
+    """Return a batch size's look, the same in every figure of the study."""
+    return colours_of(experiment.info, experiment.design.batch_sizes).look(batch_size)
 
 
 def mean_band(x: Sequence[float], means: Sequence[SeedMean], look: _theme.Look, *, group: str) -> list[go.Scatter]:

@@ -11,7 +11,13 @@ import plotly.graph_objects as go
 from bsopt.experiment.measurements import Experiment, ExperimentRun
 from bsopt.experiment.seed_statistics import SeedMean, mean_over_seeds
 from bsopt.visualization import _theme, _traces
-from bsopt.visualization.experiment._arms import experiment_or_reason, healthy_values, interval_words, mean_text
+from bsopt.visualization.experiment._arms import (
+    experiment_or_reason,
+    healthy_values,
+    interval_words,
+    look_of_size,
+    mean_text,
+)
 from bsopt.visualization.study_data import Source
 
 __all__ = ["LayersInfo", "experiment_layers_info", "plot_experiment_layers"]
@@ -72,8 +78,8 @@ def plot_experiment_layers(study: Source, *, arm: str = "fixed_lr") -> go.Figure
         return _traces.empty_figure(TITLE, found.message)
     names = list(dict.fromkeys(name for layers in found.sizes.values() for name in layers))
     figure = _theme.new_figure(TITLE, height=200 + 30 * len(names))
-    for place, (size, layers) in zip((0, 4), found.sizes.items(), strict=False):
-        look, means = _theme.look_of(place), list(layers.values())
+    for size, layers in found.sizes.items():
+        look, means = look_of_size(found.experiment, size), list(layers.values())
         trace = _traces.points(
             [mean.value for mean in means],
             [_theme.escape(name) for name in layers],
