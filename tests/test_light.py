@@ -95,3 +95,10 @@ def _run(python: str, code: str, folder: Path, **variables: str) -> None:
         [python, "-c", code, str(folder)], cwd=folder, env=environment, capture_output=True, text=True, timeout=250
     )
     assert told.returncode == 0, told.stderr
+
+
+def test_a_studys_own_process_does_without_torch() -> None:
+    """It starts trials and trains none: `check` and `run` begin a second sooner, and it takes 200 MB less."""
+    code = "import sys, bsopt.study.study, bsopt.cli.opening; print({'torch', 'pytorch_lightning'} & set(sys.modules))"
+    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "set()"

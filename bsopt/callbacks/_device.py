@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-import torch
-
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer
 
@@ -28,18 +26,24 @@ def uses_cuda(trainer: Trainer) -> bool:
 def synchronize(trainer: Trainer) -> None:
     """Wait until the GPU has finished its work; on other devices return at once."""
     if uses_cuda(trainer):
+        import torch  # only here: a study's own process, which starts trials and trains none, does without
+
         torch.cuda.synchronize(trainer.strategy.root_device)
 
 
 def reset_peak_memory(trainer: Trainer) -> None:
     """Let the GPU's peaks count from now on; elsewhere a peak can't be reset."""
     if uses_cuda(trainer):
+        import torch
+
         torch.cuda.reset_peak_memory_stats(trainer.strategy.root_device)
 
 
 def peak_memory_bytes(trainer: Trainer) -> int:
     """Return the most bytes so far: allocated by PyTorch on the GPU, elsewhere this process's resident memory."""
     if uses_cuda(trainer):
+        import torch
+
         return int(torch.cuda.max_memory_allocated(trainer.strategy.root_device))
     return peak_resident_bytes()
 
@@ -48,6 +52,8 @@ def peak_reserved_bytes(trainer: Trainer) -> int | None:
     """Return the most bytes so far that PyTorch took from the GPU, gaps between its blocks included; None elsewhere."""
     if not uses_cuda(trainer):
         return None
+    import torch
+
     return int(torch.cuda.max_memory_reserved(trainer.strategy.root_device))
 
 

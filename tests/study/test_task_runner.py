@@ -15,9 +15,10 @@ from bsopt.config import StudyConfig
 from bsopt.errors import ConfigError, TaskError
 from bsopt.study.task_runner import TaskRunner
 from bsopt.training.probe.probe import ProbeResult, ProbeRow
+from bsopt.training.processes.crash import Crash
 from bsopt.training.processes.launcher import Launcher, Supervision
 from bsopt.trial.plan import Plan
-from bsopt.trial.record import TrialRecord
+from bsopt.trial.record import StopReason, Tick, TrialRecord
 from bsopt.trial.spec import StopDecision, TaskDescription, TrialSpec
 
 Configure = Callable[..., StudyConfig]
@@ -203,3 +204,46 @@ def test_a_function_is_called_in_this_process_without_isolation(
     task = task_of(isolation="none")
     assert task.call("examining:examine", task.spec(5, PARAMS, Plan(8)), watched, 3) == (5, 3, False)
     assert steps == [(1, 2)]
+
+
+def test_a_task_that_crashes_is_told_as_the_users(
+    task_of: Callable[..., TaskRunner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def call(self: Launcher, *arguments: Any, **_: Any) -> Any:
+        raise Crash(StopReason.FAILED, "ValueError: no data")
+
+    monkeypatch.setattr(Launcher, "call", call)
+    task = task_of()
+    with pytest.raises(TaskError, match="the probe failed: ValueError: no data"):
+        task.probe()
+    task._description = None
+    with pytest.raises(TaskError, match="the task can't be built: ValueError: no data"):
+        task.description  # noqa: B018
+
+
+def test_a_platform_without_processes_probes_nothing(
+    task_of: Callable[..., TaskRunner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bsopt.study.task_runner.has_processes", lambda: False)
+    task = task_of(limits={"memory": "1 GiB"})
+    task.find_memory_limit()
+    assert task.limits().max_micro_batch_size is None
+    with pytest.raises(ConfigError, match="processes of its own, which this platform doesn't offer"):
+        task.probe()
+
+
+def test_a_rehearsal_ends_at_its_first_step_and_stores_nothing(
+    task_of: Callable[..., TaskRunner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decisions: list[StopDecision] = []
+
+    def run(self: Launcher, spec: TrialSpec, supervision: Supervision, devices: Any) -> TrialRecord:
+        assert (spec.budget.tick_every.value, spec.budget.tick_every.unit) == (1.0, "samples")
+        assert (spec.is_rehearsal, spec.checkpoints, spec.resume_file) == (True, (), None)
+        assert spec.trainer["limit_val_batches"] == 2
+        decisions.append(supervision.on_tick(Tick(1, samples=8, step=1, epoch=0.1, seconds=1.0, value=2.0)))
+        return TrialRecord(spec.number, "complete")
+
+    monkeypatch.setattr(Launcher, "run", run)
+    assert task_of().rehearse(Plan(4, 2)).outcome == "complete"
+    assert (decisions[0].stop_reason, decisions[0].message) == (StopReason.COMPLETED, "its first step")

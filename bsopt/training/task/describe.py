@@ -74,7 +74,7 @@ def _description(ready: ReadyTask, look: _Look) -> TaskDescription:
     accelerator = trainer.accelerator
     is_cuda = uses_cuda(trainer)
     properties = torch.cuda.get_device_properties(trainer.strategy.root_device) if is_cuda else None
-    versions = {name: importlib.import_module(name).__version__ for name in ("torch", task.package)}
+    versions = {name: str(importlib.import_module(name).__version__) for name in ("torch", task.package)}
     return TaskDescription(
         num_train_samples=num_samples_of(look.loader),
         num_train_batches=num_batches_of(look.loader),

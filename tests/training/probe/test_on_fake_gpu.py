@@ -15,6 +15,7 @@ from fake_gpu import UNIT, FakeGpu, installed
 
 from bsopt.callbacks.throughput_monitor import ThroughputMonitor
 from bsopt.config import LoadedConfig, validate_config
+from bsopt.errors import TaskError
 from bsopt.laws.step_time import MEMORY_MARGIN
 from bsopt.study.study import Study
 from bsopt.training.device import device_name, free_gpu_bytes, give_back_memory, grown_bytes, is_out_of_memory
@@ -26,6 +27,7 @@ from bsopt.training.task.describe import describe_task
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import StopReason
 from bsopt.trial.spec import TaskSpec, TrialSpec
+from bsopt.units import Amount
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:GPU available but not used"),  # Lightning counts the device, too
@@ -192,6 +194,9 @@ def test_a_device_is_told_by_name_size_and_number(deep: TrialSpec) -> None:
         description = describe_task(deep, CHANNEL)
     assert (description.device, description.device_memory_bytes) == (FakeGpu.name, 64 * UNIT)
     assert description.num_available_devices == 4
+    assert {type(version) for version in description.versions.values()} == {
+        str
+    }  # torch's own kind needs torch to be read
     assert describe_task(deep, CHANNEL).num_available_devices is None
 
 
@@ -295,3 +300,31 @@ def test_elsewhere_nothing_of_a_gpu_is_told(deep: TrialSpec) -> None:
     assert grown_bytes(None, resident_before=10**15) == 0
     assert grown_bytes(trainer, resident_before=0) > 10 * 2**20
     give_back_memory()
+
+
+@pytest.mark.parametrize("length", [Amount(3.0, "steps"), Amount(2.0, "epochs")])
+def test_without_a_gpu_memory_is_what_the_process_grew_by_whatever_the_budget(deep: TrialSpec, length: Amount) -> None:
+    spec = replace(deep, budget=replace(deep.budget, length=length), plan=Plan(256), batch_size=256)
+    row = InThisProcess().call("", spec, None)
+    assert (row.status, row.device, row.capacity_bytes) == ("ok", "cpu", None)
+    assert row.num_steps >= 5  # more than the budget's three
+    assert row.peak_memory_bytes is not None
+    assert row.peak_memory_bytes >= 0
+    assert row.seconds_per_step == pytest.approx(0.05, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("line", "error", "words"),
+    [
+        ('raise RuntimeError("mat1 and mat2 differ")', RuntimeError, "mat1 and mat2 differ"),
+        ("self.trainer.should_stop = True", TaskError, "ended by itself before there was anything to measure"),
+    ],
+)
+def test_training_that_fails_or_ends_by_itself_is_no_measurement(
+    deep: TrialSpec, project: Path, line: str, error: type[Exception], words: str
+) -> None:
+    text = DEEP.replace("        return self.loss(batch)", f"        {line}\n        return self.loss(batch)", 1)
+    (project / "broken.py").write_text(text)
+    source = {"model": {"class_path": "broken.Deep"}, "data": {"class_path": "broken.Data"}}
+    with pytest.raises(error, match=words):
+        InThisProcess().call("", replace(deep, task=TaskSpec(source, (str(project),)), plan=Plan(4096)), None)
