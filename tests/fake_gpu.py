@@ -71,7 +71,7 @@ class FakeGpu:
         self.others_bytes = others_bytes
         self.fraction = fraction
         self.segments: list[Segment] = []
-        self.allocated = self.peak_allocated = self.peak_reserved = 0
+        self.allocated = self.peak_allocated = 0
         self.num_synchronized = 0
 
     @property
@@ -103,7 +103,7 @@ class FakeGpu:
 
     def reset_peaks(self) -> None:
         """Let the peaks count from now on."""
-        self.peak_allocated, self.peak_reserved = self.allocated, self.reserved
+        self.peak_allocated = self.allocated
 
     def _found(self, size: int) -> tuple[Segment, Block] | None:
         """Return the smallest free block of the pool that has room."""
@@ -125,7 +125,6 @@ class FakeGpu:
             raise torch.OutOfMemoryError(self._words(asked))
         segment = Segment(taken, is_small, [Block(0, taken)])
         self.segments.append(segment)
-        self.peak_reserved = max(self.peak_reserved, self.reserved)
         return segment, segment.blocks[0]
 
     def _has_room(self, size: int) -> bool:
@@ -182,7 +181,6 @@ def installed(gpu: FakeGpu, *, num_devices: int = 1) -> Iterator[FakeGpu]:
         "memory_allocated": lambda device=None: gpu.allocated,
         "memory_reserved": lambda device=None: gpu.reserved,
         "max_memory_allocated": lambda device=None: gpu.peak_allocated,
-        "max_memory_reserved": lambda device=None: gpu.peak_reserved,
         "reset_peak_memory_stats": lambda device=None: gpu.reset_peaks(),
         "get_per_process_memory_fraction": lambda device=None: gpu.fraction,
         "empty_cache": gpu.empty_cache,

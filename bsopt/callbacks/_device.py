@@ -10,7 +10,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "peak_memory_bytes",
-    "peak_reserved_bytes",
     "peak_resident_bytes",
     "reset_peak_memory",
     "synchronize",
@@ -46,15 +45,6 @@ def peak_memory_bytes(trainer: Trainer) -> int:
 
         return int(torch.cuda.max_memory_allocated(trainer.strategy.root_device))
     return peak_resident_bytes()
-
-
-def peak_reserved_bytes(trainer: Trainer) -> int | None:
-    """Return the most bytes so far that PyTorch took from the GPU, gaps between its blocks included; None elsewhere."""
-    if not uses_cuda(trainer):
-        return None
-    import torch
-
-    return int(torch.cuda.max_memory_reserved(trainer.strategy.root_device))
 
 
 def peak_resident_bytes() -> int:

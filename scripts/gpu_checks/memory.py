@@ -23,7 +23,6 @@ from gpu_checks.driver import ROOT, Found, Place
 from gpu_checks.trials import WATCHED, launcher, make_spec, sized, take_only
 
 _CLOSE = 1.1  # the probe ends where the largest that fits is known to a tenth
-_SEGMENT = 20 * 2**20  # what PyTorch takes from the driver at once for a tensor of 1 to 10 MiB
 FAKE_UNITS = 300
 
 
@@ -63,11 +62,7 @@ def largest(
     true = launcher().call("gpu_checks.memory:largest_that_runs", spec, WATCHED, best, most)
     law = found.memory.largest_micro_batch(capacity, margin=0.0) or 0
     numbers |= {"true": true, "law": law}
-    per_sample = found.memory.bytes_per_sample.value if found.memory.bytes_per_sample else float("inf")
-    # The probe's peak counts whole segments: a size is over the margin up to one segment before its tensors are. That
-    # is nothing on a GPU (a thousandth of 20 GiB) and a fifteenth of the fake one, which is as large as 300 MiB are.
-    segment = _SEGMENT if is_real else _SEGMENT // 16  # the fake one counts a MiB as 64 KiB
-    least = (true * (1 - MEMORY_MARGIN) - segment / per_sample) / _CLOSE - 1
+    least = true * (1 - MEMORY_MARGIN) / _CLOSE - 1
     text = (
         f"probe {best}, true {true} ({best / true:.0%}); law alone {law} ({law / true - 1:+.0%}); "
         f"{len(found.rows)} sizes in {seconds:.0f} s, {format_bytes(capacity)}"

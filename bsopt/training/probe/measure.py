@@ -9,7 +9,7 @@ from statistics import median_high
 from typing import Any
 
 from bsopt.callbacks._base import Callback
-from bsopt.callbacks._device import peak_reserved_bytes, peak_resident_bytes, reset_peak_memory, synchronize
+from bsopt.callbacks._device import peak_resident_bytes, reset_peak_memory, synchronize
 from bsopt.callbacks._ranks import over_ranks
 from bsopt.errors import TaskError
 from bsopt.training.device import device_name, free_gpu_bytes, grown_bytes, is_out_of_memory
@@ -126,9 +126,7 @@ class _Stopwatch(Callback):
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Read the peak of every rank."""
         self.device = device_name(trainer)
-        peak = peak_reserved_bytes(trainer)
-        if peak is None:
-            peak = grown_bytes(trainer, resident_before=self._resident_before)
+        peak = grown_bytes(trainer, resident_before=self._resident_before)
         self.peak_bytes = int(over_ranks(trainer, [peak], "max")[0])
 
     def _now(self, trainer: Any) -> float:
