@@ -83,10 +83,10 @@ _OF_STUDIES = (
     Figure(
         "interaction",
         interaction.TITLE,
-        "Every trial, the brighter the better; the ring is the best. Circles ran to their end, triangles were pruned, "
-        "crosses diverged, crossed squares ran out of memory. The solid line is the fitted best learning rate with its "
-        "90 % band, the others are scaling rules through the reference: one that runs along the solid line holds here. "
-        "The clouds beneath are what is believed of all other points.",
+        "The more vivid and large a circle, the better its trial; the ring is the best, the star is recommended. "
+        "Triangles were pruned, crosses diverged, crossed squares ran out of memory. The solid line is the fitted best "
+        "learning rate with its 90 % band, the others are scaling rules through the reference: one that runs along the "
+        "solid line holds here. The clouds beneath are what is believed, where that is sure.",
         interaction.plot_interaction,
     ),
     Figure(
