@@ -260,7 +260,8 @@ def _clouds(info: InteractionInfo, surface: Surface, colour_range: tuple[float, 
     """Return nested areas of good values, thicker towards the best; what isn't sure is left out of them."""
     best, worst = colour_range
     is_sure = np.asarray(surface.sd) <= _SURE * abs(worst - best)
-    z = np.where(is_sure, np.clip(surface.values, *sorted(colour_range)), worst).round(6).tolist()
+    values = np.clip(np.asarray(surface.values), min(colour_range), max(colour_range))
+    z = np.where(is_sure, values, worst).round(6).tolist()
     is_minimized = info.info.objective.value_direction == "minimize"
     return [
         go.Contour(
