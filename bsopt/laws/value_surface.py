@@ -79,11 +79,15 @@ class ValueSurface:
     l: Array  # noqa: E741 - the notation of the module's docstring
     num_finished: int
 
-    def expected(self, batch_sizes: Sequence[float], lrs: Sequence[float]) -> Array:
-        """Return the values to expect, shape (k, r), at k batch sizes and r learning rates, in the study's unit."""
+    def believed(self, batch_sizes: Sequence[float], lrs: Sequence[float]) -> tuple[Array, Array]:
+        """Return the values to expect and their standard deviations at k batch sizes and r learning rates.
+
+        Both have shape (k, r), in the study's unit; the noise between seeds isn't part of the deviations.
+        """
         b, l = (axis.ravel() for axis in np.meshgrid(np.log2(batch_sizes), np.log2(lrs), indexing="ij"))  # noqa: E741
-        mean, _ = self.belief.moments(self.place(b, l))
-        return self.transform.inverse(mean).reshape(len(batch_sizes), len(lrs))
+        mean, sd = self.belief.moments(self.place(b, l))
+        values, shape = self.transform.inverse(mean), (len(batch_sizes), len(lrs))
+        return values.reshape(shape), (sd / self.transform.slope(values)).reshape(shape)
 
     def ridges(self, b: Array, *, rates: Array) -> SampledRidges:
         """Return the best learning rate and the value there of sampled surfaces. Always the same.

@@ -20,9 +20,11 @@ from bsopt.visualization.study_data import Status
 
 __all__ = [
     "ACCENT",
+    "GOOD_TO_BAD",
     "GRID",
     "INK",
     "MARKERS",
+    "STAR",
     "TITLE_ROOM",
     "VALUE_SCALE",
     "Look",
@@ -42,6 +44,8 @@ INK = "#7b7d82"
 GRID = "rgba(128,128,128,0.22)"
 ACCENT = "#D55E00"
 VALUE_SCALE = "Cividis"
+GOOD_TO_BAD = ((0.0, "#B5006E"), (0.35, "#D8629F"), (0.7, "#B59AAB"), (1.0, "#8E9096"))
+"""For marks on any page: the better, the more vivid; bad ones fade into the grey of axes."""
 SERIES = ("#2B7BBA", "#4BA3D9", "#009E73", "#C98A00", "#D55E00", "#CC79A7", "#7F7F8C")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "pentagon", "hexagon", "triangle-down")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
@@ -50,10 +54,12 @@ MARKERS: dict[Status, dict[str, Any]] = {
     Status.COMPLETE: {"symbol": "circle", "size": 11},
     Status.PRUNED: {"symbol": "triangle-down", "size": 9},
     Status.DIVERGED: {"symbol": "x-thin", "size": 9, "color": "#D55E00", "line": {"width": 2, "color": "#D55E00"}},
-    Status.OUT_OF_MEMORY: {"symbol": "square-x-open", "size": 10, "color": "#CC79A7", "line": {"width": 1.5}},
+    Status.OUT_OF_MEMORY: {"symbol": "square-x-open", "size": 10, "color": INK, "line": {"width": 1.5}},
     Status.FAILED: {"symbol": "hash-open", "size": 9, "color": INK, "line": {"width": 1.5}},
     Status.RUNNING: {"symbol": "circle-open-dot", "size": 9, "color": "#4BA3D9", "line": {"width": 1.5}},
 }
+STAR = {"symbol": "star", "size": 21, "color": ACCENT, "line": {"width": 1.5, "color": "white"}}
+"""What is recommended, in every figure."""
 
 _UNUSED_BUTTONS = ["select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d"]
 

@@ -18,7 +18,7 @@ from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.units import count_of, format_number
 from bsopt.visualization import _traces
 from bsopt.visualization._axes import batch_size_axis, is_wide, log_axis, lr_axis, value_axis, value_label
-from bsopt.visualization._theme import ACCENT, INK, Look, colour_of, escape, faded, panels
+from bsopt.visualization._theme import INK, STAR, Look, colour_of, escape, faded, panels
 from bsopt.visualization.study_data import Source, load_all, spread_evenly
 
 __all__ = ["AnswerInfo", "answer_info", "plot_answer"]
@@ -35,7 +35,6 @@ _MARKS = {
     SizeState.WORSE: {"symbol": "x", "size": 10, "color": "#7F7F8C"},
     SizeState.NOT_TESTED: {"symbol": "square-open", "size": 9, "color": "#7F7F8C", "line": {"width": 2}},
 }
-_STAR = {"symbol": "star", "size": 21, "color": ACCENT, "line": {"width": 1.5, "color": "white"}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +171,7 @@ def _panel(info: AnswerInfo, key: str, *, is_first: bool) -> list[go.Scatter]:
             traces.append(trace.update(cliponaxis=False))
     y = star.lr.value if key == "lr" else (star.value.value if star.value is not None else None)
     text = [_choice_text(info, star)]
-    mark = _traces.points([star.batch_size], [y], _STAR, name="recommended", text=text, group="star")
+    mark = _traces.points([star.batch_size], [y], STAR, name="recommended", text=text, group="star")
     interval = getattr(star, key)
     if len(told) == 1 and not info.message and interval is not None:  # a band needs two
         mark.update(error_y=_traces.bars([interval], _BAND))
@@ -287,7 +286,7 @@ def _time_traces(info: AnswerInfo, costs: dict[int, Cost], where: str, unit: flo
     found = [line]
     if star.batch_size in costs:
         y = costs[star.batch_size].seconds.value / unit
-        found.append(_traces.points([star.batch_size], [y], _STAR, name="recommended", hover=texts[0], showlegend=True))
+        found.append(_traces.points([star.batch_size], [y], STAR, name="recommended", hover=texts[0], showlegend=True))
     return [trace.update(visible=False) for trace in found]
 
 

@@ -40,6 +40,7 @@ class CostRow:
         seconds: Seconds to its best value.
         epochs_range: Fewest and most epochs among the tuned trials.
         seconds_range: Fewest and most seconds among them.
+        is_capped: Whether the best trial was still at its best when its budget ended: it might have gone on.
     """
 
     batch_size: int
@@ -50,6 +51,7 @@ class CostRow:
     seconds: float | None
     epochs_range: tuple[float, float] | None
     seconds_range: tuple[float, float] | None
+    is_capped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,7 @@ def _row(data: StudyData, size: int, found: Sequence[TrialRecord]) -> CostRow:
         seconds=_finite(best.best.seconds) if best.best else None,
         epochs_range=_range([_finite(r.best.epoch) for r in tuned if r.best]),
         seconds_range=_range([_finite(r.best.seconds) for r in tuned if r.best]),
+        is_capped=best.best is not None and len(best.ticks) > 1 and best.best.index == best.ticks[-1].index,
     )
 
 
@@ -122,6 +125,12 @@ def _draw(infos: Sequence[ConvergenceCostInfo]) -> go.Figure:
     share_x_axis(figure, batch_size_axis(sizes), rows=len(_COSTS))
     for row, title in enumerate(_COSTS.values(), start=1):
         figure.update_yaxes(title={"text": title}, rangemode="tozero", row=row, col=1)
+    rows = [row for info in infos for row in info.rows]
+    capped = "open: still best when the budget ended" if any(row.is_capped for row in rows) else None
+    ranges = (
+        "bars: from the least to the most of the near-best trials" if any(row.num_tuned > 1 for row in rows) else None
+    )
+    _traces.add_caption(figure, ranges, capped)
     return figure
 
 
@@ -130,7 +139,7 @@ def _line(info: ConvergenceCostInfo, place: int, cost: str, *, is_first: bool, s
     values: list[float | None] = [getattr(row, cost) for row in info.rows]
     ranges = [getattr(row, f"{cost}_range", None) for row in info.rows]
     spans = [_span(value, found) for value, found in zip(values, ranges, strict=True)]
-    return _traces.line(
+    line = _traces.line(
         [row.batch_size for row in info.rows],
         values,
         look,
@@ -142,6 +151,9 @@ def _line(info: ConvergenceCostInfo, place: int, cost: str, *, is_first: bool, s
         size=9,
         error_y=_traces.bars(spans, look.colour, is_shown=not is_first),
     )
+    if cost != "seconds_per_epoch":
+        line.marker.symbol = [f"{look.symbol}-open" if row.is_capped else look.symbol for row in info.rows]
+    return line
 
 
 def _span(value: float | None, found: tuple[float, float] | None) -> Estimate:

@@ -83,10 +83,10 @@ _OF_STUDIES = (
     Figure(
         "interaction",
         interaction.TITLE,
-        "Every trial, the brighter the better; the ring is the best. Circles ran to their end, triangles were pruned, "
-        "crosses diverged, crossed squares ran out of memory. The solid line is the fitted best learning rate with its "
-        "90 % band, the others are scaling rules through the reference: one that runs along the solid line holds here. "
-        "The clouds beneath are what is believed of all other points.",
+        "The more vivid and large a circle, the better its trial; the ring is the best, the star is recommended. "
+        "Triangles were pruned, crosses diverged, crossed squares ran out of memory. The solid line is the fitted best "
+        "learning rate with its 90 % band, the others are scaling rules through the reference: one that runs along the "
+        "solid line holds here. The clouds beneath are what is believed, where that is sure.",
         interaction.plot_interaction,
     ),
     Figure(
@@ -114,8 +114,8 @@ _OF_STUDIES = (
     Figure(
         "convergence_cost",
         convergence_cost.TITLE,
-        "Seconds per epoch times epochs is the time to the best value. Larger batches make epochs quicker until the "
-        "device is full, and need more of them once the batch outgrows the gradient's noise.",
+        "Seconds per epoch times epochs is the time to the best value. Open points were still best at the end of their "
+        "budget: with more of it they might take longer.",
         convergence_cost.plot_convergence_cost,
     ),
     Figure(
@@ -136,8 +136,8 @@ _OF_STUDIES = (
     Figure(
         "devices",
         devices.TITLE,
-        "The lowest point of a line is the batch size to train with on that many devices. More devices shorten the "
-        "time while the plot below, device time, stays flat; where it rises they mostly cost. Filled points were "
+        "The lowest point of a line is the batch size to train with on that many devices. Where the plot below, device "
+        "time, is flat over the devices they share the work; where it rises they mostly cost. Filled points were "
         "measured on so many devices, open ones are predicted.",
         devices.plot_devices,
     ),
@@ -157,15 +157,14 @@ _OF_STUDIES = (
     Figure(
         "weight_distance",
         weight_distance.TITLE,
-        "Above, how far the best trial of each batch size ended from its initial weights; below, how far each epoch "
-        "moved them. Larger batches at one learning rate make fewer updates and stay nearer.",
+        "Above, how far the best trial of each batch size, at its own learning rate, ended from its initial weights; "
+        "below, how far each epoch moved them.",
         weight_distance.plot_weight_distance,
     ),
     Figure(
         "update_norms",
         update_norms.TITLE,
-        "How long single updates are. At one learning rate larger batches make shorter ones, as their gradients are "
-        "less noisy.",
+        "How long single updates are in the best trial of each batch size, at its own learning rate.",
         update_norms.plot_update_norms,
     ),
 )
@@ -199,8 +198,7 @@ _OF_EXPERIMENTS = (
     _by_size(
         "experiment_cost",
         "What convergence costs, one learning rate",
-        "Time per epoch times epochs is the time to the best validation loss: larger batches win only where they "
-        "don't need many more epochs.",
+        "Time per epoch times epochs is the time to the best validation loss.",
         ("seconds_per_epoch", "epochs_to_best", "seconds_to_best"),
         arms=("fixed_lr",),
         article=7,
@@ -208,7 +206,7 @@ _OF_EXPERIMENTS = (
     Figure(
         "experiment_devices",
         experiment_devices.TITLE,
-        "Several devices share a batch. Small batches gain little, since each device is left with few samples.",
+        "Several devices share a batch: where lines of more devices lie lower, they shorten an epoch.",
         experiment_devices.plot_experiment_devices,
         article=8,
     ),
@@ -238,7 +236,7 @@ _OF_EXPERIMENTS = (
     Figure(
         "experiment_update_norms",
         experiment_norms.TITLE,
-        "How long single updates are. Larger batches average away noise, so at one learning rate theirs are shorter.",
+        "How long single updates are at one learning rate; the dotted lines are the medians.",
         experiment_norms.plot_experiment_update_norms,
         article=13,
     ),
@@ -254,8 +252,8 @@ _OF_EXPERIMENTS = (
         "experiment_sharpness",
         "Sharpness, one learning rate",
         "How much the loss can rise in a small box around the best weights. The adaptive one doesn't change when "
-        "layers are rescaled. Sharpness follows the learning rate more than it follows generalisation: a "
-        "description, not a goal.",
+        "layers are rescaled. A description, not a goal: elsewhere sharpness has followed the learning "
+        "rate more than generalisation.",
         _SHARPNESS,
         arms=("fixed_lr",),
         article=21,
@@ -323,8 +321,8 @@ _OF_EXPERIMENTS = (
     _by_size(
         "experiment_loss_higher_lr",
         "Best losses, one higher learning rate",
-        "At a learning rate that is too high for the smallest batch, a larger one may win: small batches aren't "
-        "better at every learning rate.",
+        "At a learning rate that may be too high for the smallest batch: where a larger one lies lower, small batches "
+        "aren't better at every learning rate.",
         _LOSSES,
         arms=("higher_lr",),
         article=28,

@@ -5,25 +5,36 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
+from typing import cast
 
 import numpy as np
 import plotly.graph_objects as go
 
 from bsopt.laws.lr_ridge import LrPrediction
 from bsopt.laws.scaling import Reference, scaled_learning_rate
+from bsopt.recommendation.result import Choice
 from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.units import format_number
 from bsopt.visualization import _traces
 from bsopt.visualization._axes import batch_size_axis, lr_axis, value_label
-from bsopt.visualization._theme import ACCENT, INK, MARKERS, VALUE_SCALE, faded, panels
+from bsopt.visualization._theme import ACCENT, GOOD_TO_BAD, INK, MARKERS, STAR, escape, faded, panels
 from bsopt.visualization.study_data import Source, Status, StudyData, load_all, status_of, why_empty
 from bsopt.visualization.surface import Surface, believed_surface
 
-__all__ = ["InteractionInfo", "RuleLine", "interaction_info", "plot_interaction"]
+__all__ = ["InteractionInfo", "RuleLine", "Setting", "interaction_info", "plot_interaction"]
 
 TITLE = "Batch size × learning rate"
-_CLIPPED = 0.7
-"""Share of the valued trials that the colours resolve; the worst rest share the last colour."""
+_CLIPPED = 0.5
+"""Share of the valued trials that the colours resolve; the worse rest share the last colour."""
+_SURE = 0.25
+"""Share of the colours' range up to which a believed value's standard deviation counts as sure."""
+_LEVELS = (0.7, 0.4, 0.2)
+"""Shares of the colours' range, from the best, that the clouds reach to."""
+_KNOWN_FACTOR = 8.0
+"""Width of the 90 % interval up to which a best learning rate counts as known: a wider band would hide the trials."""
+_LARGEST, _SMALLEST = 14.0, 7.0
+"""Pixels of the best and of the worst mark."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +48,31 @@ class RuleLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Setting:
+    """The completed trials of one batch size and learning rate, the best first: one mark, however many seeds."""
+
+    records: tuple[TrialRecord, ...]
+
+    @property
+    def value(self) -> float:
+        """The median of their values."""
+        return median(cast(float, record.value) for record in self.records)
+
+
+@dataclass(frozen=True, slots=True)
 class InteractionInfo:
     """What the figure shows.
 
     Attributes:
         info: The study.
         trials: Every trial with a batch size and a learning rate, by how it is told apart.
+        settings: The completed ones with a value, those of one setting together; the best last.
         lines: The linear and square-root rules, and the study's own prior rule.
         reference: The point they pass through; the best trial where the study names none.
         reference_is_best: Whether the reference is the best trial, for lack of one.
         colour_range: Best value, and the value from which on all trials share the last colour.
         best: The best completed trial.
+        choice: What is recommended; None without a trial that has a value.
         ridge: The fitted best learning rate at each batch size that ran; empty where it isn't fitted.
         surface: What is believed of the value; None with too few trials.
         message: What the fit of the ridge says.
@@ -55,11 +80,13 @@ class InteractionInfo:
 
     info: StudyInfo
     trials: dict[Status, tuple[TrialRecord, ...]]
+    settings: tuple[Setting, ...]
     lines: tuple[RuleLine, ...]
     reference: Reference | None
     reference_is_best: bool
     colour_range: tuple[float, float] | None
     best: TrialRecord | None
+    choice: Choice | None
     ridge: tuple[LrPrediction, ...]
     surface: Surface | None
     message: str
@@ -80,11 +107,13 @@ def interaction_info(study: Source) -> InteractionInfo:
             for status in Status
             if any(status_of(record) is status for record in placed)
         },
+        settings=_settings(data),
         lines=_lines(data, reference),
         reference=reference,
         reference_is_best=reference_is_best,
         colour_range=_colour_range(data),
         best=data.best,
+        choice=data.recommendation.choice,
         ridge=_ridge(data),
         surface=believed_surface(data),
         message=data.fits.ridge.message,
@@ -96,9 +125,11 @@ def plot_interaction(
 ) -> go.Figure:
     """Plot the value of every trial over batch size and learning rate; one panel per study.
 
-    Circles ran to their end, triangles were pruned, crosses diverged, crossed squares ran out of memory. The lines
-    are the linear and the square-root rule through the study's reference; beneath lies what is
-    believed of the value, and the solid line is the fitted best learning rate with its 90 % interval.
+    Circles ran to their end, the better the more vivid and the larger; several seeds of one setting are one circle
+    with their median's colour, in a ring with that of the worst. Triangles were pruned, crosses diverged, crossed
+    squares ran out of memory. The lines are the linear and the square-root rule through the study's reference;
+    beneath lies what is believed of the value, where that is sure, and the solid line is the fitted best learning
+    rate with its 90 % interval, without it where that is wider than 8 times.
 
     Args:
         study: One or several.
@@ -135,6 +166,14 @@ def _lines(data: StudyData, reference: Reference | None) -> tuple[RuleLine, ...]
     )
 
 
+def _settings(data: StudyData) -> tuple[Setting, ...]:
+    groups: dict[tuple[int | None, str], list[TrialRecord]] = {}
+    for record in sorted(data.completed, key=data.rank):
+        groups.setdefault((record.batch_size, f"{record.lr:.4g}"), []).append(record)
+    found = [Setting(tuple(records)) for records in groups.values()]
+    return tuple(sorted(found, key=lambda setting: -data.sign * setting.value))
+
+
 def _ridge(data: StudyData) -> tuple[LrPrediction, ...]:
     """Return the fitted best learning rates from the smallest to the largest batch size that ran."""
     fit = data.fits.ridge
@@ -159,23 +198,40 @@ def _draw(infos: Sequence[InteractionInfo]) -> go.Figure:
         for trace in _panel(info, column=column, num_columns=len(infos)):
             figure.add_trace(trace, row=1, col=column)
         _axes(figure, info, column)
+    if len(infos) == 1:
+        _traces.add_caption(figure, *_caption(infos[0]))
     return figure
+
+
+def _caption(info: InteractionInfo) -> list[str]:
+    said = []
+    if any(not _is_known(point) for point in info.ridge):
+        said.append(
+            f"no band where the 90 % interval of the best learning rate is wider than a factor of {_KNOWN_FACTOR:g}"
+        )
+    if any(len(item.records) > 1 for item in info.settings):
+        said.append("several seeds of one setting: a circle for their median, a ring for the worst")
+    return said
 
 
 def _panel(info: InteractionInfo, *, column: int, num_columns: int) -> list[go.Contour | go.Scatter]:
     """Return the traces of a study from the lowest to the uppermost; the first panel's stand in the legend."""
     traces = []
     if info.surface is not None and info.colour_range is not None:
-        traces.append(_contour(info, info.surface, info.colour_range))
+        traces += _clouds(info, info.surface, info.colour_range)
     if info.ridge:
         traces += _ridge_traces(info.ridge)
     traces += [_rule_trace(line) for line in info.lines]
     # Good trials last, so that they lie on top.
     for status in reversed(Status):
-        if info.trials.get(status):
-            traces.append(_trials(info, status, column=column, num_columns=num_columns))
+        if status is Status.COMPLETE:
+            traces += _complete(info, column=column, num_columns=num_columns)
+        elif info.trials.get(status):
+            traces.append(_trials(info, status, num_columns=num_columns))
     if info.best is not None:
         traces.append(_ring(info, info.best))
+    if info.choice is not None:
+        traces.append(_star(info.choice))
     if column > 1:
         for trace in traces:
             trace.showlegend = False
@@ -200,23 +256,29 @@ def _rule_trace(line: RuleLine) -> go.Scatter:
     )
 
 
-def _contour(info: InteractionInfo, surface: Surface, colour_range: tuple[float, float]) -> go.Contour:
-    low, high = sorted(colour_range)
-    step = (high - low) / 12 or 1.0
-    return go.Contour(
-        x=surface.batch_sizes,
-        y=surface.lrs,
-        z=np.clip(surface.values, low, high).round(6).tolist(),
-        colorscale=VALUE_SCALE,
-        reversescale=info.info.objective.value_direction == "minimize",
-        zmin=low,
-        zmax=high,
-        contours={"start": low, "end": high, "size": step, "coloring": "fill", "showlines": False},
-        opacity=0.3,
-        showscale=False,
-        name="model's belief",
-        hoverinfo="skip",
-    )
+def _clouds(info: InteractionInfo, surface: Surface, colour_range: tuple[float, float]) -> list[go.Contour]:
+    """Return nested areas of good values, thicker towards the best; what isn't sure is left out of them."""
+    best, worst = colour_range
+    is_sure = np.asarray(surface.sd) <= _SURE * abs(worst - best)
+    values = np.clip(np.asarray(surface.values), min(colour_range), max(colour_range))
+    z = np.where(is_sure, values, worst).round(6).tolist()
+    is_minimized = info.info.objective.value_direction == "minimize"
+    return [
+        go.Contour(
+            x=surface.batch_sizes,
+            y=surface.lrs,
+            z=z,
+            # plotly shades where the constraint does not hold
+            contours={"type": "constraint", "operation": ">" if is_minimized else "<", "value": level},
+            fillcolor=faded(GOOD_TO_BAD[0][1], 0.1),
+            line={"width": 0},
+            showscale=False,
+            showlegend=False,
+            name="what is believed",
+            hoverinfo="skip",
+        )
+        for level in (best + share * (worst - best) for share in _LEVELS)
+    ]
 
 
 def _ridge_traces(ridge: Sequence[LrPrediction]) -> list[go.Scatter]:
@@ -232,26 +294,92 @@ def _ridge_traces(ridge: Sequence[LrPrediction]) -> list[go.Scatter]:
         text=[_traces.span_text(lr, digits=2) for lr in rates],
         hovertemplate="batch size %{x:.0f}: best learning rate <b>%{y:.3g}</b><br>90 %: %{text}<extra></extra>",
     )
-    return [*_traces.band(sizes, rates, faded(ACCENT, 0.16), group="ridge"), line]
+    known = [point for point in ridge if _is_known(point)]
+    at, intervals = [point.batch_size for point in known], [point.lr for point in known]
+    return [*_traces.band(at, intervals, faded(ACCENT, 0.16), group="ridge"), line]
 
 
-def _trials(info: InteractionInfo, status: Status, *, column: int, num_columns: int) -> go.Scatter:
+def _is_known(point: LrPrediction) -> bool:
+    return point.lr.high <= _KNOWN_FACTOR * point.lr.low
+
+
+def _complete(info: InteractionInfo, *, column: int, num_columns: int) -> list[go.Scatter]:
+    """Return the completed trials, a mark each setting: the better, the more vivid and the larger."""
+    if not info.settings or info.colour_range is None:
+        return []
+    best, worst = info.colour_range
+    shares = [min(1.0, (item.value - best) / (worst - best)) if worst != best else 0.0 for item in info.settings]
+    shrink = 4.0 if len(info.settings) > 400 else 0.0
+    sizes = [_LARGEST - shrink - (_LARGEST - _SMALLEST) * max(0.0, share) for share in shares]
+    num = len(info.trials[Status.COMPLETE])
+    marker = {
+        **MARKERS[Status.COMPLETE],
+        **_coloured(info),
+        "color": [item.value for item in info.settings],
+        "size": [round(size, 1) for size in sizes],
+        "opacity": 1.0,
+        "showscale": True,
+        "colorbar": _colour_bar(info, column, num_columns),
+        "line": {"width": 0.8, "color": "rgba(255,255,255,0.7)"},
+    }
+    name = f"complete ({num})" if num_columns == 1 else "complete"
+    marks = _of_settings(info, info.settings, marker, name, group=Status.COMPLETE.value)
+    repeated = [(item, size) for item, size in zip(info.settings, sizes, strict=True) if len(item.records) > 1]
+    if not repeated:
+        return [marks]
+    rings = {
+        **_coloured(info),
+        "symbol": "circle-open",
+        "size": [round(size + 8.0, 1) for _, size in repeated],
+        "color": [cast(float, item.records[-1].value) for item, _ in repeated],
+        "opacity": 1.0,
+        "line": {"width": 2.5},
+    }
+    return [_of_settings(info, [item for item, _ in repeated], rings, "worst of its seeds", group="seeds"), marks]
+
+
+def _of_settings(
+    info: InteractionInfo, settings: Sequence[Setting], marker: dict[str, object], name: str, *, group: str
+) -> go.Scatter:
+    trace = _traces.points(
+        [item.records[0].batch_size for item in settings],
+        [item.records[0].lr for item in settings],
+        marker,
+        name=name,
+        text=[_describe(item, info.info) for item in settings],
+        group=group,
+    )
+    return trace.update(legendrank=1000)
+
+
+def _describe(setting: Setting, info: StudyInfo) -> str:
+    """Return a setting's hover text: its trial, or the spread of its seeds."""
+    records = setting.records
+    if len(records) == 1:
+        return _traces.describe(records[0], info)
+    size, rate = format_number(records[0].batch_size, thousands=True), format_number(records[0].lr, digits=3)
+    ends = sorted(cast(float, record.value) for record in (records[0], records[-1]))
+    low, high = (format_number(end, thousands=True) for end in ends)
+    shown = ", ".join(str(number) for number in sorted(record.number for record in records)[:8])
+    return (
+        f"<b>{len(records)} trials at one setting</b><br>batch size {size}, lr {rate}<br>"
+        f"{escape(info.objective.cost or info.objective.monitor)} {format_number(setting.value, thousands=True)} "
+        f"(median; {low} to {high})<br>trials {shown}{', …' if len(records) > 8 else ''}"
+    )
+
+
+def _trials(info: InteractionInfo, status: Status, *, num_columns: int) -> go.Scatter:
+    """Return the trials that didn't run to their end."""
     records = info.trials[status]
     marker = dict(MARKERS[status])
     if len(records) > 400:
         marker["size"] = max(5, marker["size"] - 4)
-    if status in (Status.COMPLETE, Status.PRUNED) and info.colour_range is not None:
-        low, high = sorted(info.colour_range)
+    if status is Status.PRUNED and info.colour_range is not None:
         marker |= {
+            **_coloured(info),
             "color": [record.value for record in records],
-            "colorscale": VALUE_SCALE,
-            # Yellow is the good end, whichever way the value gets better.
-            "reversescale": info.info.objective.value_direction == "minimize",
-            "cmin": low,
-            "cmax": high if high > low else low + 1e-12,
-            "showscale": status is Status.COMPLETE or Status.COMPLETE not in info.trials,
-            "colorbar": _colour_bar(info, column, num_columns),
-            "line": {"width": 1, "color": INK},
+            "line": {"width": 0.8, "color": "rgba(255,255,255,0.7)"},
+            "opacity": 0.75,
         }
     trace = _traces.points(
         [record.batch_size for record in records],
@@ -262,6 +390,19 @@ def _trials(info: InteractionInfo, status: Status, *, column: int, num_columns: 
         group=status.value,
     )
     return trace.update(legendrank=1000 + list(Status).index(status))
+
+
+def _scale(info: InteractionInfo) -> dict[str, object]:
+    """Return the colours of values, the vivid end at the good ones, whichever way the value gets better."""
+    is_minimized = info.info.objective.value_direction == "minimize"
+    return {"colorscale": [list(stop) for stop in GOOD_TO_BAD], "reversescale": not is_minimized}
+
+
+def _coloured(info: InteractionInfo) -> dict[str, object]:
+    """Return how markers are coloured by a value."""
+    assert info.colour_range is not None
+    low, high = sorted(info.colour_range)
+    return {**_scale(info), "cmin": low, "cmax": high if high > low else low + 1e-12}
 
 
 def _colour_bar(info: InteractionInfo, column: int, num_columns: int) -> dict[str, object]:
@@ -292,10 +433,16 @@ def _colour_bar(info: InteractionInfo, column: int, num_columns: int) -> dict[st
 
 
 def _ring(info: InteractionInfo, best: TrialRecord) -> go.Scatter:
-    marker = {"symbol": "circle-open", "size": 20, "color": ACCENT, "line": {"width": 3}}
+    marker = {"symbol": "circle-open", "size": 26, "color": ACCENT, "line": {"width": 3}}
     text = [_traces.describe(best, info.info)]
     ring = _traces.points([best.batch_size], [best.lr], marker, name="best trial", text=text, group="best")
     return ring.update(legendrank=900)
+
+
+def _star(choice: Choice) -> go.Scatter:
+    text = [f"<b>recommended</b><br>batch size {choice.batch_size}, lr {format_number(choice.lr.value, digits=2)}"]
+    star = _traces.points([choice.batch_size], [choice.lr.value], STAR, name="recommended", text=text, group="star")
+    return star.update(legendrank=800)
 
 
 def _axes(figure: go.Figure, info: InteractionInfo, column: int) -> None:

@@ -133,7 +133,7 @@ def _traces_of(info: LrSliceInfo, item: LrSlice, look: Look, name: str) -> list[
     complete = [r for r in item.records if status_of(r) is Status.COMPLETE]
     pruned = [r for r in item.records if status_of(r) is not Status.COMPLETE]
     size = 5 if len(item.records) > 60 else 8
-    found = []
+    found: list[go.Scatter] = []
     if complete:
         marker = {"symbol": look.symbol, "size": size, "color": look.colour}
         if len(item.records) <= 60:
@@ -165,7 +165,7 @@ def _medians(records: Sequence[TrialRecord], look: Look, name: str) -> go.Scatte
 
 def _crowd(info: LrSliceInfo) -> list[go.Scatter]:
     """Return the trials of very many batch sizes: a legend would not hold them, so a colour bar tells them."""
-    found = []
+    found: list[go.Scatter] = []
     for is_complete, name, symbol in ((True, "complete", "circle"), (False, "pruned", _PRUNED)):
         records = [r for item in info.slices for r in item.records if (status_of(r) is Status.COMPLETE) == is_complete]
         if records:

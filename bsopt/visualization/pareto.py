@@ -103,9 +103,8 @@ def plot_pareto(
     if is_wide(front):
         axis = fitting_axis([*front, *(value for value in values if value <= max(front))], is_log=True)
     else:  # every trial on the line is seen, and of the others those that lie beside it
-        axis = fitting_axis(
-            [*front, *(value for value in values if seen and seen[0] <= value <= seen[1])], is_log=False
-        )
+        beside = [value for value in values if seen and seen[0] <= value <= seen[1]]
+        axis = fitting_axis([*front, *beside], is_log=False)
     figure.update_yaxes(title={"text": label}, **axis)
     return figure
 

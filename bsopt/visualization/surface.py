@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bsopt.visualization.study_data import StudyData
 
@@ -17,11 +18,15 @@ NUM_SIZES, NUM_RATES = 12, 21
 
 @dataclass(frozen=True, slots=True)
 class Surface:
-    """The expected value on a grid: `values[i][j]` is at learning rate i and batch size j, in the study's unit."""
+    """The expected value on a grid: `values[i][j]` is at learning rate i and batch size j, in the study's unit.
+
+    `sd` holds the standard deviations of what is believed, without the noise between seeds.
+    """
 
     batch_sizes: tuple[float, ...]
     lrs: tuple[float, ...]
     values: tuple[tuple[float, ...], ...]
+    sd: tuple[tuple[float, ...], ...]
 
 
 def believed_surface(data: StudyData) -> Surface | None:
@@ -33,8 +38,12 @@ def believed_surface(data: StudyData) -> Surface | None:
     if ranges is None or belief is None or belief.num_finished < MIN_TRIALS:
         return None
     sizes, rates = (np.geomspace(*span, num).tolist() for span, num in zip(ranges, (NUM_SIZES, NUM_RATES), strict=True))
-    values = belief.expected(sizes, rates).T
-    return Surface(tuple(sizes), tuple(rates), tuple(tuple(row) for row in values.tolist()))
+    values, sd = belief.believed(sizes, rates)
+    return Surface(tuple(sizes), tuple(rates), _rows(values.T), _rows(sd.T))
+
+
+def _rows(table: NDArray[np.float64]) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(row) for row in table.tolist())
 
 
 def _ranges(data: StudyData) -> tuple[tuple[float, float], tuple[float, float]] | None:

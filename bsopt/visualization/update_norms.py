@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
 from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.units import format_number
@@ -19,11 +19,22 @@ from bsopt.visualization._size_colours import SizeColours, size_colours
 from bsopt.visualization._theme import Look, escape, new_figure
 from bsopt.visualization.study_data import Source, StudyData, load_all
 
-__all__ = ["NormHistogram", "UpdateNormsInfo", "name_norm_axes", "norms_line", "plot_update_norms", "update_norms_info"]
+__all__ = [
+    "NUM_BINS",
+    "NormHistogram",
+    "UpdateNormsInfo",
+    "common_edges",
+    "name_norm_axes",
+    "norms_line",
+    "plot_update_norms",
+    "rebinned",
+    "update_norms_info",
+]
 
-TITLE = "Norms of the updates"
+TITLE = "Norms of the updates, best trials"
 MEASUREMENT = "UpdateNorms"
 MAX_ROWS = 12
+NUM_BINS = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +86,10 @@ def plot_update_norms(
         )
     several = len({item.study for item in info.histograms}) > 1
     figure = new_figure(TITLE)
+    edges = common_edges([edge for item in info.histograms for edge in item.edges])
     for item in info.histograms:
-        figure.add_trace(_line(info, item, several=several))
-    name_norm_axes(figure, [edge for item in info.histograms for edge in item.edges])
+        figure.add_trace(_line(info, item, edges, several=several))
+    name_norm_axes(figure, edges.tolist())
     return figure
 
 
@@ -88,13 +100,13 @@ def norms_line(
 
     Args:
         norms: Centres of the bins.
-        shares: Of the updates, in percent per factor of ten, as bins of different trials have different widths.
+        shares: Of the updates, in percent of each bin.
         look: Colour, marker and dash.
         name: In the legend, escaped.
         hover: Its hover text begins so.
         has_band: Whether a band is drawn around it, in the group of the same name.
     """
-    hover = f"{hover}<br>around %{{x:.3~g}}: <b>%{{y:.3~g}} % per factor of ten</b>"
+    hover = f"{hover}<br>around %{{x:.3~g}}: <b>%{{y:.3~g}} % of the updates</b>"
     group, shape = (name, "linear") if has_band else (None, "hvh")
     return _traces.line(norms, shares, look, name=name, hover=hover, group=group, shape=shape, is_curve=True)
 
@@ -102,24 +114,41 @@ def norms_line(
 def name_norm_axes(figure: go.Figure, edges: Sequence[float]) -> None:
     """Set the axes of distributions whose bins have these edges."""
     figure.update_xaxes(**log_axis(edges, title="norm of an update"))
-    figure.update_yaxes(title={"text": "updates [% per factor of ten]"}, rangemode="tozero")
+    figure.update_yaxes(title={"text": "share of the updates [%]"}, rangemode="tozero")
 
 
-def _line(info: UpdateNormsInfo, item: NormHistogram, *, several: bool) -> go.Scatter:
-    label, bins = f"batch size {item.record.batch_size}", list(pairwise(item.edges))
+def common_edges(edges: Sequence[float]) -> NDArray[np.float64]:
+    """Return bins over all that was measured, updates of length zero aside, which have no logarithm."""
+    positive = [edge for edge in edges if edge > 0]
+    low, high = min(positive), max(positive)
+    return np.geomspace(low, high if high > low else 2 * low, NUM_BINS + 1)
+
+
+def rebinned(counts: Sequence[float], own_edges: Sequence[float], edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the percentage of updates in each bin, counts spread evenly in the logarithm.
+
+    Args:
+        counts: Of updates, or their shares, in n bins.
+        own_edges: Of those bins, n + 1.
+        edges: Of the bins that are wanted.
+    """
+    found = np.asarray(counts, dtype=float)
+    own = np.maximum(np.asarray(own_edges, dtype=float), edges[0])
+    below = np.concatenate([[0.0], np.cumsum(found)]) / found.sum()
+    return np.asarray(100.0 * np.diff(np.interp(np.log10(edges), np.log10(own), below)))
+
+
+def _line(info: UpdateNormsInfo, item: NormHistogram, edges: NDArray[np.float64], *, several: bool) -> go.Scatter:
+    label = f"batch size {item.record.batch_size}"
     median = format_number(item.median, digits=3, thousands=True)
     return norms_line(
-        [math.sqrt(low * high) if low > 0 else high / 2 for low, high in bins],
-        [100.0 * share / _decades(low, high) for share, (low, high) in zip(item.shares, bins, strict=True)],
+        np.sqrt(edges[:-1] * edges[1:]).tolist(),
+        rebinned(item.shares, item.edges, edges).tolist(),
         info.colours.look(item.record.batch_size),
         name=escape(f"{item.study} · {label}") if several else label,
         hover=f"{_traces.describe(item.record, info.info)}<br>median {median}",
         has_band=False,
     )
-
-
-def _decades(low: float, high: float) -> float:
-    return math.log10(high / low) if low > 0 else 1.0
 
 
 def _histogram(data: StudyData, record: TrialRecord) -> NormHistogram | None:

@@ -39,7 +39,7 @@ def test_the_star_is_the_recommendation_in_both_plots(data: StudyData) -> None:
 def test_every_batch_size_is_marked_by_what_is_known_of_it(data: StudyData) -> None:
     figure, found = plot_answer(data), data.recommendation
     assert found.choice is not None
-    others = [size for size in found.sizes if size.batch_size != found.choice.batch_size]
+    others = [size for size in found.sizes if size.batch_size != found.choice.batch_size]  # that one has the star
     for state in {size.state for size in others}:
         above, below = _of(figure, state.words)
         sizes = [size for size in others if size.state is state]
@@ -73,7 +73,7 @@ def test_bands_are_hatched_where_no_trial_ran_to_its_end(data_of: Make) -> None:
 def test_a_menu_changes_the_upper_plot_to_times(data: StudyData) -> None:
     figure = plot_answer(data)
     (menu,) = figure.layout.updatemenus
-    assert [button.label for button in menu.buttons] == ["value", "time on 1 device"]
+    assert [button.label for button in menu.buttons] == ["val_loss", "time on 1 device"]
     shown = menu.buttons[1].args[0]["visible"]
     above = [trace for trace, is_shown in zip(figure.data, shown, strict=True) if is_shown and trace.yaxis == "y"]
     assert [trace.name for trace in above] == ["time on 1 device (90 %)", "recommended"]

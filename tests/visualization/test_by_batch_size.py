@@ -11,7 +11,7 @@ from bsopt.testing.study import example_study
 from bsopt.trial.objective import Objective
 from bsopt.trial.record import StudyInfo, Tick, TrialRecord
 from bsopt.visualization.best_by_batch_size import best_by_batch_size_info, plot_best_by_batch_size
-from bsopt.visualization.convergence_cost import convergence_cost_info
+from bsopt.visualization.convergence_cost import convergence_cost_info, plot_convergence_cost
 from bsopt.visualization.pareto import pareto_info, plot_pareto
 from bsopt.visualization.study_data import StudyData, load
 
@@ -64,6 +64,14 @@ def test_costs_are_those_of_the_best_trial_with_the_range_of_its_near_equals() -
     assert (row.seconds_per_epoch, row.epochs, row.seconds) == (5, 2.0, 10)
     assert row.num_tuned == 2
     assert row.seconds_range == (10, 14)
+
+
+def test_a_trial_still_at_its_best_when_its_budget_ended_is_marked_as_capped() -> None:
+    data = _data(_trial(0, 8, 0.3, 10), replace(_trial(1, 16, 0.4, 10), best_tick=1))
+    assert [row.is_capped for row in convergence_cost_info(data).rows] == [True, False]
+    figure = plot_convergence_cost(data)
+    assert list(figure.data[1].marker.symbol) == ["circle-open", "circle"]
+    assert "still best" in figure.layout.legend.title.text
 
 
 def test_none_on_the_front_is_beaten_and_all_others_are() -> None:

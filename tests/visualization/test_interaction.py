@@ -31,7 +31,7 @@ def test_pruned_diverged_and_out_of_memory_are_told_apart(data_of: Make) -> None
         (Status.COMPLETE, Status.PRUNED, Status.DIVERGED, Status.OUT_OF_MEMORY, Status.FAILED), 1
     )
     symbols = [trace.marker.symbol for trace in plot_interaction(data).data if trace.mode == "markers"]
-    assert len(set(symbols)) == len(symbols) == 6  # and the ring around the best
+    assert len(set(symbols)) == len(symbols) == 7  # and the ring around the best, and the star
 
 
 def test_the_best_is_a_completed_trial(data_of: Make) -> None:
@@ -61,7 +61,7 @@ def test_the_reference_is_the_best_trial_where_none_is_named(foreign_study: optu
 def test_one_bad_value_does_not_stretch_the_colours(data_of: Make) -> None:
     rows = [(32, 0.01 * (1 + i), 0.3 + 0.01 * i, StopReason.COMPLETED) for i in range(9)]
     data = data_of(*rows, (32, 0.5, 900.0, StopReason.COMPLETED))
-    assert interaction_info(data).colour_range == pytest.approx((0.3, 0.37))
+    assert interaction_info(data).colour_range == pytest.approx((0.3, 0.35))
 
 
 def test_the_best_colour_is_the_largest_value_when_maximising(data_of: Make) -> None:
@@ -76,3 +76,50 @@ def test_several_studies_stand_in_panels(study: optuna.Study, foreign_study: opt
     figure = plot_interaction([study, foreign_study])
     assert {trace.xaxis for trace in figure.data} == {"x", "x2"}
     assert [note.text for note in figure.layout.annotations] == ["example", "&lt;b&gt;foreign&lt;/b&gt;"]
+
+
+def test_seeds_of_one_setting_are_one_mark_with_the_worst_as_its_ring(data_of: Make) -> None:
+    rows = [(32, 0.01, value, StopReason.COMPLETED) for value in (0.3, 0.9, 0.31)]
+    data = data_of(*rows, (64, 0.01, 0.32, StopReason.COMPLETED))
+    info = interaction_info(data)
+    assert sorted(len(setting.records) for setting in info.settings) == [1, 3]
+    figure = plot_interaction(data)
+    (marks,) = (trace for trace in figure.data if trace.name == "complete (4)")
+    assert sorted(marks.marker.color) == [0.31, 0.32]
+    (rings,) = (trace for trace in figure.data if trace.name == "worst of its seeds")
+    assert list(rings.marker.color) == [0.9]
+    assert "0.3 to 0.9" in marks.text[marks.x.index(32)]
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_the_best_mark_is_the_largest_and_lies_on_top(data_of: Make, direction: str) -> None:
+    rows = [(32, 0.01 * (1 + i), 0.1 * (1 + i), StopReason.COMPLETED) for i in range(6)]
+    (marks,) = (t for t in plot_interaction(data_of(*rows, direction=direction)).data if t.name == "complete (6)")
+    best = min(marks.marker.color) if direction == "minimize" else max(marks.marker.color)
+    assert marks.marker.color[-1] == best
+    assert marks.marker.size[-1] == max(marks.marker.size)
+
+
+def test_no_cloud_reaches_where_the_belief_is_unsure(study: optuna.Study) -> None:
+    info = interaction_info(study)
+    assert info.surface is not None
+    assert info.colour_range is not None
+    best, worst = info.colour_range
+    clouds = [trace for trace in plot_interaction(study).data if trace.type == "contour"]
+    assert len(clouds) == 3
+    unsure = 0
+    for row, deviations in zip(clouds[0].z, info.surface.sd, strict=True):
+        for value, sd in zip(row, deviations, strict=True):
+            if sd > 0.25 * (worst - best):
+                assert value == pytest.approx(worst, abs=1e-5)
+                unsure += 1
+    assert unsure > 0
+    assert all(best < cloud.contours.value < worst for cloud in clouds)
+
+
+def test_no_band_wider_than_a_factor_of_eight_hides_the_trials(study: optuna.Study) -> None:
+    for trace in plot_interaction(study).data:
+        if trace.type == "scatter" and trace.fill == "toself":
+            for size in set(trace.x):
+                ends = [y for x, y in zip(trace.x, trace.y, strict=True) if x == size]
+                assert max(ends) <= 8.01 * min(ends)

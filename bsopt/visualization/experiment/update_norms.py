@@ -6,9 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import plotly.graph_objects as go
-from numpy.typing import NDArray
 
 from bsopt.experiment.measurements import Experiment, ExperimentRun
 from bsopt.experiment.seed_statistics import SeedMean, mean_over_seeds
@@ -24,17 +22,16 @@ from bsopt.visualization.experiment._arms import (
     mean_text,
 )
 from bsopt.visualization.study_data import Source
-from bsopt.visualization.update_norms import name_norm_axes, norms_line
+from bsopt.visualization.update_norms import NUM_BINS, common_edges, name_norm_axes, norms_line, rebinned
 
 __all__ = ["ExperimentNormsInfo", "SizeNorms", "experiment_update_norms_info", "plot_experiment_update_norms"]
 
-TITLE = "Norms of the updates"
-NUM_BINS = 24
+TITLE = "Norms of the updates, one learning rate"
 
 
 @dataclass(frozen=True, slots=True)
 class SizeNorms:
-    """One batch size: its median norm and, per bin, the share of updates per factor of ten, over seeds."""
+    """One batch size: its median norm and, per bin, the share of updates in percent, over seeds."""
 
     batch_size: int
     median: SeedMean
@@ -67,10 +64,10 @@ def experiment_update_norms_info(study: Source, *, arm: str = "fixed_lr") -> Exp
     medians = healthy_values(experiment, arm, lambda run: run.measurements["update_norm"] if _norms(run) else None)
     if not measured:
         return ExperimentNormsInfo(experiment, (), (), "No ended run measured the norms of its updates.")
-    edges = _common_edges([norms for runs in measured.values() for norms in runs.values()])
+    edges = common_edges([edge for runs in measured.values() for norms in runs.values() for edge in norms["bin_edges"]])
     sizes = []
     for size, runs in measured.items():
-        shares = {seed: _rebinned(norms, edges) for seed, norms in runs.items()}
+        shares = {seed: rebinned(norms["bin_counts"], norms["bin_edges"], edges) for seed, norms in runs.items()}
         means = [mean_over_seeds({seed: float(share[i]) for seed, share in shares.items()}) for i in range(NUM_BINS)]
         sizes.append(SizeNorms(size, mean_over_seeds(medians[size]), tuple(means)))
     return ExperimentNormsInfo(experiment, tuple(edges.tolist()), tuple(sizes), "")
@@ -98,29 +95,23 @@ def plot_experiment_update_norms(study: Source, *, arm: str = "fixed_lr") -> go.
         figure.add_vline(x=item.median.value, line={"color": look.colour, "dash": "dot", "width": 1.5}, row=1, col=1)
     name_norm_axes(figure, found.edges)
     words = interval_words([item.median.num_seeds for item in found.sizes], mark="bands")
-    _traces.add_caption(figure, words, "dotted: medians")
+    width = (found.edges[-1] / found.edges[0]) ** (1.0 / NUM_BINS)
+    _traces.add_caption(figure, words, f"in steps of a factor of {width:.2g}; dotted: medians", _trend(found.sizes))
     return figure
+
+
+def _trend(sizes: Sequence[SizeNorms]) -> str | None:
+    """Return what the medians say from the smallest to the largest batch size; None for one size."""
+    if len(sizes) < 2:
+        return None
+    small, large = sizes[0], sizes[-1]
+    times = format_number(large.median.value / small.median.value, digits=2)
+    return f"median at batch size {large.batch_size}: {times} times that at {small.batch_size}"
 
 
 def _norms(run: ExperimentRun) -> Mapping[str, Sequence[float]] | None:
     measured = run.record.measurements.get("UpdateNorms") or {}
     return measured if sum(measured.get("bin_counts") or ()) and "update_norm" in run.measurements else None
-
-
-def _common_edges(norms: Sequence[Mapping[str, Sequence[float]]]) -> NDArray[np.float64]:
-    """Return bins over all that was measured, updates of length zero aside, which have no logarithm."""
-    positive = [edge for one in norms for edge in one["bin_edges"] if edge > 0]
-    low, high = min(positive), max(positive)
-    return np.geomspace(low, high if high > low else 2 * low, NUM_BINS + 1)
-
-
-def _rebinned(norms: Mapping[str, Sequence[float]], edges: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the percentage of updates per factor of ten in each bin, counts spread evenly in the logarithm."""
-    counts = np.asarray(norms["bin_counts"], dtype=float)
-    own = np.maximum(np.asarray(norms["bin_edges"], dtype=float), edges[0])
-    below = np.concatenate([[0.0], np.cumsum(counts)]) / counts.sum()
-    at = np.interp(np.log10(edges), np.log10(own), below)
-    return np.asarray(100.0 * np.diff(at) / np.diff(np.log10(edges)))
 
 
 def _traces_of(item: SizeNorms, edges: Sequence[float], look: Look) -> list[go.Scatter]:
