@@ -162,7 +162,7 @@ def test_what_a_figure_says_in_its_corner_stands_below_it(tmp_path: Path) -> Non
     said = [note for note in FIGURES["steps_to_target"](data).layout.annotations if note.name == SENTENCE]
     assert said
     page = write_report([data], tmp_path / "report.html").path.read_text()
-    assert page.count(f'<p>{said[0].text.replace("<br>", " ")}</p>') == 1
+    assert page.count(f"<p>{said[0].text.replace('<br>', ' ')}</p>") == 1
     specs = re.findall(r'<script type="application/json" data-plot="[^"]+">(.*?)</script>', page, flags=re.S)
     notes = [note for spec in specs for note in json.loads(spec)["layout"].get("annotations", [])]
     assert not [note for note in notes if note.get("name") == SENTENCE]
