@@ -9,6 +9,7 @@ from bsopt.laws.estimate import Estimate
 from bsopt.recommendation.result import Choice, Recommendation
 from bsopt.recommendation.views import GOAL_NAMES
 from bsopt.report.boxes import code, framed
+from bsopt.report.figures import hero
 from bsopt.report.markup import Html, join, tag
 from bsopt.report.next_steps import next_steps
 from bsopt.report.sizes import size_lights
@@ -24,6 +25,7 @@ def answer_section(data: StudyData, *, prefix: str) -> Html:
         "section",
         _numbers(found),
         tag("p", found.sentence, class_="answer"),
+        hero(data, prefix=prefix),
         tag("ul", *(tag("li", caveat) for caveat in found.caveats), class_="caveats") if found.caveats else None,
         size_lights(found),
         next_steps(data, prefix=prefix),
@@ -31,7 +33,7 @@ def answer_section(data: StudyData, *, prefix: str) -> Html:
         _front(data),
         _settings(found, prefix),
         class_="answer-card",
-        id=f"{prefix}-answer",
+        id=f"{prefix}-recommended",
     )
 
 

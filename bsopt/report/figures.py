@@ -8,16 +8,17 @@ from collections.abc import Iterable, Sequence
 
 import plotly.graph_objects as go
 
-from bsopt.report.markup import Html, embedded_json, tag
+from bsopt.report.markup import Html, embedded_json, join, tag
 from bsopt.visualization._traces import SENTENCE
 from bsopt.visualization.figure import FIGURES, Figure
 from bsopt.visualization.study_data import StudyData
 
-__all__ = ["COMPARED", "comparisons", "pictures"]
-
+__all__ = ["COMPARED", "HERO", "comparisons", "hero", "pictures"]
 
 COMPARED = ("best_by_batch_size", "convergence_cost")
 """Figures that show several studies in one."""
+HERO = "answer"
+"""The figure that opens the report."""
 
 
 def pictures(data: StudyData, figures: Iterable[Figure], *, prefix: str) -> list[Html]:
@@ -32,6 +33,17 @@ def pictures(data: StudyData, figures: Iterable[Figure], *, prefix: str) -> list
     if missing:
         shown.append(tag("div", tag("h3", "Not drawn"), tag("ul", *missing), class_="nothing"))
     return shown
+
+
+def hero(data: StudyData, *, prefix: str) -> Html | None:
+    """Return the answer as a picture, which opens the report; None where there is nothing to show."""
+    figure = FIGURES[HERO]
+    drawn = figure(data)
+    heading = "What each batch size gives at its best learning rate"
+    if not drawn.data:
+        return None
+    how = tag("details", tag("summary", "How to read it"), tag("p", _how(figure)), class_="how")
+    return join(_picture(figure, drawn, prefix=prefix, heading=heading, how=""), how)
 
 
 def comparisons(sources: Sequence[StudyData]) -> list[Html]:
@@ -74,31 +86,43 @@ def _picture(
     how = _how(figure) if how is None else how
     height = int(drawn.layout.height) - 30
     bare = go.Figure(drawn)
-    # The page has the heading: a title would say it twice, and too wide for a phone.
-    bare.update_layout(title=None, margin={"t": 44 if bare.layout.updatemenus else 24}, height=height)
-    # So would a sentence in the figure's corner lie over its points; the page has room below.
-    said = [note for note in bare.layout.annotations if note.name == SENTENCE]
-    bare.layout.annotations = [note for note in bare.layout.annotations if note.name != SENTENCE]
+    # The page has the heading: a title would say it twice, and too wide for a phone. Its menus are the page's, too.
+    bare.update_layout(title=None, margin={"t": 24}, height=height)
+    said = _said(bare)
     return tag(
         "figure",
-        tag("h3", heading),
+        tag("h3", heading, id=f"{element_id}-title"),
         tag(
             "div",
             id=element_id,
             class_="plot",
-            role="group",
-            aria_label=heading,
+            role="img",
+            aria_labelledby=f"{element_id}-title",
+            aria_describedby=f"{element_id}-how" if how or said else None,
             style=f"min-height:{height}px",
         ),
         embedded_json(bare.to_json(), data_plot=element_id),
-        *(tag("p", _plain(note), class_="hint") for note in said),
-        tag("figcaption", how) if how else None,
+        tag("figcaption", *(tag("p", text) for text in (*said, how) if text), id=f"{element_id}-how")
+        if how or said
+        else None,
+        aria_labelledby=f"{element_id}-title",
     )
+
+
+def _said(figure: go.Figure) -> list[Html]:
+    """Take the sentences out of a figure: the page has room for them below, where they lie over no point."""
+    said = [_plain(note.text) for note in figure.layout.annotations if note.name == SENTENCE]
+    figure.layout.annotations = [note for note in figure.layout.annotations if note.name != SENTENCE]
+    title = figure.layout.legend.title
+    if title.text and title.side == "top":
+        said.append(_plain(title.text))
+        figure.update_layout(legend={"title": {"text": "", "side": None}})
+    return said
 
 
 def _sentence(figure: go.Figure) -> Html:
     """Return what an empty figure says; figures escape their texts themselves."""
-    return Html(" ".join(_plain(note) for note in figure.layout.annotations))
+    return Html(" ".join(_plain(note.text) for note in figure.layout.annotations))
 
 
 def _how(figure: Figure) -> str:
@@ -107,6 +131,6 @@ def _how(figure: Figure) -> str:
     return f"{figure.how_to_read} As figure {figure.article} of the article."
 
 
-def _plain(note: go.layout.Annotation) -> Html:
-    """Return an annotation's text, which figures escape themselves, with settings as code."""
-    return Html(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(note.text).replace("<br>", " ")))
+def _plain(text: str) -> Html:
+    """Return a figure's text, which figures escape themselves, with settings as code."""
+    return Html(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(text).replace("<br>", " ")))

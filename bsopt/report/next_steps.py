@@ -24,6 +24,7 @@ def next_steps(data: StudyData, *, prefix: str) -> Html | None:
     if found.choice is None:
         return None
     runs = found.next_runs
+    command: str | None
     if runs:
         words = tag("ul", *(_run(run) for run in runs), class_="runs")
         command = _settling(data, runs)

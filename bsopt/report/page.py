@@ -18,7 +18,7 @@ from bsopt.report import sections
 from bsopt.report.answer import answer_section, comparison_table
 from bsopt.report.experiment import experiment_section
 from bsopt.report.explanation import reasons
-from bsopt.report.figures import comparisons, pictures
+from bsopt.report.figures import HERO, comparisons, pictures
 from bsopt.report.markup import Html, join, tag, verbatim
 from bsopt.report.trials_table import trials_table
 from bsopt.visualization.figure import FIGURES
@@ -138,18 +138,33 @@ def _details(data: StudyData, *, prefix: str) -> list[Html]:
     return [
         *([tag("h2", "Questions"), asked] if asked is not None else []),
         *([tag("h2", "The batch-size experiment"), experiment] if experiment is not None else []),
-        tag("h2", "Figures"),
         tag("noscript", tag("p", "The figures need JavaScript; the answer and the tables don't.")),
-        *pictures(data, FIGURES.values(), prefix=prefix),
+        *_figures(data, prefix=prefix, has_design=experiment is not None),
         *([tag("h2", "Where the search stands"), why] if why is not None else []),
         tag("h2", "How the trials ended"),
         sections.stopped(data),
         tag("h2", "Every trial"),
-        tag("p", "Best first; a click on a heading sorts by it.", class_="hint"),
+        tag("p", "Best first; a heading sorts by its column.", class_="hint"),
         trials_table(data, table_id=f"{prefix}-trials"),
         tag("h2", "Configuration and how to reproduce"),
         sections.configuration(data),
     ]
+
+
+def _figures(data: StudyData, *, prefix: str, has_design: bool) -> list[Html]:
+    """Return the figures of any study; folded away where a designed experiment has its own.
+
+    They mix its learning rates, which the experiment's figures keep apart, and may so show an opposite trend.
+    """
+    shown = pictures(data, [figure for name, figure in FIGURES.items() if name != HERO], prefix=prefix)
+    if not has_design:
+        return [tag("h2", "Figures"), *shown]
+    words = (
+        "The figures that every study has, over all runs together. They mix the learning rates that the experiment "
+        "keeps apart, so a trend here may be that of the learning rate and not of the batch size."
+    )
+    summary = tag("summary", "Show the figures over all runs")
+    return [tag("h2", "All runs together"), tag("p", words, class_="hint"), tag("details", summary, *shown)]
 
 
 def _asset(name: str) -> str:

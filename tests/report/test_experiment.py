@@ -93,5 +93,7 @@ def test_a_report_of_a_long_experiment_stays_under_eight_megabytes(tmp_path: Pat
     path = write_report([long], tmp_path / "report.html").path
     page = path.read_text(encoding="utf-8")
     assert path.stat().st_size < 8e6
-    assert page.index("The batch-size experiment") < page.index('id="s0-interaction"')
+    folded = page.index("<details><summary>Show the figures over all runs")
+    assert page.index("The batch-size experiment") < folded < page.index('id="s0-interaction"')
+    assert "<h2>Figures</h2>" not in page
     assert max(len(spec) for spec in re.findall(r"<script[^>]*data-plot[^>]*>(.*?)</script>", page, re.DOTALL)) < 2e6

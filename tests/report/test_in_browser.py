@@ -122,21 +122,6 @@ def test_empty_cells_sort_last_both_ways(browser: Open, page_path: Path) -> None
         assert set(texts[texts.index("–") :]) == {"–"}
 
 
-def test_the_menu_changes_the_axis_of_the_learning_curves(browser: Open, page_path: Path) -> None:
-    chrome = _open_report(browser(), page_path)
-    title = "#s0-learning-curves .xtitle"
-    assert chrome.find_element("css selector", title).text == "samples seen"
-    chrome.execute_script("document.querySelector('#s0-learning-curves').scrollIntoView()")
-    from selenium.webdriver.common.action_chains import ActionChains
-
-    header = chrome.find_element("css selector", "#s0-learning-curves .updatemenu-header")
-    ActionChains(chrome).move_to_element(header).click().perform()
-    wait(chrome, lambda: chrome.find_elements("css selector", "#s0-learning-curves .updatemenu-dropdown-button"))
-    choices = chrome.find_elements("css selector", "#s0-learning-curves .updatemenu-dropdown-button")
-    ActionChains(chrome).move_to_element(choices[3]).click().perform()
-    wait(chrome, lambda: chrome.find_element("css selector", title).text == "training time [s]")
-
-
 def test_without_javascript_the_answer_and_the_tables_are_there(browser: Open, page_path: Path) -> None:
     chrome = browser(javascript=False)
     chrome.get(page_path.as_uri())

@@ -57,12 +57,12 @@ def test_the_answer_stands_before_every_figure_and_table(page: str, study: optun
 
 def test_every_trial_is_in_the_table_without_javascript(page: str, study: optuna.Study) -> None:
     body = page.split('id="s0-trials"')[1].split("</table>")[0]
-    numbers = re.findall(r'<tr class="[^"]*"><td class="number" data-v="(\d+)">', body)
+    numbers = re.findall(r'<tr class="[^"]*"[^>]*><td class="number" data-v="(\d+)"', body)
     assert sorted(map(int, numbers)) == list(range(40))
 
 
 def test_every_figure_is_there_with_how_to_read_it(page: str) -> None:
-    assert page.count("<figcaption>") == len(FIGURES)
+    assert page.count("<figcaption id=") == len(FIGURES)
     specs = re.findall(r'<script type="application/json" data-plot="([^"]+)">(.*?)</script>', page, flags=re.S)
     assert len(specs) == len(FIGURES)
     assert all(json.loads(spec)["data"] for _, spec in specs)
@@ -70,8 +70,8 @@ def test_every_figure_is_there_with_how_to_read_it(page: str) -> None:
 
 def test_figures_with_nothing_to_show_are_listed_with_the_reason(tmp_path: Path) -> None:
     page = write_report([example_data(0)], tmp_path / "report.html").path.read_text()
-    assert page.count("<figcaption>") == 0
-    assert page.count("<li><b>") == len(FIGURES)
+    assert page.count("<figcaption") == 0
+    assert page.count("<li><b>") == len(FIGURES) - 1  # the answer's sentence stands in its place
     assert "<b>Learning curves</b>: No trial has been validated yet" in page
 
 
@@ -128,7 +128,7 @@ def test_a_foreign_study_has_a_report(tmp_path: Path) -> None:
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=3)
     page = write_report([study], tmp_path / "report.html").path.read_text()
     assert "the study has x" in page
-    assert '<th scope="col" class="number"><button type="button">x</button>' in page
+    assert re.search(r'<th scope="col" class="wide number" data-name="params.x"><button type="button">x</button>', page)
 
 
 @pytest.mark.slow
@@ -149,7 +149,7 @@ def test_the_target_is_named_where_times_and_updates_are_told(page: str, study: 
     target = load(study).fits.steps.target
     assert target is not None
     assert f"time to val_loss {target:.4g} [s]</th>" in page
-    assert f"<h3>Updates and samples to val_loss = {target:.4g}</h3>" in page
+    assert f">Updates and samples to val_loss = {target:.4g}</h3>" in page
 
 
 def test_settings_in_a_reason_stand_as_code(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_what_a_figure_says_in_its_corner_stands_below_it(tmp_path: Path) -> Non
     said = [note for note in FIGURES["steps_to_target"](data).layout.annotations if note.name == SENTENCE]
     assert said
     page = write_report([data], tmp_path / "report.html").path.read_text()
-    assert page.count(f'<p class="hint">{said[0].text.replace("<br>", " ")}</p>') == 1
+    assert page.count(f"<p>{said[0].text.replace('<br>', ' ')}</p>") == 1
     specs = re.findall(r'<script type="application/json" data-plot="[^"]+">(.*?)</script>', page, flags=re.S)
     notes = [note for spec in specs for note in json.loads(spec)["layout"].get("annotations", [])]
     assert not [note for note in notes if note.get("name") == SENTENCE]

@@ -262,4 +262,5 @@ def _tell(study: Study | Leader, summary: RunSummary, *, storage: str) -> None:
         f"Best: batch size {best.batch_size} with lr {format_number(best.lr)}, {name} "
         f"{format_number(best.value)} (trial {best.number})."
     )
-    click.echo(f"Next: bsopt study show {where}   or   bsopt study report {where}")
+    click.echo(f"Next: bsopt study recommend {where}   (which batch size to use, and how sure that is)")
+    click.echo(f"      bsopt study report {where} --open   (the same with every figure)")

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from bsopt.cli.group import Command
-from bsopt.cli.opening import NamedStudy
+from bsopt.cli.opening import NamedStudy, Opened, as_typed
 from bsopt.cli.options import json_option, named_study
 from bsopt.cli.terminal.formatting import json_text, sparkline
-from bsopt.units import format_duration, format_number, printable
+from bsopt.units import format_duration, format_number, in_words, printable
 
 if TYPE_CHECKING:
     from bsopt.trial.record import StudyInfo, TrialRecord
@@ -21,10 +21,11 @@ __all__ = ["show"]
 
 @click.command(cls=Command, short_help="Show the best trial and all others.")
 @click.option("--top", type=click.IntRange(min=1), metavar="N", help="Only the N best complete trials, best first.")
+@click.option("--trial", type=click.IntRange(min=0), metavar="NUMBER", help="All about one trial.")
 @named_study
 @json_option
-def show(named: NamedStudy, top: int | None, as_json: bool) -> None:
-    """Show a study: what was searched, the best trial, what is recommended, and every trial.
+def show(named: NamedStudy, top: int | None, trial: int | None, as_json: bool) -> None:
+    """Show a study: what was searched, the best trial, what is recommended, every trial, and why trials failed.
 
     STUDY is its name or its study file; it may be left out where the storage holds one study.
     """
@@ -34,6 +35,9 @@ def show(named: NamedStudy, top: int | None, as_json: bool) -> None:
 
     opened = named.open()
     records = read_records(opened.optuna)
+    if trial is not None:
+        _show_one(opened, _numbered(records, trial), as_json=as_json)
+        return
     best_first = ranked(records, opened.info.objective)
     shown = records if top is None else best_first[:top]
     best = best_first[0].number if best_first else None
@@ -47,6 +51,50 @@ def show(named: NamedStudy, top: int | None, as_json: bool) -> None:
     if shown:
         click.echo()
         _show_trials(opened.info, shown, best=best)
+        _show_failures(records)
+        where = as_typed(opened.optuna.study_name, opened.storage)
+        click.echo(f"\nNext: bsopt study {'recommend' if best_first else 'report'} {where}")
+        click.echo(f"      bsopt study show {where} --trial {shown[0].number}   (all about one trial)")
+
+
+def _numbered(records: Sequence[TrialRecord], number: int) -> TrialRecord:
+    from bsopt.errors import StudyError
+
+    found = next((record for record in records if record.number == number), None)
+    if found is None:
+        there = f"its trials are 0 to {records[-1].number}" if records else "it has no trials yet"
+        raise StudyError(f"there is no trial {number} in this study: {there}.")
+    return found
+
+
+def _show_one(opened: Opened, record: TrialRecord, *, as_json: bool) -> None:
+    from bsopt.cli.terminal.one_trial import facts_of
+    from bsopt.trial.spec import trial_folder
+
+    if as_json:
+        click.echo(json_text(record))
+        return
+    log = trial_folder(opened.folder, record.number) / "log.txt"
+    facts = facts_of(record, opened.info, log=str(log) if log.is_file() else None)
+    click.secho(f"trial {record.number} of {printable(opened.info.name)}", bold=True)
+    width = max(len(name) for name, _ in facts)
+    for name, value in facts:
+        click.echo(f"{name:<{width}}  {printable(value)}")
+    where = as_typed(opened.optuna.study_name, opened.storage)
+    if record.outcome == "complete" and opened.info.config:
+        click.echo(f"\nNext: bsopt study train {where} --trial {record.number}   (train it again, keep its weights)")
+
+
+def _show_failures(records: Sequence[TrialRecord]) -> None:
+    """List why trials failed, diverged or ran out of memory: each reason once, with its trials."""
+    from bsopt.cli.terminal.one_trial import failures
+
+    found = failures(records)
+    if found:
+        click.echo("\nWhy trials failed:")
+    for reason, numbers in found:
+        trials = f"{'trial' if len(numbers) == 1 else 'trials'} {in_words(numbers)}"
+        click.echo(f"  {click.style(trials, fg='red')}: {printable(reason)}")
 
 
 def _show_study(info: StudyInfo, records: Sequence[TrialRecord]) -> None:
@@ -114,8 +162,10 @@ def _show_trials(info: StudyInfo, records: Sequence[TrialRecord], *, best: int |
             Text(record.ending, style={"pruned": "yellow", "fail": "red"}.get(record.outcome, "")),
         ]
         rows.append([*row, Text(str(record.plan) if record.plan else "–")] if is_planned else row)
-    left = {len(header) - 2 - is_planned, len(header) - 1 - is_planned, len(header) - 1}
-    show_table(header, rows, left=left)
+    left = {len(header) - 2 - is_planned, len(header) - 1 - is_planned, len(header) - 1}  # curve, ended, realised as
+    last = len(header) - 1
+    spare = [last - 1 - is_planned, *([last] if is_planned else []), last - 2 - is_planned]  # curve, plan, time
+    show_table(header, rows, left=left, spare=spare)
 
 
 def _cell(value: object) -> str:

@@ -1,9 +1,24 @@
 "use strict";
 (() => {
-  document.documentElement.classList.add("js");
+  const root = document.documentElement;
+  root.classList.add("js");
 
-  // Figures, one after the other, so that the page stays responsive while they are drawn.
-  const specs = [...document.querySelectorAll("script[data-plot]")];
+  // A figure's menus become the page's own, which a keyboard and a screen reader can use.
+  const addSwitch = (element, menu, label) => {
+    const choice = document.createElement("select");
+    menu.buttons.forEach((button, index) => choice.add(new Option(button.label, index)));
+    choice.selectedIndex = menu.active ?? 0;
+    choice.setAttribute("aria-label", `${label}: what is shown`);
+    choice.addEventListener("change", () => {
+      const button = menu.buttons[choice.selectedIndex];
+      Plotly[button.method](element, ...structuredClone(button.args));
+    });
+    const box = document.createElement("div");
+    box.className = "switch";
+    box.append(choice);
+    element.before(box);
+  };
+
   const drawn = [];
   const draw = (script) => {
     const element = document.getElementById(script.dataset.plot);
@@ -17,6 +32,9 @@
       modeBarButtonsToRemove: ["sendChartToCloud", "lasso2d", "select2d", "zoomIn2d", "zoomOut2d", "autoScale2d"],
       scrollZoom: false,
     };
+    const heading = document.getElementById(element.getAttribute("aria-labelledby")).textContent;
+    for (const menu of layout.updatemenus ?? []) addSwitch(element, menu, heading);
+    delete layout.updatemenus;
     if (isNarrow) {
       layout.margin = { ...layout.margin, l: 48, r: 4 };
       layout.font = { ...layout.font, size: 11 };
@@ -26,18 +44,39 @@
       layout.dragmode = false;
     }
     drawn.push(element);
-    return Plotly.newPlot(element, data, layout, config);
+    const done = Plotly.newPlot(element, data, layout, config);
+    root.dataset.firstFigure ??= Math.round(performance.now());  // in milliseconds since the page was opened
+    return done;
   };
+
+  // One after the other, so that the page stays responsive; what is on the screen first, what is folded away when opened.
+  const waiting = new Set(document.querySelectorAll("script[data-plot]"));
+  const isFolded = (script) => script.closest("details:not([open])") !== null;
+  const isNear = (script) => {
+    const { top, bottom } = document.getElementById(script.dataset.plot).getBoundingClientRect();
+    return bottom > -200 && top < innerHeight + 200;
+  };
+  let isDrawing = false;
   const next = () => {
-    const script = specs.shift();
-    if (!script) { document.documentElement.dataset.figures = "drawn"; return; }
+    const open = [...waiting].filter((script) => !isFolded(script));
+    const script = open.find(isNear) ?? open[0];
+    isDrawing = script !== undefined;
+    if (!script) { root.dataset.figures = "drawn"; return; }
+    waiting.delete(script);
     draw(script).then(() => setTimeout(next, 0));
   };
   next();
+  for (const folded of document.querySelectorAll("details")) {
+    folded.addEventListener("toggle", () => { if (folded.open && !isDrawing) next(); });
+  }
 
   // Paper is narrower than a screen, and a browser doesn't lay figures out again for it.
   addEventListener("beforeprint", () => {
-    while (specs.length) draw(specs.shift());
+    for (const script of waiting) {
+      if (isFolded(script)) continue;
+      waiting.delete(script);
+      draw(script);
+    }
     for (const element of drawn) Plotly.relayout(element, { width: 680 });
   });
   addEventListener("afterprint", () => {
@@ -71,17 +110,60 @@
     }));
   }
 
+  // The rows as CSV: those that are shown, every column, numbers by their full value.
+  const csvOf = (table) => {
+    const quoted = (text) => /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+    const names = [...table.tHead.rows[0].cells].map((head) => head.dataset.name);
+    const lines = [...table.tBodies[0].rows].filter((row) => !row.hidden).map((row) => [
+      row.dataset.outcome,
+      ...[...row.cells].map((cell) => cell.dataset.v ?? (cell.textContent === "–" ? "" : cell.textContent)),
+    ]);
+    return [["outcome", ...names], ...lines].map((cells) => cells.map(quoted).join(",") + "\n").join("");
+  };
+  for (const bar of document.querySelectorAll(".filters")) {
+    const table = document.getElementById(bar.dataset.for);
+    const rows = [...table.tBodies[0].rows];
+    const texts = rows.map((row) => row.textContent.toLowerCase());
+    const search = bar.querySelector("[data-search]");
+    const choices = [...bar.querySelectorAll("[data-by]")];
+    const said = bar.querySelector("output");
+    const all = said.textContent;
+    const filter = () => {
+      const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+      let count = 0;
+      rows.forEach((row, index) => {
+        const isChosen = choices.every((choice) => !choice.value || row.dataset[choice.dataset.by] === choice.value);
+        row.hidden = !(isChosen && words.every((word) => texts[index].includes(word)));
+        count += !row.hidden;
+      });
+      said.textContent = count === rows.length ? all : `${count} of ${all}`;
+    };
+    for (const input of [search, ...choices]) input.addEventListener("input", filter);
+    bar.querySelector("[data-all]")?.addEventListener("change", (event) => {
+      table.classList.toggle("all-columns", event.target.checked);
+    });
+    bar.querySelector("[data-csv]").addEventListener("click", () => {
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(new Blob([csvOf(table)], { type: "text/csv" }));
+      link.download = table.dataset.file;
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    });
+  }
+
   for (const button of document.querySelectorAll("button[data-copy]")) {
+    const label = button.getAttribute("aria-label");
+    const tell = (text, spoken) => { button.textContent = text; button.setAttribute("aria-label", spoken); };
     button.addEventListener("click", async () => {
       const source = document.getElementById(button.dataset.copy);
       try {
         await navigator.clipboard.writeText(source.textContent);
-        button.textContent = "copied";
+        tell("copied", "copied");
       } catch {
         getSelection().selectAllChildren(source);
-        button.textContent = "selected: press Ctrl+C";
+        tell("selected: press Ctrl+C", "selected: press Ctrl+C");
       }
-      setTimeout(() => { button.textContent = "copy"; }, 2000);
+      setTimeout(() => tell("copy", label), 2000);
     });
   }
 })();
