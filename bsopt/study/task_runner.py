@@ -11,8 +11,10 @@ from typing import Any, TypeAlias
 
 from bsopt.config import StudyConfig
 from bsopt.errors import ConfigError, TaskError
+from bsopt.laws.lr_ladder import MeasuredStart
 from bsopt.storage.attributes import BATCH_SIZE, LR
 from bsopt.study.make_spec import some_params, trial_spec
+from bsopt.training.ladder.of_trial import LadderRequest
 from bsopt.training.probe.probe import ProbeResult, ProbeRow, probe
 from bsopt.training.processes.crash import Crash
 from bsopt.training.processes.imports import installed_imports
@@ -163,6 +165,22 @@ class TaskRunner:
         )
         enough = StopDecision(StopReason.COMPLETED, message="its first step")
         return self.launch(first, Supervision(lambda tick: enough))
+
+    def ladder_spec(self, plan: Plan) -> TrialSpec:
+        """Return the trial whose first steps are trained at some learning rates."""
+        return self._any_spec(plan, "ladder")
+
+    def climb(self, spec: TrialSpec, request: LadderRequest) -> MeasuredStart:
+        """Measure where the learning rate lives, in one process, if that pays.
+
+        Raises:
+            Crash: It failed or died.
+            BsoptError: The user's code or settings are wrong.
+        """
+        function = "bsopt.training.ladder.of_trial:measure_start"
+        found = self._call(function, spec, _UNWATCHED, request, devices=self._listed_devices())
+        assert isinstance(found, MeasuredStart)
+        return found
 
     def spec(
         self,
