@@ -122,6 +122,11 @@ class MeasuredLr:
         return float(2.0 ** (_LIKELY * self.sd))
 
     @property
+    def certainty(self) -> str:
+        """How sure that is, and what it took, in words: "within a factor of 3, in 4.0 s"."""
+        return f"within a factor of {format_number(self.factor, digits=1)}, in {format_duration(self.seconds)}"
+
+    @property
     def reference(self) -> Reference:
         """The same as the reference that the search starts from: `ScalingSampler(reference=measured.reference)`."""
         return Reference(self.batch_size, self.lr, self.sd)
@@ -132,8 +137,7 @@ class MeasuredLr:
         >>> print(MeasuredLr(32, 0.03, 1.25, (), (), 60, 900, 4.0))
         0.03 at batch size 32, within a factor of 3, in 4.0 s
         """
-        rate, factor = format_number(self.lr, digits=2), format_number(self.factor, digits=1)
-        return f"{rate} at batch size {self.batch_size}, within a factor of {factor}, in {format_duration(self.seconds)}"
+        return f"{format_number(self.lr, digits=2)} at batch size {self.batch_size}, {self.certainty}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +167,7 @@ def is_cheap(training_steps: float | None) -> bool:
     >>> is_cheap(7200), is_cheap(7000), is_cheap(None)
     (True, False, False)
     """
-    return training_steps is not None and LONG * NUM_RUNGS <= MOST_COST * training_steps
+    return training_steps is not None and MOST_COST * training_steps >= LONG * NUM_RUNGS
 
 
 def steps_for(training_steps: float | None) -> int:

@@ -149,7 +149,9 @@ def default_reference(
     reference = Reference(32, 1e-3) if is_adaptive else Reference(128, 0.1)
     if num_steps is None:
         return reference
-    published = horizon_octaves(3_000, decays_to_end=False) if is_adaptive else horizon_octaves(64_000, decays_to_end=True)
+    published = (
+        horizon_octaves(3_000, decays_to_end=False) if is_adaptive else horizon_octaves(64_000, decays_to_end=True)
+    )
     octaves = published - horizon_octaves(max(num_steps, 1.0), decays_to_end=decays_to_end is not False)
     return Reference(reference.batch_size, reference.lr * 2.0**octaves)
 

@@ -32,14 +32,19 @@ def is_open(config: StudyConfig) -> bool:
     return search.lr.measure != "never" and search.sampler == "scaling" and not is_known and config.num_searched > 0
 
 
-def outlook(config: StudyConfig, info: StudyInfo) -> str:
-    """Return in words whether a study's learning rate will be measured before its first trial."""
+def outlook(config: StudyConfig, *, budget_samples: float | None) -> str:
+    """Return in words whether a study's learning rate will be measured before its first trial.
+
+    Args:
+        config: The study file.
+        budget_samples: Nominal samples of a full trial; None where they aren't known.
+    """
     if config.search.lr.reference is not None:
         return "not measured: search.lr.reference says it"
     if not is_open(config):
         return "not measured before the first trial"
     size = _batch_size(config)
-    steps = _training_steps(config, info, size)
+    steps = _training_steps(config, budget_samples, size)
     num_steps = steps_for(steps)
     ladder = f"{NUM_RUNGS} rates, {num_steps or LONG} steps each, at batch size {size}"
     if steps:
@@ -47,7 +52,7 @@ def outlook(config: StudyConfig, info: StudyInfo) -> str:
     if config.search.lr.measure == "always" or is_cheap(steps):
         return f"measured before the first trial ({ladder})"
     if not num_steps:
-        return f"not measured: a training has only {format_number(steps)} steps"
+        return str(MeasuredStart(None, _too_short(steps)))
     return f"measured before the first trial if its first steps say that the usual default is off ({ladder})"
 
 
@@ -60,7 +65,10 @@ def measured_start(config: StudyConfig, task: TaskRunner, info: StudyInfo) -> Me
         Crash: It was interrupted.
         BsoptError: The storage or the machine failed.
     """
-    size = _batch_size(config)
+    size, is_asked_for = _batch_size(config), config.search.lr.measure == "always"
+    steps = _training_steps(config, info.budget_samples, size)
+    if not steps_for(steps) and not is_asked_for:
+        return MeasuredStart(None, _too_short(steps))
     try:
         plan = realise(size, replace(task.limits(), num_devices=1, num_nodes=1))
         spec = task.ladder_spec(plan)
@@ -70,9 +78,9 @@ def measured_start(config: StudyConfig, task: TaskRunner, info: StudyInfo) -> Me
         request = LadderRequest(
             optimizer=info.optimizer or "sgd",
             usual_lr=2.0**usual,
-            training_steps=_training_steps(config, info, size),
+            training_steps=steps,
             decays_to_end=config.pruning.options.get("decays_to_end"),
-            is_asked_for=config.search.lr.measure == "always",
+            is_asked_for=is_asked_for,
         )
         found = task.climb(spec, request)
     except (PlanError, TaskError) as error:
@@ -109,6 +117,10 @@ def beyond_range(config: StudyConfig, start: MeasuredStart) -> str:
     )
 
 
+def _too_short(steps: float | None) -> str:
+    return f"a training has only {format_number(steps)} steps"
+
+
 def _batch_size(config: StudyConfig) -> int:
     space = config.search.batch_size
     if space.lattice == "any":
@@ -116,9 +128,9 @@ def _batch_size(config: StudyConfig) -> int:
     return nearest_in_ratio(BATCH_SIZE, space.sizes())
 
 
-def _training_steps(config: StudyConfig, info: StudyInfo, batch_size: int) -> float | None:
+def _training_steps(config: StudyConfig, budget_samples: float | None, batch_size: int) -> float | None:
     """Return the updates of a full trial at a batch size; None where they aren't known."""
     length = length_of(config)
     if length is not None and length.unit == "steps":
         return length.value
-    return info.budget_samples / batch_size if info.budget_samples else None
+    return budget_samples / batch_size if budget_samples else None

@@ -249,7 +249,8 @@ class Study:
         if info.measured_start is not None or not is_open(config) or self.optuna.get_trials(deepcopy=False):
             return
         start = measured_start(config, self.task, info)
-        listener.note(f"the learning rate was {start}")
+        if start.lr is not None or config.search.lr.measure == "always":
+            listener.note(f"the learning rate was {start}")
         if warning := beyond_range(config, start):
             listener.note(warning)
         info = with_start(info, start)

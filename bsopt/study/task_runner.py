@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from bsopt.config import StudyConfig
-from bsopt.errors import ConfigError, TaskError
+from bsopt.errors import BsoptError, ConfigError, TaskError
 from bsopt.laws.lr_ladder import MeasuredStart
 from bsopt.storage.attributes import BATCH_SIZE, LR
 from bsopt.study.make_spec import some_params, trial_spec
+from bsopt.training.error_text import describe_error
 from bsopt.training.ladder.of_trial import LadderRequest
 from bsopt.training.probe.probe import ProbeResult, ProbeRow, probe
 from bsopt.training.processes.crash import Crash
@@ -178,7 +179,12 @@ class TaskRunner:
             BsoptError: The user's code or settings are wrong.
         """
         function = "bsopt.training.ladder.of_trial:measure_start"
-        found = self._call(function, spec, _UNWATCHED, request, devices=self._listed_devices())
+        try:
+            found = self._call(function, spec, _UNWATCHED, request, devices=self._listed_devices())
+        except (BsoptError, Crash):
+            raise
+        except Exception as error:  # in this process; another one's comes as a Crash
+            raise Crash(StopReason.FAILED, describe_error(error)) from error
         assert isinstance(found, MeasuredStart)
         return found
 

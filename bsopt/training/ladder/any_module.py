@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import importlib
 import tempfile
 import time
@@ -14,7 +15,6 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from bsopt.analysis.isolation import untouched_random_state
-from bsopt.callbacks._base import Callback
 from bsopt.errors import ConfigError, TaskError
 from bsopt.laws.lr_ladder import LONG, MeasuredLr, Rung, climb, first_rate, measured_lr
 from bsopt.training.ladder.rung import HeldRate, trained_rung
@@ -83,10 +83,11 @@ def measure_lr(
     settings = {"accelerator": accelerator, "precision": precision}
     with quietly(), untouched_random_state(seed=seed, device=_device()), _resized(data, batch_size) as source:
         fits = _Fits(module, source, package, settings, batch_size)
-        first = fits.fit(HeldRate(num_steps=0, seed=seed))
+        first = HeldRate(num_steps=0, seed=seed, at_start=fits.see)
+        fits.fit(first)
 
         def try_rate(lr: float) -> Rung:
-            held = HeldRate(num_steps=num_steps, seed=seed, lr=lr)
+            held = HeldRate(num_steps=num_steps, seed=seed, lr=lr, at_start=fits.see)
             return trained_rung(lr, held, lambda: fits.fit(held))
 
         rungs = climb(try_rate, start=first_rate(first.optimizer))
@@ -117,15 +118,15 @@ class _Fits:
         self._asked = batch_size
         self.batch_size = batch_size or 1
 
-    def fit(self, held: HeldRate) -> HeldRate:
-        """Train a fresh copy under a callback and return that."""
+    def fit(self, held: HeldRate) -> None:
+        """Train a fresh copy under a callback."""
         module = _copy_of(self._module)
         module.configure_callbacks = list  # checkpoints and early stops of the module's own
         if self._source is None and self._asked is not None:
-            _set_batch_size(module, self._asked)
+            injection.set_attribute(module, _batch_size_path(module), self._asked)
         with tempfile.TemporaryDirectory() as folder:
             trainer = self._trainer(
-                callbacks=[held, _AtStart(self._see)],
+                callbacks=[held],
                 max_epochs=-1,
                 max_steps=max(held.num_steps, 1),
                 limit_val_batches=1,
@@ -143,9 +144,8 @@ class _Fits:
             keep_nothing(trainer)
             data = {"datamodule" if is_data_module(self._source) else "train_dataloaders": self._source}
             trainer.fit(module, **data)
-        return held
 
-    def _see(self, trainer: Any) -> None:
+    def see(self, trainer: Any) -> None:
         """Check that the batch size asked for is in use, or see which one is."""
         sizes = batch_sizes_of(trainer.train_dataloader)
         if self._asked is None and not sizes:
@@ -156,18 +156,6 @@ class _Fits:
                 "attribute batch_size in train_dataloader, or give a DataLoader as data."
             )
         self.batch_size = self._asked or max(sizes)
-
-
-class _AtStart(Callback):
-    """Calls a function with the Trainer at train start."""
-
-    def __init__(self, see: Callable[[Any], None]) -> None:
-        super().__init__()
-        self._see = see
-
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Call it."""
-        self._see(trainer)
 
 
 def _copy_of(module: Any) -> Any:
@@ -182,32 +170,31 @@ def _copy_of(module: Any) -> Any:
 @contextmanager
 def _resized(data: Any, batch_size: int | None) -> Iterator[Any]:
     """Yield data that come in batches of a size, and leave them as they were."""
+    if is_data_module(data):
+        before = {"trainer": data.trainer}
+        if batch_size is not None:
+            path = _batch_size_path(data)
+            before[path] = functools.reduce(getattr, path.split("."), data)
+            injection.set_attribute(data, path, batch_size)
+        try:
+            yield data
+        finally:
+            for path, value in before.items():
+                injection.set_attribute(data, path, value)
+        return
     generators = [g for leaf in leaves_of(data) if (g := getattr(leaf, "generator", None)) is not None]
     states = [generator.get_state() for generator in generators]
-    is_module = is_data_module(data)
-    before = (data.trainer, getattr(data, "batch_size", None)) if is_module else None
     try:
-        if batch_size is None or data is None:
-            yield data
-        elif is_module:
-            _set_batch_size(data, batch_size)
-            yield data
-        else:
-            yield _made_anew(data, batch_size)
+        yield data if batch_size is None or data is None else _made_anew(data, batch_size)
     finally:
         for generator, state in zip(generators, states, strict=True):
             generator.set_state(state)
-        if before is not None:
-            data.trainer = before[0]
-            if batch_size is not None:
-                _set_batch_size(data, before[1])
 
 
-def _set_batch_size(owner: Any, batch_size: Any) -> None:
+def _batch_size_path(owner: Any) -> str:
     for path in ("batch_size", "hparams.batch_size"):
         if injection.has_attribute(owner, path):
-            injection.set_attribute(owner, path, batch_size)
-            return
+            return path
     raise TaskError(
         f"{type(owner).__name__} has no attribute batch_size to set: build it with the batch size that is wanted and "
         "leave batch_size= out, or give a DataLoader as data."
@@ -227,10 +214,12 @@ def _made_anew(data: Any, batch_size: int) -> Any:
             f"the batch size of {type(data).__name__} can't be changed: build it with the batch size that is wanted "
             "and leave batch_size= out."
         )
-    order = {} if isinstance(data.dataset, IterableDataset) else {"sampler": data.sampler}
-    names = ("num_workers", "collate_fn", "pin_memory", "drop_last", "timeout", "worker_init_fn", "generator")
-    names += ("multiprocessing_context", "persistent_workers") + (("prefetch_factor",) if data.num_workers else ())
-    return DataLoader(data.dataset, batch_size, **order, **{name: getattr(data, name) for name in names})
+    names = ["num_workers", "collate_fn", "pin_memory", "drop_last", "timeout", "worker_init_fn", "generator"]
+    names += ["multiprocessing_context", "persistent_workers"] + ["prefetch_factor"] * (data.num_workers > 0)
+    same: dict[str, Any] = {name: getattr(data, name) for name in names}
+    if not isinstance(data.dataset, IterableDataset):
+        same["sampler"] = data.sampler
+    return DataLoader(data.dataset, batch_size, **same)
 
 
 def _device() -> torch.device | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from bsopt.laws.lr_ladder import (
     NUM_RUNGS,
@@ -22,10 +22,13 @@ from bsopt.laws.lr_ladder import (
 from bsopt.training.ladder.rung import HeldRate, trained_rung
 from bsopt.training.task import injection
 from bsopt.training.task.ready import use_task
-from bsopt.trial.spec import Channel, TrialSpec
-from bsopt.units import format_number
+from bsopt.trial.spec import TrialSpec
 
 __all__ = ["LadderRequest", "measure_start"]
+
+
+class _Progress(Protocol):
+    def progress(self, done: int, total: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ class LadderRequest:
 
 
 def measure_start(
-    spec: TrialSpec, channel: Channel, request: LadderRequest, *, clock: Callable[[], float] = time.monotonic
+    spec: TrialSpec, channel: _Progress, request: LadderRequest, *, clock: Callable[[], float] = time.monotonic
 ) -> MeasuredStart:
     """Measure where a study's learning rate lives, if that pays.
 
@@ -66,9 +69,7 @@ def measure_start(
     """
     began = clock()
     ladder = _Ladder(spec, channel)
-    num_steps = steps_for(request.training_steps) or (SHORT if request.is_asked_for else 0)
-    if not num_steps:
-        return MeasuredStart(None, f"a training has only {format_number(request.training_steps)} steps")
+    num_steps = steps_for(request.training_steps) or SHORT
     if request.is_asked_for:
         why = "search.lr.measure: always"
     elif is_cheap(request.training_steps):
@@ -94,7 +95,7 @@ def measure_start(
 class _Ladder:
     """Trains a trial's first steps again and again, each time built anew."""
 
-    def __init__(self, spec: TrialSpec, channel: Channel) -> None:
+    def __init__(self, spec: TrialSpec, channel: _Progress) -> None:
         trainer = {**spec.trainer, "limit_val_batches": min(1, spec.trainer.get("limit_val_batches", 1))}
         self._spec = replace(spec, trainer=trainer, checkpoints=(), resume_file=None, is_rehearsal=True)
         self._channel = channel

@@ -71,7 +71,8 @@ class HeldRate(Callback):
         self._at_start(trainer)
         if len(trainer.optimizers) != 1:
             raise TaskError(
-                f"the module has {len(trainer.optimizers)} optimizers, and a ladder of learning rates needs exactly one."
+                f"the module has {len(trainer.optimizers)} optimizers: what learning rate trains it best can be "
+                "measured only where there is exactly one."
             )
         self.decays = is_decaying(trainer)
         self.optimizer = type(trainer.optimizers[0]).__name__
