@@ -9,7 +9,7 @@ import torch
 
 from bsopt.callbacks._base import Callback
 from bsopt.callbacks._schedules import is_decaying
-from bsopt.errors import TaskError
+from bsopt.errors import BsoptError, TaskError
 from bsopt.laws.lr_ladder import Rung, has_diverged
 from bsopt.training.device import is_out_of_memory
 from bsopt.training.lightning_internals import validate_after_this_batch, validate_never
@@ -67,7 +67,11 @@ class HeldRate(Callback):
         seed_everything(self._seed)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Set the rates and let no scheduler move them."""
+        """Set the rates and let no scheduler move them.
+
+        Raises:
+            TaskError: There isn't exactly one optimizer, or it has no learning rate.
+        """
         self._at_start(trainer)
         if len(trainer.optimizers) != 1:
             raise TaskError(
@@ -94,7 +98,11 @@ class HeldRate(Callback):
         self._hold(trainer)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Keep the step's loss; end after enough steps or where training diverges. An epoch ends with a validation."""
+        """Keep the step's loss; end after enough steps or where training diverges. An epoch ends with a validation.
+
+        Raises:
+            TaskError: A step has no loss.
+        """
         loss = _loss_of(outputs)
         if loss is not None:
             self._in_step.append(loss)
@@ -136,12 +144,13 @@ def trained_rung(lr: float, held: HeldRate, fit: Callable[[], None]) -> Rung:
     A training that raises once it has begun, other than for want of memory, counts as diverged.
 
     Raises:
+        TaskError: There was no step.
         BsoptError: The user's code or settings are wrong.
     """
     raised = False
     try:
         fit()
-    except TaskError:
+    except BsoptError:  # InjectionError and others may also be of those kinds
         raise
     except _RAISED as error:
         if len(held.losses) < 1 or is_out_of_memory(error):
