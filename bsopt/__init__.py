@@ -16,6 +16,7 @@ _HOMES = {
     "continued": ".search.pausing",
     "laws": ".laws",
     "load_study": ".study",
+    "measure_lr": ".training.ladder.any_module",
     "recommend": ".recommendation",
     "testing": ".testing",
     "visualization": ".visualization",

@@ -217,7 +217,12 @@ class LrSpace(_Strict):
     rule: Literal["linear", "sqrt", "saturating", "power", "surge", "none"] | None = Field(
         None, description="how the best learning rate moves with the batch size; by the optimizer where it isn't given"
     )
-    reference: ReferenceConfig | None = None
+    reference: ReferenceConfig | None = Field(None, description="a batch size and the learning rate that you use there")
+    measure: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="whether a few steps at some learning rates say where to start, before the first trial and where "
+        "no reference is given; auto: where that costs at most 5 % of one training or the usual default seems off",
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> LrSpace:

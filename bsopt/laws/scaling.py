@@ -30,6 +30,7 @@ __all__ = [
     "check_optimizer",
     "default_reference",
     "default_rule",
+    "horizon_octaves",
     "is_known_optimizer",
     "log2_scaling",
     "scaled_adam",
@@ -62,16 +63,23 @@ _ADAPTIVE = ("adam", "adamw", "nadam", "radam", "adamax", "adagrad", "rmsprop", 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A global batch size, in samples, and the learning rate that is good there."""
+    """A global batch size, in samples, and the learning rate that is good there.
+
+    Attributes:
+        sd: Octaves by which the best rate may lie off it, as a standard deviation; None where nobody measured that.
+    """
 
     batch_size: int
     lr: float
+    sd: float | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ConfigError(f"reference batch_size must be at least 1, got {self.batch_size}.")
         if not (np.isfinite(self.lr) and self.lr > 0):
             raise ConfigError(f"reference lr must be a positive number, got {self.lr}.")
+        if self.sd is not None and not (np.isfinite(self.sd) and self.sd > 0):
+            raise ConfigError(f"reference sd must be a positive number of octaves, got {self.sd}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +149,19 @@ def default_reference(
     reference = Reference(32, 1e-3) if is_adaptive else Reference(128, 0.1)
     if num_steps is None:
         return reference
-    published = _horizon(3_000, decays_to_end=False) if is_adaptive else _horizon(64_000, decays_to_end=True)
-    octaves = published - _horizon(max(num_steps, 1.0), decays_to_end=decays_to_end is not False)
+    published = (
+        horizon_octaves(3_000, decays_to_end=False) if is_adaptive else horizon_octaves(64_000, decays_to_end=True)
+    )
+    octaves = published - horizon_octaves(max(num_steps, 1.0), decays_to_end=decays_to_end is not False)
     return Reference(reference.batch_size, reference.lr * 2.0**octaves)
 
 
-def _horizon(num_steps: float, *, decays_to_end: bool) -> float:
-    """Return by how many octaves the best learning rate is below that of a training of 60 steps."""
+def horizon_octaves(num_steps: float, *, decays_to_end: bool) -> float:
+    """Return by how many octaves the best learning rate is below that of a training of 60 steps.
+
+    >>> horizon_octaves(60, decays_to_end=True), round(horizon_octaves(960, decays_to_end=False), 2)
+    (0.0, 1.6)
+    """
     return (0.13 if decays_to_end else 0.4) * float(np.log2(num_steps / 60.0))
 
 

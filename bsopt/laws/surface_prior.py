@@ -42,7 +42,9 @@ __all__ = ["Coordinates", "Domain", "Parameters", "Prior", "RidgePrior", "ridge_
 Array: TypeAlias = NDArray[np.float64]
 
 REFERENCE_SD = 2.5
-"""Octaves between a usual default and the best learning rate of a task, as a standard deviation."""
+"""Octaves between a usual default and the best learning rate of a task, as a standard deviation.
+
+A reference that was measured brings its own (`Reference.sd`)."""
 
 UNKNOWN_SD = 10.0
 """The same where no default is known: the range of learning rates alone says where to look."""
@@ -190,7 +192,7 @@ def ridge_prior(optimizer: str | None, rule: Rule | None, reference: Reference |
     """
     known = reference or Reference(32, 0.01)
     b0, centre = float(np.log2(known.batch_size)), float(np.log2(known.lr))
-    centre_sd = REFERENCE_SD if reference is not None else UNKNOWN_SD
+    centre_sd = UNKNOWN_SD if reference is None else reference.sd or REFERENCE_SD
 
     def prior(exponent: float, exponent_sd: float, knee: float, shape: str | Callable[[float], float]) -> RidgePrior:
         return RidgePrior(b0, centre, centre_sd, exponent, exponent_sd, knee, 2.0, shape)

@@ -8,6 +8,7 @@ from bsopt.search.sampler import ScalingSampler
 from bsopt.storage.attributes import enqueued_params
 from bsopt.study.samplers import sampler_of
 from bsopt.trial.record import StudyInfo
+from bsopt.units import format_number
 from bsopt.visualization.study_data import StudyData
 
 __all__ = ["reasons"]
@@ -52,9 +53,11 @@ def _start(info: StudyInfo, *, is_ours: bool) -> str:
         if info.reference is not None:
             is_own = asked is None or asked.has_reference
             source = "your reference" if is_own else f"{source}, moved to the length of this training"
+        if info.measured_start is not None and info.measured_start.lr is not None:
+            source = f"measured before the first trial {info.measured_start.lr.certainty}"
         known = (
             f"{_RULES.get(rule, f'the {rule} rule')}, through batch size {reference.batch_size} with learning rate "
-            f"{reference.lr:g}, {source}"
+            f"{format_number(reference.lr)}, {source}"
         )
     if not is_ours:
         return (

@@ -11,6 +11,7 @@ from bsopt.config import StudyConfig
 from bsopt.errors import BsoptError, ConfigError, PlanError
 from bsopt.experiment.design import design_of
 from bsopt.study.make_spec import budget_samples_of, length_of
+from bsopt.study.measured_start import outlook
 from bsopt.study.samplers import reference_of, rule_of, with_optimizer
 from bsopt.study.task_runner import TaskRunner
 from bsopt.training.processes.crash import Crash
@@ -66,6 +67,7 @@ def report(config: StudyConfig, description: TaskDescription, limits: Limits, *,
         ("task", f"{task} ({description.package})"),
         ("training set", f"{n:,} samples" if n is not None else "of unknown length"),
         ("optimizer", _optimizer(config, description)),
+        ("start", outlook(config, budget_samples=budget_samples_of(config, n))),
         ("device", f"{description.num_devices} × {description.device}"),
         ("storage", storage),
         *_design_rows(config),

@@ -73,6 +73,7 @@ def check_unchanged(study: optuna.Study, config: StudyConfig) -> None:
     before, now = read_info(study).config, config.as_dict()
     if now["search"]["optimizer"] is None:  # then it is the task's
         before = {**before, "search": {**before.get("search", {}), "optimizer": None}}
+    before, now = _without_measure(before), _without_measure(now)
     changed = _differences({key: before.get(key) for key in _FIXED}, {key: now[key] for key in _FIXED})
     old, new = ({key: side["budget"].get(key) for key in _FIXED_BUDGET} for side in (before, now))
     changed += [f"budget.{line}" for line in _differences(old, new)]
@@ -157,6 +158,13 @@ def _environment_of(description: TaskDescription) -> dict[str, Any]:
         "data": description.data,
         "num_parameters": description.num_parameters,
     }
+
+
+def _without_measure(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a study file without how its start is found, which makes no trials that can't be compared."""
+    search = dict(config.get("search") or {})
+    lr = {key: value for key, value in (search.get("lr") or {}).items() if key != "measure"}
+    return {**config, "search": {**search, "lr": lr}}
 
 
 def _differences(before: Any, now: Any, path: str = "") -> list[str]:

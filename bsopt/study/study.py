@@ -20,6 +20,7 @@ from bsopt.storage.databases import open_storage, redacted
 from bsopt.study.check import CheckReport, misfits, report, with_first_step
 from bsopt.study.compatibility import find, find_or_make, info_of, is_same, stored_limit
 from bsopt.study.files import StudyFiles, check_writable
+from bsopt.study.measured_start import beyond_range, is_open, measured_start, with_start
 from bsopt.study.runner import Callback, StudyRunner
 from bsopt.study.running_trial import start_of
 from bsopt.study.samplers import make_pruner, make_sampler, with_optimizer
@@ -149,6 +150,7 @@ class Study:
         """
         if not self._is_prepared:
             self._prepare()
+        self._find_start(listener or Listener())
         runner = StudyRunner(
             self.optuna,
             self.task,
@@ -229,13 +231,31 @@ class Study:
         if problems:
             raise ConfigError("\n".join(problems))
         info = info_of(config, task.description, task.limits(), folder=self.folder)
+        info = with_start(info, stored.measured_start if stored is not None else None)
         if stored is None or not is_same(stored, info):
             write_info(study, info)
-        earlier = config.search.prior_from
-        prior_from = load_study(earlier, config.storage).optuna if earlier else None
-        study.sampler = make_sampler(config, reference=info.reference, prior_from=prior_from)
+        self._set_sampler(config, info)
         study.pruner = make_pruner(config, info)
         self._is_prepared = True
+
+    def _set_sampler(self, config: StudyConfig, info: StudyInfo) -> None:
+        earlier = config.search.prior_from
+        prior_from = load_study(earlier, config.storage).optuna if earlier else None
+        self.optuna.sampler = make_sampler(config, reference=info.reference, prior_from=prior_from)
+
+    def _find_start(self, listener: Listener) -> None:
+        """Measure where the learning rate lives before the first trial, where the study file leaves that open."""
+        config, info = with_optimizer(self.config, self.task.description.optimizer), self.info
+        if info.measured_start is not None or not is_open(config) or self.optuna.get_trials(deepcopy=False):
+            return
+        start = measured_start(config, self.task, info)
+        if start.lr is not None or config.search.lr.measure == "always":
+            listener.note(f"the learning rate was {start}")
+        if warning := beyond_range(config, start):
+            listener.note(warning)
+        info = with_start(info, start)
+        write_info(self.optuna, info)
+        self._set_sampler(config, info)
 
 
 def load_study(name: str, storage: str = "sqlite:///bsopt.db") -> Study:

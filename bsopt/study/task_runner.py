@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from bsopt.config import StudyConfig
-from bsopt.errors import ConfigError, TaskError
+from bsopt.errors import BsoptError, ConfigError, TaskError
+from bsopt.laws.lr_ladder import MeasuredStart
 from bsopt.storage.attributes import BATCH_SIZE, LR
 from bsopt.study.make_spec import some_params, trial_spec
+from bsopt.training.error_text import describe_error
+from bsopt.training.ladder.of_trial import LadderRequest
 from bsopt.training.probe.probe import ProbeResult, ProbeRow, probe
 from bsopt.training.processes.crash import Crash
 from bsopt.training.processes.imports import installed_imports
@@ -163,6 +166,27 @@ class TaskRunner:
         )
         enough = StopDecision(StopReason.COMPLETED, message="its first step")
         return self.launch(first, Supervision(lambda tick: enough))
+
+    def ladder_spec(self, plan: Plan) -> TrialSpec:
+        """Return the trial whose first steps are trained at some learning rates."""
+        return self._any_spec(plan, "ladder")
+
+    def climb(self, spec: TrialSpec, request: LadderRequest) -> MeasuredStart:
+        """Measure where the learning rate lives, in one process, if that pays.
+
+        Raises:
+            Crash: It failed or died.
+            BsoptError: The user's code or settings are wrong.
+        """
+        function = "bsopt.training.ladder.of_trial:measure_start"
+        try:
+            found = self._call(function, spec, _UNWATCHED, request, devices=self._listed_devices())
+        except (BsoptError, Crash):
+            raise
+        except Exception as error:  # in this process; another one's comes as a Crash
+            raise Crash(StopReason.FAILED, describe_error(error)) from error
+        assert isinstance(found, MeasuredStart)
+        return found
 
     def spec(
         self,

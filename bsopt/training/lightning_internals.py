@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "combination_of",
     "lift_step_limit",
     "quiet_lightning",
+    "quietly",
     "validate_after_this_batch",
     "validate_never",
 ]
@@ -66,3 +69,16 @@ def quiet_lightning() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     for pattern in _HINTS:
         warnings.filterwarnings("ignore", message=pattern)
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Keep Lightning's banners and hints out of a block of code in the user's own process."""
+    levels = {name: logging.getLogger(name).level for name in _LOGGERS}
+    with warnings.catch_warnings():
+        quiet_lightning()
+        try:
+            yield
+        finally:
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)

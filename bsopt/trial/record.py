@@ -10,6 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from bsopt.laws.lr_ladder import MeasuredStart
 from bsopt.laws.scaling import Reference
 from bsopt.trial.asked import AskedLimits, AskedSearch, experiment_in, limits_in, momentum_in, search_in
 from bsopt.trial.objective import Objective
@@ -217,6 +218,8 @@ class StudyInfo:
         batch_sizes: The lattice of batch sizes; empty when any integer may be proposed.
         rule: Name of the scaling rule of the prior.
         reference: Where a learning rate known to be good belongs.
+        measured_start: What came of measuring the learning rate before the first trial, which is then the reference;
+            None where nobody tried.
         optimizer: The optimizer's name, for defaults.
         num_train_samples: N; None where it isn't known.
         budget_samples: Nominal samples of a full trial; None where a trial is limited by time or the user's own code.
@@ -240,6 +243,7 @@ class StudyInfo:
     batch_sizes: tuple[int, ...] = ()
     rule: str | None = None
     reference: Reference | None = None
+    measured_start: MeasuredStart | None = None
     optimizer: str | None = None
     num_train_samples: int | None = None
     budget_samples: float | None = None

@@ -115,7 +115,10 @@ def _show_study(info: StudyInfo, records: Sequence[TrialRecord]) -> None:
             f"lr {format_number(low)} to {format_number(high)}" + (f", {info.rule} rule" if info.rule else "")
         )
     if info.reference is not None:
-        click.echo(f"reference: batch size {info.reference.batch_size}, lr {format_number(info.reference.lr)}")
+        start = info.measured_start.lr if info.measured_start is not None else None
+        measured = f", measured {start.certainty}" if start is not None else ""
+        lr = format_number(info.reference.lr, digits=4 if start is None else 2)
+        click.echo(f"reference: batch size {info.reference.batch_size}, lr {lr}{measured}")
 
 
 def _show_best(best_first: Sequence[TrialRecord]) -> None:

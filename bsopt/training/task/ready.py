@@ -15,7 +15,7 @@ from bsopt.training.task.entry_point import is_entry, run_entry
 from bsopt.training.trainer_arguments import built_arguments, make_trainer
 from bsopt.trial.spec import TrialSpec
 
-__all__ = ["use_task"]
+__all__ = ["keep_nothing", "use_task"]
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ def use_task(
     if not is_entry(spec.task):
         ready = _built(spec, callbacks, for_training=for_training)
         if spec.is_rehearsal or not for_training:
-            _keep_nothing(ready.trainer)
+            keep_nothing(ready.trainer)
         return use(ready)
     used: list[T] = []
 
@@ -55,7 +55,7 @@ def use_task(
         if for_training:
             _refuse_accumulation_by_hand(ready.task.module, spec)
         if spec.is_rehearsal or not for_training:
-            _keep_nothing(ready.trainer)
+            keep_nothing(ready.trainer)
         ready.trainer.callbacks.extend(callbacks)
         used.append(use(ready))
 
@@ -77,7 +77,7 @@ def _built(spec: TrialSpec, callbacks: Sequence[Any], *, for_training: bool) -> 
     return ReadyTask(task, trainer, fit, spec.trainer.get("devices", 1))
 
 
-def _keep_nothing(trainer: Any) -> None:
+def keep_nothing(trainer: Any) -> None:
     """Take away what would write a run or a checkpoint of a task that is only looked at."""
     loggers = importlib.import_module(f"{lightning_package(trainer)}.loggers.logger")
     trainer.loggers = [loggers.DummyLogger()]  # for code that logs to `self.logger.experiment`

@@ -1,0 +1,1 @@
+"""The learning rate before the first trial: a few steps at each of a ladder of rates."""
