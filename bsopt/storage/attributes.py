@@ -67,6 +67,7 @@ STOP_KEY = "bsopt:stop"
 PUBLISHED_KEY = "bsopt:dashboard"
 BEST_VALUE_KEY = "bsopt:best_value"
 BEST_STEP_KEY = "bsopt:best_step"
+_QUEUED_KEYS = (RETRY_KEY, CONFIRM_KEY, DESIGN_KEY, SETTLE_KEY)
 _ENQUEUED_KEY = "fixed_params"  # a system attribute of Optuna's `enqueue_trial`
 _PIECE = 40_000
 """Characters; at most 160 kB of UTF-8, in practice little more than 40."""
@@ -397,7 +398,11 @@ def _direction(study: optuna.Study) -> Direction:
 
 def _reason(trial: FrozenTrial, stored: StopReason | None) -> StopReason | None:
     """Return why a trial ended; one of ours that Optuna has as failed, and whose record doesn't say so, is lost."""
-    is_unsaid = stored.outcome != "fail" if stored is not None else OWNER_KEY in trial.user_attrs
+    if stored is None:
+        is_queued = not trial.params and any(key in trial.user_attrs for key in _QUEUED_KEYS)  # ended as it began
+        is_unsaid = OWNER_KEY in trial.user_attrs or is_queued
+    else:
+        is_unsaid = stored.outcome != "fail"
     return StopReason.LOST if trial.state == TrialState.FAIL and is_unsaid else stored
 
 

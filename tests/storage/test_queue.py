@@ -10,7 +10,7 @@ import pytest
 from optuna.trial import TrialState
 
 from bsopt.storage import ownership, queue
-from bsopt.storage.attributes import OWNER_KEY, read_records
+from bsopt.storage.attributes import CONFIRM_KEY, OWNER_KEY, REPLICATE_KEY, read_records
 from bsopt.storage.optuna_internals import trial_of
 from bsopt.trial.record import StopReason
 
@@ -90,6 +90,14 @@ def test_a_continuation_takes_no_place_and_is_run_again_if_it_is_lost(study: opt
     assert queue.excess(study, again, total=1) == ""
     study.tell(again, 1.0)
     assert (queue.num_counted(study), queue.num_open(study, total=1)) == (1, 0)
+
+
+def test_a_queued_repeat_that_ended_as_it_began_is_lost(study: optuna.Study) -> None:
+    marks = {CONFIRM_KEY: 4, REPLICATE_KEY: 0}
+    study.enqueue_trial({"batch_size": 8, "lr": 0.1}, user_attrs=marks)
+    study.tell(study.ask(), state=TrialState.FAIL)  # interrupted before it could be claimed
+    assert [r.stop_reason for r in read_records(study)] == [StopReason.LOST]
+    assert queue.queue_retries(study) == 1
 
 
 def test_only_the_trials_of_the_workers_named_are_given_up(study: optuna.Study) -> None:
