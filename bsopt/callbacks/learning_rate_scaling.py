@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -34,7 +35,8 @@ class LearningRateScaling(Callback):
     `lr` in every parameter group right before its step and put it back right after it. So a scheduler of any kind
     keeps working on the configured values, and a checkpoint doesn't depend on the batch size. Lightning's
     LearningRateMonitor therefore shows the configured values; the ones in use are logged as `bsopt/lr` (first group)
-    and `bsopt/lr_factor`. Costs microseconds per step. Every rank does the same. It works with manual optimization.
+    and `bsopt/lr_factor`, as often as the trainer logs. Costs microseconds per step. Every rank does the same. It
+    works with manual optimization.
 
     The global batch size is the first batch's samples × accumulate_grad_batches × ranks; where Lightning's
     GradientAccumulationScheduler changes it, the factor follows.
@@ -132,11 +134,20 @@ class LearningRateScaling(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Log the learning rate in use and its factor, once per update."""
-        if not pl_module.automatic_optimization or ends_update(trainer, batch_idx):
-            lr, factor = self._in_use
-            pl_module.log("bsopt/lr", lr, on_step=True, on_epoch=False)
-            pl_module.log("bsopt/lr_factor", factor, on_step=True, on_epoch=False)
+        """Log the learning rate in use and its factor, every `log_every_n_steps` updates of the trainer."""
+        is_update = not pl_module.automatic_optimization or ends_update(trainer, batch_idx)
+        if is_update and trainer.log_every_n_steps and trainer.global_step % trainer.log_every_n_steps == 0:
+            self._tell(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the last ones in `trainer.callback_metrics`."""
+        self._tell(trainer)
+
+    def _tell(self, trainer: Trainer) -> None:
+        metrics = dict(zip(("bsopt/lr", "bsopt/lr_factor"), self._in_use, strict=True))
+        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
+        for logger in trainer.loggers:
+            logger.log_metrics(metrics, step=trainer.global_step)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Put the configured values back and take the hooks off."""
