@@ -136,7 +136,8 @@ class LearningRateScaling(Callback):
     ) -> None:
         """Log the learning rate in use and its factor, every `log_every_n_steps` updates of the trainer."""
         is_update = not pl_module.automatic_optimization or ends_update(trainer, batch_idx)
-        if is_update and trainer.log_every_n_steps and trainer.global_step % trainer.log_every_n_steps == 0:
+        every = getattr(trainer, "log_every_n_steps", 0)  # 0 logs nothing
+        if is_update and every and trainer.global_step % every == 0:
             self._tell(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
