@@ -44,9 +44,10 @@
       layout.dragmode = false;
     }
     drawn.push(element);
+    const nameTools = () => element.querySelector(".modebar")?.setAttribute("aria-label", `${heading}: tools`);
     const done = Plotly.newPlot(element, data, layout, config);
     root.dataset.firstFigure ??= Math.round(performance.now());  // in milliseconds since the page was opened
-    return done;
+    return done.then(() => { nameTools(); element.on("plotly_afterplot", nameTools); });
   };
 
   // One after the other, so that the page stays responsive; what is on the screen first, what is folded away when opened.
