@@ -28,9 +28,8 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def start(project: Path) -> Iterator[Start]:
-    """Start the toy study, with no signal ignored as under `nohup`, and wait for its first tick."""
+    """Start the toy study and wait for its first tick."""
     started: list[subprocess.Popen[str]] = []
-    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGHUP, signal.SIGQUIT)}
 
     def start(*overrides: str) -> subprocess.Popen[str]:
         settings = [part for override in overrides for part in ("--set", override)]
@@ -44,8 +43,6 @@ def start(project: Path) -> Iterator[Start]:
         return process
 
     yield start
-    for number, handler in before.items():
-        signal.signal(number, handler)
     for process in started:
         process.kill()
         process.communicate()
