@@ -16,7 +16,7 @@ from bsopt.laws.surface_prior import Domain, Prior, ridge_prior
 from bsopt.search.space import USUAL_MOMENTUM
 from bsopt.study.make_spec import length_of
 from bsopt.study.task_runner import TaskRunner
-from bsopt.training.ladder.of_trial import LadderRequest
+from bsopt.training.ladder.request import LadderRequest
 from bsopt.training.processes.crash import Crash
 from bsopt.trial.plan import realise
 from bsopt.trial.record import StopReason, StudyInfo

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from bsopt.config import StudyConfig
-from bsopt.errors import BsoptError, ConfigError, TaskError
+from bsopt.errors import BsoptError, ConfigError, MissingExtraError, TaskError
 from bsopt.laws.lr_ladder import MeasuredStart
 from bsopt.storage.attributes import BATCH_SIZE, LR
 from bsopt.study.make_spec import some_params, trial_spec
 from bsopt.training.error_text import describe_error
-from bsopt.training.ladder.of_trial import LadderRequest
+from bsopt.training.ladder.request import LadderRequest
 from bsopt.training.probe.probe import ProbeResult, ProbeRow, probe
 from bsopt.training.processes.crash import Crash
 from bsopt.training.processes.imports import installed_imports
@@ -66,9 +66,11 @@ class TaskRunner:
         """What building the task told; built once.
 
         Raises:
+            MissingExtraError: PyTorch or Lightning isn't installed.
             TaskError: It can't be built.
         """
         if self._description is None:
+            _needs_training()
             spec = self._any_spec(Plan(self.config.search.batch_size.sizes()[0]), "task")
             try:
                 built = self._call("bsopt.training.task.describe:describe_task", spec, _UNWATCHED)
@@ -310,3 +312,17 @@ def _share_of_device(config: StudyConfig, description: TaskDescription) -> int |
     if isinstance(config.trainer.get("devices"), list):
         sharing = config.workers  # each trains on the same ones
     return description.device_memory_bytes // sharing if sharing > 1 else None
+
+
+def _needs_training() -> None:
+    """Say what a light installation lacks before a process is started that would end for it."""
+    for package in ("torch", "pytorch_lightning"):
+        try:
+            is_there = importlib.util.find_spec(package) is not None
+        except ModuleNotFoundError:
+            is_there = False
+        if not is_there:
+            raise MissingExtraError(
+                f"training needs PyTorch and Lightning, and {package} isn't installed: "
+                "pip install torch pytorch-lightning."
+            )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 from bsopt.laws.lr_ladder import (
@@ -19,35 +19,17 @@ from bsopt.laws.lr_ladder import (
     signs_off_scale,
     steps_for,
 )
+from bsopt.training.ladder.request import LadderRequest
 from bsopt.training.ladder.rung import HeldRate, trained_rung
 from bsopt.training.task import injection
 from bsopt.training.task.ready import use_task
 from bsopt.trial.spec import TrialSpec
 
-__all__ = ["LadderRequest", "measure_start"]
+__all__ = ["measure_start"]
 
 
 class _Progress(Protocol):
     def progress(self, done: int, total: int) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class LadderRequest:
-    """What a study wants to know of its learning rate.
-
-    Attributes:
-        optimizer: The optimizer's name, by which the ladder begins.
-        usual_lr: The default that the search would start from at the spec's batch size.
-        training_steps: Updates of a full trial at that batch size; None where they aren't known.
-        decays_to_end: Whether the rate decays until the last one; None to look at the module's schedulers.
-        is_asked_for: Whether to measure whatever it costs and however usual the task looks.
-    """
-
-    optimizer: str
-    usual_lr: float
-    training_steps: float | None
-    decays_to_end: bool | None
-    is_asked_for: bool
 
 
 def measure_start(
