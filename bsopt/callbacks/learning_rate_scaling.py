@@ -138,17 +138,17 @@ class LearningRateScaling(Callback):
         is_update = not pl_module.automatic_optimization or ends_update(trainer, batch_idx)
         every = getattr(trainer, "log_every_n_steps", 0)  # 0 logs nothing
         if is_update and every and trainer.global_step % every == 0:
-            self._tell(trainer)
+            for logger in trainer.loggers:
+                logger.log_metrics(self._tell(trainer), step=trainer.global_step)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the last ones in `trainer.callback_metrics`."""
         self._tell(trainer)
 
-    def _tell(self, trainer: Trainer) -> None:
+    def _tell(self, trainer: Trainer) -> dict[str, float]:
         metrics = dict(zip(("bsopt/lr", "bsopt/lr_factor"), self._in_use, strict=True))
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
-        for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=trainer.global_step)
+        return metrics
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Put the configured values back and take the hooks off."""

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from linear_regression import DELTA, LinearRegression, loader, quiet_trainer
+from pytorch_lightning.loggers import CSVLogger
 
 from bsopt.callbacks import LearningRateScaling
 from bsopt.callbacks._base import Callback
@@ -60,6 +62,14 @@ def test_every_group_is_scaled_on_top_of_the_users_scheduler(schedule: str) -> N
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.01 * 0.125)  # as configured
     assert float(trainer.callback_metrics["bsopt/lr"]) == pytest.approx(0.02 * 0.25)
     assert float(trainer.callback_metrics["bsopt/lr_factor"]) == pytest.approx(2.0)
+
+
+def test_the_rate_in_use_is_logged_as_often_as_the_trainer_logs(tmp_path: Path) -> None:
+    logger = CSVLogger(tmp_path)
+    _seen(LearningRateScaling(8, rule="linear"), _Model(), logger=logger, log_every_n_steps=3)
+    with (Path(logger.log_dir) / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row.get("bsopt/lr")]
+    assert [(int(row["step"]), float(row["bsopt/lr_factor"])) for row in rows] == [(3, 2.0), (6, 2.0)]
 
 
 def test_weights_are_those_of_a_run_configured_with_the_scaled_lr() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from bsopt.config import StudyConfig
-from bsopt.errors import ConfigError, TaskError
+from bsopt.errors import ConfigError, MissingExtraError, TaskError
 from bsopt.study.task_runner import TaskRunner
 from bsopt.training.probe.probe import ProbeResult, ProbeRow
 from bsopt.training.processes.crash import Crash
@@ -36,6 +37,16 @@ def task_of(configure: Configure, description: TaskDescription) -> Callable[...,
         return task
 
     return make
+
+
+@pytest.mark.parametrize("package", ["torch", "pytorch_lightning"])
+def test_a_light_installation_is_told_what_training_needs(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == package else found(name))
+    with pytest.raises(MissingExtraError, match=f"{package} isn't installed: pip install torch pytorch-lightning"):
+        _ = TaskRunner(configure(), Path(".")).description
 
 
 def test_the_users_limit_comes_before_memorys(task_of: Callable[..., TaskRunner]) -> None:
