@@ -26,6 +26,9 @@ Array = NDArray[np.float64]
 NUM_SAMPLES, NUM_RATES = 288, 33
 """Sampled surfaces, and learning rates of each over the range that was tried."""
 
+SPREAD_STEPS = 16
+"""Batch sizes and learning rates over which the median value is taken."""
+
 STABLE_GAP = 1.0
 """Distance from the best, in units of (median − best), within which a learning rate counts as stable."""
 
@@ -111,6 +114,20 @@ class ValueSurface:
         expected, _ = self.belief.moments(self.belief.data.at)
         gap = float(self.transform.gap(self.transform.inverse(expected.min())))
         return self._middle(self.belief.parameters.noise_of_gap(gap)) * self.transform.scale * self.transform.sd
+
+    @property
+    def spread(self) -> float:
+        """Median − best of the values to expect over the ranges that were searched, in the study's unit.
+
+        Of the trials themselves it would shrink as a search closes in on the best. No place counts as worse than the
+        worst value that was seen: one that diverges has none.
+        """
+        domain, seen = self.belief.prior.domain, self.belief.data
+        ends = (domain.b or (self.b.min(), self.b.max()), domain.x or (self.l.min(), self.l.max()))
+        b, l = (axis.ravel() for axis in np.meshgrid(*(np.linspace(*end, SPREAD_STEPS) for end in ends)))  # noqa: E741
+        anywhere, there = (self.belief.moments(at)[0] for at in (self.place(b, l), seen.at))
+        middle = min(float(np.median(anywhere)), float(seen.y.max()))
+        return float(np.ptp(self.transform.inverse([middle, min(anywhere.min(), there.min())])))
 
     def _middle(self, values: Array) -> float:
         """Return the weighted median of one value per draw."""
