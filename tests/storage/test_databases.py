@@ -164,7 +164,7 @@ def test_a_host_that_was_given_up_leaves_its_trial_to_the_other(
                 with monkeypatch.context() as patch:
                     patch.setenv("BSOPT_HOST", "other")
                     give_up_lost(study.optuna, now=time.time() + 1e6)
-                    queue_retries(study.optuna)
+                    queue_retries(study.optuna, total=1000)
 
         def note(self, message: str) -> None:
             notes.append(message)
