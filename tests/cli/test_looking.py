@@ -189,6 +189,7 @@ def test_dashboard_needs_a_storage(invoke: Invoke) -> None:
     assert invoke("dashboard", "x").exit_code == 2
 
 
+@pytest.mark.slow
 def test_output_that_knows_no_unicode_is_no_error(finished: str, tmp_path: Path) -> None:
     result = subprocess.run(
         [sys.executable, "-m", "bsopt", "study", "show", "done"],
@@ -201,6 +202,7 @@ def test_output_that_knows_no_unicode_is_no_error(finished: str, tmp_path: Path)
     assert "val_loss" in result.stdout
 
 
+@pytest.mark.slow
 def test_a_name_is_neither_a_path_nor_an_order_to_the_terminal(finished: str, invoke: Invoke, tmp_path: Path) -> None:
     name = "../[red]x\x1b]0;title\x07"
     optuna.create_study(study_name=name, storage=open_storage(finished))

@@ -45,6 +45,7 @@ def test_best_learning_rate_is_recovered_within_half_an_octave(fit: LrRidgeFit) 
         assert abs(math.log2(found.lr.value) - ridge(b)) < 0.6
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_true_ridge_as_often_as_they_say() -> None:
     covered = []
     for seed in range(8):

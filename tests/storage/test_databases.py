@@ -61,6 +61,7 @@ def _load(project: Path, name: str, *overrides: str) -> Study:
     return Study.create(load_config(project / "study.yaml", [f"name={name}", *overrides]))
 
 
+@pytest.mark.slow
 def test_a_study_runs_continues_and_is_read_back(project: Path, storage: str, request: pytest.FixtureRequest) -> None:
     name = request.node.callspec.id
     _load(project, name, f"storage={storage}", "budget.trials=2").run()
