@@ -60,6 +60,8 @@ def pareto_info(study: Source, *, cost: Cost | None = None) -> ParetoInfo:
             where they were measured, else samples.
     """
     data = load_all(study)[0]
+    if cost is None and data.info.step_unit is None and _default_cost(data) == "samples":
+        return ParetoInfo(data.info, "samples", (), size_colours([data]))  # nobody knows what the reports count
     chosen = cost or _default_cost(data)
     pairs = _two_objectives(data) if chosen == "objective" else _measured(data, chosen)
     # A second objective that gets better upwards is turned round for the comparison only.
@@ -88,7 +90,14 @@ def plot_pareto(
     infos = [info for info in (pareto_info(data, cost=cost) for data in sources) if info.points]
     if not infos:
         return _traces.empty_figure(
-            TITLE, why_empty(sources, "No completed trial has both a value and a measured cost yet.")
+            TITLE,
+            why_empty(
+                sources,
+                "No completed trial has both a value and a measured cost"
+                + (
+                    " yet." if sources[0].info.step_unit else ": neither its time, nor in what its reports are counted."
+                ),
+            ),
         )
     figure = new_figure(TITLE)
     sizes = sorted({p.record.batch_size for info in infos for p in info.points if p.record.batch_size})
@@ -106,6 +115,7 @@ def plot_pareto(
         beside = [value for value in values if seen and seen[0] <= value <= seen[1]]
         axis = fitting_axis([*front, *beside], is_log=False)
     figure.update_yaxes(title={"text": label}, **axis)
+    _traces.add_caption(figure, "on the line: no other is both cheaper and better")
     return figure
 
 
@@ -150,13 +160,12 @@ def _price(record: TrialRecord, cost: Cost) -> float | None:
 
 def _draw(figure: go.Figure, info: ParetoInfo, sizes: Sequence[int], place: int, *, several: bool) -> None:
     front = [point for point in info.points if point.is_efficient]
-    words = "none is cheaper and better"
     figure.add_trace(
         go.Scatter(
             x=[point.cost for point in front],
             y=[point.value for point in front],
             mode="lines",
-            name=f"{escape(info.info.name)}: {words}" if several else words,
+            showlegend=False,
             line={"color": colour_of(place) if several else INK, "width": 1.5, "shape": "hv"},
             hoverinfo="skip",
         )
@@ -170,8 +179,7 @@ def _draw(figure: go.Figure, info: ParetoInfo, sizes: Sequence[int], place: int,
     for size in sizes:
         points = [point for point in info.points if point.record.batch_size == size]
         if points:
-            figure.add_trace(_points(info, points, info.colours.look(size), name=str(size)))
-    figure.update_layout(legend={"title": {"text": "batch size "}})
+            figure.add_trace(_points(info, points, info.colours.look(size), name=f"batch size {size}"))
 
 
 def _shaded(info: ParetoInfo) -> go.Scatter:
