@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from functools import cache
 
 import numpy as np
@@ -38,15 +39,16 @@ def plain(num_trials: int, *, direction: str = "minimize") -> optuna.Study:
         worst = 0.1 if direction == "maximize" else 2.3
         is_pruned = number % 6 == 5
         reports = {epoch: end + (worst - end) / (1 + epoch) ** 2 for epoch in range(1, 4 if is_pruned else 11)}
-        study.add_trial(
-            create_trial(
-                params={"batch_size": size, "lr": lr},
-                distributions=SPACE,
-                intermediate_values=reports,
-                value=reports[max(reports)],
-                state=TrialState.PRUNED if is_pruned else TrialState.COMPLETE,
-            )
+        trial = create_trial(
+            params={"batch_size": size, "lr": lr},
+            distributions=SPACE,
+            intermediate_values=reports,
+            value=reports[max(reports)],
+            state=TrialState.PRUNED if is_pruned else TrialState.COMPLETE,
         )
+        trial.datetime_start = datetime(2026, 1, 1)
+        trial.datetime_complete = trial.datetime_start + timedelta(seconds=len(reports) * (1.0 + 400.0 / size))
+        study.add_trial(trial)
     return study
 
 

@@ -29,6 +29,7 @@ _AXES: dict[Cost, str] = {
     "energy": "energy of the trial [J]",
     "objective": "second objective",
 }
+_TIME_OF_TRIAL = "time of the trial [s]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +44,13 @@ class ParetoPoint:
 
 @dataclass(frozen=True, slots=True)
 class ParetoInfo:
-    """Points by rising cost."""
+    """Points by rising cost, which is that of whole trials where only their time is known."""
 
     info: StudyInfo
     cost: Cost
     points: tuple[ParetoPoint, ...]
     colours: SizeColours
+    is_of_trial: bool = False
 
 
 def pareto_info(study: Source, *, cost: Cost | None = None) -> ParetoInfo:
@@ -72,7 +74,8 @@ def pareto_info(study: Source, *, cost: Cost | None = None) -> ParetoInfo:
         is_efficient = data.sign * value < best
         best = min(best, data.sign * value)
         points.append(ParetoPoint(record, price, value, is_efficient))
-    return ParetoInfo(data.info, chosen, tuple(points), size_colours([data]))
+    is_of_trial = chosen == "seconds" and not any(_is_timed(point.record) for point in points)
+    return ParetoInfo(data.info, chosen, tuple(points), size_colours([data]), is_of_trial)
 
 
 def plot_pareto(
@@ -104,7 +107,10 @@ def plot_pareto(
     for place, info in enumerate(infos):
         _draw(figure, info, sizes, place, several=len(infos) > 1)
     costs = [point.cost for info in infos for point in info.points]
-    figure.update_xaxes(**(log_axis(costs) if min(costs) > 0 else {}), title={"text": _AXES[infos[0].cost]})
+    figure.update_xaxes(
+        **(log_axis(costs) if min(costs) > 0 else {}),
+        title={"text": _TIME_OF_TRIAL if infos[0].is_of_trial else _AXES[infos[0].cost]},
+    )
     label = value_label(infos[0].info) if infos[0].cost != "objective" else "first objective"
     values = [point.value for info in infos for point in info.points]
     front = [point.value for info in infos for point in info.points if point.is_efficient]
@@ -153,9 +159,16 @@ def _price(record: TrialRecord, cost: Cost) -> float | None:
     if cost == "energy":
         return record.energy_joules
     best = record.best
+    if cost == "seconds" and not _is_timed(record):
+        return record.seconds
     if best is None:
-        return record.seconds if cost == "seconds" else None
+        return None
     return float({"seconds": best.seconds, "samples": best.samples, "steps": best.step}[cost])
+
+
+def _is_timed(record: TrialRecord) -> bool:
+    """Whether it is known when its best value came, not just how long the trial took."""
+    return record.best is not None and math.isfinite(record.best.seconds)
 
 
 def _draw(figure: go.Figure, info: ParetoInfo, sizes: Sequence[int], place: int, *, several: bool) -> None:
