@@ -151,6 +151,15 @@ def test_the_printed_report_holds_every_figure(browser: Open, page_path: Path) -
     pdf = base64.b64decode(chrome.execute_cdp_cmd("Page.printToPDF", {})["data"])
     assert pdf.startswith(b"%PDF")
     assert 3 <= pdf.count(b"/Type /Page\n") + pdf.count(b"/Type /Page ") <= 40
+    width = 717  # pixels of A4 between its margins
+    size = {"width": width, "height": 1040, "deviceScaleFactor": 1, "mobile": True}
+    chrome.execute_script("dispatchEvent(new Event('beforeprint'))")
+    chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert chrome.execute_script("return document.documentElement.scrollWidth") <= width
+    finally:
+        chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
 def test_a_saved_figure_page_is_drawn_without_a_request(browser: Open, study: optuna.Study, tmp_path: Path) -> None:
