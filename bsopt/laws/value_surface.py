@@ -127,7 +127,8 @@ class ValueSurface:
         """
         domain, seen = self.belief.prior.domain, self.belief.data
         ends = (domain.b or (self.b.min(), self.b.max()), domain.x or (self.l.min(), self.l.max()))
-        b, l = (axis.ravel() for axis in np.meshgrid(*(np.linspace(*end, SPREAD_STEPS) for end in ends)))  # noqa: E741
+        sizes, rates = (np.linspace(low, high, SPREAD_STEPS) for low, high in ends)
+        b, l = (axis.ravel() for axis in np.meshgrid(sizes, rates))  # noqa: E741
         anywhere, there = (self.belief.moments(at)[0] for at in (self.place(b, l), seen.at))
         middle = min(float(np.median(anywhere)), float(seen.y.max()))
         return float(np.ptp(self.transform.inverse([middle, min(anywhere.min(), there.min())])))
