@@ -16,7 +16,8 @@ from bsopt.experiment.findings.table import MEASUREMENTS, Run
 from bsopt.experiment.findings.verdicts import Verdict, verdicts
 from bsopt.serialization import to_plain
 from bsopt.storage.attributes import read_analyses, read_info, read_records
-from bsopt.trial.record import StopReason, StudyInfo, Tick, TrialRecord
+from bsopt.trial.curve import train_loss
+from bsopt.trial.record import StopReason, StudyInfo, TrialRecord
 
 __all__ = ["Experiment", "ExperimentRun", "Minimizers", "experiment_of", "landscape_key", "line_key", "sharpness_key"]
 
@@ -234,20 +235,6 @@ def _measured(run: ExperimentRun, info: StudyInfo, sharpness: Mapping[str, Analy
         values = {name: values[name] for name in ("best_val_loss", "best_train_loss")}
     finite = {name: float(v) for name, v in values.items() if v is not None and math.isfinite(v)}
     return replace(run, measurements=finite)
-
-
-def train_loss(tick: Tick, monitor: str) -> float | None:
-    """Return the training loss that the module logged for a tick's epoch; None where it logged none.
-
-    It is the metric named like the monitored one with "train" for "val" or "valid", else `train_loss`, else the
-    only one with "train" and "loss" in its name.
-    """
-    names = [monitor.replace("valid", "train"), monitor.replace("val", "train"), "train_loss"]
-    for name in names:
-        if name != monitor and name in tick.metrics:
-            return tick.metrics[name]
-    alike = [name for name in tick.metrics if "train" in name and "loss" in name]
-    return tick.metrics[alike[0]] if len(alike) == 1 else None
 
 
 def _value_of(result: Analysis | None) -> float | None:

@@ -102,6 +102,24 @@ def test_a_run_ends_when_its_loss_has_not_improved_for_the_patience(load: Load) 
         assert record.ticks[-1].index == record.best.index + 1
 
 
+def test_weights_are_kept_where_the_training_loss_is_first_as_low_as_asked(load: Load) -> None:
+    asked = "experiment={batch_sizes: [8, 16], reference_lr: 0.01, arms: [fixed_lr], seeds: 1, matched_loss: 1000.0}"
+    study = Study.create(load(asked))
+    study.run()
+    import torch
+
+    for record in study.records:
+        matched, best = (study.files.weights_of(record.number, kind) for kind in ("matched", "best"))
+        assert matched is not None
+        assert best is not None
+        assert torch.load(matched)["global_step"] == record.ticks[0].step
+        assert torch.load(best)["global_step"] > record.ticks[0].step
+    assert record.ticks[0].metrics["train_loss"] < 1000.0
+    unasked = Study.create(load("name=unasked", "experiment.arms=[fixed_lr]", "experiment.seeds=1"))
+    unasked.run()
+    assert unasked.files.weights_of(0, "matched") is None
+
+
 def test_a_run_that_diverged_has_its_best_loss_alone(load: Load) -> None:
     study = Study.create(load("experiment.arms=[fixed_lr]", "experiment.seeds=1", "task.model.init_args.trouble=nan@2"))
     study.run()
