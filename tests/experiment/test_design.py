@@ -165,7 +165,12 @@ def test_every_run_has_what_the_findings_compare(load: Load) -> None:
     expected = {
         "best_val_loss",
         "best_train_loss",
-        "early_train_loss",
+        "epochs_to_train_loss",
+        "val_loss_at_train_loss",
+        "overfitting",
+        "epoch_distance_growth",
+        "samples_per_second",
+        "peak_memory",
         "seconds_per_epoch",
         "epochs_to_best",
         "seconds_to_best",
@@ -177,7 +182,7 @@ def test_every_run_has_what_the_findings_compare(load: Load) -> None:
     at_fixed = experiment.values("best_val_loss", "fixed_lr")
     assert list(at_fixed) == [8, 16, 32]
     assert all(sorted(seeds) == [0, 1] for seeds in at_fixed.values())
-    assert len(experiment.verdicts) == 17
+    assert len(experiment.verdicts) == 24
     assert "2 runs" in experiment.verdicts[0].sentence  # too few seeds to judge
 
 
