@@ -131,9 +131,13 @@ class LossSurface:
         return total / self.num_samples, gradient
 
     def hessian_product(self, v: Tensor, x: Tensor | None = None) -> Tensor:
-        """Return H·v, H the Hessian of f at x (at the module's own weights where it is None), both of shape [n].
+        """Return H·v, of shape [n], H the Hessian of f at x.
 
-        By two passes backward, in memory that a training step needs about twice over.
+        By two passes backward, in about twice the memory of a training step.
+
+        Args:
+            v: A direction, of shape [n].
+            x: Weights, of shape [n]; the module's own where it is None.
         """
         with torch.inference_mode(mode=False), torch.enable_grad():
             product = torch.zeros_like(v)

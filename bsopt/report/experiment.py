@@ -78,7 +78,7 @@ def _count(verdicts: Sequence[Verdict]) -> Html:
     counts = Counter(verdict.outcome for verdict in verdicts)
     said = {Outcome.SUPPORTED: "support", Outcome.CONTRADICTED: "contradict", Outcome.CANT_TELL: "can't tell about"}
     parts = [f"{words} {counts[outcome]}" for outcome, words in said.items()]
-    return tag("b", f"Of the article's {len(verdicts)} findings, this study's data {', '.join(parts)}.")
+    return tag("b", f"Of {len(verdicts)} findings, this study's data {', '.join(parts)}.")
 
 
 def _table(verdicts: Sequence[Verdict]) -> Html:
