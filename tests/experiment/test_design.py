@@ -178,7 +178,8 @@ def test_every_run_has_what_the_findings_compare(load: Load) -> None:
         "epoch_distance",
         "update_norm",
     }
-    assert all(set(run.measurements) == expected for run in experiment.runs)
+    assert experiment.runs
+    assert all(expected - {"peak_memory"} <= set(run.measurements) <= expected for run in experiment.runs)
     at_fixed = experiment.values("best_val_loss", "fixed_lr")
     assert list(at_fixed) == [8, 16, 32]
     assert all(sorted(seeds) == [0, 1] for seeds in at_fixed.values())
