@@ -30,10 +30,7 @@ def attach(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], obje
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] not in _TRAINING:
                 raise
-            raise MissingExtraError(
-                f"{package}.{name} needs PyTorch and Lightning, and {error.name} isn't installed: "
-                "pip install torch pytorch-lightning."
-            ) from error
+            raise MissingExtraError.of_training(f"{package}.{name}", str(error.name)) from error
         return module if homes[name] == f".{name}" else getattr(module, name)
 
     def names() -> list[str]:

@@ -88,6 +88,13 @@ class StudyError(BsoptError):
 class MissingExtraError(BsoptError, ImportError):
     """An optional package is needed; the message says how to install it."""
 
+    @classmethod
+    def of_training(cls, what: str, package: str) -> MissingExtraError:
+        """Return the error of what needs PyTorch and Lightning where one of their packages is missing."""
+        return cls(
+            f"{what} needs PyTorch and Lightning, and {package} isn't installed: pip install torch pytorch-lightning."
+        )
+
 
 def nearest(wrong: str, allowed: Iterable[str]) -> str:
     """Return ` Did you mean 'x'?` for the closest allowed name, or an empty string when none is close."""

@@ -63,6 +63,7 @@ else:
 """
 
 
+@pytest.mark.slow
 def test_optunas_side_works_where_torch_and_lightning_are_missing(tmp_path: Path) -> None:
     _run(sys.executable, BLOCKED + USE, tmp_path, PYTHONPATH=str(ROOT))
 

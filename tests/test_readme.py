@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +115,61 @@ def test_others_a_pruned_trials_best_value_is_forgotten() -> None:
     assert study.trials[0].value == 0.5
     with pytest.raises(ValueError, match="No trials are completed"):
         _ = study.best_trial
+
+
+def test_others_tpe_starts_with_ten_random_trials() -> None:
+    assert inspect.signature(optuna.samplers.TPESampler).parameters["n_startup_trials"].default == 10
+    assert isinstance(optuna.create_study().sampler, optuna.samplers.TPESampler)
+
+
+def test_others_a_batch_size_beyond_memory_fails_its_trial() -> None:
+    def objective(trial: optuna.Trial) -> float:
+        raise MemoryError
+
+    study = optuna.create_study()
+    study.optimize(objective, n_trials=1, catch=MemoryError)
+    assert study.trials[0].state == optuna.trial.TrialState.FAIL
+
+
+def test_others_trials_are_compared_at_the_step_that_they_report() -> None:
+    study = optuna.create_study(pruner=optuna.pruners.MedianPruner(n_startup_trials=1, n_warmup_steps=0))
+    for step, value, is_pruned in ((1, 0.1, False), (2, 9.0, False), (1, 9.0, True)):
+        trial = study.ask()
+        trial.report(value, step)
+        assert trial.should_prune() == is_pruned
+        study.tell(trial, value)
+
+
+def test_others_pruning_under_ddp_needs_an_rdb_storage_and_a_call() -> None:
+    pytest.importorskip("pytorch_lightning")
+    integration = pytest.importorskip("optuna_integration")
+    words = " ".join(str(integration.PyTorchLightningPruningCallback.__doc__).split())
+    assert "instantiated with RDB storage" in words
+    assert "check_pruned()`` manually" in words
+
+
+def test_others_heartbeats_are_of_the_rdb_storage_alone() -> None:
+    assert hasattr(optuna.storages.RDBStorage, "record_heartbeat")
+    assert not hasattr(optuna.storages.JournalStorage, "record_heartbeat")
+
+
+def test_others_a_database_that_is_gone_is_an_error(tmp_path: Path) -> None:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    storage = optuna.storages.RDBStorage(f"sqlite:///{folder / 'study.db'}")
+    study = optuna.create_study(storage=storage)
+    storage.engine.dispose()
+    shutil.rmtree(folder)
+    with pytest.raises(optuna.exceptions.StorageInternalError):
+        study.ask()
+
+
+def test_others_the_tuner_does_one_after_the_other_and_doubles() -> None:
+    pytest.importorskip("pytorch_lightning")
+    from pytorch_lightning.tuner import Tuner
+
+    assert "lr" not in " ".join(inspect.signature(Tuner.scale_batch_size).parameters)
+    assert inspect.signature(Tuner.scale_batch_size).parameters["mode"].default == "power"
 
 
 @pytest.mark.filterwarnings("ignore")

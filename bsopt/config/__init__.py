@@ -1,7 +1,8 @@
-"""The study file: `schema` says what it may hold, `loading` reads it."""
+"""The study file: `schema`, with the blocks of `task` and `search`, says what it may hold, `loading` reads it."""
 
 from bsopt.config.loading import LoadedConfig, json_schema, load_config, validate_config
-from bsopt.config.schema import ExperimentConfig, RangeSpace, SearchConfig, StudyConfig
+from bsopt.config.schema import ExperimentConfig, StudyConfig
+from bsopt.config.search import RangeSpace, SearchConfig
 
 __all__ = [
     "ExperimentConfig",

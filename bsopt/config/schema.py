@@ -1,35 +1,21 @@
-"""What a study file may say: its blocks, their defaults, and what must fit together."""
+"""What a study file may say: the study and its smaller blocks, their defaults, and what must fit together."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, field_validator, model_validator
 
+from bsopt.config.fields import MOST_ROWS, Block, Bytes, Validations, amount, in_a_word
+from bsopt.config.search import SearchConfig
+from bsopt.config.task import TaskConfig
 from bsopt.errors import ConfigError
-from bsopt.laws.lattice import check_lattice, lattice_sizes
 from bsopt.laws.scaling import HIGHER_LR_FACTOR
 from bsopt.trial.objective import Objective
-from bsopt.units import Amount, Unit, in_words, parse_amount, parse_bytes
+from bsopt.units import Amount, in_words
 
-__all__ = [
-    "ExperimentConfig",
-    "RangeSpace",
-    "SearchConfig",
-    "StudyConfig",
-    "check_name",
-]
+__all__ = ["ExperimentConfig", "StudyConfig", "check_name"]
 
 _ENOUGH_TO_REPEAT, _REPEATS = 15, 3
 """With `confirm_seeds: auto`, from so many trials on, so many repeat the finalists: just enough to know the noise."""
@@ -48,47 +34,9 @@ RESERVED_TRAINER_KEYS = {
     "default_root_dir": "output",
 }
 
-
-_MOST_SIZES = 10_000
-"""Batch sizes of a lattice, and runs of an experiment: each is a row somewhere, and more are a mistake."""
 _MOST_SAMPLES = 1e15
 _MOST_TRIALS = 10**6
-_PARAM_PATH = re.compile(r"(model|data)(\.\w+)+")
 _BATCH_LIMITS = ("limit_train_batches", "limit_val_batches")
-
-
-def _amount(*allowed: Unit, default: Unit | None = None) -> Any:
-    return Annotated[
-        Amount,
-        BeforeValidator(lambda value: parse_amount(value, default=default, allowed=allowed)),
-        PlainSerializer(str, return_type=str),
-        WithJsonSchema({"type": ["string", "number"], "examples": [f"1 {unit}" for unit in allowed]}),
-    ]
-
-
-Bytes = Annotated[
-    int, BeforeValidator(parse_bytes), WithJsonSchema({"type": ["string", "integer"], "examples": ["2 GiB", "500 MB"]})
-]
-
-
-_Validations = Annotated[
-    Amount | Literal["geometric"],
-    BeforeValidator(
-        lambda value: value if value == "geometric" else parse_amount(value, allowed=("epochs", "samples"))
-    ),
-    PlainSerializer(str, return_type=str),
-    WithJsonSchema({"type": "string", "examples": ["1 epoch", "5000 samples", "geometric"]}),
-]
-
-
-def _check_range(low: float, high: float) -> None:
-    if low > high:
-        raise ValueError(f"the range is empty: low {low} is above high {high}")
-
-
-def _in_a_word(value: Any, key: str) -> Any:
-    """Return the block that one word stands for; null, false and none switch it off."""
-    return {key: value or "none"} if value is None or isinstance(value, (str, bool)) else value
 
 
 def check_name(name: str) -> str:
@@ -104,195 +52,7 @@ def check_name(name: str) -> str:
     return name
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, allow_inf_nan=False)
-
-
-class ClassPath(_Strict):
-    """A class to import and the arguments to build it with."""
-
-    class_path: str = Field(
-        description="module.Class, looked up in the study file's folder, the working folder, then what is installed"
-    )
-    init_args: dict[str, Any] = Field(default_factory=dict)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short_form(cls, value: Any) -> Any:
-        return {"class_path": value} if isinstance(value, str) else value
-
-
-class EntryConfig(_Strict):
-    """The project's own entry point, run with its own arguments and taken over at `Trainer.fit`.
-
-    A LightningCLI gets `--model.lr` and `--data.batch_size` (or the paths under `inject:`) by itself. Any other
-    script gets what its arguments hold a placeholder for: `args: [--lr, "{lr}", --batch-size, "{batch_size}"]`;
-    what they don't is set on the module and data module that it gives to `fit`, where they have such attributes. The
-    plan decides how gradients are accumulated: a script that computes the steps of its schedule from the length of its
-    loader divides by `"{accumulate_grad_batches}"`, takes `"{max_steps}"`, or reads
-    `trainer.estimated_stepping_batches`.
-    """
-
-    script: str | None = Field(None, description="path of a Python script, relative to the study file")
-    function: str | None = Field(None, description="package.module:function, called without arguments")
-    args: list[str] = Field(
-        default_factory=list,
-        description="the command-line arguments it sees; {lr}, {batch_size}, {seed} and the paths of search.params, "
-        "e.g. {model.weight_decay}, are filled in, and for a script that plans its own schedule {max_epochs}, "
-        "{max_steps}, {accumulate_grad_batches}, {num_devices} and {num_nodes}; files are looked up beside the study "
-        "file, then in the working folder",
-    )
-
-    @model_validator(mode="after")
-    def _one(self) -> EntryConfig:
-        if (self.script is None) == (self.function is None):
-            raise ValueError("give either script or function")
-        return self
-
-
-class TaskConfig(_Strict):
-    """What is trained: a module and its data, a factory of both, or the project's own entry point."""
-
-    model: ClassPath | None = None
-    data: ClassPath | None = None
-    factory: str | None = Field(None, description="package.module:function that returns (module, data)")
-    entry: EntryConfig | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> TaskConfig:
-        ways = [self.model is not None, self.factory is not None, self.entry is not None]
-        if sum(ways) != 1:
-            raise ValueError("give exactly one of model (with data), factory or entry")
-        if self.model is not None and self.data is None:
-            raise ValueError("data is missing: the LightningDataModule that goes with model")
-        if self.model is None and self.data is not None:
-            raise ValueError("data goes with model; a factory or an entry brings its own")
-        return self
-
-
-class BatchSizeSpace(_Strict):
-    """The range of the global batch size."""
-
-    low: int = Field(8, ge=1, le=10**9)
-    high: int = Field(1024, ge=1, le=10**9)
-    lattice: Literal["pow2", "any"] | dict[Literal["multiple_of"], int] = "pow2"
-
-    @model_validator(mode="after")
-    def _ordered(self) -> BatchSizeSpace:
-        _check_range(self.low, self.high)
-        check_lattice(self.lattice)
-        num_sizes = 0 if self.lattice == "any" else len(lattice_sizes(self.lattice, self.low, self.high))
-        if num_sizes > _MOST_SIZES:
-            raise ValueError(
-                f"{num_sizes:,} batch sizes are on the lattice {self.lattice!r}, more than {_MOST_SIZES:,}: take a "
-                "larger multiple, or lattice: any"
-            )
-        if not self.sizes():
-            raise ValueError(f"no batch size between {self.low} and {self.high} is on the lattice {self.lattice!r}")
-        return self
-
-    def sizes(self) -> tuple[int, ...]:
-        """Return the batch sizes on the lattice, smallest first; for `any`, the two ends."""
-        if self.lattice == "any":
-            return (self.low,) if self.low == self.high else (self.low, self.high)
-        return tuple(lattice_sizes(self.lattice, self.low, self.high))
-
-    def __contains__(self, size: int) -> bool:
-        """Whether a batch size may be trained."""
-        return self.low <= size <= self.high if self.lattice == "any" else size in self.sizes()
-
-
-class ReferenceConfig(_Strict):
-    """Where a learning rate known to be good belongs."""
-
-    batch_size: int = Field(ge=1)
-    lr: float = Field(gt=0)
-
-
-class LrSpace(_Strict):
-    """The range of the learning rate and the prior on how it moves with the batch size."""
-
-    low: float = Field(1e-4, gt=0)
-    high: float = Field(1.0, gt=0)
-    rule: Literal["linear", "sqrt", "saturating", "power", "surge", "none"] | None = Field(
-        None, description="how the best learning rate moves with the batch size; by the optimizer where it isn't given"
-    )
-    reference: ReferenceConfig | None = Field(None, description="a batch size and the learning rate that you use there")
-    measure: Literal["auto", "always", "never"] = Field(
-        "auto",
-        description="whether a few steps at some learning rates say where to start, before the first trial and where "
-        "no reference is given; auto: where that costs at most 5 % of one training or the usual default seems off",
-    )
-
-    @model_validator(mode="after")
-    def _ordered(self) -> LrSpace:
-        _check_range(self.low, self.high)
-        return self
-
-
-class RangeSpace(_Strict):
-    """A further parameter: a range of numbers or a list of choices."""
-
-    low: float | None = None
-    high: float | None = None
-    log: bool = False
-    step: float | None = Field(None, gt=0)
-    integer: bool = False
-    choices: list[bool | int | float | str] | None = Field(None, max_length=1000)
-
-    @model_validator(mode="after")
-    def _complete(self) -> RangeSpace:
-        if self.choices is not None:
-            if self.low is not None or self.high is not None:
-                raise ValueError("give choices, or low and high, not both")
-            if self.step is not None or self.log or self.integer:
-                raise ValueError("choices take no log, step or integer")
-            if not self.choices:
-                raise ValueError("choices is empty")
-            return self
-        if self.low is None or self.high is None:
-            raise ValueError("give low and high, or choices")
-        _check_range(self.low, self.high)
-        if self.log and self.low <= 0:
-            raise ValueError("a log range must be positive")
-        if self.log and self.step is not None:
-            raise ValueError("a log range takes no step")
-        if self.step is not None and self.step > self.high - self.low:
-            raise ValueError(f"a step of {self.step:g} leads out of the range {self.low:g} to {self.high:g}")
-        if self.integer and any(value % 1 for value in (self.low, self.high, self.step or 1)):
-            raise ValueError("an integer range has whole numbers as low, high and step")
-        return self
-
-
-class SearchConfig(_Strict):
-    """What is searched, and by whom."""
-
-    batch_size: BatchSizeSpace = BatchSizeSpace()
-    lr: LrSpace = LrSpace()
-    params: dict[str, RangeSpace] = Field(
-        default_factory=dict, description="further parameters by the path they are set at, e.g. model.weight_decay"
-    )
-    optimizer: str | None = Field(
-        None,
-        description="the optimizer's name, which decides defaults of rule and reference; by default the task's own",
-    )
-    sampler: Literal["scaling", "tpe", "gp", "random", "cmaes", "qmc"] = "scaling"
-    prior_from: str | None = Field(
-        None, description="name of an earlier study in the same storage whose ridge is the prior"
-    )
-
-    @field_validator("params")
-    @classmethod
-    def _paths(cls, value: dict[str, RangeSpace]) -> dict[str, RangeSpace]:
-        for path in value:
-            if path in ("batch_size", "lr"):
-                raise ValueError(f"{path} has a block of its own")
-            if not _PARAM_PATH.fullmatch(path):
-                raise ValueError(f"{path!r}: name an init argument by its path, e.g. model.{path} or data.{path}")
-        return value
-
-
-class ObjectiveConfig(_Strict):
+class ObjectiveConfig(Block):
     """What counts."""
 
     monitor: str = Field("val_loss", min_length=1, description="name of a metric that the module logs")
@@ -314,16 +74,16 @@ class ObjectiveConfig(_Strict):
         return Objective(self.monitor, self.direction, self.target, self.cost)
 
 
-class BudgetConfig(_Strict):
+class BudgetConfig(Block):
     """How many trials, and how long each."""
 
     trials: int = Field(30, ge=0, le=_MOST_TRIALS, description="of the search; 0 where there is an experiment alone")
     epochs: float | None = Field(None, gt=0, le=1e9)
     samples: float | None = Field(None, gt=0, le=_MOST_SAMPLES)
     steps: int | None = Field(None, ge=1, le=10**15)
-    time_per_trial: _amount("seconds") | None = None  # type: ignore[valid-type]
-    time: _amount("seconds") | None = Field(None, description="of the whole study")  # type: ignore[valid-type]
-    validate_every: _Validations = Field(
+    time_per_trial: amount("seconds") | None = None  # type: ignore[valid-type]
+    time: amount("seconds") | None = Field(None, description="of the whole study")  # type: ignore[valid-type]
+    validate_every: Validations = Field(
         Amount(1.0, "epochs"),
         description="an amount, or geometric: at 1/16, 1/8, 1/4 and 1/2 of the first epoch, then every epoch",
     )
@@ -348,21 +108,21 @@ class BudgetConfig(_Strict):
         return self
 
 
-class PruningConfig(_Strict):
+class PruningConfig(Block):
     """When a trial is stopped early."""
 
     pruner: str = Field("plateau", description="plateau, none, or the name of one of Optuna's pruners, e.g. median")
-    patience: _amount("epochs", "samples") = Amount(3.0, "epochs")  # type: ignore[valid-type]
+    patience: amount("epochs", "samples") = Amount(3.0, "epochs")  # type: ignore[valid-type]
     min_delta: float = Field(0.0, ge=0)
     options: dict[str, Any] = Field(default_factory=dict, description="further arguments of the pruner")
 
     @model_validator(mode="before")
     @classmethod
     def _short_form(cls, value: Any) -> Any:
-        return _in_a_word(value, "pruner")
+        return in_a_word(value, "pruner")
 
 
-class ExperimentConfig(_Strict):
+class ExperimentConfig(Block):
     """A designed batch-size experiment (Chang & Pathak 2020), run beside the search and never pruned."""
 
     batch_sizes: list[int] = Field(min_length=2, max_length=1000, description="global batch sizes, samples")
@@ -380,7 +140,7 @@ class ExperimentConfig(_Strict):
         default_factory=list, max_length=1000, description="learning rates of the grid; without any there is none"
     )
     seeds: int = Field(5, ge=1, le=1000, description="runs of each; below 5 no finding can be judged")
-    patience: _amount("epochs", "samples") = Amount(100.0, "epochs")  # type: ignore[valid-type]
+    patience: amount("epochs", "samples") = Amount(100.0, "epochs")  # type: ignore[valid-type]
     matched_loss: float | None = Field(
         None,
         gt=0,
@@ -394,9 +154,9 @@ class ExperimentConfig(_Strict):
         if len(set(self.batch_sizes)) < 2 or min(self.batch_sizes) < 1:
             raise ValueError(f"batch_sizes needs at least two different positive sizes, got {self.batch_sizes}")
         arms = (len(self.grid) if "grid" in self.arms else 0) + len(set(self.arms) - {"grid"})
-        if len(self.batch_sizes) * arms * self.seeds > _MOST_SIZES:
+        if len(self.batch_sizes) * arms * self.seeds > MOST_ROWS:
             raise ValueError(
-                f"the design has up to {len(self.batch_sizes) * arms * self.seeds:,} runs; {_MOST_SIZES:,} at most"
+                f"the design has up to {len(self.batch_sizes) * arms * self.seeds:,} runs; {MOST_ROWS:,} at most"
             )
         if any(not rate > 0 for rate in self.grid):
             raise ValueError(f"grid holds learning rates, which are positive, got {self.grid}")
@@ -413,7 +173,7 @@ class ExperimentConfig(_Strict):
         return self.reference_lr * max(self.batch_sizes) / min(self.batch_sizes)
 
 
-class InjectConfig(_Strict):
+class InjectConfig(Block):
     """Where the learning rate and the micro-batch go in the user's code."""
 
     lr: str | None = Field(
@@ -424,16 +184,16 @@ class InjectConfig(_Strict):
     batch_size_is: Literal["micro", "global"] = Field("micro", description="what the data module's batch size means")
 
 
-class LimitsConfig(_Strict):
+class LimitsConfig(Block):
     """What the devices allow and when a trial is given up."""
 
     max_micro_batch_size: int | None = Field(None, ge=1, description="most samples in one pass of a device")
     memory: Bytes | None = Field(None, description="memory of one rank; on a GPU what it has, where it isn't given")
     accumulation: bool = Field(default=True, description="whether gradients may be accumulated where memory forces it")
-    stall_timeout: _amount("seconds") = Amount(1800.0, "seconds")  # type: ignore[valid-type]
+    stall_timeout: amount("seconds") = Amount(1800.0, "seconds")  # type: ignore[valid-type]
 
 
-class CheckpointsConfig(_Strict):
+class CheckpointsConfig(Block):
     """Which trials keep weights, and which of them; in Optuna's artifact store."""
 
     trials: Literal["none", "finalists", "best_per_batch_size", "all"] = Field("none", description="which trials")
@@ -444,10 +204,10 @@ class CheckpointsConfig(_Strict):
     @model_validator(mode="before")
     @classmethod
     def _short_form(cls, value: Any) -> Any:
-        return _in_a_word(value, "trials")
+        return in_a_word(value, "trials")
 
 
-class StudyConfig(_Strict):
+class StudyConfig(Block):
     """One study."""
 
     name: str = Field(min_length=1, max_length=200)

@@ -206,7 +206,7 @@ class _Run:
             if outcome is None:
                 continue
             del self._active[name]
-            queue.queue_retries(self._study)
+            queue.queue_retries(self._study, total=self._config.num_searched)
             if outcome.ended == "error":
                 kind = getattr(errors, outcome.error, StudyError)
                 self._end(Ending("failed", outcome.message, kind(outcome.message)))
@@ -217,7 +217,7 @@ class _Run:
 
     def _replace_lost(self, name: str, why: str, num_ended: int) -> None:
         numbers = ownership.give_up_of(self._study, [name])
-        queue.queue_retries(self._study)
+        queue.queue_retries(self._study, total=self._config.num_searched)
         again = f"; trial {', '.join(map(str, numbers))} is run again" if numbers else ""
         self._listener.note(f"worker {name} is gone: {why}{again}")
         self._losses = 1 if num_ended > self._ended_at_loss else self._losses + 1

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bsopt.laws.direction import Direction
-from bsopt.laws.estimate import Estimate, FitStatus, estimate_from_samples
+from bsopt.laws.estimate import INTERVAL_MASS, Estimate, FitStatus, estimate_from_samples
 from bsopt.laws.importance_sampling import even_shares
 from bsopt.laws.scaling import log2_scaling
 from bsopt.laws.surface_prior import RidgePrior, ridge_prior
 from bsopt.laws.value_surface import NUM_RATES, RidgePoint, SampledRidges, ValueSurface, fit_values
 
-__all__ = ["LrPrediction", "LrRidgeFit", "RuleVerdict", "fit_lr_ridge", "read_ridge"]
+__all__ = ["LrPrediction", "LrRidgeFit", "RuleVerdict", "Valley", "fit_lr_ridge", "places", "read_ridge"]
 
 Array = NDArray[np.float64]
 
@@ -37,17 +37,31 @@ EDGE = 0.25
 """Octaves from the end of the tried learning rates within which the best one counts as at the edge."""
 
 
+LEAST_VALLEY, MOST_ON_HILL, HILL_OCTAVES = (1.0 - INTERVAL_MASS) / 2.0, 0.25, 2.0
+"""Two valleys are told where the interval reaches across a hill so wide, with at most this share of the lesser
+valley's best rates on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Valley:
+    """One of two places along the learning rates where the best one may be, and the chance that it is there."""
+
+    lr: Estimate
+    chance: float
+
+
 @dataclass(frozen=True, slots=True)
 class LrPrediction:
     """What the fit says at one batch size.
 
     Attributes:
-        lr: The best learning rate.
+        lr: The learning rate with the least value to expect; the interval is that of the best one.
         stable_low, stable_high: The range of learning rates that are predicted no further from the best than the
             study's median trial.
         value: The objective's value at `lr`.
         is_extrapolated: No trial ran within half an octave of, or beyond, this batch size.
         at_edge: The best learning rate lies at or beyond the edge of the range that was searched.
+        valleys: Both, the lower rates first, where the best rate may be in either of two; else empty.
     """
 
     batch_size: float
@@ -57,6 +71,7 @@ class LrPrediction:
     value: Estimate
     is_extrapolated: bool
     at_edge: bool
+    valleys: tuple[Valley, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +150,7 @@ class LrRidgeFit:
             value=estimate([p.value for p in self.table], log=False),
             is_extrapolated=nearest.is_extrapolated or b != inside,
             at_edge=nearest.at_edge,
+            valleys=nearest.valleys if b == inside else (),
         )
 
     def sample_values(self, batch_sizes: Sequence[float]) -> Array | None:
@@ -266,7 +282,8 @@ def _sizes(tried: Array, wanted: Sequence[float]) -> tuple[Array, NDArray[np.boo
 
 
 def _row(i: int, b: float, sampled: SampledRidges, tried: Array, rates: Array) -> LrPrediction:
-    lr = estimate_from_samples(sampled.best[:, i])
+    drawn, expected = estimate_from_samples(sampled.best[:, i]), float(sampled.lr[i])
+    lr = Estimate(expected, min(drawn.low, expected), max(drawn.high, expected))
     return LrPrediction(
         batch_size=float(2.0**b),
         lr=_exp2(lr),
@@ -275,7 +292,27 @@ def _row(i: int, b: float, sampled: SampledRidges, tried: Array, rates: Array) -
         value=estimate_from_samples(sampled.value[:, i]),
         is_extrapolated=bool(np.abs(tried - b).min() > 0.5 and not tried[0] < b < tried[-1]),
         at_edge=bool(lr.value <= rates[0] + EDGE or lr.value >= rates[-1] - EDGE),
+        valleys=_valleys(sampled.best[:, i]),
     )
+
+
+def places(valleys: Sequence[Valley]) -> str:
+    """Return where the best learning rate may be, in words."""
+    return " or ".join(f"near {valley.lr.value:.2g} ({valley.chance:.0%})" for valley in valleys)
+
+
+def _valleys(best: Array) -> tuple[Valley, ...]:
+    """Return the two valleys that sampled best rates, log2, lie in; nothing where they lie in one."""
+    splits = np.sort(best)
+    below = (best <= splits[:, None] - HILL_OCTAVES / 2.0).mean(1)
+    above = (best >= splits[:, None] + HILL_OCTAVES / 2.0).mean(1)
+    lesser = np.minimum(below, above)
+    on_hill = np.where(lesser >= LEAST_VALLEY, (1.0 - below - above) / np.maximum(lesser, 1e-12), np.inf)
+    at = int(on_hill.argmin())
+    if on_hill[at] > MOST_ON_HILL:
+        return ()
+    sides = (best[best <= splits[at]], best[best > splits[at]])
+    return tuple(Valley(_exp2(estimate_from_samples(side)), len(side) / len(best)) for side in sides)
 
 
 def _exp2(log2: Estimate) -> Estimate:
@@ -298,6 +335,8 @@ def _judge(best: LrPrediction, *, width: float, noise: float, num: int) -> tuple
             "settings differ as much as all do, so no learning rate is better than another.",
         )
     where = f"at batch size {best.batch_size:.0f}"
+    if width > UNCERTAIN_OCTAVES and best.valleys:
+        return FitStatus.NOT_IDENTIFIED, f"The best learning rate {where} is {places(best.valleys)}, by {num} trials."
     if width > UNCERTAIN_OCTAVES:
         return (
             FitStatus.NOT_IDENTIFIED,

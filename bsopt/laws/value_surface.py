@@ -26,6 +26,9 @@ Array = NDArray[np.float64]
 NUM_SAMPLES, NUM_RATES = 288, 33
 """Sampled surfaces, and learning rates of each over the range that was tried."""
 
+SPREAD_STEPS = 16
+"""Batch sizes and learning rates over which the median value is taken."""
+
 STABLE_GAP = 1.0
 """Distance from the best, in units of (median − best), within which a learning rate counts as stable."""
 
@@ -48,12 +51,15 @@ class SampledRidges:
     """What equally likely surfaces say at each batch size, each (S, k).
 
     Attributes:
+        lr: (k,) log2 of the learning rate with the least value to expect. Where there may be two valleys the middle of
+            the best rates would lie on the hill between them.
         best: log2 of the best learning rate.
         low, high: log2 of the stable range around it.
-        value: The study's value at the median of the best learning rates: what training there would give. The lowest
-            value of each surface would be too good, since every surface has its own lucky rates.
+        value: The study's value at `lr`: what training there would give. The lowest value of each surface would be too
+            good, since every surface has its own lucky rates.
     """
 
+    lr: Array
     best: Array
     low: Array
     high: Array
@@ -112,6 +118,21 @@ class ValueSurface:
         gap = float(self.transform.gap(self.transform.inverse(expected.min())))
         return self._middle(self.belief.parameters.noise_of_gap(gap)) * self.transform.scale * self.transform.sd
 
+    @property
+    def spread(self) -> float:
+        """Median − best of the values to expect over the ranges that were searched, in the study's unit.
+
+        Of the trials themselves it would shrink as a search closes in on the best. No place counts as worse than the
+        worst value that was seen: one that diverges has none.
+        """
+        domain, seen = self.belief.prior.domain, self.belief.data
+        ends = (domain.b or (self.b.min(), self.b.max()), domain.x or (self.l.min(), self.l.max()))
+        sizes, rates = (np.linspace(low, high, SPREAD_STEPS) for low, high in ends)
+        b, l = (axis.ravel() for axis in np.meshgrid(sizes, rates))  # noqa: E741
+        anywhere, there = (self.belief.moments(at)[0] for at in (self.place(b, l), seen.at))
+        middle = min(float(np.median(anywhere)), float(seen.y.max()))
+        return float(np.ptp(self.transform.inverse([middle, min(anywhere.min(), there.min())])))
+
     def _middle(self, values: Array) -> float:
         """Return the weighted median of one value per draw."""
         order = np.argsort(values)
@@ -163,21 +184,26 @@ def _span(asked: tuple[float, float] | None, found: Array) -> tuple[float, float
 
 
 def _read(z: Array, rates: Array, transform: ValueTransform) -> SampledRidges:
-    """Return the lowest point along the rates, refined by a parabola, and the stable range of surfaces (S, k, r)."""
-    at = z.argmin(-1)
-    middle = np.clip(at, 1, len(rates) - 2)
-    below, here, above = (np.take_along_axis(z, (middle + k)[..., None], -1)[..., 0] for k in (-1, 0, 1))
-    curvature = np.maximum(above - 2.0 * here + below, 1e-12)
-    shift = np.where(at == middle, np.clip(0.5 * (below - above) / curvature, -0.5, 0.5), 0.0)
-    best = rates[at] + shift * (rates[1] - rates[0])
+    """Return the lowest points along the rates and the stable ranges of surfaces (S, k, r)."""
+    best, lr = _lowest(z, rates), _lowest(z.mean(0), rates)
     lowest = z.min(-1)
     values = transform.inverse(z)
     gaps = transform.sign * values - np.minimum(transform.best, (transform.sign * values).min((1, 2), keepdims=True))
     within = (gaps <= STABLE_GAP * transform.scale) | (z <= lowest[..., None])
     low = np.where(within, rates, np.inf).min(-1)
     high = np.where(within, rates, -np.inf).max(-1)
-    value = transform.inverse(_along(z, (np.median(best, axis=0) - rates[0]) / (rates[1] - rates[0])))
-    return SampledRidges(best, np.minimum(low, best), np.maximum(high, best), value)
+    value = transform.inverse(_along(z, (lr - rates[0]) / (rates[1] - rates[0])))
+    return SampledRidges(lr, best, np.minimum(low, best), np.maximum(high, best), value)
+
+
+def _lowest(z: Array, rates: Array) -> Array:
+    """Return where along the rates the surfaces (..., r) are lowest, by a parabola through three points."""
+    at = z.argmin(-1)
+    middle = np.clip(at, 1, len(rates) - 2)
+    below, here, above = (np.take_along_axis(z, (middle + k)[..., None], -1)[..., 0] for k in (-1, 0, 1))
+    curvature = np.maximum(above - 2.0 * here + below, 1e-12)
+    shift = np.where(at == middle, np.clip(0.5 * (below - above) / curvature, -0.5, 0.5), 0.0)
+    return np.asarray(rates[at] + shift * (rates[1] - rates[0]))
 
 
 def _along(z: Array, position: Array) -> Array:

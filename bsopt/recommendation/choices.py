@@ -9,6 +9,7 @@ from typing import cast
 from scipy.stats import norm
 
 from bsopt.laws.estimate import INTERVAL_MASS, Estimate
+from bsopt.laws.lr_ridge import places
 from bsopt.laws.scaling import Reference, default_rule, scaled_adam, scaled_learning_rate, scaled_momentum
 from bsopt.recommendation.costs import costs_at, costs_that_count
 from bsopt.recommendation.equivalence import trials_by_size
@@ -71,7 +72,9 @@ def choice_at(evidence: Evidence, size: int, goal: Goal, *reasons: str, cost: Co
         companions=_companions(evidence, size, expected.lr.value),
         cost=cost or _cost_of(evidence, plan),
         reasons=tuple(said),
-        doubts=tuple(doubt for doubt in (expected.doubt, _not_as_good(evidence, size)) if doubt),
+        doubts=tuple(
+            doubt for doubt in (expected.doubt, _not_as_good(evidence, size), _two_valleys(evidence, size)) if doubt
+        ),
     )
 
 
@@ -143,6 +146,14 @@ def _not_as_good(evidence: Evidence, size: int) -> str:
         f"It is worse than {evidence.best_size}: by {found.gap.value:.2g} (90 %: {found.gap.low:.2g} to "
         f"{found.gap.high:.2g})."
     )
+
+
+def _two_valleys(evidence: Evidence, size: int) -> str:
+    """Return where the best learning rate may be, where that is in one of two valleys; else nothing."""
+    found = evidence.fits.ridge.predict(size) if evidence.is_fitted else None
+    if found is None or not found.valleys:
+        return ""
+    return f"The best learning rate at {size} is {places(found.valleys)}; a trial at each would tell."
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,10 +82,10 @@ class Fits:
 
     @property
     def spread(self) -> float:
-        """Median − best of the values, in the objective's unit; each place counts once, however often it was tried."""
+        """Median − best of the values to expect over the searched ranges, in the objective's unit; 0 without any."""
         if self.surface is None or np.ptp(self.surface.belief.data.y) <= 0:
             return 0.0
-        return self.surface.transform.scale
+        return self.surface.spread
 
     def measured_update(self, plan: Plan) -> Estimate | None:
         """Return the seconds of an update as trials of several devices ran it; None where none ran this plan."""

@@ -69,7 +69,7 @@ class SizeFinding:
             "not tested": none did.
         num_complete: Trials that ran to their end there.
         chance: Probability that it is as good, within the margin; NaN where no law is fitted.
-        gap: How much worse than the best one its value is, in the objective's unit; None where no law is fitted.
+        gap: How much worse than the recommended one its value is, in the objective's unit; None where no law is fitted.
         trial: Number of the best of its complete trials.
         lr: The best learning rate there; None where no law is fitted.
         value: What one more training at that rate would show; None where no law is fitted.

@@ -82,7 +82,7 @@ def _picture(
         how: Below it; by default how to read it, and its number in the article.
     """
     element_id = f"{prefix}-{figure.name.replace('_', '-')}{suffix}"
-    heading = html.unescape(str(drawn.layout.title.text)) if heading is None else heading
+    heading = html.unescape(str(drawn.layout.title.text).replace("<br>", " ")) if heading is None else heading
     how = _how(figure) if how is None else how
     height = int(drawn.layout.height) - 30
     bare = go.Figure(drawn)

@@ -38,10 +38,11 @@ def join(*children: str | None) -> Html:
     return Html("".join(_escaped(child) for child in children if child is not None))
 
 
-def verbatim(name: str, content: str) -> Html:
+def verbatim(name: str, content: str, **attributes: str | int | bool | None) -> Html:
     """Return a `style` or `script` element around code of our own, which HTML would not let us escape."""
     assert f"</{name}" not in content.lower(), f"{name} would end early"
-    return Html(f"<{name}>{content}</{name}>")
+    written = "".join(_attribute(key, value) for key, value in attributes.items())
+    return Html(f"<{name}{written}>{content}</{name}>")
 
 
 def embedded_json(data: str, **attributes: str | int | bool | None) -> Html:

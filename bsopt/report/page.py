@@ -92,12 +92,13 @@ def write_report(
 
 def _page(sources: Sequence[StudyData]) -> str:
     title = f"bsopt report: {', '.join(data.name for data in sources)}"
+    # The scripts stand right below the answer, so that its figure doesn't wait for a thousand trials to be parsed.
+    scripts = [verbatim("script", text, type="text/javascript") for text in (get_plotlyjs(), _asset("report.js"))]
+    opening, rest = _one(sources[0]) if len(sources) == 1 else _several(sources)
     body = join(
         _header(sources),
-        tag("main", *(_one(sources[0]) if len(sources) == 1 else _several(sources))),
+        tag("main", *opening, *scripts, *rest),
         tag("footer", f"Written by bsopt {bsopt.__version__} on {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC."),
-        verbatim("script", get_plotlyjs()),
-        verbatim("script", _asset("report.js")),
     )
     head = join(
         tag("meta", charset="utf-8"),
@@ -114,22 +115,22 @@ def _header(sources: Sequence[StudyData]) -> Html:
     return tag("header", tag("p", "bsopt report", class_="kicker"), tag("h1", names))
 
 
-def _one(data: StudyData) -> list[Html]:
-    return [answer_section(data, prefix="s0"), *_details(data, prefix="s0")]
+def _one(data: StudyData) -> tuple[list[Html], list[Html]]:
+    """Return what opens the report of a study, and all that follows."""
+    return [answer_section(data, prefix="s0")], _details(data, prefix="s0")
 
 
-def _several(sources: Sequence[StudyData]) -> list[Html]:
-    parts = [tag("h2", "Answers"), comparison_table(sources)]
+def _several(sources: Sequence[StudyData]) -> tuple[list[Html], list[Html]]:
+    """Return what opens the report of several studies, and all that follows."""
     cards = [
         tag("div", tag("h3", data.name), answer_section(data, prefix=f"s{index}")) for index, data in enumerate(sources)
     ]
-    parts.append(tag("div", *cards, class_="cards"))
-    parts.append(tag("h2", "Side by side"))
-    parts += comparisons(sources)
+    opening = [tag("h2", "Answers"), comparison_table(sources), tag("div", *cards, class_="cards")]
+    parts = [tag("h2", "Side by side"), *comparisons(sources)]
     for index, data in enumerate(sources):
         prefix = f"s{index}"
         parts.append(tag("section", tag("h2", data.name), *_details(data, prefix=prefix), id=prefix))
-    return parts
+    return opening, parts
 
 
 def _details(data: StudyData, *, prefix: str) -> list[Html]:

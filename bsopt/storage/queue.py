@@ -116,16 +116,26 @@ def num_counted(study: optuna.Study, trials: Sequence[FrozenTrial] | None = None
     return sum(not _is_beside(trial) and _is_settled(trial) for trial in found)
 
 
-def queue_retries(study: optuna.Study) -> int:
-    """Queue interrupted and lost trials again that aren't yet; return how many."""
+def queue_retries(study: optuna.Study, *, total: int) -> int:
+    """Queue interrupted and lost trials again that aren't yet and whose place no other took; return how many.
+
+    Args:
+        study: The study.
+        total: Trials that the search may have.
+    """
     trials = study.get_trials(deepcopy=False)
     settled = {(root_of(t), continued_number(t)) for t in trials if _has_place(t)}
+    free = total - sum(not _is_beside(t) for t in trials if _has_place(t))
     queued = 0
     for trial in trials:
         root = root_of(trial)
         params = {**(enqueued_params(trial) or {}), **trial.params}
         if trial.state != TrialState.FAIL or (root, continued_number(trial)) in settled or not params:
             continue
+        if not _is_beside(trial):
+            if free <= 0:
+                continue
+            free -= 1
         settled.add((root, continued_number(trial)))
         marks = (CONFIRM_KEY, CONTINUES, DESIGN_KEY, LOOK_KEY, REPLICATE_KEY, SETTLE_KEY)
         kept = {key: trial.user_attrs[key] for key in marks if key in trial.user_attrs}

@@ -62,7 +62,7 @@ class RunQueue:
         self._looked = time.monotonic()
         for number in ownership.give_up_lost(self._study):
             self._listener.note(f"trial {number} was lost, its process is gone; it is run again")
-        queue.queue_retries(self._study)
+        queue.queue_retries(self._study, total=self._config.num_searched)
 
     def look_for_lost_if_due(self) -> None:
         """Do so if the last time is as long ago as a living trial's last sign of life may be."""

@@ -178,7 +178,7 @@ class StudyRunner:
                     callbacks=self._callbacks,
                 )
             if self._kills:
-                queue.queue_retries(self._study)
+                queue.queue_retries(self._study, total=self._config.num_searched)
         except ValueError:  # Optuna can't tell a trial that has ended
             if worker not in self._overtaken:
                 raise

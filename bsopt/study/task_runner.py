@@ -322,7 +322,4 @@ def _needs_training() -> None:
         except ModuleNotFoundError:
             is_there = False
         if not is_there:
-            raise MissingExtraError(
-                f"training needs PyTorch and Lightning, and {package} isn't installed: "
-                "pip install torch pytorch-lightning."
-            )
+            raise MissingExtraError.of_training("training", package)

@@ -178,6 +178,11 @@ class TrialRecord:
     is_feasible: bool = True
 
     @property
+    def ends_at_best(self) -> bool:
+        """Whether its last validation was its best: with a larger budget it might have gone on."""
+        return self.best is not None and len(self.ticks) > 1 and self.best.index == self.ticks[-1].index
+
+    @property
     def best(self) -> Tick | None:
         """The tick with the best value."""
         return next((tick for tick in self.ticks if tick.index == self.best_tick), None)

@@ -4,6 +4,9 @@ Every `plot_*` takes an `optuna.Study` (or a list of them) and returns a `plotly
 `plot_interpolation`, `plot_landscape` and `plot_sharpness` take what `bsopt.analysis` returned instead. Every
 `plot_experiment_*` takes one study with a designed experiment. `FIGURES` and `EXPERIMENT_FIGURES` are the one list of
 figures, by the names that the command line uses: heading, how to read, and how to draw each.
+
+Figures are readable on any page. `figure.update_layout(template="bsopt_dark")`, or `"bsopt_light"`, gives one a page of
+its own; `plotly.io.templates.default = "bsopt_dark"` does so for all that are drawn after.
 """
 
 from bsopt._lazy import attach
@@ -41,6 +44,7 @@ _HOMES = {
     "plot_update_norms": ".update_norms",
     "plot_weight_distance": ".weight_distance",
     "save_figure": ".saving",
+    "save_figures": ".saving",
 }
 
 __all__ = sorted(_HOMES)

@@ -154,6 +154,8 @@ def log_ticks(values: Collection[float]) -> list[float]:
     steps: tuple[float, ...] = (1, 2, 5) if high - low <= 2 else ((1, 3) if high - low <= 3 else (1,))
     if max(finite) <= 5.0 * min(finite):
         steps = (1, 1.5, 2, 3, 5, 7)
+    if 1.1 * min(finite) < max(finite) <= 2.0 * min(finite):
+        steps = (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9)
     ticks = [float(f"{step}e{power}") for power in range(low, high + 1) for step in steps]
     return [tick for tick in ticks if tick <= 10.0**high * (1.0 + 1e-9)]
 

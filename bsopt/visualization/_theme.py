@@ -1,19 +1,23 @@
 """One look for all figures: readable on light and dark pages, in print and to colour-blind readers.
 
 Backgrounds are transparent. Text and grid are greys with the same contrast (4.2:1) on white and on near-black; a
-page that knows its own background may override them (the report does so with CSS). Series colours are those of
-Okabe & Ito (2008), in an order from cold to warm, without the yellow that vanishes on white; every series also has
-its own marker and dash. Values are coloured by cividis (Nuñez et al. 2018), made for colour-blind readers.
+page that knows its own background may override them (the report does so with CSS), and so do the templates
+`bsopt_light` and `bsopt_dark`, for one figure or, as `plotly.io.templates.default`, for all that are drawn after.
+Series colours are those of Okabe & Ito (2008), in an order from cold to warm, without the yellow that vanishes on
+white; every series also has its own marker and dash. Values are coloured by cividis (Nuñez et al. 2018), made for
+colour-blind readers.
 """
 
 from __future__ import annotations
 
 import html
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
+import plotly.io as pio
 from plotly.subplots import make_subplots
 
 from bsopt.visualization.study_data import Status
@@ -24,7 +28,9 @@ __all__ = [
     "GRID",
     "INK",
     "MARKERS",
+    "NARROW",
     "STAR",
+    "TEMPLATES",
     "TITLE_ROOM",
     "VALUE_SCALE",
     "Look",
@@ -38,8 +44,12 @@ __all__ = [
     "symbol_of",
 ]
 
+TITLE_WIDTH = 44
+"""Characters of a line of the title: as many as fit on a phone."""
 TITLE_ROOM = 52
 """Pixels above the plots for the title; a menu needs more."""
+NARROW = "narrow"
+"""Key in a layout's `meta` of what a page of less than 560 pixels changes of the layout."""
 INK = "#7b7d82"
 GRID = "rgba(128,128,128,0.22)"
 ACCENT = "#D55E00"
@@ -168,10 +178,23 @@ def panels(
 
 
 def _styled(figure: go.Figure, title: str, height: int) -> go.Figure:
+    chosen = str(pio.templates.default)
+    lines = textwrap.wrap(title, TITLE_WIDTH) or [""]
+    figure.update_layout(
+        template=chosen if chosen in TEMPLATES else "bsopt",
+        title={"text": "<br>".join(map(escape, lines))},
+        height=height,
+        margin={"t": TITLE_ROOM + 20 * (len(lines) - 1)},
+    )
+    return figure
+
+
+def _template(*, ink: str, page: str = "rgba(0,0,0,0)") -> go.layout.Template:
+    """Return the house's look with a colour of text and lines, and one of the page."""
     axis = {
         "gridcolor": GRID,
-        "linecolor": INK,
-        "tickcolor": INK,
+        "linecolor": ink,
+        "tickcolor": ink,
         "zeroline": False,
         "showline": True,
         "ticks": "outside",
@@ -179,39 +202,51 @@ def _styled(figure: go.Figure, title: str, height: int) -> go.Figure:
         "title": {"standoff": 8, "font": {"size": 12}},
         "tickfont": {"size": 12},
     }
-    figure.update_layout(
-        template="none",
-        # At a fixed distance from the top, where neither the mode bar nor a menu reaches it.
-        title={
-            "text": escape(title),
-            "x": 0.01,
-            "xref": "container",
-            "xanchor": "left",
-            "yref": "container",
-            "y": 1.0,
-            "yanchor": "top",
-            "pad": {"t": 24},
-            "font": {"size": 16},
-        },
-        font={"family": "system-ui, -apple-system, 'Segoe UI', Roboto, Arial, sans-serif", "size": 13, "color": INK},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        colorway=list(SERIES),
-        height=height,
-        margin={"l": 64, "r": 16, "t": TITLE_ROOM, "b": 56},
-        legend={
-            "orientation": "h",
-            "yref": "container",
-            "y": 0.01,
-            "yanchor": "bottom",
-            "xref": "container",
-            "x": 0.01,
-            "bgcolor": "rgba(0,0,0,0)",
-            "font": {"size": 12},
-        },
-        modebar={"bgcolor": "rgba(0,0,0,0)", "color": INK, "activecolor": ACCENT, "remove": _UNUSED_BUTTONS},
-        hoverlabel={"align": "left", "font": {"size": 12}},
+    return go.layout.Template(
+        layout={
+            # At a fixed distance from the top, where neither the mode bar nor a menu reaches it.
+            "title": {
+                "x": 0.01,
+                "xref": "container",
+                "xanchor": "left",
+                "yref": "container",
+                "y": 1.0,
+                "yanchor": "top",
+                "pad": {"t": 24},
+                "font": {"size": 16},
+            },
+            "font": {
+                "family": "system-ui, -apple-system, 'Segoe UI', Roboto, Arial, sans-serif",
+                "size": 13,
+                "color": ink,
+            },
+            "paper_bgcolor": page,
+            "plot_bgcolor": page,
+            "colorway": list(SERIES),
+            "margin": {"l": 64, "r": 16, "t": TITLE_ROOM, "b": 56},
+            "legend": {
+                "orientation": "h",
+                "yref": "container",
+                "y": 0.01,
+                "yanchor": "bottom",
+                "xref": "container",
+                "x": 0.01,
+                "bgcolor": "rgba(0,0,0,0)",
+                "font": {"size": 12},
+            },
+            "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": ink, "activecolor": ACCENT, "remove": _UNUSED_BUTTONS},
+            "hoverlabel": {"align": "left", "font": {"size": 12}},
+            "xaxis": axis,
+            "yaxis": axis,
+        }
     )
-    figure.update_xaxes(**axis)
-    figure.update_yaxes(**axis)
-    return figure
+
+
+TEMPLATES = {
+    "bsopt": _template(ink=INK),
+    "bsopt_light": _template(ink="#24262b", page="#ffffff"),
+    "bsopt_dark": _template(ink="#d9dbe0", page="#15171b"),
+}
+"""Name -> the look: on any page, on a white one, on a near-black one."""
+for _name, _look in TEMPLATES.items():  # plotly knows templates by their names only
+    pio.templates[_name] = _look

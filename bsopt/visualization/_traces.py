@@ -13,6 +13,7 @@ from bsopt.units import format_number
 from bsopt.visualization._theme import GRID, Look, escape, faded, look_of, new_figure
 
 __all__ = [
+    "MENU_ROOM",
     "SENTENCE",
     "Interval",
     "add_axis_menu",
@@ -38,6 +39,8 @@ Positions: TypeAlias = "Sequence[float | None]"
 Marker: TypeAlias = dict[str, Any]
 CAPTION_WIDTH = 56
 """Characters of a caption's line: as many as fit beside each other on a phone."""
+MENU_ROOM = 32
+"""Pixels that a menu takes below the title."""
 MOST_MARKERS = 12
 """On a curve of many points."""
 
@@ -237,8 +240,10 @@ def add_sentence(figure: go.Figure, sentence: str) -> None:
 
 def add_caption(figure: go.Figure, *sentences: str | None) -> None:
     """Say above the legend what bars or bands are, and what is left out, in lines that fit on a phone."""
-    lines = [sentence for sentence in sentences if sentence]
-    text = "<br>".join(wrapped(line[:1].upper() + line[1:], CAPTION_WIDTH) for line in lines)
+    lines = [f"{sentence[:1].upper()}{sentence[1:].removesuffix('.')}." for sentence in sentences if sentence]
+    if not lines:
+        return
+    text = "<br>".join(wrapped(line, CAPTION_WIDTH) for line in lines)
     figure.update_layout(showlegend=True, legend={"title": {"text": text, "side": "top", "font": {"size": 12}}})
 
 
@@ -289,7 +294,7 @@ def _add_menu(figure: go.Figure, buttons: Sequence[Marker], active: int) -> None
         "font": {"size": 12},
         "buttons": list(buttons),
     }
-    figure.update_layout(margin={"t": 84}, updatemenus=[menu])
+    figure.update_layout(margin={"t": figure.layout.margin.t + MENU_ROOM}, updatemenus=[menu])
 
 
 def describe(record: TrialRecord, info: StudyInfo) -> str:

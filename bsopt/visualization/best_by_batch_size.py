@@ -30,17 +30,19 @@ class BatchSizeBest:
 
 @dataclass(frozen=True, slots=True)
 class BestByBatchSizeInfo:
-    """A study's batch sizes, smallest first."""
+    """A study's batch sizes, smallest first; where they are very many, one for each doubling."""
 
     info: StudyInfo
     rows: tuple[BatchSizeBest, ...]
+    is_grouped: bool = False
 
 
 def best_by_batch_size_info(study: Source) -> BestByBatchSizeInfo:
     """Return the completed trials of each batch size, best first."""
     data = load_all(study)[0]
     rows = [BatchSizeBest(size, best=found[0], others=tuple(found[1:])) for size, found in data.by_batch_size.items()]
-    return BestByBatchSizeInfo(info=data.info, rows=tuple(rows))
+    is_grouped = any(record.batch_size != row.batch_size for row in rows for record in row.others)
+    return BestByBatchSizeInfo(info=data.info, rows=tuple(rows), is_grouped=is_grouped)
 
 
 def plot_best_by_batch_size(
@@ -65,6 +67,8 @@ def plot_best_by_batch_size(
     sizes = [float(row.batch_size) for info in infos for row in info.rows]
     figure.update_xaxes(**batch_size_axis(sizes))
     figure.update_yaxes(title={"text": value_label(infos[0].info)}, range=_value_range(infos))
+    if any(info.is_grouped for info in infos):
+        _traces.add_caption(figure, "large: the best trial of each doubling of the batch size")
     return figure
 
 
@@ -98,10 +102,12 @@ def _draw(figure: go.Figure, info: BestByBatchSizeInfo, place: int, *, several: 
         [row.batch_size for row in info.rows],
         [row.best.value for row in info.rows],
         look,
-        name=name if several else "best trial of the batch size",
+        name=name if several else f"best trial of {'each doubling' if info.is_grouped else 'the batch size'}",
         text=[_traces.describe(row.best, info.info) for row in info.rows],
         hover="%{text}",
         group=name,
         size=10,
     )
+    if info.is_grouped:  # a line through the luckiest of each doubling would look like a law
+        bests.mode = "markers"
     figure.add_trace(bests)

@@ -103,7 +103,7 @@ def _row(data: StudyData, size: int, found: Sequence[TrialRecord]) -> CostRow:
         seconds=_finite(best.best.seconds) if best.best else None,
         epochs_range=_range([_finite(r.best.epoch) for r in tuned if r.best]),
         seconds_range=_range([_finite(r.best.seconds) for r in tuned if r.best]),
-        is_capped=best.best is not None and len(best.ticks) > 1 and best.best.index == best.ticks[-1].index,
+        is_capped=best.ends_at_best,
     )
 
 

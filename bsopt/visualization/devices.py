@@ -97,7 +97,7 @@ def plot_devices(
     sources = load_all(study, batch_size=batch_size, lr=lr)
     infos = [devices_info(data) for data in sources]
     drawn = [info for info in infos if info.placements]
-    if not drawn:
+    if not any(set(info.placements) - {1} for info in drawn):  # one device's times are those of other figures
         return _traces.empty_figure(TITLE, why_empty(sources, infos[0].message))
     has_gains = any(item.strong for info in drawn for row in info.placements.values() for item in row)
     rows = {"seconds": "time to the target [s]", "device_seconds": "device time [s × devices]"}
@@ -115,6 +115,9 @@ def plot_devices(
                 figure.add_trace(trace, row=num_rows, col=1)
         gained = {"text": "samples per second,<br>times one device's"}
         figure.update_yaxes(title=gained, rangemode="tozero", row=num_rows, col=1)
+    has_predictions = any(not item.is_measured for info in drawn for row in info.placements.values() for item in row)
+    if has_predictions:
+        _traces.add_caption(figure, "filled: measured on so many devices; open: predicted")
     if drawn[0].message and len(infos) == 1:
         _traces.add_sentence(figure, drawn[0].message)
     sizes = [float(item.plan.global_batch_size) for info in drawn for row in info.placements.values() for item in row]

@@ -89,18 +89,15 @@ _OF_STUDIES = (
     Figure(
         "interaction",
         interaction.TITLE,
-        "The more vivid and large a circle, the better its trial; the ring is the best, the star is recommended. "
-        "Triangles were pruned, crosses diverged, crossed squares ran out of memory. The solid line is the fitted best "
-        "learning rate with its 90 % band, the others are scaling rules through the reference: one that runs along the "
-        "solid line holds here. The clouds beneath are what is believed, where that is sure.",
+        "Each mark is a trial: the more vivid and large a circle, the better its value. Dashed and dotted lines are "
+        "scaling rules through the reference.",
         interaction.plot_interaction,
     ),
     Figure(
         "lr_slice",
         lr_slice.TITLE,
-        "One line per batch size. Where a line is flat the learning rate hardly matters; where its lowest point "
-        "(highest, for a metric to maximise) moves to the right for larger batch sizes, the learning rate has "
-        "to grow with them.",
+        "Where the values of a batch size hardly change, the learning rate hardly matters; where its best moves to the "
+        "right for larger batch sizes, the learning rate has to grow with them.",
         lr_slice.plot_lr_slice,
     ),
     Figure(
@@ -113,15 +110,13 @@ _OF_STUDIES = (
     Figure(
         "learning_curves",
         learning_curves.TITLE,
-        "The best trial of each batch size stands out, the others are pale. By samples seen all trials are compared "
-        "fairly; the menu changes to updates, epochs or seconds.",
+        "The best trial of each batch size stands out, the others are pale.",
         learning_curves.plot_learning_curves,
     ),
     Figure(
         "convergence_cost",
         convergence_cost.TITLE,
-        "Seconds per epoch times epochs is the time to the best value. Open points were still best at the end of their "
-        "budget: with more of it they might take longer.",
+        "Seconds per epoch times epochs is the time to the best value.",
         convergence_cost.plot_convergence_cost,
     ),
     Figure(
@@ -134,23 +129,20 @@ _OF_STUDIES = (
     Figure(
         "steps_to_target",
         steps_to_target.TITLE,
-        "The quickest run of each batch size. Left of the shaded critical batch size, doubling the batch nearly halves "
-        "the updates; right of it, it only spends samples. Where the study names no target, one is taken that "
-        "tells the batch sizes apart.",
+        "The quickest run of each batch size: what a larger batch saves in updates, and what it costs in samples.",
         steps_to_target.plot_steps_to_target,
     ),
     Figure(
         "devices",
         devices.TITLE,
         "The lowest point of a line is the batch size to train with on that many devices. Where the plot below, device "
-        "time, is flat over the devices they share the work; where it rises they mostly cost. Filled points were "
-        "measured on so many devices, open ones are predicted.",
+        "time, is flat over the devices they share the work; where it rises they mostly cost.",
         devices.plot_devices,
     ),
     Figure(
         "pareto",
         pareto.TITLE,
-        "Trials on the line are worth choosing from: every other one is both dearer and worse than one of them.",
+        "Trials on the line are worth choosing from, by what the value is worth.",
         pareto.plot_pareto,
     ),
     Figure(

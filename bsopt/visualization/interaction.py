@@ -198,6 +198,7 @@ def _draw(infos: Sequence[InteractionInfo]) -> go.Figure:
         for trace in _panel(info, column=column, num_columns=len(infos)):
             figure.add_trace(trace, row=1, col=column)
         _axes(figure, info, column)
+    figure.update_layout(showlegend=True)
     if len(infos) == 1:
         _traces.add_caption(figure, *_caption(infos[0]))
     return figure
@@ -211,6 +212,10 @@ def _caption(info: InteractionInfo) -> list[str]:
         )
     if any(len(item.records) > 1 for item in info.settings):
         said.append("several seeds of one setting: a circle for their median, a ring for the worst")
+    if info.surface is not None and info.colour_range is not None:
+        said.append("clouds: what is believed of the value, where that is sure")
+    if info.ridge and info.lines:
+        said.append("a rule that runs along the solid line holds here")
     return said
 
 
@@ -449,14 +454,16 @@ def _axes(figure: go.Figure, info: InteractionInfo, column: int) -> None:
     records = [record for group in info.trials.values() for record in group]
     sizes = [float(record.batch_size) for record in records if record.batch_size]
     rates = [float(record.lr) for record in records if record.lr]
-    # The lines may leave the plot; trials and the searched range may not.
-    wide = rates + list(info.info.lr_range or ())
-    low, high = math.log10(min(wide)), math.log10(max(wide))
+    # The lines may leave the plot; trials may not, and of the searched range a decade beyond them is seen.
+    low, high = math.log10(min(rates)), math.log10(max(rates))
+    if info.info.lr_range is not None:
+        searched = [math.log10(end) for end in info.info.lr_range]
+        low, high = min(low, max(low - 1.0, searched[0])), max(high, min(high + 1.0, searched[1]))
     margin = max(0.08, 0.04 * (high - low))
     axis = {"range": [low - margin, high + margin]} if high > low else {"range": [low - 0.5, high + 0.5]}
     x_low, x_high = math.log10(min(sizes)), math.log10(max(sizes))
     pad = max(0.1, 0.05 * (x_high - x_low))
     figure.update_xaxes(**batch_size_axis(sizes), range=[x_low - pad, x_high + pad], row=1, col=column)
-    figure.update_yaxes(**lr_axis(wide), **axis, row=1, col=column)
+    figure.update_yaxes(**lr_axis([10.0**low, 10.0**high]), **axis, row=1, col=column)
     if column > 1:
         figure.update_yaxes(title=None, row=1, col=column)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import plotly.graph_objects as go
 
 from bsopt.visualization import _traces
 from bsopt.visualization._axes import log_ticks
-from bsopt.visualization._theme import ACCENT, VALUE_SCALE, panels
+from bsopt.visualization._theme import ACCENT, NARROW, VALUE_SCALE, panels
 
 __all__ = ["Landscape", "plot_landscape"]
 
@@ -57,7 +57,7 @@ def plot_landscape(results: Landscape | Mapping[str, Landscape]) -> go.Figure:
         return _traces.empty_figure(TITLE, "Every loss around the minimizer is infinite: choose a smaller span.")
     low, high = math.log10(float(finite.min())), math.log10(float(finite.max()))
     figure = panels(TITLE, list(results), height=480, spacing=0.04, shared_y=True)
-    figure.update_layout(margin={"t": 84})
+    figure.update_layout(margin={"t": figure.layout.margin.t + _traces.MENU_ROOM})  # for the panels' names
     ticks = log_ticks([float(finite.min()), float(finite.max())])
     for column, panel in enumerate(results.values(), start=1):
         z = np.asarray(panel.losses, dtype=float)
@@ -96,4 +96,22 @@ def plot_landscape(results: Landscape | Mapping[str, Landscape]) -> go.Figure:
         figure.update_xaxes(title={"text": "α"}, showgrid=False, row=1, col=column)
     figure.update_yaxes(showgrid=False)
     figure.update_yaxes(title={"text": "β"}, row=1, col=1)
+    if len(results) > 1:
+        figure.update_layout(meta={NARROW: _one_below_the_other(figure, len(results))})
     return figure
+
+
+def _one_below_the_other(figure: go.Figure, num: int) -> dict[str, Any]:
+    """Return the layout of the same panels for a page that is too narrow for them side by side."""
+    gap = 0.08
+    height = (1.0 - gap * (num - 1)) / num
+    tops = [1.0 - place * (height + gap) for place in range(num)]
+    layout: dict[str, Any] = {"height": 280 * num + 60}
+    for place, top in enumerate(tops):
+        suffix = "" if place == 0 else str(place + 1)
+        layout[f"xaxis{suffix}"] = {"domain": [0.0, 1.0], "showticklabels": place == num - 1, "title": {"text": ""}}
+        layout[f"yaxis{suffix}"] = {"domain": [max(0.0, top - height), top], "showticklabels": True}
+    layout[f"xaxis{num}"]["title"] = {"text": "α"}
+    names = [note.to_plotly_json() for note in figure.layout.annotations]
+    layout["annotations"] = [{**name, "x": 0.5, "y": top} for name, top in zip(names, tops, strict=True)]
+    return layout

@@ -76,6 +76,7 @@ class LearningCurvesInfo:
         colours: Of the batch sizes.
         value_range: What of the value axis is worth seeing: a diverged trial may not flatten all others.
         is_log: Whether that range is so wide that it needs a logarithmic axis.
+        is_counted: Whether it is known what the reports of every study are counted in; else there is one axis.
     """
 
     info: StudyInfo
@@ -84,6 +85,7 @@ class LearningCurvesInfo:
     colours: SizeColours
     value_range: tuple[float, float] | None
     is_log: bool
+    is_counted: bool = True
 
 
 def learning_curves_info(study: Source | Sequence[Source]) -> LearningCurvesInfo:
@@ -99,6 +101,7 @@ def learning_curves_info(study: Source | Sequence[Source]) -> LearningCurvesInfo
         colours=size_colours(sources),
         value_range=_value_range(found, sign),
         is_log=sign > 0 and is_wide(_calm_values(found)),
+        is_counted=all(data.info.step_unit is not None for data in sources),
     )
 
 
@@ -196,7 +199,12 @@ def _draw(info: LearningCurvesInfo, axis: Axis, *, several: bool) -> go.Figure:
     drawn = [curve for curve in drawn if _is_placed(curve.positions, axis)] or drawn
     if not any(curve.trace.showlegend for curve in drawn):
         _name_each_group([curve.trace for curve in drawn])
-    draw_curves(figure, drawn, axis, order=tuple(AXES))
+    if info.is_counted:
+        draw_curves(figure, drawn, axis, order=tuple(AXES))
+        _traces.add_caption(figure, "by samples seen and by epochs, all trials are compared fairly")
+    else:
+        draw_curves(figure, drawn, "step", order=())
+        figure.update_xaxes(title={"text": "step that was reported"})
     if info.num_left_out:
         _traces.add_sentence(figure, f"{info.num_left_out:,} more trials are not drawn")
     objective = info.info.objective

@@ -116,16 +116,26 @@ def _draw(info: LrSliceInfo, *, several: bool) -> go.Figure:
     is_crowded = len(info.slices) > MAX_LINES
     for item in info.slices:
         rates += [cast(float, record.lr) for record in [*item.records, *item.diverged]]
-        name = escape(f"{item.study} · {item.batch_size}") if several else f"{item.batch_size}"
+        label = f"batch size {item.batch_size}"
+        name = escape(f"{item.study} · {label}") if several else label
         if not is_crowded:
             figure.add_traces(_traces_of(info, item, info.colours.look(item.batch_size), name))
     if is_crowded:
         figure.add_traces(_crowd(info))
-    else:
-        figure.update_layout(legend={"title": {"text": "batch size "}})
+    _traces.add_caption(figure, *_caption(info, is_crowded=is_crowded))
     figure.update_xaxes(**lr_axis(rates))
     figure.update_yaxes(title={"text": value_label(info.info)}, **value_axis(info.value_range, is_log=info.is_log))
     return figure
+
+
+def _caption(info: LrSliceInfo, *, is_crowded: bool) -> list[str]:
+    records = [record for item in info.slices for record in item.records]
+    said = [] if is_crowded or len(records) == len(info.slices) else ["lines: the median at each learning rate"]
+    if any(status_of(record) is not Status.COMPLETE for record in records):
+        said.append("triangles: pruned, by the value so far")
+    if not is_crowded and any(item.diverged for item in info.slices):
+        said.append("crosses at the edge: diverged")
+    return said
 
 
 def _traces_of(info: LrSliceInfo, item: LrSlice, look: Look, name: str) -> list[go.Scatter]:

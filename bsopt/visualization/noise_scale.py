@@ -104,7 +104,10 @@ def _is_known(value: object) -> bool:
 def _draw(info: NoiseScaleInfo, *, several: bool) -> go.Figure:
     figure = new_figure(TITLE)
     best = info.paths[0]
-    figure.add_traces(_band(best))
+    interval = _band(best)
+    figure.add_traces(interval)
+    if interval:
+        _traces.add_caption(figure, f"grey: 95 % interval at batch size {best.record.batch_size}")
     for path in sorted(info.paths, key=lambda path: (path.study, path.record.batch_size or 0)):
         label, about = f"batch size {path.record.batch_size}", _traces.describe(path.record, info.info)
         trace = _traces.line(
@@ -145,5 +148,4 @@ def _band(path: NoisePath) -> list[go.Scatter]:
         [samples for samples, _ in bounded],
         [interval for _, interval in bounded],
         "rgba(128,128,128,0.2)",
-        name=f"95 % interval at batch size {path.record.batch_size}",
     )

@@ -29,6 +29,7 @@ _AXES: dict[Cost, str] = {
     "energy": "energy of the trial [J]",
     "objective": "second objective",
 }
+_TIME_OF_TRIAL = "time of the trial [s]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +44,13 @@ class ParetoPoint:
 
 @dataclass(frozen=True, slots=True)
 class ParetoInfo:
-    """Points by rising cost."""
+    """Points by rising cost, which is that of whole trials where only their time is known."""
 
     info: StudyInfo
     cost: Cost
     points: tuple[ParetoPoint, ...]
     colours: SizeColours
+    is_of_trial: bool = False
 
 
 def pareto_info(study: Source, *, cost: Cost | None = None) -> ParetoInfo:
@@ -60,6 +62,8 @@ def pareto_info(study: Source, *, cost: Cost | None = None) -> ParetoInfo:
             where they were measured, else samples.
     """
     data = load_all(study)[0]
+    if cost is None and data.info.step_unit is None and _default_cost(data) == "samples":
+        return ParetoInfo(data.info, "samples", (), size_colours([data]))  # nobody knows what the reports count
     chosen = cost or _default_cost(data)
     pairs = _two_objectives(data) if chosen == "objective" else _measured(data, chosen)
     # A second objective that gets better upwards is turned round for the comparison only.
@@ -70,7 +74,8 @@ def pareto_info(study: Source, *, cost: Cost | None = None) -> ParetoInfo:
         is_efficient = data.sign * value < best
         best = min(best, data.sign * value)
         points.append(ParetoPoint(record, price, value, is_efficient))
-    return ParetoInfo(data.info, chosen, tuple(points), size_colours([data]))
+    is_of_trial = chosen == "seconds" and not any(_is_timed(point.record) for point in points)
+    return ParetoInfo(data.info, chosen, tuple(points), size_colours([data]), is_of_trial)
 
 
 def plot_pareto(
@@ -88,14 +93,24 @@ def plot_pareto(
     infos = [info for info in (pareto_info(data, cost=cost) for data in sources) if info.points]
     if not infos:
         return _traces.empty_figure(
-            TITLE, why_empty(sources, "No completed trial has both a value and a measured cost yet.")
+            TITLE,
+            why_empty(
+                sources,
+                "No completed trial has both a value and a measured cost"
+                + (
+                    " yet." if sources[0].info.step_unit else ": neither its time, nor in what its reports are counted."
+                ),
+            ),
         )
     figure = new_figure(TITLE)
     sizes = sorted({p.record.batch_size for info in infos for p in info.points if p.record.batch_size})
     for place, info in enumerate(infos):
         _draw(figure, info, sizes, place, several=len(infos) > 1)
     costs = [point.cost for info in infos for point in info.points]
-    figure.update_xaxes(**(log_axis(costs) if min(costs) > 0 else {}), title={"text": _AXES[infos[0].cost]})
+    figure.update_xaxes(
+        **(log_axis(costs) if min(costs) > 0 else {}),
+        title={"text": _TIME_OF_TRIAL if infos[0].is_of_trial else _AXES[infos[0].cost]},
+    )
     label = value_label(infos[0].info) if infos[0].cost != "objective" else "first objective"
     values = [point.value for info in infos for point in info.points]
     front = [point.value for info in infos for point in info.points if point.is_efficient]
@@ -106,6 +121,7 @@ def plot_pareto(
         beside = [value for value in values if seen and seen[0] <= value <= seen[1]]
         axis = fitting_axis([*front, *beside], is_log=False)
     figure.update_yaxes(title={"text": label}, **axis)
+    _traces.add_caption(figure, "on the line: no other is both cheaper and better")
     return figure
 
 
@@ -143,20 +159,26 @@ def _price(record: TrialRecord, cost: Cost) -> float | None:
     if cost == "energy":
         return record.energy_joules
     best = record.best
+    if cost == "seconds" and not _is_timed(record):
+        return record.seconds
     if best is None:
-        return record.seconds if cost == "seconds" else None
+        return None
     return float({"seconds": best.seconds, "samples": best.samples, "steps": best.step}[cost])
+
+
+def _is_timed(record: TrialRecord) -> bool:
+    """Whether it is known when its best value came, not just how long the trial took."""
+    return record.best is not None and math.isfinite(record.best.seconds)
 
 
 def _draw(figure: go.Figure, info: ParetoInfo, sizes: Sequence[int], place: int, *, several: bool) -> None:
     front = [point for point in info.points if point.is_efficient]
-    words = "none is cheaper and better"
     figure.add_trace(
         go.Scatter(
             x=[point.cost for point in front],
             y=[point.value for point in front],
             mode="lines",
-            name=f"{escape(info.info.name)}: {words}" if several else words,
+            showlegend=False,
             line={"color": colour_of(place) if several else INK, "width": 1.5, "shape": "hv"},
             hoverinfo="skip",
         )
@@ -170,8 +192,7 @@ def _draw(figure: go.Figure, info: ParetoInfo, sizes: Sequence[int], place: int,
     for size in sizes:
         points = [point for point in info.points if point.record.batch_size == size]
         if points:
-            figure.add_trace(_points(info, points, info.colours.look(size), name=str(size)))
-    figure.update_layout(legend={"title": {"text": "batch size "}})
+            figure.add_trace(_points(info, points, info.colours.look(size), name=f"batch size {size}"))
 
 
 def _shaded(info: ParetoInfo) -> go.Scatter:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import plotly.graph_objects as go
+import plotly.io as pio
 
 from bsopt.errors import ConfigError, MissingExtraError, nearest
-from bsopt.visualization._theme import TITLE_ROOM
+from bsopt.visualization._theme import TEMPLATES
+from bsopt.visualization._traces import MENU_ROOM
 
-__all__ = ["FORMATS", "save_figure"]
+__all__ = ["FORMATS", "save_figure", "save_figures"]
 
 FORMATS = ("html", "png", "svg", "pdf")
 
@@ -31,6 +34,9 @@ body {{ margin: 1rem; background: var(--page) }}
 def save_figure(figure: go.Figure, path: Path | str) -> Path:
     """Write a figure in the format that the file's ending names; return the path.
 
+    A page has the figure's menus and tools, a picture has none. Pictures are 900 pixels wide, drawn at twice that, and
+    white but for figures with the template `bsopt_dark`.
+
     Args:
         figure: Any plotly figure.
         path: Ends in .html (one offline page of about 5 MB), .png, .svg or .pdf. Missing folders are made.
@@ -39,43 +45,70 @@ def save_figure(figure: go.Figure, path: Path | str) -> Path:
         ConfigError: Another ending.
         MissingExtraError: A picture is asked for and kaleido or Chromium is missing.
     """
-    path = Path(path)
-    suffix = path.suffix.lower().lstrip(".")
-    if suffix not in FORMATS:
-        raise ConfigError(
-            f"can't write a figure as {path.name!r}: the file must end in "
-            f"{', '.join('.' + name for name in FORMATS)}." + nearest(suffix, FORMATS)
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if suffix == "html":
-        content = figure.to_html(full_html=False, include_plotlyjs=True, config=_CONFIG)
-        path.write_text(_PAGE.format(figure=content), encoding="utf-8")
-    else:
-        _write_image(figure, path)
-    return path
+    return save_figures({Path(path): figure})[0]
 
 
-def _write_image(figure: go.Figure, path: Path) -> None:
+def save_figures(figures: Mapping[Path, go.Figure]) -> list[Path]:
+    """Write figures as `save_figure` does, all pictures through one browser; return the paths.
+
+    Args:
+        figures: Where to write -> any plotly figure.
+
+    Raises:
+        ConfigError: An ending that isn't known; then none is written.
+        MissingExtraError: A picture is asked for and kaleido or Chromium is missing.
+    """
+    for path in figures:
+        suffix = _suffix(path)
+        if suffix not in FORMATS:
+            raise ConfigError(
+                f"can't write a figure as {path.name!r}: the file must end in "
+                f"{', '.join('.' + name for name in FORMATS)}." + nearest(suffix, FORMATS)
+            )
+    pictures = {path: figure for path, figure in figures.items() if _suffix(path) != "html"}
+    for path, figure in figures.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path not in pictures:
+            content = figure.to_html(full_html=False, include_plotlyjs=True, config=_CONFIG)
+            path.write_text(_PAGE.format(figure=content), encoding="utf-8")
+    if pictures:
+        _write_images(pictures)
+    return list(figures)
+
+
+def _suffix(path: Path) -> str:
+    return path.suffix.lower().lstrip(".")
+
+
+def _write_images(figures: Mapping[Path, go.Figure]) -> None:
+    endings = ", ".join(sorted({path.suffix for path in figures}))
     try:
         import kaleido  # noqa: F401
     except ImportError as error:
         raise MissingExtraError(
-            f"writing {path.suffix} pictures needs kaleido: pip install 'bsopt[images]', or write an .html file."
+            f"writing {endings} pictures needs kaleido: pip install 'bsopt[images]', or write an .html file."
         ) from error
     from kaleido.errors import ChromeNotFoundError
 
-    picture = go.Figure(figure)
-    # A picture has no page behind it to give it a background.
-    picture.update_layout(paper_bgcolor="white", plot_bgcolor="white", font={"color": "#24262b"})
-    if picture.layout.updatemenus:  # nobody can press a picture's buttons
-        picture.layout.updatemenus = ()
-        picture.update_layout(margin={"t": TITLE_ROOM})
+    pictures = [_picture(figure) for figure in figures.values()]
+    heights = [picture.layout.height or 460 for picture in pictures]
     try:
-        picture.write_image(path, width=900, height=picture.layout.height or 460, scale=2)
+        pio.write_images(pictures, list(figures), width=900, height=heights, scale=2)
     except (ChromeNotFoundError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "chrome" not in str(error).lower():
             raise
         raise MissingExtraError(
-            f"writing {path.suffix} pictures needs Chromium or Chrome, and none was found. Install one "
+            f"writing {endings} pictures needs Chromium or Chrome, and none was found. Install one "
             "(Debian: apt install chromium; anywhere: kaleido_get_chrome), or write an .html file."
         ) from error
+
+
+def _picture(figure: go.Figure) -> go.Figure:
+    """Return a figure as a picture shows it: on a page of its own, without menus, which nobody can press there."""
+    picture = go.Figure(figure)
+    if picture.layout.template == TEMPLATES["bsopt"]:
+        picture.update_layout(template=TEMPLATES["bsopt_light"])
+    if picture.layout.updatemenus:
+        picture.layout.updatemenus = ()
+        picture.update_layout(margin={"t": picture.layout.margin.t - MENU_ROOM})
+    return picture

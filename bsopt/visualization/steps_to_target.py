@@ -83,7 +83,7 @@ def plot_steps_to_target(
         lr: The parameter's name; as for `load`.
     """
     sources = load_all(study, batch_size=batch_size, lr=lr)
-    infos = [info for info in map(steps_to_target_info, sources) if info.runs]
+    infos = [info for info in map(steps_to_target_info, sources) if info.runs and info.info.step_unit is not None]
     if not infos:
         return _traces.empty_figure(TITLE, why_empty(sources, f"{sources[0].fits.steps.message}"))
     figure = stacked_figure(_title(infos), 2, height=620, spacing=0.06)
@@ -91,6 +91,17 @@ def plot_steps_to_target(
         _draw(figure, info, place, several=len(infos) > 1)
     if len(infos) == 1 and not infos[0].batch_sizes:
         _traces.add_sentence(figure, infos[0].message)
+    is_shaded = bool(figure.layout.shapes)
+    _traces.add_caption(
+        figure,
+        "left of the shade, the critical batch size, doubling the batch nearly halves the updates; right of it, it "
+        "only spends samples"
+        if is_shaded
+        else None,
+        "the study names no target: this one tells its batch sizes apart"
+        if any(info.info.objective.target is None for info in infos)
+        else None,
+    )
     sizes = [run.batch_size for info in infos for run in info.runs]
     pad = 0.05 * math.log10(max(sizes) / min(sizes)) + 0.05
     span = [math.log10(min(sizes)) - pad, math.log10(max(sizes)) + pad]

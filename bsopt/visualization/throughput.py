@@ -19,6 +19,8 @@ __all__ = ["LawCurve", "ThroughputInfo", "plot_throughput", "throughput_info"]
 
 TITLE = "Throughput and memory"
 MAX_POINTS = 300
+_LABELS = {"throughput": "samples per second<br>and device", "memory": "peak memory [MB]"}
+"""What is shown, one plot below the other -> its axis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class ThroughputInfo:
 def throughput_info(study: Source) -> ThroughputInfo:
     """Return what the trials measured per device, and the fitted laws over the range of micro-batches."""
     data = load_all(study)[0]
-    found = [r for r in data.records if _micro(r) and (_measured(r, 1) or _measured(r, 2))]
+    found = [r for r in data.records if _micro(r) and any(_measured(r, key) for key in _LABELS)]
     found = spread_evenly(found, MAX_POINTS)
     grid = _grid([_micro(record) for record in found])
     speeds = [(b, data.fits.step_time.samples_per_second(b)) for b in grid]
@@ -79,13 +81,14 @@ def plot_throughput(
     infos = [info for info in map(throughput_info, sources) if info.records]
     if not infos:
         return _traces.empty_figure(TITLE, why_empty(sources, "No trial measured its throughput or its memory yet."))
-    figure = stacked_figure(TITLE, 2, height=600, spacing=0.06)
+    shown = [key for key in _LABELS if any(_measured(record, key) for info in infos for record in info.records)]
+    figure = stacked_figure(TITLE, len(shown), height=600 if len(shown) > 1 else 400, spacing=0.06)
     for place, info in enumerate(infos):
-        _draw(figure, info, place, several=len(infos) > 1)
+        _draw(figure, info, place, shown, several=len(infos) > 1)
     sizes = [float(_micro(record)) for info in infos for record in info.records]
-    share_x_axis(figure, batch_size_axis(sizes, title="micro-batch [samples per device and pass]"), rows=2)
-    for row, title in enumerate(("samples per second<br>and device", "peak memory [MB]"), start=1):
-        figure.update_yaxes(title={"text": title}, rangemode="tozero", row=row, col=1)
+    share_x_axis(figure, batch_size_axis(sizes, title="micro-batch [samples per device and pass]"), rows=len(shown))
+    for row, key in enumerate(shown, start=1):
+        figure.update_yaxes(title={"text": _LABELS[key]}, rangemode="tozero", row=row, col=1)
     return figure
 
 
@@ -112,16 +115,17 @@ def _curve(pairs: Sequence[tuple[float, Estimate | None]]) -> LawCurve | None:
     return LawCurve(tuple(size for size, _ in known), tuple(value for _, value in known))
 
 
-def _draw(figure: go.Figure, info: ThroughputInfo, place: int, *, several: bool) -> None:
+def _draw(figure: go.Figure, info: ThroughputInfo, place: int, shown: Sequence[str], *, several: bool) -> None:
     name, look = escape(info.info.name), look_of(place)
     law_name = f"{name}: law" if several else "fitted law with 90 % interval"
-    for row, (curve, unit) in enumerate(((info.throughput, 1.0), (info.memory, 1e-6)), start=1):
+    for row, key in enumerate(shown, start=1):
+        curve, unit = (info.memory, 1e-6) if key == "memory" else (info.throughput, 1.0)
         if curve is not None:
             law = [value.scaled(unit) for value in curve.values]
             _traces.add_law(figure, curve.batch_sizes, law, place, name=law_name, row=row)
         trials = _traces.points(
             [_micro(record) for record in info.records],
-            [_measured(record, row) for record in info.records],
+            [_measured(record, key) for record in info.records],
             {"color": look.colour, "size": 7, "opacity": 0.6, "symbol": look.symbol},
             name=name if several else "trials",
             text=[_traces.describe(record, info.info) for record in info.records],
@@ -132,9 +136,9 @@ def _draw(figure: go.Figure, info: ThroughputInfo, place: int, *, several: bool)
         figure.add_trace(trials, row=row, col=1)
 
 
-def _measured(record: TrialRecord, row: int) -> float | None:
+def _measured(record: TrialRecord, key: str) -> float | None:
     """Return samples per second of a device while it steps, as the law says it, or its peak memory in MB."""
-    if row == 2:
+    if key == "memory":
         return record.peak_memory_bytes / 1e6 if record.peak_memory_bytes else None
     if record.seconds_per_step and record.batch_size:
         return record.batch_size / record.seconds_per_step / _world(record)

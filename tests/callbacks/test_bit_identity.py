@@ -6,6 +6,7 @@ import pytest
 from dropout_net import OBSERVING, state_after
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
 @pytest.mark.parametrize("accumulate", [1, 3])
 def test_training_with_observers_is_bit_identical(accumulate: int) -> None:

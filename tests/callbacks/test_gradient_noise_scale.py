@@ -32,6 +32,7 @@ def _fit(callback: GradientNoiseScale, *, seed: int = 0, steps: int = 40, accumu
     trainer.fit(LinearRegression(), data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("source", "accumulate"), [("samples", 1), ("accumulation", 4)])
 def test_estimate_is_close_to_the_known_noise_scale(source: Any, accumulate: int) -> None:
     callback = GradientNoiseScale(source, every=1, decay=1.0)
@@ -54,6 +55,7 @@ def test_unbiased_and_covered_over_200_seeds(source: Any, accumulate: int) -> No
     check_unbiased_and_covered(collector.estimates)
 
 
+@pytest.mark.slow
 def test_sources_agree_on_the_same_weights() -> None:
     estimates = []
     for source, accumulate in (("samples", 1), ("accumulation", 2), ("accumulation", 8)):
@@ -67,6 +69,7 @@ def test_sources_agree_on_the_same_weights() -> None:
             assert one.low < other.value < one.high
 
 
+@pytest.mark.slow
 def test_a_short_window_at_the_end_of_an_epoch_is_measured_without_bias() -> None:
     callback = GradientNoiseScale(every=1, decay=1.0)
     trainer = quiet_trainer(callbacks=[callback], accumulate_grad_batches=3, max_epochs=100)
@@ -208,6 +211,7 @@ def test_state_survives_a_checkpoint(tmp_path: Path) -> None:
     assert resumed.history[-1].samples_seen == 1280
 
 
+@pytest.mark.slow
 def test_the_noise_scale_is_seen_to_grow_as_the_loss_falls() -> None:
     callback = GradientNoiseScale(every=1, decay=1.0)
     trainer = quiet_trainer(callbacks=[callback], accumulate_grad_batches=4)

@@ -58,6 +58,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return _run(tmp_path_factory.mktemp("ranks"), "measure", "prune", "identity")
 
 
+@pytest.mark.slow
 def test_two_ranks_measure_what_two_micro_batches_do(ended: list[dict[str, Any]]) -> None:
     first, second = (rank["measure"] for rank in ended)
     noise, norms, distance = GradientNoiseScale(every=1), UpdateNorms(every=1), WeightDistance()

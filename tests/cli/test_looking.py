@@ -162,12 +162,26 @@ def test_plot_writes_the_named_figure(invoke: Invoke, tmp_path: Path) -> None:
     assert "learning_curves" in invoke("study", "plot", "--list").output
 
 
+@pytest.mark.browser
+@pytest.mark.slow
+def test_plot_writes_all_figures_as_pictures(invoke: Invoke, tmp_path: Path) -> None:
+    pytest.importorskip("kaleido", reason="kaleido isn't installed")
+    result = invoke("study", "plot", "done", "--format", "svg", "--dark", "-o", "pictures")
+    assert result.exit_code == 0, result.output
+    pictures = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "pictures").iterdir()}
+    assert {"answer.svg", "interaction.svg", "learning_curves.svg"} <= pictures.keys()
+    assert all("updatemenu-button" not in picture for picture in pictures.values())
+    assert "rgb(21, 23, 27)" in pictures["interaction.svg"]
+    assert "Nothing was measured yet for: " in result.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["-f", "learning_curve"], "Did you mean 'learning_curves'?"),
         (["-o", "all.html"], "all.html"),
         (["-f", "learning_curves", "-o", "x.gif"], ".html, .png, .svg, .pdf"),
+        (["-f", "learning_curves", "-o", "x.svg", "--format", "png"], "leave one of the two out"),
     ],
 )
 def test_wrong_plot_is_refused(invoke: Invoke, arguments: list[str], message: str) -> None:
@@ -189,6 +203,7 @@ def test_dashboard_needs_a_storage(invoke: Invoke) -> None:
     assert invoke("dashboard", "x").exit_code == 2
 
 
+@pytest.mark.slow
 def test_output_that_knows_no_unicode_is_no_error(finished: str, tmp_path: Path) -> None:
     result = subprocess.run(
         [sys.executable, "-m", "bsopt", "study", "show", "done"],
@@ -201,6 +216,7 @@ def test_output_that_knows_no_unicode_is_no_error(finished: str, tmp_path: Path)
     assert "val_loss" in result.stdout
 
 
+@pytest.mark.slow
 def test_a_name_is_neither_a_path_nor_an_order_to_the_terminal(finished: str, invoke: Invoke, tmp_path: Path) -> None:
     name = "../[red]x\x1b]0;title\x07"
     optuna.create_study(study_name=name, storage=open_storage(finished))

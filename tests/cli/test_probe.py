@@ -62,6 +62,7 @@ def probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Probe:
     return lambda *options: CliRunner().invoke(main, ["probe", "study.yaml", *options])
 
 
+@pytest.mark.slow
 def test_probe_tells_each_size_and_the_finding_and_makes_no_study(probe: Probe, tmp_path: Path) -> None:
     result = probe()
     assert result.exit_code == 0, result.stderr

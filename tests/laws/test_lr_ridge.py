@@ -45,6 +45,7 @@ def test_best_learning_rate_is_recovered_within_half_an_octave(fit: LrRidgeFit) 
         assert abs(math.log2(found.lr.value) - ridge(b)) < 0.6
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_true_ridge_as_often_as_they_say() -> None:
     covered = []
     for seed in range(8):
@@ -157,3 +158,18 @@ def test_thousands_of_trials_are_thinned_and_keep_the_answer() -> None:
     found = fit_lr_ridge(trials(3000), lr_range=LR_RANGE).predict(64)
     assert found is not None
     assert abs(math.log2(found.lr.value) - ridge(6)) < 0.6
+
+
+def test_two_valleys_are_both_told_and_the_rate_lies_in_one_of_them() -> None:
+    tried = {-11.0: 1.0, -9.2: 0.1, -8.0: 0.6, -6.5: 2.0, -5.0: 0.6, -3.8: 0.1, -2.0: 1.0}
+    points = [RidgePoint(64, 2.0**x, value) for x, value in tried.items()]
+    found = fit_lr_ridge(points, lr_range=LR_RANGE).predict(64)
+    assert found is not None
+    low, high = (math.log2(valley.lr.value) for valley in found.valleys)
+    assert (low, high) == (pytest.approx(-9.2, abs=0.7), pytest.approx(-3.8, abs=0.7))
+    assert sum(valley.chance for valley in found.valleys) == pytest.approx(1.0)
+    assert min(abs(math.log2(found.lr.value) - place) for place in (low, high)) < 1.0
+
+
+def test_one_valley_isnt_taken_for_two(fit: LrRidgeFit) -> None:
+    assert not any(row.valleys for row in fit.table)

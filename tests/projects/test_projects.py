@@ -236,7 +236,7 @@ def test_project_is_checked_and_its_optimizer_found(name: str, tmp_path: Path) -
     assert dict(report.rows)["optimizer"].startswith(PROJECTS[name].optimizer)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", _slow_but(NAMES, "argparse_script", "cli_subclasses"))
 def test_project_trains_as_asked_with_accumulation(name: str, tmp_path: Path) -> None:
     limits = {"max_micro_batch_size": 8} if PROJECTS[name].accumulates else {}
     for record in trained(name, tmp_path, limits=limits):

@@ -6,10 +6,14 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import optuna
 import pytest
 
+from bsopt import ScalingSampler
 from bsopt.laws.estimate import FitStatus
 from bsopt.recommendation.fits import Fits, fit_laws
+from bsopt.storage.attributes import read_info, read_records
+from bsopt.testing.surfaces import synthetic
 from bsopt.trial.objective import Objective
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import StopReason, StudyInfo, Tick, TrialRecord
@@ -173,3 +177,14 @@ def test_few_records_give_statuses_and_no_error(num: int) -> None:
     assert fits.ridge.status is FitStatus.TOO_FEW
     assert fits.steps.status is FitStatus.TOO_FEW
     assert fits.communication.status is FitStatus.TOO_FEW
+
+
+def test_the_spread_is_that_of_the_ranges_and_not_of_where_a_search_ended_up() -> None:
+    surface = synthetic("basin", 1)
+    study = optuna.create_study(sampler=ScalingSampler(optimizer=surface.optimizer, seed=0))
+    study.optimize(lambda trial: surface.value(surface.suggest(trial)), n_trials=30)
+    fits = fit_laws(read_records(study), read_info(study), study=study)
+    known = surface.median - surface.best
+    seen = np.median([t.values[0] for t in study.trials]) - study.best_value
+    assert fits.spread == pytest.approx(known, rel=0.6)
+    assert seen < 0.3 * known

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 from browsing import Open, wait
 
 from bsopt.cli.terminal.trial_tables import Columns, read_past_trials
+from bsopt.report import write_report
+from bsopt.testing.study import example_data
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -117,3 +120,14 @@ def test_the_answer_is_the_first_figure_that_is_drawn(browser: Open, page_path: 
     first = chrome.execute_script("return document.querySelector('script[data-plot]').dataset.plot")
     assert first == "s0-answer"
     assert int(chrome.execute_script("return document.documentElement.dataset.firstFigure")) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.getloadavg()[0] > (os.cpu_count() or 1), reason="the machine is busy: it has no time to measure")
+def test_the_first_figure_of_a_thousand_trials_is_seen_within_a_second(browser: Open, tmp_path: Path) -> None:
+    path = write_report([example_data(1000)], tmp_path / "report.html").path
+    times = [
+        int(_open(browser, path).execute_script("return document.documentElement.dataset.firstFigure"))
+        for _ in range(3)
+    ]
+    assert min(times) < 1000

@@ -61,6 +61,7 @@ def _load(project: Path, name: str, *overrides: str) -> Study:
     return Study.create(load_config(project / "study.yaml", [f"name={name}", *overrides]))
 
 
+@pytest.mark.slow
 def test_a_study_runs_continues_and_is_read_back(project: Path, storage: str, request: pytest.FixtureRequest) -> None:
     name = request.node.callspec.id
     _load(project, name, f"storage={storage}", "budget.trials=2").run()
@@ -164,7 +165,7 @@ def test_a_host_that_was_given_up_leaves_its_trial_to_the_other(
                 with monkeypatch.context() as patch:
                     patch.setenv("BSOPT_HOST", "other")
                     give_up_lost(study.optuna, now=time.time() + 1e6)
-                    queue_retries(study.optuna)
+                    queue_retries(study.optuna, total=1000)
 
         def note(self, message: str) -> None:
             notes.append(message)

@@ -45,7 +45,7 @@ def test_a_trial_that_was_handed_back_neither_counts_nor_is_run_again(study: opt
     ownership.hand_back(trial, "the study has its trials")
     study.tell(trial, state=TrialState.FAIL)
     assert queue.num_counted(study) == 0
-    assert queue.queue_retries(study) == 0
+    assert queue.queue_retries(study, total=5) == 0
     assert read_records(study)[0].message == "not trained: the study has its trials"
 
 
@@ -66,10 +66,21 @@ def test_a_queued_retry_keeps_its_place(study: optuna.Study) -> None:
     suggest(lost)
     ownership.give_up_of(study, ["a"])
     assert queue.num_open(study, total=1) == 1
-    queue.queue_retries(study)
+    queue.queue_retries(study, total=5)
     study.add_trial(optuna.trial.create_trial(state=TrialState.RUNNING))  # by a host that hadn't seen it
     other = trial_of(study, study.get_trials(deepcopy=False)[2])
     assert queue.excess(study, other, total=1) == "the study has its 1 trials"
+
+
+def test_a_lost_trial_whose_place_was_taken_is_not_run_again(study: optuna.Study) -> None:
+    lost = begin(study, worker="a")
+    suggest(lost)
+    ownership.give_up_of(study, ["a"])
+    other = begin(study)
+    suggest(other)
+    assert queue.queue_retries(study, total=1) == 0
+    assert queue.queue_retries(study, total=2) == 1
+    assert queue.queue_retries(study, total=2) == 0
 
 
 def test_a_continuation_takes_no_place_and_is_run_again_if_it_is_lost(study: optuna.Study) -> None:
@@ -83,7 +94,7 @@ def test_a_continuation_takes_no_place_and_is_run_again_if_it_is_lost(study: opt
     suggest(first)
     assert (queue.root_of(first), queue.excess(study, first, total=1)) == (0, "")
     assert ownership.give_up_of(study, ["a"]) == [1]
-    assert queue.queue_retries(study) == 1
+    assert queue.queue_retries(study, total=5) == 1
     again = begin(study)
     suggest(again)
     assert again.user_attrs["continues"] == 0
@@ -97,7 +108,7 @@ def test_a_queued_repeat_that_ended_as_it_began_is_lost(study: optuna.Study) -> 
     study.enqueue_trial({"batch_size": 8, "lr": 0.1}, user_attrs=marks)
     study.tell(study.ask(), state=TrialState.FAIL)  # interrupted before it could be claimed
     assert [r.stop_reason for r in read_records(study)] == [StopReason.LOST]
-    assert queue.queue_retries(study) == 1
+    assert queue.queue_retries(study, total=5) == 1
 
 
 def test_only_the_trials_of_the_workers_named_are_given_up(study: optuna.Study) -> None:

@@ -140,6 +140,7 @@ def test_an_output_folder_that_cannot_be_written_is_named(tmp_path: Path) -> Non
         check_writable(place / "out")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("policy", "kept"), [("none", 0), ("finalists", 3), ("all", 4)])
 def test_checkpoints_are_kept_by_policy(load: Load, policy: str, kept: int) -> None:
     study = Study.create(load(f"checkpoints={policy}"))
@@ -163,6 +164,7 @@ def test_initial_best_and_last_weights_are_kept(load: Load) -> None:
     assert torch.equal(weights["best"], weights["last"])  # the toy's loss falls to the end
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_of_each_batch_size_is_kept(load: Load) -> None:
     study = Study.create(load("checkpoints=best_per_batch_size", "budget.trials=6", "search.batch_size.high=8"))
     study.run()

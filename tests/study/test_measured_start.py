@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from bsopt.config import LoadedConfig, StudyConfig
 from bsopt.laws.lr_ladder import MeasuredLr, MeasuredStart
@@ -49,6 +50,7 @@ def test_it_is_measured_once_and_known_ever_after(load: Load, log: Any) -> None:
     assert sampler_of(again.info)._settings.ridge.centre_sd == 1.5
 
 
+@pytest.mark.slow
 def test_how_to_start_may_be_changed_later(load: Load) -> None:
     never = [key.replace("always", "never") for key in ALWAYS]
     Study.create(load(*never)).run()

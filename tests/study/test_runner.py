@@ -388,7 +388,7 @@ def test_a_trial_that_another_host_gave_up_is_left_to_it(
             with monkeypatch.context() as patch:
                 patch.setenv("BSOPT_HOST", "other")  # which has heard nothing of this one for too long
                 ownership.give_up_lost(study.optuna, now=time.time() + 1e6)
-                queue.queue_retries(study.optuna)
+                queue.queue_retries(study.optuna, total=1000)
         return usual(spec, supervision)
 
     study = pretend(train, budget={"trials": 2, "epochs": 3})

@@ -57,6 +57,7 @@ def test_the_same_command_continues_to_a_larger_total(load: Load) -> None:
     assert (summary.num_complete, summary.num_new) == (3, 2)
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_study(load: Load) -> None:
     curves = []
     for name in ("one", "two"):

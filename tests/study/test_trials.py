@@ -27,6 +27,7 @@ def test_trials_share_initial_weights_but_not_the_order_of_data(load: Load) -> N
     assert abs(first.ticks[-1].value - second.ticks[-1].value) < 0.5 * first.ticks[0].value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "random"])
 def test_optunas_samplers_and_pruners_work_by_name(load: Load, sampler: str, log: Any) -> None:
     study = Study.create(load(f"search.sampler={sampler}", "pruning={pruner: median, options: {n_startup_trials: 1}}"))
@@ -140,6 +141,7 @@ def test_data_of_unknown_length_is_counted_in_samples(load: Load) -> None:
         Study.create(load(stream, "budget={trials: 1, epochs: 2}"), study_name="other")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "error", "words"),
     [

@@ -22,6 +22,7 @@ def _weights(spec: TrialSpec) -> torch.Tensor:
     return torch.cat([state[name].flatten() for name in sorted(state)])
 
 
+@pytest.mark.slow
 @pytest.mark.distributed
 @pytest.mark.parametrize("n", [96, 80])
 def test_one_batch_accumulated_and_two_ranks_end_at_the_same_weights(train: Any, spec: TrialSpec, n: int) -> None:
@@ -54,6 +55,7 @@ def test_the_answer_to_a_tick_ends_the_trial(train: Any) -> None:
     assert (record.stop_reason, record.message, len(record.ticks)) == (StopReason.CONVERGED, "flat", 2)
 
 
+@pytest.mark.slow
 def test_a_paused_trial_goes_on_with_its_schedule_where_it_stood(train: Any, tmp_path: Path) -> None:
     settings = {"model": {"momentum": 0.9, "schedule": "onecycle"}, "data": {"shuffle": False}}
     whole = train(**settings)
@@ -69,6 +71,7 @@ def test_a_paused_trial_goes_on_with_its_schedule_where_it_stood(train: Any, tmp
     assert rest.ticks[0].value == whole.ticks[0].value > rest.ticks[1].value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tick_every", [Amount(1, "epochs"), Amount(8, "samples")])  # the latter ends at a tick
 def test_time_limit_ends_a_trial_as_timeout(train: Any, tick_every: Amount) -> None:
     record = train(budget=Budget(Amount(100_000, "epochs"), tick_every, seconds=0.2))

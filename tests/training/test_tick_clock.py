@@ -19,7 +19,7 @@ def test_missing_metric_lists_what_is_logged_and_suggests_the_nearest() -> None:
     assert "self.log" in missing_metric("val_loss", {})
 
 
-@pytest.mark.parametrize("n", [96, 97, 101])
+@pytest.mark.parametrize("n", [pytest.param(96, marks=pytest.mark.slow), 97, pytest.param(101, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("plan", [Plan(8), Plan(7), Plan(8, 3), Plan(32), Plan(5, 4)])
 def test_every_trial_is_validated_at_the_same_nominal_samples(train: Any, n: int, plan: Plan) -> None:
     budget = Budget(Amount(3, "epochs"), Amount(0.5, "epochs"))

@@ -14,10 +14,12 @@ import pytest
 import bsopt.visualization
 from bsopt.testing.study import example_study
 from bsopt.visualization import EXPERIMENT_FIGURES, FIGURES
+from bsopt.visualization._theme import TEMPLATES
 from bsopt.visualization.study_data import StudyData, load
 
 Plot = Callable[..., go.Figure]
 every_figure = pytest.mark.parametrize("name", list(FIGURES))
+of_one_device = pytest.mark.parametrize("name", [name for name in FIGURES if name != "devices"])
 
 
 @pytest.fixture(scope="module")
@@ -62,17 +64,17 @@ def test_three_thousand_trials_stay_under_two_megabytes(name: str, large_study: 
     assert len(_plot(name, large_study).to_json()) < 2e6
 
 
-@every_figure
+@of_one_device
 def test_a_figure_has_a_title_and_axes_with_titles(name: str, data: StudyData) -> None:
     figure = _plot(name, data)
     assert figure.data, "the example study should show every figure"
     assert figure.layout.title.text
     for axis in [*figure.select_xaxes(), *figure.select_yaxes()]:
         assert axis.title.text or axis.visible is False or axis.matches or axis.showticklabels is False
-    assert "rgba(0,0,0,0)" in (figure.layout.paper_bgcolor, figure.layout.plot_bgcolor)
+    assert figure.layout.template == TEMPLATES["bsopt"]
 
 
-@every_figure
+@of_one_device
 def test_a_list_of_studies_is_taken(name: str, data: StudyData, other: StudyData) -> None:
     assert _plot(name, [data, other]).data
 

@@ -21,9 +21,17 @@ def data() -> StudyData:
     return load(study)
 
 
-@pytest.mark.parametrize("name", ["lr_slice", "best_by_batch_size", "learning_curves", "pareto", "steps_to_target"])
+@pytest.mark.parametrize("name", ["lr_slice", "best_by_batch_size", "learning_curves", "pareto"])
 def test_a_figure_has_few_traces_all_the_same(data: StudyData, name: str) -> None:
     assert 0 < len(FIGURES[name](data).data) <= 60
+
+
+def test_what_nobody_says_the_unit_of_is_told_in_no_unit(data: StudyData) -> None:
+    assert not FIGURES["steps_to_target"](data).data
+    curves = FIGURES["learning_curves"](data)
+    assert curves.layout.xaxis.title.text == "step that was reported"
+    assert not curves.layout.updatemenus
+    assert plot_pareto(data).layout.xaxis.title.text == "time of the trial [s]"
 
 
 def test_the_colour_is_the_batch_size_where_a_legend_would_not_hold_them(data: StudyData) -> None:

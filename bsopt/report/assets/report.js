@@ -39,6 +39,14 @@
       layout.margin = { ...layout.margin, l: 48, r: 4 };
       layout.font = { ...layout.font, size: 11 };
       if (layout.legend?.title?.text) layout.legend.title.side = "top";
+      for (const [key, value] of Object.entries(layout.meta?.narrow ?? {})) {
+        layout[key] = value?.constructor === Object ? { ...layout[key], ...value } : value;
+      }
+      // Beside the plot a colour bar would take a third of the width.
+      for (const bar of data.map((trace) => trace.marker?.colorbar).filter(Boolean)) {
+        Object.assign(bar, { orientation: "h", x: 0.5, xanchor: "center", y: 1.02, yanchor: "bottom", len: 0.8, thickness: 8 });
+        bar.title = { ...bar.title, side: "top" };
+      }
       layout.height += 90;  // the legend takes more lines
       // A finger that scrolls the page must not zoom a figure.
       layout.dragmode = false;
@@ -46,125 +54,135 @@
     drawn.push(element);
     const nameTools = () => element.querySelector(".modebar")?.setAttribute("aria-label", `${heading}: tools`);
     const done = Plotly.newPlot(element, data, layout, config);
-    root.dataset.firstFigure ??= Math.round(performance.now());  // in milliseconds since the page was opened
+    // In milliseconds since the page was opened, when the browser paints it.
+    requestAnimationFrame(() => { root.dataset.firstFigure ??= Math.round(performance.now()); });
     return done.then(() => { nameTools(); element.on("plotly_afterplot", nameTools); });
   };
 
-  // One after the other, so that the page stays responsive; what is on the screen first, what is folded away when opened.
-  const waiting = new Set(document.querySelectorAll("script[data-plot]"));
-  const isFolded = (script) => script.closest("details:not([open])") !== null;
-  const isNear = (script) => {
-    const { top, bottom } = document.getElementById(script.dataset.plot).getBoundingClientRect();
-    return bottom > -200 && top < innerHeight + 200;
-  };
-  let isDrawing = false;
-  const next = () => {
-    const open = [...waiting].filter((script) => !isFolded(script));
-    const script = open.find(isNear) ?? open[0];
-    isDrawing = script !== undefined;
-    if (!script) { root.dataset.figures = "drawn"; return; }
-    waiting.delete(script);
-    draw(script).then(() => setTimeout(next, 0));
-  };
-  next();
-  for (const folded of document.querySelectorAll("details")) {
-    folded.addEventListener("toggle", () => { if (folded.open && !isDrawing) next(); });
-  }
+  // This script stands right below the answer: its figure is drawn before the rest of the page is read.
+  const first = document.querySelector("script[data-plot]");
+  const opened = first && !first.closest("details:not([open])") ? draw(first) : Promise.resolve();
 
-  // Paper is narrower than a screen, and a browser doesn't lay figures out again for it.
-  addEventListener("beforeprint", () => {
-    for (const script of waiting) {
-      if (isFolded(script)) continue;
-      waiting.delete(script);
-      draw(script);
-    }
-    for (const element of drawn) Plotly.relayout(element, { width: 680 });
-  });
-  addEventListener("afterprint", () => {
-    for (const element of drawn) Plotly.relayout(element, { width: null, autosize: true });
-  });
-
-  // Tables: numbers by their full value, empty cells always last.
-  const keyOf = (row, column) => {
-    const cell = row.cells[column];
-    const key = cell.dataset.v ?? (cell.textContent === "–" || cell.classList.contains("number") ? null : cell.textContent);
-    if (key === null || key === "") return null;
-    const number = Number(key);
-    return Number.isNaN(number) ? key : number;
-  };
-  const compare = (a, b) => {
-    if (typeof a === "number" && typeof b === "number") return a - b;
-    return String(a).localeCompare(String(b), undefined, { numeric: true });
-  };
-  for (const table of document.querySelectorAll("table.sortable")) {
-    const heads = [...table.tHead.rows[0].cells];
-    heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
-      const falling = head.getAttribute("aria-sort") === "ascending";
-      heads.forEach((other) => other.removeAttribute("aria-sort"));
-      head.setAttribute("aria-sort", falling ? "descending" : "ascending");
-      const rows = [...table.tBodies[0].rows].map((row) => ({ row, key: keyOf(row, column) }));
-      rows.sort((x, y) => {
-        if (x.key === null || y.key === null) return (x.key === null) - (y.key === null);
-        return falling ? compare(y.key, x.key) : compare(x.key, y.key);
-      });
-      table.tBodies[0].append(...rows.map((item) => item.row));
-    }));
-  }
-
-  // The rows as CSV: those that are shown, every column, numbers by their full value.
-  const csvOf = (table) => {
-    const quoted = (text) => /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-    const names = [...table.tHead.rows[0].cells].map((head) => head.dataset.name);
-    const lines = [...table.tBodies[0].rows].filter((row) => !row.hidden).map((row) => [
-      row.dataset.outcome,
-      ...[...row.cells].map((cell) => cell.dataset.v ?? (cell.textContent === "–" ? "" : cell.textContent)),
-    ]);
-    return [["outcome", ...names], ...lines].map((cells) => cells.map(quoted).join(",") + "\n").join("");
-  };
-  for (const bar of document.querySelectorAll(".filters")) {
-    const table = document.getElementById(bar.dataset.for);
-    const rows = [...table.tBodies[0].rows];
-    const texts = rows.map((row) => row.textContent.toLowerCase());
-    const search = bar.querySelector("[data-search]");
-    const choices = [...bar.querySelectorAll("[data-by]")];
-    const said = bar.querySelector("output");
-    const all = said.textContent;
-    const filter = () => {
-      const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
-      let count = 0;
-      rows.forEach((row, index) => {
-        const isChosen = choices.every((choice) => !choice.value || row.dataset[choice.dataset.by] === choice.value);
-        row.hidden = !(isChosen && words.every((word) => texts[index].includes(word)));
-        count += !row.hidden;
-      });
-      said.textContent = count === rows.length ? all : `${count} of ${all}`;
+  const finish = () => {
+    // One after the other, so that the page stays responsive; what is on the screen first, what is folded away when opened.
+    const waiting = new Set(document.querySelectorAll("script[data-plot]"));
+    if (drawn.length) waiting.delete(first);
+    const isFolded = (script) => script.closest("details:not([open])") !== null;
+    const isNear = (script) => {
+      const { top, bottom } = document.getElementById(script.dataset.plot).getBoundingClientRect();
+      return bottom > -200 && top < innerHeight + 200;
     };
-    for (const input of [search, ...choices]) input.addEventListener("input", filter);
-    bar.querySelector("[data-all]")?.addEventListener("change", (event) => {
-      table.classList.toggle("all-columns", event.target.checked);
-    });
-    bar.querySelector("[data-csv]").addEventListener("click", () => {
-      const link = document.createElement("a");
-      link.href = URL.createObjectURL(new Blob([csvOf(table)], { type: "text/csv" }));
-      link.download = table.dataset.file;
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-    });
-  }
+    let isDrawing = false;
+    const next = () => {
+      const open = [...waiting].filter((script) => !isFolded(script));
+      const script = open.find(isNear) ?? open[0];
+      isDrawing = script !== undefined;
+      if (!script) { root.dataset.figures = "drawn"; return; }
+      waiting.delete(script);
+      draw(script).then(() => setTimeout(next, 0));
+    };
+    opened.then(next);
+    for (const folded of document.querySelectorAll("details")) {
+      folded.addEventListener("toggle", () => { if (folded.open && !isDrawing) next(); });
+    }
 
-  for (const button of document.querySelectorAll("button[data-copy]")) {
-    const label = button.getAttribute("aria-label");
-    const tell = (text, spoken) => { button.textContent = text; button.setAttribute("aria-label", spoken); };
-    button.addEventListener("click", async () => {
-      const source = document.getElementById(button.dataset.copy);
-      try {
-        await navigator.clipboard.writeText(source.textContent);
-        tell("copied", "copied");
-      } catch {
-        getSelection().selectAllChildren(source);
-        tell("selected: press Ctrl+C", "selected: press Ctrl+C");
+    // Paper is narrower than a screen, and a browser doesn't lay figures out again for it.
+    addEventListener("beforeprint", () => {
+      for (const script of waiting) {
+        if (isFolded(script)) continue;
+        waiting.delete(script);
+        draw(script);
       }
-      setTimeout(() => tell("copy", label), 2000);
+      for (const element of drawn) Plotly.relayout(element, { width: 680 });
     });
-  }
+    addEventListener("afterprint", () => {
+      for (const element of drawn) Plotly.relayout(element, { width: null, autosize: true });
+    });
+
+    // Tables: numbers by their full value, empty cells always last.
+    const keyOf = (row, column) => {
+      const cell = row.cells[column];
+      const key = cell.dataset.v ?? (cell.textContent === "–" || cell.classList.contains("number") ? null : cell.textContent);
+      if (key === null || key === "") return null;
+      const number = Number(key);
+      return Number.isNaN(number) ? key : number;
+    };
+    const compare = (a, b) => {
+      if (typeof a === "number" && typeof b === "number") return a - b;
+      return String(a).localeCompare(String(b), undefined, { numeric: true });
+    };
+    for (const table of document.querySelectorAll("table.sortable")) {
+      const heads = [...table.tHead.rows[0].cells];
+      heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
+        const falling = head.getAttribute("aria-sort") === "ascending";
+        heads.forEach((other) => other.removeAttribute("aria-sort"));
+        head.setAttribute("aria-sort", falling ? "descending" : "ascending");
+        const rows = [...table.tBodies[0].rows].map((row) => ({ row, key: keyOf(row, column) }));
+        rows.sort((x, y) => {
+          if (x.key === null || y.key === null) return (x.key === null) - (y.key === null);
+          return falling ? compare(y.key, x.key) : compare(x.key, y.key);
+        });
+        table.tBodies[0].append(...rows.map((item) => item.row));
+      }));
+    }
+
+    // The rows as CSV: those that are shown, every column, numbers by their full value.
+    const csvOf = (table) => {
+      const quoted = (text) => /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+      const names = [...table.tHead.rows[0].cells].map((head) => head.dataset.name);
+      const lines = [...table.tBodies[0].rows].filter((row) => !row.hidden).map((row) => [
+        row.dataset.outcome,
+        ...[...row.cells].map((cell) => cell.dataset.v ?? (cell.textContent === "–" ? "" : cell.textContent)),
+      ]);
+      return [["outcome", ...names], ...lines].map((cells) => cells.map(quoted).join(",") + "\n").join("");
+    };
+    for (const bar of document.querySelectorAll(".filters")) {
+      const table = document.getElementById(bar.dataset.for);
+      const rows = [...table.tBodies[0].rows];
+      const texts = rows.map((row) => row.textContent.toLowerCase());
+      const search = bar.querySelector("[data-search]");
+      const choices = [...bar.querySelectorAll("[data-by]")];
+      const said = bar.querySelector("output");
+      const all = said.textContent;
+      const filter = () => {
+        const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+        let count = 0;
+        rows.forEach((row, index) => {
+          const isChosen = choices.every((choice) => !choice.value || row.dataset[choice.dataset.by] === choice.value);
+          row.hidden = !(isChosen && words.every((word) => texts[index].includes(word)));
+          count += !row.hidden;
+        });
+        said.textContent = count === rows.length ? all : `${count} of ${all}`;
+      };
+      for (const input of [search, ...choices]) input.addEventListener("input", filter);
+      bar.querySelector("[data-all]")?.addEventListener("change", (event) => {
+        table.classList.toggle("all-columns", event.target.checked);
+      });
+      bar.querySelector("[data-csv]").addEventListener("click", () => {
+        const link = document.createElement("a");
+        link.href = URL.createObjectURL(new Blob([csvOf(table)], { type: "text/csv" }));
+        link.download = table.dataset.file;
+        link.click();
+        setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+      });
+    }
+
+    for (const button of document.querySelectorAll("button[data-copy]")) {
+      const label = button.getAttribute("aria-label");
+      const tell = (text, spoken) => { button.textContent = text; button.setAttribute("aria-label", spoken); };
+      button.addEventListener("click", async () => {
+        const source = document.getElementById(button.dataset.copy);
+        try {
+          await navigator.clipboard.writeText(source.textContent);
+          tell("copied", "copied");
+        } catch {
+          getSelection().selectAllChildren(source);
+          tell("selected: press Ctrl+C", "selected: press Ctrl+C");
+        }
+        setTimeout(() => tell("copy", label), 2000);
+      });
+    }
+  };
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", finish);
+  else finish();
 })();

@@ -13,12 +13,14 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from multiprocessing import forkserver
 from typing import Any
 
-__all__ = ["die_with_parent", "leave_fork_server"]
+__all__ = ["die_with_parent", "ending_with_parent", "leave_fork_server"]
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_LOOK_SECONDS = 0.5
 _forking = threading.local()
 
 
@@ -44,6 +46,25 @@ def die_with_parent() -> None:
         return
     _ask_kernel()
     os.register_at_fork(before=_remember_thread, after_in_child=_die_if_from_main_thread)
+
+
+@contextlib.contextmanager
+def ending_with_parent() -> Iterator[None]:
+    """End this process if its parent ends within; for what takes long and hears of nothing, as imports do."""
+    parent, is_over = os.getppid(), threading.Event()
+
+    def look() -> None:
+        while not is_over.wait(_LOOK_SECONDS):
+            if os.getppid() != parent:
+                os._exit(0)
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
 
 
 def _ask_kernel() -> None:

@@ -8,16 +8,19 @@ import importlib
 import os
 import signal
 
-import torch
+from bsopt.training.processes.parentage import ending_with_parent
 
-import bsopt.callbacks._base
-import bsopt.training.processes.launcher
-import bsopt.training.run_trial
-import bsopt.training.task.describe  # noqa: F401
+with ending_with_parent():
+    import torch
 
-for _name in os.environ.get("BSOPT_PRELOAD", "").split():
-    with contextlib.suppress(Exception):
-        importlib.import_module(_name)
+    import bsopt.callbacks._base
+    import bsopt.training.processes.launcher
+    import bsopt.training.run_trial
+    import bsopt.training.task.describe  # noqa: F401
+
+    for _name in os.environ.get("BSOPT_PRELOAD", "").split():
+        with contextlib.suppress(Exception):
+            importlib.import_module(_name)
 for number in (signal.SIGHUP, signal.SIGQUIT):
     signal.signal(number, signal.SIG_IGN)  # as Ctrl-C: they are for the study's process, which ends the trials in order
 torch.set_num_threads(1)  # no thread pool may exist when trials are forked

@@ -47,11 +47,9 @@ class RankProcess:
                 os.killpg(pid, signal.SIGKILL)  # its DataLoader workers too
             if self.process.is_alive():
                 self.process.kill()
-        self.process.join(10)
+        self.process.join(10)  # but no close(): an interpreter that ends meanwhile joins it, too
         self.line.close()
         self._anchor.close()
-        with contextlib.suppress(ValueError):
-            self.process.close()
 
 
 class Watch:

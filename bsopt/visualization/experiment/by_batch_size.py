@@ -45,6 +45,8 @@ _LABELS: Mapping[str, str] = {
 _COLOURS = {"fixed_lr": _theme.colour_of(0), "scaled_lr": _theme.colour_of(4), "higher_lr": _theme.colour_of(2)}
 """Arm -> its colour, the same in every figure."""
 _LOSSES = {"best_val_loss", "best_train_loss", "val_loss_at_train_loss"}
+_LIMITED = {"epochs_to_best", "seconds_to_best"}
+"""Measurements that a run which was still at its best in the end may have cut short."""
 _ANALYSED = {
     "sharpness",
     "sharpness_subspace",
@@ -147,7 +149,8 @@ def plot_experiment_by_batch_size(
     figure = _theme.stacked_figure(title, num, height=height, spacing=0.08 if num < 3 else 0.05)
     for row, (name, groups) in enumerate(found.panels.items(), start=1):
         for arm in arms:
-            for trace in _traces_of([group for group in groups if group.arm == arm], found, is_first=row == 1):
+            own = [group for group in groups if group.arm == arm]
+            for trace in _traces_of(own, found, is_first=row == 1, is_limited=name in _LIMITED):
                 figure.add_trace(trace, row=row, col=1)
         label = _LABELS[name].format(monitor=_theme.escape(found.info.objective.monitor))
         values = [value for group in groups for value in group.values.values()]
@@ -158,7 +161,8 @@ def plot_experiment_by_batch_size(
     _axes.share_x_axis(figure, _axes.batch_size_axis([float(group.batch_size) for group in drawn]), rows=num)
     lost = lost_words(run for group in drawn for run in group.runs)
     words = mean_words([group.mean.num_seeds for group in drawn], [name in found.logs for name in found.panels])
-    _traces.add_caption(figure, *words, lost)
+    limited = [group for name, groups in found.panels.items() if name in _LIMITED for group in groups]
+    _traces.add_caption(figure, *words, _capped_words(limited), lost)
     return figure
 
 
@@ -204,21 +208,44 @@ def _plain(measurement: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def _traces_of(groups: Sequence[Group], found: ByBatchSizeInfo, *, is_first: bool) -> list[go.Scatter]:
-    """Return one arm: its runs pale, its means with bars; several arms stand side by side at each batch size."""
+def _capped_words(groups: Sequence[Group]) -> str | None:
+    """Return what a caption says of runs that were still at their best when they ended, None where none was."""
+    runs = {run.trial: run for group in groups for run in group.runs}.values()
+    num = sum(run.record.ends_at_best for run in runs)
+    return f"open: {num} of {len(runs)} runs were still best when their budget ended, so at least this" if num else None
+
+
+def _traces_of(
+    groups: Sequence[Group], found: ByBatchSizeInfo, *, is_first: bool, is_limited: bool
+) -> list[go.Scatter]:
+    """Return one arm: its runs pale, its means with bars; several arms stand side by side at each batch size.
+
+    Args:
+        groups: Of the arm, by batch size.
+        found: What the figure shows.
+        is_first: Whether the arm stands in the legend here.
+        is_limited: Whether runs that were still at their best when they ended are drawn open.
+    """
     arm = groups[0].arm
     place, label = list(found.labels).index(arm), found.labels[arm]
     look = _theme.Look(_COLOURS[arm], _theme.symbol_of(place), ("solid", "dash", "dot")[place % 3])
     shift, beside = (_shift(found, place - (len(found.labels) - 1) / 2 + extra) for extra in (0.0, 0.4))
     seen = [(group, run) for group in groups for run in group.runs]
+    are_open = [is_limited and run.record.ends_at_best for _, run in seen]
     runs = _traces.points(
         [group.batch_size * beside for group, _ in seen],
         [group.values[run.seed] for group, run in seen],
         {
             "color": look.colour,
             "size": [9 if run.is_diverged else 5 for _, run in seen],
-            "symbol": ["x-thin-open" if run.is_diverged else "circle" for _, run in seen],
-            "line": {"width": [2 if run.is_diverged else 0 for _, run in seen], "color": look.colour},
+            "symbol": [
+                "x-thin-open" if run.is_diverged else "circle-open" if is_open else "circle"
+                for (_, run), is_open in zip(seen, are_open, strict=True)
+            ],
+            "line": {
+                "width": [2 if run.is_diverged else is_open for (_, run), is_open in zip(seen, are_open, strict=True)],
+                "color": look.colour,
+            },
         },
         text=[f"batch size {group.batch_size}, seed {run.seed} (trial {run.trial})" for group, run in seen],
         hover=f"{label}<br>%{{text}}: %{{y:,.4~g}}",
@@ -238,6 +265,11 @@ def _traces_of(groups: Sequence[Group], found: ByBatchSizeInfo, *, is_first: boo
         size=10,
         error_y=_traces.bars(means, look.colour, is_shown=any(mean.num_seeds > 1 for mean in means)),
     )
+    if is_limited:
+        line.marker.symbol = [
+            f"{look.symbol}-open" if any(run.record.ends_at_best for run in group.runs) else look.symbol
+            for group in groups
+        ]
     return [runs.update(opacity=0.6), line]
 
 

@@ -87,7 +87,7 @@ def plot_experiment_devices(study: Source) -> go.Figure:
         study: A study with an experiment.
     """
     found = experiment_devices_info(study)
-    if not found.lines:
+    if len(found.lines) < 2:
         return _traces.empty_figure(TITLE, found.message)
     figure = new_figure(TITLE)
     figure.add_traces([_line(times, place) for place, times in enumerate(found.lines.values())])
@@ -104,8 +104,6 @@ def plot_experiment_devices(study: Source) -> go.Figure:
         "measured: median over the runs; bars: their range",
         (with_all if found.has_communication else least) if is_predicted else None,
     )
-    if found.message:
-        _traces.add_sentence(figure, found.message)
     return figure
 
 

@@ -68,7 +68,6 @@ def plot_experiment_landscape(study: Source, *, arms: Sequence[str] = ("fixed_lr
         return _traces.empty_figure(TITLE, found.message)
     figure = plot_landscape(found.panels)
     figure.update_layout(title={"text": TITLE})
-    figure.update_annotations(font={"size": 11})  # the panels' names, side by side also on a phone
     return figure
 
 

@@ -94,6 +94,7 @@ def plot_experiment_line(study: Source, *, arms: Sequence[str] = ("fixed_lr", "s
         label = arm_label(found.experiment.design, line.arm)
         figure.update_yaxes(title={"text": f"loss<br>{label}"}, **axis, row=row, col=1)
     share_x_axis(figure, ALPHA_AXIS, rows=num)
+    figure.update_layout(margin={"t": figure.layout.margin.t + 16})  # for the names of the ends
     _traces.add_caption(figure, interval_words([mean.num_seeds for mean in means], mark="bands", is_log=True))
     return figure
 

@@ -135,6 +135,7 @@ def largest_that_runs(spec: TrialSpec) -> int:
     return good
 
 
+@pytest.mark.slow
 def test_probe_finds_nearly_the_largest_that_really_runs(deep: TrialSpec, gpu: FakeGpu) -> None:
     result = find(deep)
     true = largest_that_runs(deep)
@@ -150,6 +151,7 @@ def test_probe_finds_nearly_the_largest_that_really_runs(deep: TrialSpec, gpu: F
     assert result.memory.bytes_per_sample.value == pytest.approx(UNIT / 8, rel=0.1)
 
 
+@pytest.mark.slow
 def test_fraction_that_the_user_set_is_the_capacity(deep: TrialSpec, gpu: FakeGpu) -> None:
     gpu.fraction = 0.5
     result = find(deep)
@@ -158,6 +160,7 @@ def test_fraction_that_the_user_set_is_the_capacity(deep: TrialSpec, gpu: FakeGp
     assert runs(deep, result.max_micro_batch_size)
 
 
+@pytest.mark.slow
 def test_memory_that_runs_out_below_the_predicted_limit_is_taken_at_its_word(
     deep: TrialSpec, gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,6 +203,7 @@ def test_a_device_is_told_by_name_size_and_number(deep: TrialSpec) -> None:
     assert describe_task(deep, CHANNEL).num_available_devices is None
 
 
+@pytest.mark.slow
 def test_a_trial_that_runs_out_of_memory_says_so_and_leaves_it_to_the_next(deep: TrialSpec, gpu: FakeGpu) -> None:
     small, large = (replace(deep, plan=Plan(size), batch_size=size) for size in (256, 4096))
     first = run_here(small, UNWATCHED)
@@ -243,6 +247,7 @@ def study_of(project: Path, **changes: Any) -> Study:
     return Study.create(LoadedConfig(validate_config(config), project / "study.yaml"))
 
 
+@pytest.mark.slow
 def test_a_study_halves_the_micro_batch_until_it_fits_and_accumulates(
     deep: TrialSpec, gpu: FakeGpu, project: Path
 ) -> None:

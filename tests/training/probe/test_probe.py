@@ -233,6 +233,7 @@ def test_module_that_optimizes_by_hand_is_refused_where_memory_would_need_accumu
         Study.create(study_of(tmp_path, task=task))
 
 
+@pytest.mark.slow
 @needs_processes
 def test_model_that_never_fits_is_refused_with_its_need(tmp_path: Path) -> None:
     loaded = study_of(tmp_path, limits={"memory": "5 MiB"})

@@ -72,3 +72,30 @@ def test_a_rank_and_its_workers_end_with_who_started_them(tmp_path: Path, state:
     finally:
         study.kill()
         study.communicate()
+
+
+IMPORTS = """
+import time
+from bsopt.training.processes.parentage import ending_with_parent
+
+with ending_with_parent():
+    open("began", "w").close()
+    time.sleep(1000)  # as if much were to be imported
+"""
+STARTS = """
+import multiprocessing, os, time
+multiprocessing.set_forkserver_preload(["imports"])
+multiprocessing.forkserver.ensure_running()
+with open("server", "w") as file:
+    file.write(str(multiprocessing.forkserver._forkserver._forkserver_pid))
+while not os.path.exists("began"):
+    time.sleep(0.02)
+os._exit(0)
+"""
+
+
+def test_a_fork_server_that_still_imports_ends_with_the_study(tmp_path: Path) -> None:
+    (tmp_path / "imports.py").write_text(IMPORTS)
+    environment = {**os.environ, "PYTHONPATH": f"{Path(__file__).parents[3]}{os.pathsep}{tmp_path}"}
+    subprocess.run([sys.executable, "-c", STARTS], cwd=tmp_path, env=environment, check=True)
+    _wait_for(lambda: not _lives(int((tmp_path / "server").read_text())))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -20,6 +21,7 @@ from bsopt.experiment.findings.verdicts import Outcome
 from bsopt.storage.databases import open_storage
 from bsopt.testing.experiment import NUM_TRAIN_SAMPLES, example_experiment
 from bsopt.visualization import EXPERIMENT_FIGURES
+from bsopt.visualization._theme import TEMPLATES
 from bsopt.visualization.experiment.by_batch_size import experiment_by_batch_size_info, plot_experiment_by_batch_size
 from bsopt.visualization.experiment.curves import experiment_curves_info, plot_experiment_curves
 from bsopt.visualization.experiment.devices import experiment_devices_info, plot_experiment_devices
@@ -61,7 +63,7 @@ def test_every_figure_of_a_whole_experiment_is_drawn(name: str, data: StudyData)
     assert figure.layout.title.text
     for axis in [*figure.select_xaxes(), *figure.select_yaxes()]:
         assert axis.title.text or axis.type == "category" or axis.matches or axis.showticklabels is False
-    assert figure.layout.paper_bgcolor == "rgba(0,0,0,0)"
+    assert figure.layout.template == TEMPLATES["bsopt"]
 
 
 @every_figure
@@ -141,10 +143,10 @@ def test_points_carry_bars_units_and_what_the_bars_are(data: StudyData) -> None:
     means = [trace for trace in figure.data if trace.mode == "lines+markers"]
     assert all(min(trace.error_y.array) > 0 for trace in means)
     caption = figure.layout.legend.title.text
-    assert caption == "Mean over 5 seeds; bars: its 95 % interval<br>On log axes: the geometric mean"
+    assert caption == "Mean over 5 seeds; bars: its 95 % interval.<br>On log axes: the geometric mean."
     assert "5 seeds" in means[0].text[0]
     two = plot_experiment_by_batch_size(load(example_experiment(seeds=2)))
-    assert two.layout.legend.title.text == "Mean over 2 seeds; bars: their range"
+    assert two.layout.legend.title.text == "Mean over 2 seeds; bars: their range."
     one = plot_experiment_by_batch_size(load(example_experiment(seeds=1)))
     assert not one.data[-1].error_y.visible
 
@@ -238,6 +240,18 @@ def test_devices_that_trained_are_measured(data: StudyData) -> None:
     found = experiment_devices_info(both)
     assert list(found.lines) == [1, 4]
     assert all(time.num_trials == 25 for times in found.lines.values() for time in times)
+
+
+def test_runs_that_were_still_best_at_their_end_are_open(data: StudyData) -> None:
+    experiment = data.experiment
+    assert experiment is not None
+    cut = [replace(r, record=replace(r.record, ticks=r.record.ticks[: r.record.best.index])) for r in experiment.runs]  # type: ignore[union-attr]
+    found = StudyData(data.info, data.records, data.study)
+    found.__dict__["experiment"] = replace(experiment, runs=tuple(cut))
+    figure = plot_experiment_by_batch_size(found, measurements=("seconds_per_epoch", "epochs_to_best"))
+    means = [trace.marker.symbol for trace in figure.data if trace.mode == "lines+markers"]
+    assert means == ["circle", ("circle-open",) * 4]
+    assert "20 of 20 runs were still best" in figure.layout.legend.title.text.replace("<br>", " ")
 
 
 def test_layers_compare_the_ends(data: StudyData) -> None:
