@@ -41,3 +41,18 @@ def test_the_pruners_verdicts_are_right_on_every_schedule(schedule: str) -> None
         assert mean <= 0.003
         assert worst <= 0.03
         assert cost <= 0.75
+
+
+@pytest.mark.slow
+def test_verdicts_on_planted_findings_are_right_at_the_stated_power() -> None:
+    command = ["scripts/benchmark_findings", "--draws", "20", "--power", "0.97"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=True)
+    rows = {line.split()[0]: line for line in told.stdout.splitlines() if "%" in line}
+    for world in ("present", "reversed", "little", "overshoot"):
+        _, _, least, mean, missed, wrong, *below = rows[world].split()
+        assert float(least.rstrip("%")) >= 85.0  # one finding of 24 with 3 of 20 draws missed
+        assert float(mean.rstrip("%")) >= 95.0
+        assert float(missed.rstrip("%")) <= 15.0
+        assert wrong == "0"
+        assert below == ["none"]
+    assert float(rows["settled:"].split("%")[1].split()[-1]) >= 95.0

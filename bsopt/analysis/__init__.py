@@ -9,6 +9,7 @@ from bsopt._lazy import attach
 
 _HOMES = {
     "AdaptiveSharpness": ".sharpness",
+    "Curvature": ".curvature",
     "Distance": ".distance",
     "EpochDistances": ".distance",
     "Interpolation": ".interpolation",
@@ -26,6 +27,7 @@ _HOMES = {
     "landscape_1d": ".landscape",
     "landscape_2d": ".landscape",
     "step_loss": ".losses",
+    "top_curvature": ".curvature",
     "to_stored": ".stored_results",
     "weight_distance": ".distance",
 }

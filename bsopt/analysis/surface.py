@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, TypeAlias
 
 import torch
@@ -130,6 +130,31 @@ class LossSurface:
             self._restore_buffers()
         return total / self.num_samples, gradient
 
+    def hessian_product(self, v: Tensor, x: Tensor | None = None) -> Tensor:
+        """Return H·v, of shape [n], H the Hessian of f at x.
+
+        By two passes backward, in about twice the memory of a training step.
+
+        Args:
+            v: A direction, of shape [n].
+            x: Weights, of shape [n]; the module's own where it is None.
+        """
+        with torch.inference_mode(mode=False), torch.enable_grad():
+            product = torch.zeros_like(v)
+            self._move_to(x)
+            with untouched_random_state(seed=self._seed, device=self._device):
+                for count, batch in self._batches:
+                    loss = self._loss(self._module, batch)
+                    parts = torch.autograd.grad(
+                        loss, self._weights, create_graph=True, allow_unused=True, materialize_grads=True
+                    )
+                    along = sum((part.reshape(-1) @ piece for part, piece in self._paired(parts, v)), v.new_zeros(()))
+                    if along.requires_grad:  # else the loss is linear in the weights
+                        parts = torch.autograd.grad(along, self._weights, allow_unused=True, materialize_grads=True)
+                        product.add_(torch.cat([part.reshape(-1) for part in parts]), alpha=count / self.num_samples)
+            self._restore_buffers()
+        return product
+
     def adopt(self, state: Mapping[str, Tensor]) -> None:
         """Move the origin and the buffers to a state dict's.
 
@@ -161,6 +186,10 @@ class LossSurface:
                 part.momentum = momentum
             self._module.train(mode)
             self._remember()
+
+    def _paired(self, parts: Sequence[Tensor], v: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Pair each weight's tensor with its piece of a flat one."""
+        return zip(parts, torch.split(v, [weight.numel() for weight in self._weights]), strict=True)
 
     def _try_channels_last(self) -> None:
         """Lay filters out channels-last where the module runs so: its convolutions are twice as fast on a CPU.

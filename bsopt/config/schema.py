@@ -141,6 +141,12 @@ class ExperimentConfig(Block):
     )
     seeds: int = Field(5, ge=1, le=1000, description="runs of each; below 5 no finding can be judged")
     patience: amount("epochs", "samples") = Amount(100.0, "epochs")  # type: ignore[valid-type]
+    matched_loss: float | None = Field(
+        None,
+        gt=0,
+        description="training loss at which every run's weights are kept once more, so that sharpness is compared at "
+        "equal training loss; without one, at the best validation loss",
+    )
     params: dict[str, Any] = Field(default_factory=dict, description="values of the parameters of search.params")
 
     @model_validator(mode="after")

@@ -14,8 +14,11 @@ _HOMES = {
     "Experiment": ".measurements",
     "ExperimentRun": ".measurements",
     "Minimizers": ".measurements",
+    "Settling": ".settling",
     "design_of": ".design",
     "experiment_of": ".measurements",
+    "queue_settling_seeds": ".settling",
+    "settling_of": ".settling",
 }
 
 __all__ = sorted(_HOMES)

@@ -42,11 +42,14 @@ class AnalysisPlan:
     Attributes:
         kinds: Of "sharpness", "line" and "landscape".
         arms: Whose runs' sharpness is measured, and whose smallest and largest batch sizes are compared otherwise.
+            Sharpness is that of the weights at the design's `matched_loss`, where it has one; else, as for the others,
+            of the best.
         num_samples: Training (and validation) samples of every evaluation, always the same.
         num_starts: Of each maximisation of sharpness.
         epsilon: Keskar's box.
         rho: The adaptive box.
         subspace_dim: Dimensions of the random subspace.
+        max_products: With the Hessian, for the largest curvature.
         num_points: Per axis of a landscape.
         span: Of a landscape, in units of each filter's norm.
     """
@@ -58,6 +61,7 @@ class AnalysisPlan:
     epsilon: float = 1e-3
     rho: float = 1e-3
     subspace_dim: int = 100
+    max_products: int = 100
     num_points: int = 25
     span: float = 1.0
 
@@ -69,6 +73,7 @@ class AnalysisPlan:
                 "epsilon": self.epsilon,
                 "rho": self.rho,
                 "subspace_dim": self.subspace_dim,
+                "max_products": self.max_products,
             },
             "line": {},
             "landscape": {"num_points": self.num_points, "span": self.span},
@@ -146,7 +151,8 @@ def _jobs(study: Study, experiment: Experiment, plan: AnalysisPlan) -> tuple[lis
     found: dict[str, _Job] = {}
     missing = set()
     for key, kind, runs in _wanted(experiment, plan):
-        weights = [study.files.weights_of(run.trial) for run in runs]
+        where = "matched" if kind == "sharpness" and experiment.design.matched_loss is not None else "best"
+        weights = [study.files.weights_of(run.trial, where) for run in runs]
         missing |= {run.trial for run, path in zip(runs, weights, strict=True) if path is None}
         paths = tuple(str(path) for path in weights if path is not None)
         if len(paths) == len(runs):
@@ -166,8 +172,8 @@ def _wanted(experiment: Experiment, plan: AnalysisPlan) -> Iterator[tuple[str, s
         if "line" in plan.kinds:
             for first, second in ends:
                 yield line_key(first.trial, second.trial), "line", [first, second]
-        if "landscape" in plan.kinds and ends:
-            for run in ends[0]:
+        for pair in ends if "landscape" in plan.kinds else ():
+            for run in pair:
                 yield landscape_key(run.trial), "landscape", [run]
 
 

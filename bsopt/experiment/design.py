@@ -46,6 +46,8 @@ class Design:
         grid: Learning rates of the arm `grid`, smallest first; empty without it.
         num_seeds: Runs of each configuration.
         patience: How long a run goes on without a better value, in epochs or samples, as people write it.
+        matched_loss: Training loss at which the runs' weights are kept to compare their sharpness; None to compare it
+            at the best validation loss.
         further: Values of the study's further parameters, the same in every run.
     """
 
@@ -56,6 +58,7 @@ class Design:
     grid: tuple[float, ...] = ()
     num_seeds: int = 5
     patience: str = "100 epochs"
+    matched_loss: float | None = None
     further: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -70,6 +73,7 @@ class Design:
             grid=tuple(sorted(set(config.grid))) if "grid" in arms else (),
             num_seeds=config.seeds,
             patience=str(config.patience),
+            matched_loss=config.matched_loss,
             further=dict(config.params),
         )
 

@@ -17,8 +17,8 @@ class Examination:
     """One analysis of kept weights.
 
     Attributes:
-        kind: Sharpness (Keskar's in full space and in a subspace, and the adaptive one), the line between two
-            minimizers, or the landscape around one.
+        kind: Sharpness (Keskar's in full space and in a subspace, the adaptive one and the largest curvature), the line
+            between two minimizers, or the landscape around one.
         weights: Paths of the checkpoints: one, or two for a line.
         settings: Arguments of the functions of `bsopt.analysis`.
     """
@@ -81,14 +81,17 @@ def _examined(task: Any, trainer: Any, channel: _Progress, examination: Examinat
 
 
 def _sharpness(module: Any, data: Any, settings: dict[str, Any], channel: _Progress) -> Mapping[str, Any]:
+    from bsopt.analysis.curvature import top_curvature
     from bsopt.analysis.sharpness import adaptive_sharpness, keskar_sharpness
     from bsopt.analysis.stored_results import to_stored
 
-    subspace_dim, epsilon, rho = (settings.pop(name) for name in ("subspace_dim", "epsilon", "rho"))
+    names = ("subspace_dim", "epsilon", "rho", "max_products")
+    subspace_dim, epsilon, rho, max_products = (settings.pop(name) for name in names)
     starts = settings["num_starts"]
+    plain = {name: value for name, value in settings.items() if name != "num_starts"}
 
     def after(before: int) -> Any:
-        return lambda done, total: channel.progress(before + done, 3 * starts)
+        return lambda done, total: channel.progress(before + done, 3 * starts + 1)
 
     found = {
         "full": keskar_sharpness(module, data, epsilon=epsilon, **settings, progress=after(0)),
@@ -96,5 +99,7 @@ def _sharpness(module: Any, data: Any, settings: dict[str, Any], channel: _Progr
             module, data, epsilon=epsilon, subspace_dim=subspace_dim, **settings, progress=after(starts)
         ),
         "adaptive": adaptive_sharpness(module, data, rho=rho, **settings, progress=after(2 * starts)),
+        "curvature": top_curvature(module, data, max_products=max_products, **plain),
     }
+    channel.progress(3 * starts + 1, 3 * starts + 1)
     return {name: to_stored(result) for name, result in found.items()}

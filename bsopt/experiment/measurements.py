@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from statistics import median
-from typing import Any, TypeAlias
+from typing import Any
 
 import optuna
 
 from bsopt.experiment.design import Design, design_of
 from bsopt.experiment.findings.table import MEASUREMENTS, Run
 from bsopt.experiment.findings.verdicts import Verdict, verdicts
+from bsopt.experiment.measuring import Analysis, common_of, contour_rise, line_rises, measured, sharpness_of
 from bsopt.serialization import to_plain
 from bsopt.storage.attributes import read_analyses, read_info, read_records
-from bsopt.trial.record import StopReason, StudyInfo, Tick, TrialRecord
+from bsopt.trial.record import StopReason, StudyInfo, TrialRecord
 
 __all__ = ["Experiment", "ExperimentRun", "Minimizers", "experiment_of", "landscape_key", "line_key", "sharpness_key"]
-
-EARLY_EPOCHS = 10
-"""Epochs, at most, over which the early training loss is averaged; fewer where the shortest run had fewer."""
-
-Analysis: TypeAlias = Mapping[str, Any]
-"""A result of `bsopt.analysis` as plain data (`bsopt.analysis.to_stored`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +33,8 @@ class ExperimentRun:
         arms: Those that its configuration belongs to.
         record: All that the trial measured; its ticks are the curves.
         measurements: Names of `bsopt.experiment.findings.table.MEASUREMENTS`, and `best_train_loss`,
-            `sharpness_subspace` and `adaptive_sharpness` -> finite number; what wasn't measured isn't there. A run that
-            diverged has its best losses alone.
+            `curvature_times_lr` and `examined_loss` (the training loss where sharpness was examined) -> finite number;
+            what wasn't measured isn't there. A run that diverged has its best losses alone.
     """
 
     trial: int
@@ -88,8 +82,9 @@ class Experiment:
 
     @property
     def num_missing(self) -> int:
-        """Runs of the design that haven't ended yet."""
-        return max(0, len(self.design.runs) - len(self.runs))
+        """Runs of the design that haven't ended yet; those that settle something come on top of it."""
+        ended = {(run.batch_size, f"{run.lr:.6g}", run.seed) for run in self.runs}
+        return sum((run.batch_size, f"{run.lr:.6g}", run.seed) not in ended for run in self.design.runs)
 
     def arm(self, name: str) -> tuple[ExperimentRun, ...]:
         """Return the runs of an arm, by batch size, learning rate and seed."""
@@ -154,9 +149,9 @@ class Experiment:
     def _rows(self) -> Iterator[Run]:
         known = set(MEASUREMENTS)
         for run in self.runs:
-            measured = {name: value for name, value in run.measurements.items() if name in known}
+            found = {name: value for name, value in run.measurements.items() if name in known}
             for arm in run.arms:
-                yield Run(run.batch_size, run.lr, arm, run.seed, measured)
+                yield Run(run.batch_size, run.lr, arm, run.seed, found, run.record.design_look)
 
 
 def experiment_of(study: optuna.Study, records: Sequence[TrialRecord] | None = None) -> Experiment | None:
@@ -173,9 +168,8 @@ def experiment_of(study: optuna.Study, records: Sequence[TrialRecord] | None = N
     analyses = read_analyses(study)
     ended = [r for r in (records if records is not None else read_records(study)) if _is_run(r)]
     runs = [run for record in ended if (run := _run(record, design)) is not None]
-    early = min([EARLY_EPOCHS, *(len(run.record.ticks) for run in runs if run.record.ticks)])
-    measured = [_measured(run, info, analyses.get(sharpness_key(run.trial), {}), early) for run in runs]
-    return Experiment(info, design, tuple(sorted(measured, key=lambda r: (r.batch_size, r.lr, r.seed))), analyses)
+    runs = _with_measurements(runs, info.objective.monitor, analyses)
+    return Experiment(info, design, tuple(sorted(runs, key=lambda r: (r.batch_size, r.lr, r.seed))), analyses)
 
 
 def sharpness_key(trial: int) -> str:
@@ -207,49 +201,33 @@ def _run(record: TrialRecord, design: Design) -> ExperimentRun | None:
     return ExperimentRun(record.number, record.batch_size, record.lr, record.design_seed, arms, record)
 
 
-def _measured(run: ExperimentRun, info: StudyInfo, sharpness: Mapping[str, Analysis], early: int) -> ExperimentRun:
-    record = run.record
-    distance = record.measurements.get("WeightDistance") or {}
-    updates = record.measurements.get("UpdateNorms") or {}
-    best = record.best
-    train = [train_loss(tick, info.objective.monitor) for tick in record.ticks]
-    trained = [loss for loss in train if loss is not None]
-    from_start, epochs = distance.get("from_start") or [], distance.get("epochs") or []
-    at_best = max(1, round(best.epoch)) if best is not None else 0
-    values: dict[str, float | None] = {
-        "best_val_loss": best.value if best else None,
-        "best_train_loss": min(trained, default=None),
-        "early_train_loss": sum(trained[:early]) / early if len(trained) >= early else None,
-        "seconds_per_epoch": record.seconds_per_epoch,
-        "epochs_to_best": best.epoch if best else None,
-        "seconds_to_best": best.seconds if best else None,
-        "distance_from_init": from_start[at_best - 1] if 0 < at_best <= len(from_start) else None,
-        "epoch_distance": median(epochs) if epochs else None,
-        "update_norm": (updates.get("quantiles") or {}).get("0.5"),
-        "sharpness": _value_of(sharpness.get("full")),
-        "sharpness_subspace": _value_of(sharpness.get("subspace")),
-        "adaptive_sharpness": _value_of(sharpness.get("adaptive")),
-    }
-    if record.stop_reason is StopReason.DIVERGED:  # it reached a loss, and nothing else that others can be held against
-        values = {name: values[name] for name in ("best_val_loss", "best_train_loss")}
-    finite = {name: float(v) for name, v in values.items() if v is not None and math.isfinite(v)}
-    return replace(run, measurements=finite)
+def _with_measurements(
+    runs: Sequence[ExperimentRun], monitor: str, analyses: Mapping[str, Analysis]
+) -> list[ExperimentRun]:
+    """Return the runs with what they measured; what is compared at equal epochs or loss, as the fixed arm's allow."""
+    fixed = [run for run in runs if "fixed_lr" in run.arms]
+    common = common_of([run.record for run in fixed or runs], monitor)
+    rises = _line_rises({run.trial for run in fixed}, analyses)
+    found = []
+    for run in runs:
+        examined: dict[str, float | None] = {}
+        if not run.is_diverged:
+            landscape = analyses.get(landscape_key(run.trial))
+            examined = {
+                **sharpness_of(analyses.get(sharpness_key(run.trial), {}), run.lr),
+                "line_rise": rises.get(run.trial),
+                "contour_rise": contour_rise(landscape) if landscape else None,
+            }
+        known = {name: value for name, value in examined.items() if value is not None}
+        found.append(replace(run, measurements={**measured(run.record, monitor, common), **known}))
+    return found
 
 
-def train_loss(tick: Tick, monitor: str) -> float | None:
-    """Return the training loss that the module logged for a tick's epoch; None where it logged none.
-
-    It is the metric named like the monitored one with "train" for "val" or "valid", else `train_loss`, else the
-    only one with "train" and "loss" in its name.
-    """
-    names = [monitor.replace("valid", "train"), monitor.replace("val", "train"), "train_loss"]
-    for name in names:
-        if name != monitor and name in tick.metrics:
-            return tick.metrics[name]
-    alike = [name for name in tick.metrics if "train" in name and "loss" in name]
-    return tick.metrics[alike[0]] if len(alike) == 1 else None
-
-
-def _value_of(result: Analysis | None) -> float | None:
-    value = (result or {}).get("value")
-    return float(value) if isinstance(value, (int, float)) else None
+def _line_rises(fixed: Collection[int], analyses: Mapping[str, Analysis]) -> dict[int, float | None]:
+    """Return trial -> range of the loss around its weights, on the line to the other end of the fixed arm."""
+    found: dict[int, float | None] = {}
+    for key, line in analyses.items():
+        kind, *trials = key.split(":")
+        if kind == "line" and all(int(trial) in fixed for trial in trials):
+            found |= dict(zip(map(int, trials), line_rises(line), strict=True))
+    return found

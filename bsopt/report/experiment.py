@@ -35,8 +35,10 @@ def experiment_section(data: StudyData, *, prefix: str) -> Html | None:
             "p",
             "The findings are those of Chang & Pathak 2020, Effect of Batch Size on Neural Net Training. One is "
             "supported or contradicted where the p of its test, two-sided and corrected for the number of findings "
-            "(Holm), is below 0.05, over at least 5 seeds. That the data can't tell is no evidence of no effect: the "
-            "interval says how large one may be. Other models and data may differ.",
+            "(Holm) and of looks, is below 0.05, over at least 5 seeds; its interval, corrected alike, then leaves out "
+            "no effect. That the data can't tell is no evidence of no effect: the interval says how large one may be, "
+            "and the number of seeds how many would decide; `bsopt study run FILE --settle` trains them. Other models "
+            "and data may differ.",
             class_="hint",
         ),
         tag("noscript", tag("p", "The figures need JavaScript; the verdicts don't.")),
@@ -76,7 +78,7 @@ def _count(verdicts: Sequence[Verdict]) -> Html:
     counts = Counter(verdict.outcome for verdict in verdicts)
     said = {Outcome.SUPPORTED: "support", Outcome.CONTRADICTED: "contradict", Outcome.CANT_TELL: "can't tell about"}
     parts = [f"{words} {counts[outcome]}" for outcome, words in said.items()]
-    return tag("b", f"Of the article's {len(verdicts)} findings, this study's data {', '.join(parts)}.")
+    return tag("b", f"Of {len(verdicts)} findings, this study's data {', '.join(parts)}.")
 
 
 def _table(verdicts: Sequence[Verdict]) -> Html:

@@ -60,6 +60,7 @@ CONFIRM_KEY = "bsopt:confirms"
 REPLICATE_KEY = "bsopt:replicate"
 DESIGN_KEY = "bsopt:design"
 SETTLE_KEY = "bsopt:settles"
+LOOK_KEY = "bsopt:look"
 ANALYSIS_KEY = "bsopt:analysis"
 OWNER_KEY = "bsopt:owner"
 ALIVE_KEY = "bsopt:alive"
@@ -128,6 +129,7 @@ def read_record(
             is_feasible=is_feasible,
             confirms=trial.user_attrs.get(CONFIRM_KEY),
             design_seed=trial.user_attrs.get(REPLICATE_KEY) if DESIGN_KEY in trial.user_attrs else None,
+            design_look=int(trial.user_attrs.get(LOOK_KEY, 0)),
         )
     params = _in_our_words(trial.params, names or find_names(study))
     size, lr = params.get(BATCH_SIZE), params.get(LR)

@@ -23,6 +23,7 @@ from bsopt.storage.attributes import (
     CONFIRM_KEY,
     CONTINUES,
     DESIGN_KEY,
+    LOOK_KEY,
     LR,
     REPLICATE_KEY,
     RETRY_KEY,
@@ -42,6 +43,7 @@ __all__ = [
     "num_designed",
     "num_open",
     "num_waiting",
+    "num_waiting_designed",
     "queue_confirmations",
     "queue_continuation",
     "queue_design",
@@ -135,7 +137,7 @@ def queue_retries(study: optuna.Study, *, total: int) -> int:
                 continue
             free -= 1
         settled.add((root, continued_number(trial)))
-        marks = (CONFIRM_KEY, CONTINUES, DESIGN_KEY, REPLICATE_KEY, SETTLE_KEY)
+        marks = (CONFIRM_KEY, CONTINUES, DESIGN_KEY, LOOK_KEY, REPLICATE_KEY, SETTLE_KEY)
         kept = {key: trial.user_attrs[key] for key in marks if key in trial.user_attrs}
         study.enqueue_trial(params, user_attrs={**kept, RETRY_KEY: root})
         queued += 1
@@ -196,7 +198,11 @@ def queue_settling(study: optuna.Study, runs: Sequence[tuple[Mapping[str, Any], 
 
 
 def queue_design(
-    study: optuna.Study, runs: Sequence[tuple[int, float, int]], *, further: Mapping[str, Any] | None = None
+    study: optuna.Study,
+    runs: Sequence[tuple[int, float, int]],
+    *,
+    further: Mapping[str, Any] | None = None,
+    look: int = 0,
 ) -> int:
     """Queue the runs of a designed experiment that aren't there yet; return how many.
 
@@ -204,6 +210,7 @@ def queue_design(
         study: The study.
         runs: Batch size, learning rate and seed of each.
         further: Values of the study's further parameters.
+        look: How often the experiment was judged before it asked for them; 0 for those of the study file.
     """
     there = {
         trial.user_attrs[DESIGN_KEY]
@@ -214,8 +221,14 @@ def queue_design(
     missing = {name: run for name, run in names.items() if name not in there}
     for name, (batch_size, lr, seed) in missing.items():
         params = {BATCH_SIZE: batch_size, LR: lr, **(further or {})}
-        study.enqueue_trial(params, user_attrs={DESIGN_KEY: name, REPLICATE_KEY: seed})
+        asked = {LOOK_KEY: look} if look else {}
+        study.enqueue_trial(params, user_attrs={DESIGN_KEY: name, REPLICATE_KEY: seed, **asked})
     return len(missing)
+
+
+def num_waiting_designed(study: optuna.Study) -> int:
+    """Return the number of queued designed runs that nobody has begun."""
+    return sum(is_designed(t) and t.state == TrialState.WAITING for t in study.get_trials(deepcopy=False))
 
 
 def num_designed(study: optuna.Study) -> int:

@@ -29,7 +29,7 @@ __all__ = ["check_unchanged", "find", "find_or_make", "info_of", "is_same", "sto
 
 _FIXED = ("task", "search", "objective", "inject", "seed")
 _FIXED_BUDGET = ("epochs", "samples", "steps", "time_per_trial", "validate_every")
-_FIXED_EXPERIMENT = ("patience", "params")
+_FIXED_EXPERIMENT = ("patience", "matched_loss", "params")
 
 
 def find(config: StudyConfig, storage: BaseStorage) -> optuna.Study | None:

@@ -49,7 +49,7 @@ class StudyFiles:
         return resume_file_of(self._config, number)
 
     def weights_of(self, number: int, kind: str = "best") -> Path | None:
-        """Return the file of a trial's "initial", "best" or "last" weights; None where they weren't kept."""
+        """Return the file of a trial's "initial", "best", "last" or "matched" weights; None where they weren't kept."""
         name = checkpoint_name(kind)
         local = self.folder_of(number) / name
         if local.is_file():
@@ -111,7 +111,7 @@ class StudyFiles:
         return self._config.checkpoints.trials not in ("none", "all")
 
     def _weights_in(self, folder: Path) -> list[Path]:
-        kinds = self._config.checkpoints.keep
+        kinds = (*self._config.checkpoints.keep, "matched")
         return [path for kind in kinds if (path := folder / checkpoint_name(kind)).is_file()]
 
 

@@ -127,6 +127,7 @@ def _record(
         trial.record(ticks, StopReason.DIVERGED if is_lost else StopReason.CONVERGED),
         measurements=_measured(trial, octaves, ticks, rng),
         design_seed=run.seed,
+        peak_memory_bytes=int(2e8 * (1.0 + plan.micro_batch_size / 100.0) * (1.0 + 0.01 * run.seed)),
     )
 
 
@@ -170,7 +171,6 @@ def _analyse(study: optuna.Study, design: Design) -> None:
 
     for arm in (name for name in ("fixed_lr", "scaled_lr") if name in design.arms):
         rates = {B: REFERENCE_LR * (B / smallest if arm == "scaled_lr" else 1.0) for B in design.batch_sizes}
-        ends: list[tuple[int, float]] = []
         for seed in range(design.num_seeds):
             for size, lr in rates.items():
                 steep = 1.14 * 2.0 ** (-1.2 * _octaves(DesignedRun(size, lr, seed), design) + 0.3 * (size > smallest))
@@ -179,9 +179,8 @@ def _analyse(study: optuna.Study, design: Design) -> None:
             first, second = (number_of(B, rates[B], seed) for B in (smallest, largest))
             walls = 2.0 if arm == "scaled_lr" else 8.0
             write_analysis(study, line_key(first, second), _line(walls * float(rng.lognormal(0.0, 0.2))))
-            ends = ends or [(first, 1.0), (second, walls)]
-        for number, steepness in ends:
-            write_analysis(study, landscape_key(number), _landscape(steepness))
+            for number, steepness in ((first, 1.0), (second, walls)):
+                write_analysis(study, landscape_key(number), _landscape(steepness * float(rng.lognormal(0.0, 0.1))))
 
 
 def _sharpness(value: float) -> dict[str, object]:
@@ -189,6 +188,7 @@ def _sharpness(value: float) -> dict[str, object]:
         "full": {"kind": "Sharpness", "format": 1, "value": value, "per_start": [value]},
         "subspace": {"kind": "Sharpness", "format": 1, "value": value / 3.0, "per_start": [value / 3.0]},
         "adaptive": {"kind": "AdaptiveSharpness", "format": 1, "value": value / 90.0, "per_start": [value / 90.0]},
+        "curvature": {"kind": "Curvature", "format": 1, "value": 20.0 * value, "num_products": 30},
     }
 
 

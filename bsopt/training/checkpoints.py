@@ -19,13 +19,13 @@ __all__ = ["KeptTicks", "KeptWeights", "save_resume_file"]
 
 
 class KeptWeights(Callback):
-    """Keeps the initial weights and the last ones in the trial's folder, and the best when it is told of a tick.
+    """Keeps the initial and the last weights in the trial's folder, and others when it is told of them.
 
     Every rank takes part, as Lightning's checkpoints want it; rank 0 writes. A trial that goes on from an
     interrupted one has no initial weights of its own.
 
     Args:
-        kinds: Of "initial", "best", "last".
+        kinds: Of "initial", "best", "last", "matched".
         folder: The trial's.
     """
 
@@ -42,6 +42,10 @@ class KeptWeights(Callback):
     def found_best(self, trainer: Any) -> None:
         """Keep the weights of the best tick so far."""
         self._save(trainer, "best")
+
+    def found_matched(self, trainer: Any) -> None:
+        """Keep the weights of the first epoch whose training loss is as low as all designed runs are compared at."""
+        self._save(trainer, "matched")
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Keep the last weights."""

@@ -23,6 +23,7 @@ from bsopt.training.task.build import ReadyTask
 from bsopt.training.task.ready import use_task
 from bsopt.training.tick_clock import TickClock, missing_metric
 from bsopt.training.tick_schedule import Schedule, exact_samples
+from bsopt.trial.curve import train_loss
 from bsopt.trial.record import StopReason, Tick, TrialRecord
 from bsopt.trial.spec import Channel, StopDecision, TrialSpec
 
@@ -134,12 +135,25 @@ class _Run:
             save_resume_file(trainer, self.spec.resume_file)
         return self.answer.is_stop
 
-    def _on_epoch(self, metrics: Mapping[str, float]) -> None:
+    def _on_epoch(self, trainer: Any, metrics: Mapping[str, float]) -> None:
         """Give the tick at an epoch's end what the module logs for that epoch, which comes after its validation."""
         tick = replace(self.ticks[-1], metrics=dict(metrics))
         if self.best is self.ticks[-1]:
             self.best = tick
         self.ticks[-1] = tick
+        if self._is_first_matched(trainer):
+            self.weights.found_matched(trainer)
+
+    def _is_first_matched(self, trainer: Any) -> bool:
+        """Whether the epoch that just ended is the first whose training loss is as low as `matched_loss`."""
+        limit = self.spec.matched_loss
+        if limit is None:
+            return False
+        losses = [train_loss(tick, self.spec.objective.monitor) for tick in self.ticks]
+        is_low = [loss is not None and loss <= limit for loss in losses]
+        found = is_low[-1] and not any(is_low[:-1])
+        # each rank may have logged the loss of its own share: rank 0 decides
+        return bool(trainer.strategy.broadcast(found)) if self.spec.plan.world_size > 1 else found
 
     def _is_over(self, trainer: Any) -> bool:
         answer, length = self.answer, self.spec.budget.length

@@ -69,7 +69,7 @@ class TickClock(Callback):
         plan: Plan,
         monitor: str,
         on_tick: Callable[[_Trainer, Tick], bool],
-        on_epoch: Callable[[Mapping[str, float]], None],
+        on_epoch: Callable[[_Trainer, Mapping[str, float]], None],
         is_over: Callable[[_Trainer], bool],
         lr: float,
         clock: Callable[[], float],
@@ -178,7 +178,7 @@ class TickClock(Callback):
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Tell what was logged for the epoch, where a tick fell at its end."""
         if self._ticked_at == self._num_batches:
-            self._on_epoch(_scalars(trainer))
+            self._on_epoch(trainer, _scalars(trainer))
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Tell the tick, unless Lightning validated for a reason of its own."""

@@ -9,7 +9,7 @@ from bsopt.trial.objective import Cost, Objective
 from bsopt.trial.record import StopReason, Tick
 from bsopt.trial.spec import StopDecision
 
-__all__ = ["best_tick", "cost_at", "end_by_patience", "end_by_value"]
+__all__ = ["best_tick", "cost_at", "end_by_patience", "end_by_value", "train_loss"]
 
 
 def best_tick(ticks: Sequence[Tick], objective: Objective) -> Tick | None:
@@ -47,3 +47,17 @@ def end_by_patience(ticks: Sequence[Tick], objective: Objective, patience: float
         return StopDecision()
     message = f"no better {objective.monitor} than {best.value:.5g} since epoch {best.epoch:.3g}"
     return StopDecision(StopReason.CONVERGED, message)
+
+
+def train_loss(tick: Tick, monitor: str) -> float | None:
+    """Return the training loss that the module logged for a tick's epoch; None where it logged none.
+
+    It is the metric named like the monitored one with "train" for "val" or "valid", else `train_loss`, else the
+    only one with "train" and "loss" in its name.
+    """
+    names = [monitor.replace("valid", "train"), monitor.replace("val", "train"), "train_loss"]
+    for name in names:
+        if name != monitor and name in tick.metrics:
+            return tick.metrics[name]
+    alike = [name for name in tick.metrics if "train" in name and "loss" in name]
+    return tick.metrics[alike[0]] if len(alike) == 1 else None

@@ -142,6 +142,7 @@ class TrialRecord:
         measurements: What callbacks measured, by callback name, as plain data.
         confirms: Number of the trial that this one repeats over a fresh seed; None for a trial of the search.
         design_seed: Which seed of the study's designed experiment it trained; None for a trial of the search.
+        design_look: How often the designed experiment had been judged before this run was asked for.
         is_feasible: Whether it kept every constraint that was set on it.
     """
 
@@ -173,6 +174,7 @@ class TrialRecord:
     measurements: Mapping[str, Any] = field(default_factory=dict)
     confirms: int | None = None
     design_seed: int | None = None
+    design_look: int = 0
     is_feasible: bool = True
 
     @property

@@ -132,7 +132,8 @@ class TrialSpec:
         trainer: Further Trainer arguments.
         seeds: Of weights and of data.
         folder: The trial's own folder.
-        checkpoints: Which weights are kept in it: "initial", "best", "last", each as a file of that name.
+        checkpoints: Which weights are kept in it: "initial", "best", "last", "matched", each as a file of that name.
+        matched_loss: Training loss of an epoch at which the "matched" weights are kept; None where they aren't.
         resume_file: Where the state after each tick is kept, also that of a paused trial, and where to go on from if it
             is there; None for neither.
         measure: Names of what callbacks measure.
@@ -158,6 +159,7 @@ class TrialSpec:
     seeds: Seeds
     folder: str
     checkpoints: tuple[str, ...] = ()
+    matched_loss: float | None = None
     resume_file: str | None = None
     measure: tuple[str, ...] = ()
     num_threads: int | None = None
@@ -173,7 +175,7 @@ def trial_folder(output: Path, number: int) -> Path:
 
 
 def checkpoint_name(kind: str) -> str:
-    """Return the file name of "initial", "best" or "last" weights.
+    """Return the file name of "initial", "best", "last" or "matched" weights.
 
     >>> checkpoint_name("best")
     'best.ckpt'

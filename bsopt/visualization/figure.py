@@ -62,14 +62,20 @@ class Figure:
 
 
 def _by_size(
-    name: str, heading: str, how_to_read: str, measurements: Sequence[str], *, arms: Sequence[str], article: int
+    name: str,
+    heading: str,
+    how_to_read: str,
+    measurements: Sequence[str],
+    *,
+    arms: Sequence[str],
+    article: int | None = None,
 ) -> Figure:
     draw = partial(plot_experiment_by_batch_size, measurements=measurements, arms=arms, title=heading)
     return Figure(name, heading, how_to_read, draw, article=article)
 
 
 _LOSSES = ("best_train_loss", "best_val_loss")
-_SHARPNESS = ("sharpness", "sharpness_subspace", "adaptive_sharpness")
+_SHARPNESS = ("sharpness", "sharpness_subspace", "adaptive_sharpness", "top_curvature", "curvature_times_lr")
 
 _OF_STUDIES = (
     Figure(
@@ -164,17 +170,19 @@ _OF_EXPERIMENTS = (
     Figure(
         "experiment_verdicts",
         verdicts.TITLE,
-        "The effect behind each finding with its 95 % interval, not corrected for the number of findings: ratios of "
+        "The effect behind each finding with its 95 % interval, corrected for the number of findings: ratios of "
         "two batch sizes or learning rates, fractions of a gap that scaling closed, and the exponent of the best "
-        "learning rate. Green supports what the article says, orange contradicts it, grey can't tell. The dotted line "
-        "is no effect: a ratio of 1, half of the gap, an exponent of 0.",
+        "learning rate. Green supports what the article says, orange contradicts it, grey can't tell: there the "
+        "interval reaches the dotted line, which is no effect: a ratio of 1, half of the gap (or past its end by as "
+        "much), an exponent of 0.",
         verdicts.plot_experiment_verdicts,
         is_tall=True,
     ),
     Figure(
         "experiment_curves",
         "Loss during training, one learning rate",
-        "Every batch size at the same learning rate. Where larger batches lie above, they descend more slowly per "
+        "Every batch size at the same learning rate. Each update is a step against the mean gradient of one batch, and "
+        "an epoch has fewer of them the larger it is. Where larger batches lie above, they descend more slowly per "
         "epoch; by updates, in the menu, the order may turn round.",
         partial(curves.plot_experiment_curves, arm="fixed_lr"),
         article=5,
@@ -194,6 +202,23 @@ _OF_EXPERIMENTS = (
         ("seconds_per_epoch", "epochs_to_best", "seconds_to_best"),
         arms=("fixed_lr",),
         article=7,
+    ),
+    _by_size(
+        "experiment_generalisation",
+        "Overfitting and the generalization gap",
+        "Above, the epochs to a training loss that nearly all runs reach; in the middle, the validation loss there: "
+        "where it rises with the batch size, larger batches generalise worse at equal training loss. Below, validation "
+        "loss over training loss after equally many epochs: what is high overfits by then.",
+        ("epochs_to_train_loss", "val_loss_at_train_loss", "overfitting"),
+        arms=("fixed_lr",),
+    ),
+    _by_size(
+        "experiment_resources",
+        "Use of the device, one learning rate",
+        "Training samples per second rise with the batch size as far as it uses the device better; beyond, only memory "
+        "does. Memory is the device's on a GPU, what the process grew by on a CPU.",
+        ("samples_per_second", "peak_memory"),
+        arms=("fixed_lr",),
     ),
     Figure(
         "experiment_devices",
@@ -228,24 +253,29 @@ _OF_EXPERIMENTS = (
     Figure(
         "experiment_update_norms",
         experiment_norms.TITLE,
-        "How long single updates are at one learning rate; the dotted lines are the medians.",
+        "How long single updates are at one learning rate; the dotted lines are the medians. An update is the rate "
+        "times the mean of the samples' gradients, and a mean is no longer than its parts, |a + b|/2 ≤ (|a| + |b|)/2, "
+        "the shorter the more they point different ways: so a larger batch's updates should be shorter.",
         experiment_norms.plot_experiment_update_norms,
         article=13,
     ),
     Figure(
         "experiment_line",
         line.TITLE,
-        "On the straight line from the small-batch minimizer (0) to the large-batch one (1), and beyond: the steeper "
-        "the loss rises around an end, the sharper it is in this one direction.",
+        "On the straight line (1 − α)·small + α·large from the small-batch minimizer (0) to the large-batch one (1), "
+        "and beyond: the steeper the loss rises around an end, the sharper it is in this one direction. A flat minimum "
+        "is one where a small step, or a slightly different data set, changes little.",
         line.plot_experiment_line,
         article=18,
     ),
     _by_size(
         "experiment_sharpness",
         "Sharpness, one learning rate",
-        "How much the loss can rise in a small box around the best weights. The adaptive one doesn't change when "
-        "layers are rescaled. A description, not a goal: elsewhere sharpness has followed the learning "
-        "rate more than generalisation.",
+        "How much the loss can rise in a small box around the weights, 100·(max f − f)/(1 + f) with every weight moved "
+        "by at most 0.001·(|weight| + 1), and its largest curvature; at equal training loss where the design's "
+        "matched_loss says so. The adaptive one doesn't change when layers are rescaled. "
+        "Curvature times learning rate near 2 is the edge of stability, where the rate alone decides how sharp a "
+        "minimum can be. A description, not a goal.",
         _SHARPNESS,
         arms=("fixed_lr",),
         article=21,

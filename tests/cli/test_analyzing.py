@@ -36,14 +36,14 @@ def test_verdicts_are_printed_and_figures_written(experiment: Path) -> None:
     arguments = ("study", "analyze", "toy", "--samples", "32", "--starts", "1", "--points", "3")
     first = _bsopt(*arguments)
     assert first.exit_code == 0, first.output
-    assert "[13/13]" in first.output  # the last examination
+    assert "[16/16]" in first.output  # the last examination
     assert len(list((experiment / "runs" / "toy" / "figures").glob("*.html"))) >= 17
     again = _bsopt(*arguments, "--json")
     assert again.exit_code == 0, again.output
     found = json.loads(again.stdout)
     assert len(found["runs"]) == 10
     assert {verdict["outcome"] for verdict in found["verdicts"]} == {"can't tell"}  # two seeds
-    assert len(found["analyses"]) == 13
+    assert len(found["analyses"]) == 16
 
 
 def test_a_study_without_an_experiment_is_told(project: Path) -> None:

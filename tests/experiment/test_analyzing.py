@@ -56,7 +56,7 @@ def _loss_at(weights: Path, data: tuple[torch.Tensor, torch.Tensor]) -> float:
 def test_analyses_agree_with_the_kept_weights(study: Study, project: Path) -> None:
     experiment = analyze(study, AnalysisPlan(num_samples=10_000, num_starts=1, subspace_dim=3, num_points=3))
     assert len(experiment.lines) == 4  # two arms, two seeds
-    assert len(experiment.landscapes) == 3  # the smallest batch size is the same run in both arms
+    assert len(experiment.landscapes) == 6  # two seeds; the smallest batch size is the same run in both arms
     generator = torch.Generator().manual_seed(7)  # as in the toy project
     x = torch.randn(96, 4, generator=generator)
     data = x, x @ torch.tensor([1.0, -2.0, 3.0, 0.5]).unsqueeze(1)
@@ -70,20 +70,20 @@ def test_analyses_agree_with_the_kept_weights(study: Study, project: Path) -> No
         landscape = from_stored(Landscape2D, one.result)
         assert landscape.losses[1][1] == pytest.approx(landscape.center_loss)
     for run in experiment.runs:
-        assert {"sharpness", "sharpness_subspace", "adaptive_sharpness"} <= set(run.measurements)
+        assert {"sharpness", "sharpness_subspace", "adaptive_sharpness", "top_curvature"} <= set(run.measurements)
         assert run.measurements["sharpness"] > 0
 
 
 def test_what_is_known_is_not_computed_again(study: Study) -> None:
     first, second, third, fourth = Log(), Log(), Log(), Log()
     one = analyze(study, QUICK, listener=first)
-    assert (first.new, first.known, first.without) == (13, 0, 0)
+    assert (first.new, first.known, first.without) == (16, 0, 0)
     assert sorted(first.keys) == sorted(one.analyses)
     two = analyze(study, QUICK, listener=second)
-    assert (second.new, second.known) == (0, 13)
+    assert (second.new, second.known) == (0, 16)
     assert two.analyses == one.analyses
     analyze(study, AnalysisPlan(kinds=("landscape",), num_samples=48, num_points=5), listener=third)
-    assert third.new == 3  # other settings
+    assert third.new == 6  # other settings
     analyze(study, AnalysisPlan(kinds=("line",), num_samples=48), listener=fourth, recompute=True)
     assert fourth.new == 4
 
@@ -94,7 +94,7 @@ def test_everything_stands_in_one_artifact(study: Study) -> None:
     assert path is not None
     stored = json.loads(path.read_text())
     assert len(stored["runs"]) == 6
-    assert len(stored["verdicts"]) == 17
+    assert len(stored["verdicts"]) == 24
 
 
 def test_examinations_run_in_processes_of_their_own(load: Load) -> None:

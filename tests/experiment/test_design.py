@@ -102,6 +102,24 @@ def test_a_run_ends_when_its_loss_has_not_improved_for_the_patience(load: Load) 
         assert record.ticks[-1].index == record.best.index + 1
 
 
+def test_weights_are_kept_where_the_training_loss_is_first_as_low_as_asked(load: Load) -> None:
+    asked = "experiment={batch_sizes: [8, 16], reference_lr: 0.01, arms: [fixed_lr], seeds: 1, matched_loss: 1000.0}"
+    study = Study.create(load(asked))
+    study.run()
+    import torch
+
+    for record in study.records:
+        matched, best = (study.files.weights_of(record.number, kind) for kind in ("matched", "best"))
+        assert matched is not None
+        assert best is not None
+        assert torch.load(matched)["global_step"] == record.ticks[0].step
+        assert torch.load(best)["global_step"] > record.ticks[0].step
+    assert record.ticks[0].metrics["train_loss"] < 1000.0
+    unasked = Study.create(load("name=unasked", "experiment.arms=[fixed_lr]", "experiment.seeds=1"))
+    unasked.run()
+    assert unasked.files.weights_of(0, "matched") is None
+
+
 def test_a_run_that_diverged_has_its_best_loss_alone(load: Load) -> None:
     study = Study.create(load("experiment.arms=[fixed_lr]", "experiment.seeds=1", "task.model.init_args.trouble=nan@2"))
     study.run()
@@ -147,7 +165,12 @@ def test_every_run_has_what_the_findings_compare(load: Load) -> None:
     expected = {
         "best_val_loss",
         "best_train_loss",
-        "early_train_loss",
+        "epochs_to_train_loss",
+        "val_loss_at_train_loss",
+        "overfitting",
+        "epoch_distance_growth",
+        "samples_per_second",
+        "peak_memory",
         "seconds_per_epoch",
         "epochs_to_best",
         "seconds_to_best",
@@ -155,11 +178,12 @@ def test_every_run_has_what_the_findings_compare(load: Load) -> None:
         "epoch_distance",
         "update_norm",
     }
-    assert all(set(run.measurements) == expected for run in experiment.runs)
+    assert experiment.runs
+    assert all(expected - {"peak_memory"} <= set(run.measurements) <= expected for run in experiment.runs)
     at_fixed = experiment.values("best_val_loss", "fixed_lr")
     assert list(at_fixed) == [8, 16, 32]
     assert all(sorted(seeds) == [0, 1] for seeds in at_fixed.values())
-    assert len(experiment.verdicts) == 17
+    assert len(experiment.verdicts) == 24
     assert "2 runs" in experiment.verdicts[0].sentence  # too few seeds to judge
 
 

@@ -83,7 +83,7 @@ def test_what_is_missing_is_listed_with_its_reason() -> None:
     section = html.unescape(str(experiment_section(small, prefix="s0")))
     assert "Not drawn" in section
     assert "<code>bsopt study analyze</code>" in section
-    assert "can't tell about 17" in section
+    assert "can't tell about 24" in section
     assert "at least 5 are needed" in section
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from bsopt.cli.group import Command, writing
 from bsopt.cli.opening import NamedStudy, as_typed
 from bsopt.cli.options import json_option, named_study, output_option, workers_option
 from bsopt.cli.terminal.formatting import json_text
+from bsopt.units import count_of
 
 if TYPE_CHECKING:
     import optuna
@@ -98,7 +100,23 @@ def _said(experiment: Experiment) -> str:
     ]
     for verdict in experiment.verdicts:
         lines += [f"{SIGNS[verdict.outcome.value]} {verdict.claim}", f"    {verdict.sentence}"]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_counted(experiment)])
+
+
+def _counted(experiment: Experiment) -> list[str]:
+    """Return how many findings were told, and what more seeds would tell."""
+    from bsopt.experiment.settling import settling_of
+
+    counts = Counter(verdict.outcome.value for verdict in experiment.verdicts)
+    lines = ["", ", ".join(f"{counts[name]} {name}" for name in SIGNS) + "."]
+    settling = settling_of(experiment)
+    if settling.runs and not experiment.num_missing:
+        most = max(settling.seeds.values())
+        lines.append(
+            f"Up to {most} seeds, {count_of(len(settling.runs), 'run')} more, would decide "
+            f"{count_of(len(settling.seeds), 'finding')} with 80 % power: bsopt study run FILE --settle"
+        )
+    return lines
 
 
 def _draw(study: optuna.Study, folder: Path, suffix: str) -> int:

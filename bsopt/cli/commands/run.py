@@ -21,7 +21,7 @@ from bsopt.cli.options import (
 )
 from bsopt.cli.placing import Placing, engine_options
 from bsopt.cli.terminal.output import closing_hangs_up
-from bsopt.units import format_duration, format_number
+from bsopt.units import count_of, format_duration, format_number
 
 if TYPE_CHECKING:
     from bsopt.config import LoadedConfig
@@ -46,7 +46,10 @@ _COMMAND_LINE = click.core.ParameterSource.COMMANDLINE
     "--publish", type=click.IntRange(min=1), metavar="N", help="Renew the figures in optuna-dashboard every N trials."
 )
 @click.option(
-    "--settle", is_flag=True, help="First run what `bsopt study recommend` says would settle what it can't tell yet."
+    "--settle",
+    is_flag=True,
+    help="First run what would settle what can't be told yet: what `bsopt study recommend` names, and the seeds that "
+    "the verdicts of an experiment name.",
 )
 @click.option("--verbose", is_flag=True, help="Also tell how long each trial takes to start.")
 @json_option
@@ -161,7 +164,9 @@ def _lead(
         with _waiting("importing PyTorch and building the task", is_shown=not as_json):
             study = Study.create(loaded, ranks=ranks.launch if ranks is not None else None)
     if is_settled:
-        _queue_settling(study, is_told=not as_json)
+        has_design = _queue_settling_seeds(study, is_told=not as_json)
+        if not has_design or study.config.budget.trials:
+            _queue_settling(study, is_told=not as_json)
     callbacks = []
     if publish is not None:
         from bsopt.report.dashboard import Publisher
@@ -175,6 +180,29 @@ def _lead(
     if not as_json:
         _tell(study, summary, storage=loaded.config.storage)
     return _exit_code(summary)
+
+
+def _queue_settling_seeds(study: Study | Leader, *, is_told: bool) -> bool:
+    """Queue the seeds that would settle the study's experiment, and say which; return whether it has one."""
+    from bsopt.experiment.settling import MOST_TIMES, queue_settling_seeds
+
+    found = queue_settling_seeds(study.optuna)
+    if found is None or not is_told:
+        return found is not None
+    for key, seeds in found.seeds.items():
+        click.echo(f"To settle: {key.replace('_', ' ')} ({seeds} seeds)")
+    if found.left_open:
+        names = ", ".join(key.replace("_", " ") for key in found.left_open)
+        click.echo(f"Left open, since more than {MOST_TIMES} times the seeds would be needed: {names}")
+    if found.runs:
+        click.echo(
+            f"{count_of(len(found.runs), 'run')} with new seeds will be trained; then judge again: bsopt study analyze"
+        )
+    elif found.seeds:
+        click.echo("The runs of the design, or of an earlier --settle, are still to be trained.")
+    else:
+        click.echo("No finding of the experiment can be settled by a few more seeds.")
+    return True
 
 
 def _queue_settling(study: Study | Leader, *, is_told: bool) -> None:

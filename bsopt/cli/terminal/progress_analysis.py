@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from bsopt.experiment.analyzing import AnalysisListener
+from bsopt.units import count_of
 
 __all__ = ["AnalysisProgress", "showing_analysis"]
 
@@ -32,7 +33,10 @@ class AnalysisProgress(AnalysisListener):
         known = f", {num_known} are known" if num_known else ""
         click.echo(f"{num_new} examinations of trained weights to make{known}")
         if num_without_weights:
-            click.echo(f"{num_without_weights} runs kept no weights (checkpoints: all in the study file keeps them)")
+            click.echo(
+                f"{count_of(num_without_weights, 'run')} without the weights to examine: `checkpoints: all` in the "
+                "study file keeps them, and those at a matched_loss only where the training loss comes down to it"
+            )
         if num_new:
             self._all = self._bars.add_task("all", total=num_new)
 

@@ -6,16 +6,19 @@ Ratios are compared as logarithms.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, TypeAlias
 
 from bsopt.experiment.findings.contrasts import Contrast, Group, contrast, fraction_interval, trend_coefficients
 from bsopt.experiment.findings.table import MEASUREMENTS, Table, UntestableError
-from bsopt.laws.estimate import Estimate
 
-__all__ = ["BestLrGrows", "Comparison", "Direction", "GapClosed", "LargerWins", "Ratio", "Trend"]
+__all__ = ["BestLrGrows", "Comparison", "Direction", "GapClosed", "Interval", "LargerWins", "Ratio", "Trend"]
 
 Direction: TypeAlias = Literal["grows", "shrinks"]
+Interval: TypeAlias = Callable[[float], tuple[float, float]]
+"""From a confidence in (0, 1) to the ends of the effect's interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +26,35 @@ class Comparison:
     """What one comparison found.
 
     Attributes:
-        effect: The compared quantity, a ratio, a fraction or an exponent, with its 95 % interval, which isn't
-            corrected for the number of findings.
+        effect: The compared quantity.
+        interval: Its interval at any confidence; at 1 − p it just touches "no effect".
         p: Two-sided p-value of "no effect".
         agrees: Whether the effect points the way the finding says.
-        num_seeds: That the comparison rests on.
-        test: Its name.
+        tests: The contrasts that a verdict needs told from zero, all of them.
         quantity: The effect in words, without its value: "best validation loss at 256 over that at 32".
+        places: (arm, batch size) of every group that was compared; more seeds are trained there.
+        num_looks: How often the runs that it rests on had been looked at before the last were trained, plus one.
+        remark: A sentence to be read beside the effect; empty for none.
+        is_decidable: Whether more seeds could bring a verdict.
+        multiplicity: Of how many tests this is the best: each of `tests` stands at a level so many times stricter.
     """
 
-    effect: Estimate
+    effect: float
+    interval: Interval
     p: float
     agrees: bool
-    num_seeds: int
-    test: str
+    tests: tuple[Contrast, ...]
     quantity: str
+    places: tuple[tuple[str, int], ...]
+    num_looks: int = 1
+    remark: str = ""
+    is_decidable: bool = True
+    multiplicity: int = 1
+
+    @property
+    def num_seeds(self) -> int:
+        """That the comparison rests on."""
+        return min(test.num_seeds for test in self.tests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +84,11 @@ class Trend:
             min_seeds=table.min_seeds,
         )
         return _as_ratio(
-            result, f"{_words(self.measurement)} at {sizes[-1]} over that at {sizes[0]}", direction=self.direction
+            result,
+            f"{_words(self.measurement)} at {sizes[-1]} over that at {sizes[0]}",
+            direction=self.direction,
+            places=[(self.arm, B) for B in sizes],
+            table=table,
         )
 
 
@@ -98,19 +119,27 @@ class Ratio:
         if other not in fixed:
             raise UntestableError(f"arm 'fixed_lr' has no {self.measurement} at {other}")
         result = contrast([_logs(groups[largest]), _logs(fixed[other])], [1.0, -1.0], min_seeds=table.min_seeds)
-        rates = "with the scaled learning rate over that with the fixed one"
-        places = rates if self.against == "fixed_lr" else f"with the scaled learning rate over that at {smallest}"
-        return _as_ratio(result, f"{_words(self.measurement)} at {largest} {places}", direction=self.direction)
+        scaled = " with the scaled learning rate" if self.arm == "scaled_lr" else ""
+        rest = " with the fixed one" if self.against == "fixed_lr" else f" at {smallest}"
+        return _as_ratio(
+            result,
+            f"{_words(self.measurement)} at {largest}{scaled} over that{rest}",
+            direction=self.direction,
+            places=[(self.arm, largest), ("fixed_lr", other)],
+            table=table,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class GapClosed:
-    """Scaling the learning rate closes more than half of the gap between largest and smallest batch size.
+    """Scaling the learning rate closes most of the gap between largest and smallest batch size, and doesn't overshoot.
 
     The fraction (F − S)/(F − R) of mean values, F and S the largest batch size at the fixed and at the scaled rate, R
-    the smallest at the fixed one. It is more than half, and a gap is there, where both contrasts F − S − ½(F − R)
-    and F − R are: p is the larger of the two p-values (an intersection-union test, Berger 1982), the interval
-    Fieller's.
+    the smallest at the fixed one. What is left of the gap, on either side, is less than half of it: the fraction lies
+    between ½ and 1½. That, and that there is a gap, is a matter of the contrasts F − S − ½(F − R), 1½(F − R) − (F − S)
+    and F − R: all of them are needed to support it, p being the largest of their p-values (an intersection-union
+    test, Berger 1982); too small a fraction needs the first and the last, too large a one the last two. The interval
+    is Fieller's.
     """
 
     measurement: str
@@ -128,21 +157,31 @@ class GapClosed:
         if largest not in scaled:
             raise UntestableError(f"arm 'scaled_lr' has no {self.measurement} at {largest}")
         groups: list[Group] = [fixed[largest], scaled[largest], fixed[smallest]]
-        part, whole, more = [1.0, -1.0, 0.0], [1.0, 0.0, -1.0], [0.5, -1.0, 0.5]
-        gap = contrast(groups, whole, min_seeds=table.min_seeds)
         sign = 1.0 if self.gap == "grows" else -1.0
-        if sign * gap.estimate <= 0:
+
+        def told(*coefficients: float) -> Contrast:
+            return contrast(groups, [sign * c for c in coefficients], min_seeds=table.min_seeds)
+
+        part, whole = [1.0, -1.0, 0.0], [1.0, 0.0, -1.0]
+        gap, enough, within = told(*whole), told(0.5, -1.0, 0.5), told(0.5, 1.0, -1.5)
+        if gap.estimate <= 0:
             raise UntestableError(f"there is no gap in the {_words(self.measurement)} to close")
-        closed = contrast(groups, part, min_seeds=table.min_seeds)
-        excess = contrast(groups, more, min_seeds=table.min_seeds)
-        low, high = fraction_interval(groups, part=part, whole=whole, min_seeds=table.min_seeds)
+        if enough.estimate <= 0:
+            tests: tuple[Contrast, ...] = (gap, enough)
+        else:
+            tests = (gap, within) if within.estimate <= 0 else (gap, enough, within)
+        remark = f"It goes past {smallest} by more than half of the gap." if within.estimate <= 0 else ""
+        interval = partial(_fraction_interval, groups, part, whole, table.min_seeds)
         return Comparison(
-            effect=Estimate(closed.estimate / gap.estimate, low, high),
-            p=max(gap.p, excess.p),
-            agrees=sign * excess.estimate > 0,
-            num_seeds=gap.num_seeds,
-            test=_test_name(excess),
+            effect=told(*part).estimate / gap.estimate,
+            interval=interval,
+            p=max(test.p for test in tests),
+            agrees=len(tests) == 3,
+            tests=tests,
             quantity=f"fraction closed of the gap in {_words(self.measurement)} between {smallest} and {largest}",
+            places=(places := (("fixed_lr", largest), ("scaled_lr", largest), ("fixed_lr", smallest))),
+            num_looks=table.num_looks(places),
+            remark=remark,
         )
 
 
@@ -158,7 +197,7 @@ class LargerWins:
     measurement: str
 
     def compare(self, table: Table) -> Comparison:
-        """Return the ratio at the larger batch size that does best to the smallest one.
+        """Return the ratio to the smallest batch size of the larger one that comes closest to beating it.
 
         Raises:
             UntestableError: The table lacks a group.
@@ -170,12 +209,24 @@ class LargerWins:
             B: contrast([_logs(groups[B]), _logs(groups[smallest])], [1.0, -1.0], min_seeds=table.min_seeds)
             for B in larger
         }
-        best = min(results, key=lambda B: (results[B].p if results[B].estimate < 0 else 1.0, results[B].estimate))
+        best = min(results, key=lambda B: results[B].p if results[B].estimate < 0 else 2.0 - results[B].p)
         result = results[best]
-        wins = result.estimate < 0
-        p = min(1.0, len(results) * result.p) if wins else max(found.p for found in results.values())
-        quantity = f"{_words(self.measurement)} at {best} over that at {smallest}, both at the higher rate"
-        return replace(_as_ratio(result, quantity, direction="shrinks"), p=p)
+        num = len(results) if result.estimate < 0 else 1
+        found = _as_ratio(
+            result,
+            f"{_words(self.measurement)} at {best} over that at {smallest}, both at the higher rate",
+            direction="shrinks",
+            places=[(self.arm, B) for B in groups],
+            table=table,
+        )
+        level = found.interval
+        return replace(
+            found,
+            interval=lambda confidence: level(1.0 - (1.0 - confidence) / num),
+            p=min(1.0, num * result.p),
+            tests=(result,) if num > 1 else tuple(results.values()),
+            multiplicity=num,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,35 +248,51 @@ class BestLrGrows:
         x = [math.log2(B) for B in groups]
         coefficients = [c / (x[-1] - x[0]) for c in trend_coefficients(x)]
         result = contrast(list(groups.values()), coefficients, min_seeds=table.min_seeds, resolution=step)
-        low, high = result.interval()
+        places = tuple(("grid", B) for B in groups)
         return Comparison(
-            effect=Estimate(result.estimate, low, high),
+            effect=result.estimate,
+            interval=result.interval,
             p=result.p,
             agrees=result.estimate > 0,
-            num_seeds=result.num_seeds,
-            test=_test_name(result),
+            tests=(result,),
             quantity=f"exponent of the best learning rate in the batch size, {min(groups)} to {max(groups)}",
+            places=places,
+            num_looks=table.num_looks(places),
         )
 
 
-def _as_ratio(result: Contrast, quantity: str, *, direction: Direction) -> Comparison:
+def _as_ratio(
+    result: Contrast, quantity: str, *, direction: Direction, places: Sequence[tuple[str, int]], table: Table
+) -> Comparison:
     """Return a contrast of logarithms as the ratio that it is the logarithm of."""
-    low, high = result.interval()
     return Comparison(
-        effect=Estimate(math.exp(result.estimate), math.exp(low), math.exp(high)),
+        effect=math.exp(result.estimate),
+        interval=partial(_ratio_interval, result),
         p=result.p,
         agrees=result.estimate > 0 if direction == "grows" else result.estimate < 0,
-        num_seeds=result.num_seeds,
-        test=_test_name(result),
+        tests=(result,),
         quantity=quantity,
+        places=tuple(places),
+        num_looks=table.num_looks(places),
     )
 
 
-def _test_name(result: Contrast) -> str:
-    return "paired t-test" if result.is_paired else "Welch's t-test"
+def _ratio_interval(result: Contrast, confidence: float) -> tuple[float, float]:
+    low, high = result.interval(confidence)
+    return _exp(low), _exp(high)
 
 
-def _logs(group: Group) -> dict[int, float]:
+def _fraction_interval(
+    groups: Sequence[Group], part: Sequence[float], whole: Sequence[float], min_seeds: int, confidence: float
+) -> tuple[float, float]:
+    return fraction_interval(groups, part=part, whole=whole, min_seeds=min_seeds, confidence=confidence)
+
+
+def _exp(value: float) -> float:
+    return math.exp(value) if value < 700.0 else math.inf
+
+
+def _logs(group: Group) -> Mapping[int, float]:
     return {seed: math.log(value) for seed, value in group.items()}
 
 

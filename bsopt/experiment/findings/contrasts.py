@@ -21,7 +21,16 @@ from scipy import stats
 from bsopt.errors import ConfigError
 from bsopt.laws.estimate import fieller_interval
 
-__all__ = ["Contrast", "Group", "TooFewSeedsError", "contrast", "fraction_interval", "holm", "trend_coefficients"]
+__all__ = [
+    "Contrast",
+    "Group",
+    "Judged",
+    "TooFewSeedsError",
+    "contrast",
+    "fraction_interval",
+    "holm",
+    "trend_coefficients",
+]
 
 Group: TypeAlias = Mapping[int, float]
 """Seed -> value, the runs of one configuration."""
@@ -48,6 +57,11 @@ class Contrast:
     degrees_of_freedom: float
     num_seeds: int
     is_paired: bool
+
+    @property
+    def test(self) -> str:
+        """The name of the test."""
+        return "paired t-test" if self.is_paired else "Welch's t-test"
 
     @property
     def p(self) -> float:
@@ -154,18 +168,40 @@ def fraction_interval(
     )
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One p-value of a family after Holm's correction.
+
+    Attributes:
+        p: Corrected; below alpha where "no effect" is rejected.
+        alpha: The level at which the one test stands: the uncorrected p is below it exactly where the corrected one is
+            below the family's alpha, so that an interval at this level leaves out "no effect" exactly then.
+    """
+
+    p: float
+    alpha: float
+
+
+def holm(p_values: Sequence[float], *, alpha: float = 0.05) -> list[Judged]:
     """Return p-values corrected for their number, in the same order (Holm 1979).
 
-    >>> holm([0.01, 0.04, 0.03])
+    Args:
+        p_values: Of all tests of the family.
+        alpha: Of the family.
+
+    >>> [judged.p for judged in holm([0.01, 0.04, 0.03])]
     [0.03, 0.06, 0.06]
+    >>> [round(judged.alpha, 4) for judged in holm([0.01, 0.04, 0.03])]
+    [0.0167, 0.025, 0.025]
     """
-    order = np.argsort(p_values, kind="stable")
-    adjusted, running = [0.0] * len(p_values), 0.0
+    order, num = np.argsort(p_values, kind="stable"), len(p_values)
+    corrected, running, num_rejected = [0.0] * num, 0.0, 0
     for rank, index in enumerate(order):
-        running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = running
-    return adjusted
+        running = max(running, min(1.0, (num - rank) * p_values[index]))
+        corrected[index] = running
+        num_rejected += running < alpha
+    ranks = {int(index): min(rank, num_rejected) for rank, index in enumerate(order)}
+    return [Judged(p, alpha / (num - ranks[index])) for index, p in enumerate(corrected)]
 
 
 def _quantile(estimated: Contrast, confidence: float) -> float:

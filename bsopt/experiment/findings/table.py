@@ -13,7 +13,7 @@ A run that belongs to two arms (the smallest batch size under `fixed_lr` and `sc
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,14 +27,24 @@ ARMS = ("fixed_lr", "scaled_lr", "higher_lr", "grid")
 
 MEASUREMENTS: Mapping[str, str] = {
     "best_val_loss": "best validation loss",
-    "early_train_loss": "training loss, averaged over the first epochs (equally many for every run)",
+    "epochs_to_train_loss": "epochs to a training loss, the same for every run (`measuring.Common`)",
     "seconds_per_epoch": "seconds per epoch",
     "epochs_to_best": "epochs to the best validation loss",
     "seconds_to_best": "seconds to the best validation loss",
     "distance_from_init": "distance of the best weights from the initial ones",
-    "epoch_distance": "median distance travelled in an epoch",
+    "epoch_distance": "distance travelled in an epoch, the geometric mean over the epochs that all runs have",
+    "epoch_distance_growth": "distance of a late epoch over that of an early one, of the epochs that all runs have",
     "update_norm": "median norm of an update",
-    "sharpness": "Keskar's sharpness of the best weights",
+    "sharpness": "Keskar's sharpness, in per cent of the loss and one",
+    "sharpness_subspace": "Keskar's sharpness in a random subspace, in per cent of the loss and one",
+    "adaptive_sharpness": "scale-free sharpness, the rise of the loss",
+    "top_curvature": "largest curvature, the largest eigenvalue of the loss's Hessian",
+    "line_rise": "range of the training loss around the minimizer, on the line between the two",
+    "contour_rise": "mean rise of the training loss around the minimizer, in two random directions",
+    "overfitting": "validation loss over training loss, after as many epochs as all runs have",
+    "val_loss_at_train_loss": "validation loss where the training loss is the same, for every run",
+    "samples_per_second": "training samples per second",
+    "peak_memory": "peak memory, of one rank",
 }
 """What a run is asked for: name in `Run.measurements` -> what it means."""
 
@@ -50,6 +60,7 @@ class Run:
         seed: Of the initial weights; equal seeds are compared with each other.
         measurements: Name (of `MEASUREMENTS`, or one's own) -> value. A value that isn't a finite, positive number
             counts as not measured.
+        look: How often the experiment had been judged before this run was asked for, to settle what couldn't be told.
     """
 
     batch_size: int
@@ -57,6 +68,7 @@ class Run:
     arm: str
     seed: int
     measurements: Mapping[str, float]
+    look: int = 0
 
 
 def arms_of(
@@ -115,14 +127,16 @@ class Table:
                 grid has two learning rates at one batch size.
         """
         self.min_seeds = min_seeds
-        self._runs: dict[tuple[str, int, float, int], Run] = {}
-        for run in runs:
+        seen: set[tuple[str, int, float, int]] = set()
+        self._arms: dict[str, list[Run]] = {}
+        for run in sorted(runs, key=lambda run: run.batch_size):
             key = (run.arm, run.batch_size, run.lr, run.seed)
-            if key in self._runs:
+            if key in seen:
                 raise ConfigError(f"two runs of arm {run.arm!r} at {run.batch_size}, lr {run.lr:g}, seed {run.seed}.")
-            self._runs[key] = run
+            seen.add(key)
+            self._arms.setdefault(run.arm, []).append(run)
         rates: dict[tuple[str, int], set[float]] = {}
-        for arm, batch_size, lr, _ in self._runs:
+        for arm, batch_size, lr, _ in seen:
             rates.setdefault((arm, batch_size), set()).add(lr)
         for (arm, batch_size), found in rates.items():
             if arm != "grid" and len(found) > 1:
@@ -135,13 +149,29 @@ class Table:
             UntestableError: Fewer than two batch sizes were measured.
         """
         found: dict[int, dict[int, float]] = {}
-        for run in sorted(self._runs.values(), key=lambda run: run.batch_size):
+        for run in self._arms.get(arm, []):
             value = run.measurements.get(measurement, math.nan)
-            if run.arm == arm and math.isfinite(value) and value > 0:
+            if math.isfinite(value) and value > 0:
                 found.setdefault(run.batch_size, {})[run.seed] = value
         if len(found) < 2:
             raise UntestableError(f"arm {arm!r} has {measurement} at {len(found)} batch sizes, two are needed")
         return found
+
+    def has(self, measurement: str) -> bool:
+        """Whether some run measured it."""
+        return any(measurement in run.measurements for runs in self._arms.values() for run in runs)
+
+    def num_looks(self, places: Iterable[tuple[str, int]]) -> int:
+        """Return how often the runs at some (arm, batch size) have been judged, this time included.
+
+        Where the places have enough seeds in common, those count alone: seeds that another finding asked for at one of
+        them are no new look.
+        """
+        groups = [[r for r in self._arms.get(arm, []) if r.batch_size == size] for arm, size in dict.fromkeys(places)]
+        common = set.intersection(*({run.seed for run in group} for group in groups)) if groups else set()
+        is_paired = len(common) >= self.min_seeds
+        looks = (run.look for group in groups for run in group if not is_paired or run.seed in common)
+        return 1 + max(looks, default=0)
 
     def best_lr(self) -> tuple[dict[int, dict[int, float]], float]:
         """Return batch size -> seed -> log2 of the best learning rate on the grid, and the grid's step in octaves.
@@ -150,10 +180,11 @@ class Table:
             UntestableError: No grid of two batch sizes and two learning rates.
         """
         best: dict[int, dict[int, tuple[float, float]]] = {}
-        rates = sorted({run.lr for run in self._runs.values() if run.arm == "grid"})
-        for run in sorted(self._runs.values(), key=lambda run: run.batch_size):
+        grid = self._arms.get("grid", [])
+        rates = sorted({run.lr for run in grid})
+        for run in grid:
             loss = run.measurements.get("best_val_loss", math.nan)
-            if run.arm == "grid" and math.isfinite(loss):
+            if math.isfinite(loss):
                 seeds = best.setdefault(run.batch_size, {})
                 seeds[run.seed] = min(seeds.get(run.seed, (math.inf, 0.0)), (loss, math.log2(run.lr)))
         if len(best) < 2 or len(rates) < 2:

@@ -21,23 +21,42 @@ __all__ = ["ByBatchSizeInfo", "Group", "experiment_by_batch_size_info", "plot_ex
 _LABELS: Mapping[str, str] = {
     "best_val_loss": "best {monitor}",
     "best_train_loss": "best training loss",
-    "early_train_loss": "early training loss",
+    "epochs_to_train_loss": "epochs to the<br>same training loss",
+    "val_loss_at_train_loss": "{monitor} at the<br>same training loss",
+    "overfitting": "{monitor} over training<br>loss, equal epochs",
     "seconds_per_epoch": "time per epoch [s]",
     "epochs_to_best": "epochs to the best",
     "seconds_to_best": "time to the best [s]",
+    "samples_per_second": "training samples<br>per second",
+    "peak_memory": "peak memory [bytes]",
     "distance_from_init": "distance from the start",
-    "epoch_distance": "median distance<br>of an epoch",
+    "epoch_distance": "distance of an epoch,<br>equal epochs",
+    "epoch_distance_growth": "distance of an epoch,<br>late over early",
     "update_norm": "median norm<br>of an update",
     "sharpness": "sharpness [%]",
     "sharpness_subspace": "sharpness in a<br>random subspace [%]",
     "adaptive_sharpness": "adaptive sharpness<br>[rise of the loss]",
+    "top_curvature": "largest curvature",
+    "curvature_times_lr": "largest curvature<br>times learning rate",
+    "examined_loss": "training loss where<br>it was measured",
+    "line_rise": "range of the loss on<br>the line, at its ends",
+    "contour_rise": "mean rise of the loss<br>around the minimizer",
 }
 _COLOURS = {"fixed_lr": _theme.colour_of(0), "scaled_lr": _theme.colour_of(4), "higher_lr": _theme.colour_of(2)}
 """Arm -> its colour, the same in every figure."""
-_LOSSES = {"best_val_loss", "best_train_loss", "early_train_loss"}
+_LOSSES = {"best_val_loss", "best_train_loss", "val_loss_at_train_loss"}
 _LIMITED = {"epochs_to_best", "seconds_to_best"}
 """Measurements that a run which was still at its best in the end may have cut short."""
-_ANALYSED = {"sharpness", "sharpness_subspace", "adaptive_sharpness"}
+_ANALYSED = {
+    "sharpness",
+    "sharpness_subspace",
+    "adaptive_sharpness",
+    "top_curvature",
+    "curvature_times_lr",
+    "examined_loss",
+    "line_rise",
+    "contour_rise",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +132,8 @@ def plot_experiment_by_batch_size(
 
     Args:
         study: A study with an experiment.
-        measurements: Of `bsopt.experiment.findings.table.MEASUREMENTS`, and `best_train_loss`, `sharpness_subspace` and
-            `adaptive_sharpness`; a plot for each.
+        measurements: Of `bsopt.experiment.findings.table.MEASUREMENTS`, and `best_train_loss`, `curvature_times_lr` and
+            `examined_loss`; a plot for each.
         arms: Of `fixed_lr`, `scaled_lr` and `higher_lr`; a line for each.
         title: The first measurement's name, where none is given.
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 import plotly.graph_objects as go
 
 from bsopt.errors import ConfigError
-from bsopt.experiment.measurements import Experiment, ExperimentRun, train_loss
+from bsopt.experiment.measurements import Experiment, ExperimentRun
 from bsopt.experiment.seed_statistics import CurveOverSeeds, curve_over_seeds, spread
+from bsopt.trial.curve import train_loss
 from bsopt.units import format_number
 from bsopt.visualization import _theme, _traces
 from bsopt.visualization._axes import fitting_axis, is_wide

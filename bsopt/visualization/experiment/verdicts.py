@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 import plotly.graph_objects as go
 
+from bsopt.experiment.findings.claims import Kind
 from bsopt.experiment.findings.verdicts import Outcome, Verdict
 from bsopt.laws.estimate import Estimate
 from bsopt.visualization import _axes, _theme, _traces
@@ -17,28 +17,23 @@ from bsopt.visualization.study_data import Source
 
 __all__ = [
     "VERDICT_COLOURS",
-    "Kind",
     "VerdictsInfo",
     "experiment_verdicts_info",
-    "kind_of",
     "plot_experiment_verdicts",
     "short_name",
 ]
 
 TITLE = "The article's findings in this study"
-Kind: TypeAlias = Literal["ratio", "fraction", "exponent"]
 VERDICT_COLOURS: Mapping[Outcome, str] = {
     Outcome.SUPPORTED: "#009E73",
     Outcome.CONTRADICTED: "#D55E00",
     Outcome.CANT_TELL: "#7F7F8C",
 }
 _SYMBOLS = {Outcome.SUPPORTED: "circle", Outcome.CONTRADICTED: "x", Outcome.CANT_TELL: "circle-open"}
-_FRACTIONS = {"scaling_closes_gap", "scaling_restores_distance"}
-_EXPONENTS = {"best_lr_grows"}
-_AXES: Mapping[Kind, tuple[str, float]] = {
-    "ratio": ("ratio", 1.0),
-    "fraction": ("fraction of the gap closed", 0.5),
-    "exponent": ("exponent of the batch size", 0.0),
+_AXES: Mapping[Kind, tuple[str, tuple[float, ...]]] = {
+    "ratio": ("ratio", (1.0,)),
+    "fraction": ("fraction of the gap closed", (0.5, 1.5)),
+    "exponent": ("exponent of the batch size", (0.0,)),
 }
 _ROW = 28  # pixels
 
@@ -62,17 +57,10 @@ def experiment_verdicts_info(study: Source) -> VerdictsInfo:
         return VerdictsInfo({}, f"No finding can be judged yet: {next(iter(reasons), 'nothing was measured.')}")
     kinds: dict[Kind, tuple[Verdict, ...]] = {}
     for kind in _AXES:
-        found = tuple(verdict for verdict in experiment.verdicts if kind_of(verdict) == kind)
+        found = tuple(verdict for verdict in experiment.verdicts if verdict.kind == kind)
         if any(verdict.effect is not None for verdict in found):
             kinds[kind] = found
     return VerdictsInfo(kinds, "")
-
-
-def kind_of(verdict: Verdict) -> Kind:
-    """Return what kind of number a verdict's effect is."""
-    if verdict.key in _FRACTIONS:
-        return "fraction"
-    return "exponent" if verdict.key in _EXPONENTS else "ratio"
 
 
 def short_name(verdict: Verdict) -> str:
@@ -84,7 +72,7 @@ def plot_experiment_verdicts(study: Source) -> go.Figure:
     """Plot the effect behind each of the article's findings with its interval, coloured by the verdict.
 
     Ratios, fractions and exponents have a plot each, since they share no scale. A finding is supported or
-    contradicted where its p, corrected for the number of findings, is below 0.05; the intervals are not corrected.
+    contradicted where its interval, which is corrected for the number of findings, leaves out "no effect".
 
     Args:
         study: A study with an experiment.
@@ -105,15 +93,17 @@ def plot_experiment_verdicts(study: Source) -> go.Figure:
     clipped = [_draw(figure, kind, verdicts, row=row) for row, (kind, verdicts) in enumerate(found.kinds.items(), 1)]
     _legend(figure)
     _traces.add_caption(
-        figure, "bars: 95 % interval of the effect", "at the edge, they go further" if any(clipped) else None
+        figure,
+        "bars: 95 % interval of the effect, corrected for the number of findings",
+        "at the edge, they go further" if any(clipped) else None,
     )
     return figure
 
 
 def _draw(figure: go.Figure, kind: Kind, verdicts: Sequence[Verdict], *, row: int) -> bool:
     """Draw the verdicts of one kind; return whether an interval goes beyond the axis."""
-    title, no_effect = _AXES[kind]
-    low, high = _span(verdicts, no_effect, is_log=kind == "ratio")
+    title, no_effects = _AXES[kind]
+    low, high = _span(verdicts, no_effects[0], is_log=kind == "ratio")
     for outcome, colour in VERDICT_COLOURS.items():
         shown = [verdict for verdict in verdicts if verdict.outcome is outcome and verdict.effect is not None]
         if not shown:
@@ -129,7 +119,8 @@ def _draw(figure: go.Figure, kind: Kind, verdicts: Sequence[Verdict], *, row: in
         )
         trace.error_x = _traces.bars(inside, colour)
         figure.add_trace(trace, row=row, col=1)
-    figure.add_vline(x=no_effect, line={"color": _theme.INK, "dash": "dot", "width": 1.5}, row=row, col=1)
+    for no_effect in no_effects:
+        figure.add_vline(x=no_effect, line={"color": _theme.INK, "dash": "dot", "width": 1.5}, row=row, col=1)
     for verdict in verdicts:
         if verdict.effect is None:
             figure.add_annotation(

@@ -74,12 +74,19 @@ def test_no_whole_has_no_bounded_fraction() -> None:
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_holm_never_lowers_a_p_value_and_keeps_their_order(p_values: list[float]) -> None:
-    corrected = holm(p_values)
+    corrected = [judged.p for judged in holm(p_values)]
     assert all(0 <= p <= q <= 1 for p, q in zip(p_values, corrected, strict=True))
     order = np.argsort(p_values, kind="stable")
     assert np.all(np.diff(np.array(corrected)[order]) >= 0)
     assert min(corrected) == pytest.approx(min(1.0, len(p_values) * min(p_values)))
 
 
+@given(st.lists(st.floats(0, 0.1), min_size=1, max_size=20))
+def test_each_test_s_own_level_says_the_same_as_its_corrected_p(p_values: list[float]) -> None:
+    for p, judged in zip(p_values, holm(p_values, alpha=0.05), strict=True):
+        assert (p < judged.alpha) == (judged.p < 0.05) or p == pytest.approx(judged.alpha)
+
+
 def test_holm_agrees_with_a_published_example() -> None:
-    assert holm([0.01, 0.013, 0.014, 0.19, 0.35, 0.5]) == pytest.approx([0.06, 0.065, 0.065, 0.57, 0.7, 0.7])
+    found = [judged.p for judged in holm([0.01, 0.013, 0.014, 0.19, 0.35, 0.5])]
+    assert found == pytest.approx([0.06, 0.065, 0.065, 0.57, 0.7, 0.7])

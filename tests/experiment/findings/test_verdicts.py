@@ -2,98 +2,74 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from bsopt.errors import ConfigError
 from bsopt.experiment.findings.table import ARMS, MEASUREMENTS, Run, arms_of
 from bsopt.experiment.findings.verdicts import FINDINGS, Outcome, Verdict, verdicts
 from bsopt.serialization import to_plain
+from bsopt.testing.planted import PLANTED_LR, PLANTED_SIZES, World, planted_experiment
 
-SIZES = (32, 64, 128, 256)
-LRS = (0.01, 0.02, 0.04, 0.08, 0.16)
-Truth = Callable[[str, int, float], dict[str, float]]
-
-
-def article(arm: str, B: int, lr: float) -> dict[str, float]:
-    """The article's world: what matters is lr relative to 0.01·B/32, a large batch at 0.01 is slow and sharp."""
-    lag = max(0.0, math.log2(0.01 * (B / 32) / lr))
-    excess = max(0.0, math.log2(lr / (0.01 * (B / 32))))
-    return {
-        "best_val_loss": 0.345 * 1.05**lag * 1.04**excess,
-        "early_train_loss": 0.5 * 1.1**lag,
-        "seconds_per_epoch": 12.4 * (B / 32) ** -0.23,
-        "epochs_to_best": 158 * 1.8**lag,
-        "seconds_to_best": 158 * 1.8**lag * 12.4 * (B / 32) ** -0.23,
-        "distance_from_init": 10 * 0.8**lag,
-        "epoch_distance": 0.3 * 0.5**lag,
-        "update_norm": 3.3e-3 * 0.77**lag,
-        "sharpness": 1.14 * 2**lag * (B / 32) ** 0.8,
-    }
-
-
-def nothing_matters(arm: str, B: int, lr: float) -> dict[str, float]:
-    return dict.fromkeys(MEASUREMENTS, 1.0)
-
-
-def upside_down(arm: str, B: int, lr: float) -> dict[str, float]:
-    return {name: 1 / value for name, value in article(arm, B, lr).items()}
-
-
-def experiment(truth: Truth, *, seeds: int = 5, noise: float = 0.02, rng_seed: int = 0) -> list[Run]:
-    """The whole grid, listed in every arm; each seed shifts all of its runs alike, and each run alone."""
-    rng = np.random.default_rng(rng_seed)
-    shared = {(seed, name): rng.normal(0, 0.1) for seed in range(seeds) for name in MEASUREMENTS}
-    runs = []
-    for B, lr, seed in itertools.product(SIZES, LRS, range(seeds)):
-        shift = {name: shared[seed, name] + rng.normal(0, noise) for name in MEASUREMENTS}
-        for arm in arms_of(B, lr, smallest_batch_size=SIZES[0], reference_lr=LRS[0]):
-            values = {name: value * math.exp(shift[name]) for name, value in truth(arm, B, lr).items()}
-            runs.append(Run(B, lr, arm, seed, values))
-    return runs
+NO_EFFECT = {"ratio": (1.0,), "fraction": (0.5, 1.5), "exponent": (0.0,)}
+GAPS = {"scaling_closes_gap", "scaling_restores_distance"}
 
 
 def outcomes(runs: list[Run]) -> dict[str, Outcome]:
     return {verdict.key: verdict.outcome for verdict in verdicts(runs)}
 
 
+def verdict_of(key: str, runs: list[Run]) -> Verdict:
+    return next(verdict for verdict in verdicts(runs) if verdict.key == key)
+
+
+def without(runs: list[Run], measurements: Mapping[str, object] | set[str]) -> list[Run]:
+    return [
+        replace(run, measurements={k: v for k, v in run.measurements.items() if k not in measurements}) for run in runs
+    ]
+
+
 def test_the_articles_world_supports_the_articles_findings() -> None:
-    found = outcomes(experiment(article))
+    found = outcomes(planted_experiment("present"))
     assert [key for key, outcome in found.items() if outcome is not Outcome.SUPPORTED] == []
 
 
 def test_an_upside_down_world_contradicts_them() -> None:
-    found = outcomes(experiment(upside_down, noise=0.005))
+    found = outcomes(planted_experiment("reversed", noise=0.005))
     untold = {key for key, outcome in found.items() if outcome is not Outcome.CONTRADICTED}
-    assert untold == {"scaling_closes_gap", "scaling_restores_distance"}  # there is no gap
+    assert untold == GAPS  # there is no gap
     assert Outcome.SUPPORTED not in found.values()
 
 
 def test_where_nothing_matters_false_verdicts_are_rare() -> None:
-    families = [outcomes(experiment(nothing_matters, rng_seed=seed)) for seed in range(60)]
+    families = [outcomes(planted_experiment("absent", rng_seed=seed)) for seed in range(40)]
     wrong = sum(any(outcome is not Outcome.CANT_TELL for outcome in found.values()) for found in families)
-    assert wrong / len(families) <= 0.10  # 5 % by design; 60 families are within 0.10 of it with p > 0.95
+    assert wrong <= 5  # 5 % by design, 2 of 40; more than 5 with a chance of 1.4 %
 
 
-def test_five_seeds_see_an_effect_of_three_noise_widths_most_of_the_time() -> None:
-    found = Counter(outcomes(experiment(article, noise=0.05, rng_seed=seed))["worse_minima"] for seed in range(30))
-    assert found[Outcome.SUPPORTED] >= 20
-    assert found[Outcome.CONTRADICTED] == 0
+@pytest.mark.parametrize("world", ["present", "absent", "reversed", "little", "overshoot"])
+@pytest.mark.parametrize("noise", [0.01, 0.05])
+def test_the_interval_leaves_out_no_effect_exactly_where_there_is_a_verdict(world: World, noise: float) -> None:
+    for seed in range(3):
+        for verdict in verdicts(planted_experiment(world, noise=noise, rng_seed=seed)):
+            if verdict.interval is None:
+                continue
+            low, high = verdict.interval
+            has_no_effect = any(low <= value <= high for value in NO_EFFECT[verdict.kind])
+            assert has_no_effect == (verdict.outcome is Outcome.CANT_TELL), verdict.sentence
 
 
 def test_effects_and_intervals_are_the_true_ones() -> None:
-    found = {verdict.key: verdict for verdict in verdicts(experiment(article, noise=0.01))}
+    found = {verdict.key: verdict for verdict in verdicts(planted_experiment("present", noise=0.01))}
     truths = {
         "worse_minima": 1.05**3,
-        "faster_epochs": 8**-0.23,
+        "faster_epochs": 0.85**3,
         "scaling_closes_gap": 1.0,
-        "scaling_flattens": 1 / 8,
+        "steeper_line": 1.7**3,
         "best_lr_grows": 1.0,
     }
     for key, truth in truths.items():
@@ -103,26 +79,74 @@ def test_effects_and_intervals_are_the_true_ones() -> None:
         assert verdict.interval[0] <= truth <= verdict.interval[1]
 
 
-def test_less_than_half_a_gap_closed_contradicts_most_of_it() -> None:
-    def little(arm: str, B: int, lr: float) -> dict[str, float]:
-        return {
-            "best_val_loss": {"fixed_lr": 0.4 if B > 32 else 0.3, "scaled_lr": 0.39 if B > 32 else 0.3}.get(arm, 0.4)
-        }
+@pytest.mark.parametrize(
+    ("world", "effect", "words"), [("little", 0.1, "power"), ("overshoot", 2.5, "goes past 32 by more than half")]
+)
+def test_a_gap_that_is_hardly_closed_or_overshot_is_not_closed(world: World, effect: float, words: str) -> None:
+    found = {verdict.key: verdict for verdict in verdicts(planted_experiment(world, noise=0.004))}
+    assert {found[key].outcome for key in GAPS} == {Outcome.CONTRADICTED}
+    assert found["scaling_closes_gap"].effect == pytest.approx(effect, abs=0.25)
+    assert (words in found["scaling_closes_gap"].sentence) == (world == "overshoot")
 
-    verdict = verdict_of("scaling_closes_gap", experiment(little, noise=0.005))
-    assert verdict.outcome is Outcome.CONTRADICTED
-    assert verdict.effect == pytest.approx(0.1, abs=0.1)
+
+def test_measures_of_sharpness_that_disagree_are_no_verdict_and_are_named() -> None:
+    runs = [
+        replace(run, measurements={**run.measurements, "adaptive_sharpness": 1 / run.measurements["sharpness"]})
+        for run in planted_experiment("present")
+    ]
+    verdict = verdict_of("sharper", runs)
+    assert verdict.outcome is Outcome.CANT_TELL
+    assert "The measures do not agree: Keskar's sharpness 4" in verdict.sentence
+    assert "scale-free sharpness 0.0" in verdict.sentence
+    assert "More seeds don't decide that." in verdict.sentence
+    assert verdict.seeds_to_decide is None
 
 
-def verdict_of(key: str, runs: list[Run]) -> Verdict:
-    return next(verdict for verdict in verdicts(runs) if verdict.key == key)
+def test_sharpness_by_the_only_measure_that_was_taken_says_so() -> None:
+    runs = without(planted_experiment("present"), {"sharpness_subspace", "adaptive_sharpness", "top_curvature"})
+    verdict = verdict_of("sharper", runs)
+    assert verdict.outcome is Outcome.SUPPORTED
+    assert "By one measure alone: Keskar's sharpness." in verdict.sentence
+
+
+def test_as_many_seeds_as_a_verdict_asks_for_mostly_decide() -> None:
+    right = []
+    for seed in range(12):
+        runs = planted_experiment("present", noise=0.08, rng_seed=seed)
+        verdict = verdict_of("worse_minima", runs)
+        if verdict.seeds_to_decide is None:
+            continue
+        assert verdict.outcome is Outcome.CANT_TELL
+        assert verdict.seeds_to_decide > 5
+        assert f"{verdict.seeds_to_decide} seeds would decide (80% power)" in verdict.sentence
+        more = planted_experiment("present", seeds=verdict.seeds_to_decide, noise=0.08, rng_seed=100 + seed, look=1)
+        right.append(verdict_of("worse_minima", more).outcome is Outcome.SUPPORTED)
+    assert len(right) >= 6
+    assert sum(right) / len(right) >= 0.6  # the seen effect is the true one's estimate from five seeds
+
+
+def test_a_second_look_counts_double() -> None:
+    one = verdict_of("worse_minima", planted_experiment("present", noise=0.05))
+    two = verdict_of("worse_minima", planted_experiment("present", noise=0.05, look=1))
+    assert (one.num_looks, two.num_looks) == (1, 2)
+    assert one.p == two.p
+    assert "look 2" in two.sentence
+    assert one.corrected_p is not None
+    assert two.corrected_p is not None
+    assert two.corrected_p >= min(1.0, 2 * one.corrected_p) * 0.999
+
+
+def test_seeds_that_another_finding_asked_for_are_no_new_look() -> None:
+    runs = planted_experiment("present")
+    more = planted_experiment("present", seeds=3, first_seed=5, rng_seed=1, look=1)
+    runs += [run for run in more if run.arm == "fixed_lr" and run.batch_size in (32, 256)]
+    found = {verdict.key: verdict for verdict in verdicts(runs)}
+    assert (found["worse_minima"].num_looks, found["worse_minima"].num_seeds) == (1, 5)
+    assert (found["steeper_line"].num_looks, found["steeper_line"].num_seeds) == (2, 8)
 
 
 def test_no_gap_is_no_verdict_on_closing_it() -> None:
-    def better(arm: str, B: int, lr: float) -> dict[str, float]:
-        return {"best_val_loss": 1.0 - B / 1000}
-
-    verdict = verdict_of("scaling_closes_gap", experiment(better))
+    verdict = verdict_of("scaling_closes_gap", planted_experiment("reversed"))
     assert verdict.outcome is Outcome.CANT_TELL
     assert "no gap" in verdict.sentence
 
@@ -130,7 +154,7 @@ def test_no_gap_is_no_verdict_on_closing_it() -> None:
 def test_separate_seeds_are_compared_unpaired() -> None:
     runs = [
         Run(r.batch_size, r.lr, r.arm, r.seed + 100 * r.batch_size, r.measurements)
-        for r in experiment(article, seeds=8)
+        for r in planted_experiment("present", seeds=8)
     ]
     verdict = verdict_of("smaller_updates", runs)
     assert verdict.test == "Welch's t-test"
@@ -138,24 +162,21 @@ def test_separate_seeds_are_compared_unpaired() -> None:
 
 
 def test_four_seeds_cant_tell_and_say_why() -> None:
-    found = verdicts(experiment(article, seeds=4))
+    found = verdicts(planted_experiment("present", seeds=4))
     assert {verdict.outcome for verdict in found} == {Outcome.CANT_TELL}
     assert all("at least 5" in verdict.sentence and verdict.p is None for verdict in found)
 
 
 def test_an_unmeasured_quantity_and_a_missing_arm_cost_only_their_own_findings() -> None:
-    runs = [
-        Run(r.batch_size, r.lr, r.arm, r.seed, {k: v for k, v in r.measurements.items() if k != "sharpness"})
-        for r in experiment(article)
-        if r.arm != "grid"
-    ]
+    sharpness = {name for name in MEASUREMENTS if "sharpness" in name} | {"top_curvature"}
+    runs = without([run for run in planted_experiment("present") if run.arm != "grid"], sharpness)
     untold = {key for key, outcome in outcomes(runs).items() if outcome is Outcome.CANT_TELL}
     assert untold == {"sharper", "scaling_flattens", "still_sharper", "best_lr_grows"}
     assert "sharpness" in verdict_of("sharper", runs).sentence
 
 
 def test_a_diverged_run_counts_as_not_measured() -> None:
-    runs = experiment(article, seeds=6)
+    runs = planted_experiment("present", seeds=6)
     index = next(i for i, r in enumerate(runs) if r.arm == "fixed_lr" and r.batch_size == 64)
     runs[index] = Run(64, 0.01, "fixed_lr", runs[index].seed, {"best_val_loss": math.nan, "sharpness": math.inf})
     verdict = verdict_of("worse_minima", runs)
@@ -164,37 +185,39 @@ def test_a_diverged_run_counts_as_not_measured() -> None:
 
 
 def test_the_correction_covers_all_findings_that_were_tested() -> None:
-    found = verdicts(experiment(article, noise=0.2))
+    found = verdicts(planted_experiment("present", noise=0.2))
     tested = [verdict for verdict in found if verdict.p is not None]
     smallest = min(tested, key=lambda verdict: verdict.p)
     assert smallest.corrected_p == pytest.approx(min(1.0, len(tested) * smallest.p))
 
 
 def test_a_sentence_names_groups_effect_interval_test_and_p() -> None:
-    sentence = verdict_of("worse_minima", experiment(article)).sentence
+    sentence = verdict_of("worse_minima", planted_experiment("present")).sentence
     assert sentence.startswith("Supported: best validation loss at 256 over that at 32 is 1.1")
-    for part in ("95 % interval 1.", "paired t-test over 5 seeds", "after Holm's correction"):
+    for part in ("95 % interval 1.", "paired t-test over 5 seeds", "after Holm's correction", "alone)"):
         assert part in sentence
 
 
 def test_verdicts_become_json() -> None:
-    stored = json.loads(json.dumps(to_plain(verdicts(experiment(article)))))
+    stored = json.loads(json.dumps(to_plain(verdicts(planted_experiment("present")))))
     assert stored[0]["outcome"] == "supported"
 
 
 def test_the_grid_of_the_article_holds_all_of_its_arms() -> None:
-    cells = {(B, lr): arms_of(B, lr, smallest_batch_size=32, reference_lr=0.01) for B in SIZES for lr in LRS}
+    cells = {
+        (B, lr): arms_of(B, lr, smallest_batch_size=32, reference_lr=0.01) for B in PLANTED_SIZES for lr in PLANTED_LR
+    }
     assert cells[32, 0.01] == ("grid", "fixed_lr", "scaled_lr")
     assert [cell for cell, arms in cells.items() if "scaled_lr" in arms] == [
         (32, 0.01), (64, 0.02), (128, 0.04), (256, 0.08)
     ]  # fmt: skip
-    assert [cell for cell, arms in cells.items() if "higher_lr" in arms] == [(B, 0.08) for B in SIZES]
+    assert [cell for cell, arms in cells.items() if "higher_lr" in arms] == [(B, 0.08) for B in PLANTED_SIZES]
     assert arms_of(64, 0.08, smallest_batch_size=32, reference_lr=0.01, higher_lr=0.16) == ("grid",)
 
 
 def test_findings_are_told_apart_and_use_known_arms_and_measurements() -> None:
-    assert len({finding.key for finding in FINDINGS}) == len(FINDINGS) == 17
-    assert {run.arm for run in experiment(article)} == set(ARMS)
+    assert len({finding.key for finding in FINDINGS}) == len(FINDINGS) == 24
+    assert {run.arm for run in planted_experiment("present")} == set(ARMS)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from bsopt.visualization.experiment.layers import experiment_layers_info
 from bsopt.visualization.experiment.line import experiment_line_info, plot_experiment_line
 from bsopt.visualization.experiment.lr_grid import experiment_lr_info, plot_experiment_lr
 from bsopt.visualization.experiment.update_norms import experiment_update_norms_info
-from bsopt.visualization.experiment.verdicts import experiment_verdicts_info, kind_of, plot_experiment_verdicts
+from bsopt.visualization.experiment.verdicts import experiment_verdicts_info, plot_experiment_verdicts
 from bsopt.visualization.study_data import StudyData, load
 
 every_figure = pytest.mark.parametrize("name", list(EXPERIMENT_FIGURES))
@@ -322,11 +322,11 @@ def test_the_best_rate_of_each_batch_size_is_drawn_large(data: StudyData) -> Non
 
 def test_verdicts_stand_with_their_kind_and_colour(data: StudyData) -> None:
     found = experiment_verdicts_info(data)
-    assert sum(len(verdicts) for verdicts in found.kinds.values()) == 17
+    assert sum(len(verdicts) for verdicts in found.kinds.values()) == 24
     for kind, verdicts in found.kinds.items():
         for verdict in verdicts:
             assert verdict.quantity is not None
-            assert kind_of(verdict) == kind
+            assert verdict.kind == kind
             assert verdict.quantity.startswith(kind) or (kind == "ratio" and " over that " in verdict.quantity)
     figure = plot_experiment_verdicts(data)
     worse = next(trace for trace in figure.data if trace.y and "worse minima" in trace.y)
