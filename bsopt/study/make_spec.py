@@ -57,6 +57,7 @@ def trial_spec(
     weights_seed = config.seed
     if replicate is not None:
         weights_seed = int(np.random.SeedSequence([config.seed, replicate, 1]).generate_state(1)[0])
+    matched_loss = config.experiment.matched_loss if is_designed and config.experiment is not None else None
     return TrialSpec(
         number=number,
         params=dict(params),
@@ -76,8 +77,8 @@ def trial_spec(
         trainer=config.trainer,
         seeds=Seeds(weights=weights_seed, data=int(data_seed >> 1)),
         folder=str(folder_of(config, number)),
-        checkpoints=(*config.checkpoints.keep, "matched") if config.checkpoints.trials != "none" else (),
-        matched_loss=config.experiment.matched_loss if is_designed and config.experiment is not None else None,
+        checkpoints=_checkpoints(config, has_matched=matched_loss is not None),
+        matched_loss=matched_loss,
         resume_file=str(resume_file_of(config, first)) if config.resume else None,
         measure=tuple(dict.fromkeys([*config.measure, *(MEASURES if is_designed else ())])),
         num_threads=_threads(config.workers * plan.num_devices),
@@ -85,6 +86,13 @@ def trial_spec(
         num_steps=num_steps,
         num_epochs=_num_epochs(config, length, plan, description),
     )
+
+
+def _checkpoints(config: StudyConfig, *, has_matched: bool) -> tuple[str, ...]:
+    """Return which weights a trial keeps."""
+    if config.checkpoints.trials == "none":
+        return ()
+    return (*config.checkpoints.keep, "matched") if has_matched else config.checkpoints.keep
 
 
 def folder_of(config: StudyConfig, number: int) -> Path:

@@ -27,7 +27,7 @@ def _luminance(colour: str) -> float:
 def test_larger_batch_sizes_are_never_darker(sizes: list[int]) -> None:
     scale = SizeColours(sizes[0], sizes[-1])
     lights = [_luminance(scale.colour(size)) for size in sizes]
-    assert lights == sorted(lights)
+    assert all(a <= b + 1e-3 for a, b in itertools.pairwise(lights))  # a colour's channels are rounded
 
 
 def test_neighbours_are_told_apart_in_grey_and_ends_on_white_and_on_black() -> None:

@@ -172,6 +172,7 @@ class GapClosed:
             tests = (gap, within) if within.estimate <= 0 else (gap, enough, within)
         remark = f"It goes past {smallest} by more than half of the gap." if within.estimate <= 0 else ""
         interval = partial(_fraction_interval, groups, part, whole, table.min_seeds)
+        places = (("fixed_lr", largest), ("scaled_lr", largest), ("fixed_lr", smallest))
         return Comparison(
             effect=told(*part).estimate / gap.estimate,
             interval=interval,
@@ -179,7 +180,7 @@ class GapClosed:
             agrees=len(tests) == 3,
             tests=tests,
             quantity=f"fraction closed of the gap in {_words(self.measurement)} between {smallest} and {largest}",
-            places=(places := (("fixed_lr", largest), ("scaled_lr", largest), ("fixed_lr", smallest))),
+            places=places,
             num_looks=table.num_looks(places),
             remark=remark,
         )
