@@ -81,6 +81,7 @@ def test_ranks_are_unbiased_and_covered_over_200_seeds(tmp_path: Path) -> None:
     assert [rank["seeds"]["num_seeds"] for rank in _run(tmp_path, "seeds")] == [200, 200]
 
 
+@pytest.mark.slow
 def test_training_with_observers_is_bit_identical_on_two_ranks(ended: list[dict[str, Any]]) -> None:
     for rank in ended:
         for plain, observed in rank["identity"].values():

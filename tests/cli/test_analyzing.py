@@ -32,6 +32,7 @@ def experiment(project: Path) -> Path:
     return project
 
 
+@pytest.mark.slow
 def test_verdicts_are_printed_and_figures_written(experiment: Path) -> None:
     arguments = ("study", "analyze", "toy", "--samples", "32", "--starts", "1", "--points", "3")
     first = _bsopt(*arguments)

@@ -70,6 +70,7 @@ def test_probe_tells_each_size_and_the_finding_and_makes_no_study(probe: Probe, 
     assert not (tmp_path / "bsopt.db").exists()
 
 
+@pytest.mark.slow
 def test_probe_tells_programs_every_measurement_and_the_result(probe: Probe) -> None:
     result = probe("--json", "--set", "search.batch_size.low=32")
     told = [json.loads(line) for line in result.stdout.splitlines()]

@@ -53,6 +53,7 @@ def _loss_at(weights: Path, data: tuple[torch.Tensor, torch.Tensor]) -> float:
     return float(torch.nn.functional.mse_loss(x @ state["net.weight"].T + state["net.bias"], y))
 
 
+@pytest.mark.slow
 def test_analyses_agree_with_the_kept_weights(study: Study, project: Path) -> None:
     experiment = analyze(study, AnalysisPlan(num_samples=10_000, num_starts=1, subspace_dim=3, num_points=3))
     assert len(experiment.lines) == 4  # two arms, two seeds
@@ -97,6 +98,7 @@ def test_everything_stands_in_one_artifact(study: Study) -> None:
     assert len(stored["verdicts"]) == 24
 
 
+@pytest.mark.slow
 def test_examinations_run_in_processes_of_their_own(load: Load) -> None:
     study = Study.create(load("isolation=process", "experiment.arms=[fixed_lr]", "experiment.seeds=1", "workers=2"))
     study.run()

@@ -102,6 +102,7 @@ def test_a_run_ends_when_its_loss_has_not_improved_for_the_patience(load: Load) 
         assert record.ticks[-1].index == record.best.index + 1
 
 
+@pytest.mark.slow
 def test_weights_are_kept_where_the_training_loss_is_first_as_low_as_asked(load: Load) -> None:
     asked = "experiment={batch_sizes: [8, 16], reference_lr: 0.01, arms: [fixed_lr], seeds: 1, matched_loss: 1000.0}"
     study = Study.create(load(asked))
@@ -157,6 +158,7 @@ def test_another_patience_is_another_study(load: Load) -> None:
         Study.create(load("experiment.patience=3 epochs"))
 
 
+@pytest.mark.slow
 def test_every_run_has_what_the_findings_compare(load: Load) -> None:
     study = Study.create(load("experiment.arms=[fixed_lr]"))
     study.run()
@@ -187,6 +189,7 @@ def test_every_run_has_what_the_findings_compare(load: Load) -> None:
     assert "2 runs" in experiment.verdicts[0].sentence  # too few seeds to judge
 
 
+@pytest.mark.slow
 def test_a_fixed_share_of_the_updates_is_measured_whatever_the_machine_s_speed(load: Load) -> None:
     study = Study.create(load("experiment.arms=[fixed_lr]", "experiment.seeds=1"))
     study.run()

@@ -76,6 +76,7 @@ def test_a_study_without_an_experiment_has_nothing_to_settle_so() -> None:
     assert queue_settling_seeds(optuna.create_study()) is None
 
 
+@pytest.mark.slow
 def test_run_settles_an_experiment_with_new_seeds(
     load: Callable[..., LoadedConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,6 +51,7 @@ def _note_of(study: optuna.Study, number: int) -> str:
     return str(optuna_dashboard.get_note(optuna.Trial(study, study.get_trials(deepcopy=False)[number]._trial_id)))
 
 
+@pytest.mark.slow
 def test_every_figure_with_something_to_show_is_published_under_a_stable_id(published: optuna.Study) -> None:
     expected = {f"bsopt-{name.replace('_', '-')}" for name, plot in FIGURES.items() if plot(published).data}
     assert set(_figures(published)) == expected
@@ -215,6 +216,7 @@ def test_without_the_package_the_message_says_what_to_install(
         publish(study)
 
 
+@pytest.mark.slow
 def test_the_server_answers_on_a_free_port_with_the_published_study(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'study.db'}"
     publish(example_study(6, name="served", storage=optuna.storages.RDBStorage(url)))

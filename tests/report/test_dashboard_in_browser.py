@@ -103,6 +103,7 @@ def test_texts_on_the_axes_of_a_card_do_not_lie_over_each_other(browser: Open, s
             assert end <= start, card.get_attribute("id")
 
 
+@pytest.mark.slow
 def test_the_study_note_is_rendered(browser: Open, served: Served) -> None:
     chrome = browser(1400)
     _open(chrome, served.page(0, "/note"), until="Answer so far")
@@ -113,6 +114,7 @@ def test_the_study_note_is_rendered(browser: Open, served: Served) -> None:
     assert _complaints(chrome) == []
 
 
+@pytest.mark.slow
 def test_a_trial_note_is_rendered_with_reason_and_plan(browser: Open, served: Served) -> None:
     record = next(r for r in load(served.studies[0]).records if r.stop_reason is StopReason.OUT_OF_MEMORY)
     chrome = browser(1400)

@@ -39,7 +39,10 @@ def _colours(png: bytes) -> set[bytes]:
     return {raw[i : i + 3] for i in range(0, len(raw) - 3, 3)}
 
 
-@pytest.mark.parametrize(("width", "dark"), [(1200, False), (1200, True), (380, False)])
+@pytest.mark.parametrize(
+    ("width", "dark"),
+    [(1200, False), pytest.param(1200, True, marks=pytest.mark.slow), pytest.param(380, False, marks=pytest.mark.slow)],
+)
 def test_every_figure_is_drawn_with_no_error_and_no_request(
     browser: Open, page_path: Path, width: int, dark: bool
 ) -> None:

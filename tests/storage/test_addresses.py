@@ -25,6 +25,7 @@ ODD = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("url", ODD)
 def test_a_password_is_never_shown(url: str) -> None:
     assert "hush" not in redacted(url)

@@ -153,6 +153,7 @@ def _look_at(name: str, storage: str) -> None:
     assert trial["ticks"]
 
 
+@pytest.mark.slow
 def test_a_host_that_was_given_up_leaves_its_trial_to_the_other(
     project: Path, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -161,6 +161,7 @@ def test_one_step_is_trained_and_validated(load: Callable[..., Any]) -> None:
     assert dict(made.rows)["first step"].startswith("batch size 4 × 2 accumulated = 8, then val_loss ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "words"),
     [

@@ -39,6 +39,7 @@ def test_the_first_trial_starts_where_it_was_measured(load: Load, log: Any) -> N
     assert abs(np.log2(first.lr / start.lr.lr)) < 0.5  # the middle of the range counts, too
 
 
+@pytest.mark.slow
 def test_it_is_measured_once_and_known_ever_after(load: Load, log: Any) -> None:
     Study.create(load(*ALWAYS)).run()
     again = Study.create(load(*ALWAYS, "budget.trials=2"))

@@ -59,6 +59,7 @@ def test_a_few_trials_are_drawn_or_told(name: str, num_trials: int) -> None:
     assert figure.data or figure.layout.annotations
 
 
+@pytest.mark.slow
 @every_figure
 def test_three_thousand_trials_stay_under_two_megabytes(name: str, large_study: StudyData) -> None:
     assert len(_plot(name, large_study).to_json()) < 2e6

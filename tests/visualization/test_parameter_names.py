@@ -31,6 +31,7 @@ def unnamed() -> optuna.Study:
     return study
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pruner", [None, optuna.pruners.HyperbandPruner(max_resource=3)], ids=["plain", "hyperband"])
 def test_what_our_sampler_was_told_is_found_by_all_who_open_the_study(
     pruner: optuna.pruners.BasePruner | None, tmp_path: Path

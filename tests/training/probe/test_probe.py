@@ -241,6 +241,7 @@ def test_model_that_never_fits_is_refused_with_its_need(tmp_path: Path) -> None:
         Study.create(loaded)
 
 
+@pytest.mark.slow
 @needs_processes
 @pytest.mark.distributed
 def test_two_ranks_are_probed_together(tmp_path: Path) -> None:

@@ -94,6 +94,7 @@ def test_drawing_twice_gives_the_same(name: str, data: StudyData) -> None:
     assert EXPERIMENT_FIGURES[name](data).to_json() == EXPERIMENT_FIGURES[name](data).to_json()
 
 
+@pytest.mark.slow
 @every_figure
 def test_a_thousand_epochs_stay_small(name: str, long: StudyData) -> None:
     assert len(EXPERIMENT_FIGURES[name](long).to_json()) < 3e5
@@ -353,6 +354,7 @@ def test_foreign_text_stays_text() -> None:
         assert "<b>mine" not in str(_plain(plot(study)))
 
 
+@pytest.mark.slow
 def test_the_command_line_draws_and_lists_them(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'study.db'}"
     example_experiment(seeds=1, epochs=20, name="effect", storage=open_storage(url), has_analyses=False)
