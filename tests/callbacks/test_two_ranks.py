@@ -14,7 +14,7 @@ from linear_regression import LinearRegression, loader, quiet_trainer
 from bsopt.callbacks import GradientNoiseScale, UpdateNorms, WeightDistance
 from bsopt.serialization import to_plain
 
-pytestmark = pytest.mark.distributed
+pytestmark = [pytest.mark.distributed, pytest.mark.slow]
 HERE = Path(__file__).parent
 
 
@@ -58,7 +58,6 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return _run(tmp_path_factory.mktemp("ranks"), "measure", "prune", "identity")
 
 
-@pytest.mark.slow
 def test_two_ranks_measure_what_two_micro_batches_do(ended: list[dict[str, Any]]) -> None:
     first, second = (rank["measure"] for rank in ended)
     noise, norms, distance = GradientNoiseScale(every=1), UpdateNorms(every=1), WeightDistance()
@@ -76,12 +75,10 @@ def test_two_ranks_measure_what_two_micro_batches_do(ended: list[dict[str, Any]]
     assert first["global_batch_size"] == second["global_batch_size"] == [32, 32]
 
 
-@pytest.mark.slow
 def test_ranks_are_unbiased_and_covered_over_200_seeds(tmp_path: Path) -> None:
     assert [rank["seeds"]["num_seeds"] for rank in _run(tmp_path, "seeds")] == [200, 200]
 
 
-@pytest.mark.slow
 def test_training_with_observers_is_bit_identical_on_two_ranks(ended: list[dict[str, Any]]) -> None:
     for rank in ended:
         for plain, observed in rank["identity"].values():

@@ -81,6 +81,7 @@ def test_probe_tells_programs_every_measurement_and_the_result(probe: Probe) -> 
     assert (found.max_micro_batch_size, found.is_limited_by_memory) == (32, False)
 
 
+@pytest.mark.slow
 def test_probe_ends_with_1_where_nothing_fits(probe: Probe) -> None:
     result = probe("--json", "--set", "limits.memory=1 kB", "--set", "search.batch_size.low=32")
     assert result.exit_code == 1

@@ -17,7 +17,7 @@ from bsopt.trial.record import StopReason
 from bsopt.visualization import FIGURES
 from bsopt.visualization.study_data import load
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 pytest.importorskip("optuna_dashboard", reason="optuna-dashboard isn't installed")
 
 NASTY = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
@@ -71,7 +71,6 @@ def _requests_elsewhere(chrome: Any, served: Served) -> list[str]:
     return [url for url in requests_of(chrome) if not url.startswith(served.address.removesuffix("dashboard/"))]
 
 
-@pytest.mark.slow
 def test_every_figure_is_drawn_in_its_card(browser: Open, served: Served) -> None:
     expected = {f"bsopt-{name.replace('_', '-')}" for name, plot in FIGURES.items() if plot(served.studies[0]).data}
     assert len(expected) > 10
@@ -91,7 +90,6 @@ def test_every_figure_is_drawn_in_its_card(browser: Open, served: Served) -> Non
     assert _requests_elsewhere(chrome, served) == []
 
 
-@pytest.mark.slow
 def test_texts_on_the_axes_of_a_card_do_not_lie_over_each_other(browser: Open, served: Served) -> None:
     chrome = browser(1400)
     _open(chrome, served.page(0), until="Batch size × learning rate")
@@ -103,7 +101,6 @@ def test_texts_on_the_axes_of_a_card_do_not_lie_over_each_other(browser: Open, s
             assert end <= start, card.get_attribute("id")
 
 
-@pytest.mark.slow
 def test_the_study_note_is_rendered(browser: Open, served: Served) -> None:
     chrome = browser(1400)
     _open(chrome, served.page(0, "/note"), until="Answer so far")
@@ -114,7 +111,6 @@ def test_the_study_note_is_rendered(browser: Open, served: Served) -> None:
     assert _complaints(chrome) == []
 
 
-@pytest.mark.slow
 def test_a_trial_note_is_rendered_with_reason_and_plan(browser: Open, served: Served) -> None:
     record = next(r for r in load(served.studies[0]).records if r.stop_reason is StopReason.OUT_OF_MEMORY)
     chrome = browser(1400)
@@ -133,7 +129,6 @@ def test_parameters_and_intermediate_values_are_readable_as_they_are(browser: Op
     assert f"163840 {trial.intermediate_values[163840]}" in text
 
 
-@pytest.mark.slow
 def test_a_script_in_a_study_name_stays_text(browser: Open, served: Served) -> None:
     chrome = browser(1400)
     for part, until in (("", "Batch size × learning rate"), ("/note", "Answer so far"), ("/trials", "Trial 0")):

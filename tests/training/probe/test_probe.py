@@ -254,6 +254,7 @@ def test_two_ranks_are_probed_together(tmp_path: Path) -> None:
     assert peaks[1] - peaks[0] > 10 * MIB
 
 
+@pytest.mark.slow
 @needs_processes
 def test_batch_size_that_does_not_arrive_is_found_out(tmp_path: Path) -> None:
     loaded = study_of(tmp_path)
