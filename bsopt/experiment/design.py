@@ -13,7 +13,7 @@ from bsopt.experiment.findings.table import ARMS, arms_of, lr_of_arms
 from bsopt.storage import queue
 from bsopt.trial.record import StudyInfo
 
-__all__ = ["MEASURES", "Design", "DesignedRun", "Queued", "design_of", "queue_designed"]
+__all__ = ["MEASURES", "Design", "DesignedRun", "Queued", "design_of", "identity", "queue_designed"]
 
 MEASURES = ("weight_distance", "update_norms")
 """What callbacks measure in every designed run."""
@@ -120,6 +120,11 @@ class Queued:
 
     new: int
     total: int
+
+
+def identity(batch_size: int, lr: float, seed: int) -> tuple[int, str, int]:
+    """Return what only one run of an experiment may be; learning rates are the same to six digits."""
+    return batch_size, f"{lr:.6g}", seed
 
 
 def design_of(source: StudyConfig | StudyInfo) -> Design | None:

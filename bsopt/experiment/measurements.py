@@ -10,7 +10,7 @@ from typing import Any
 
 import optuna
 
-from bsopt.experiment.design import Design, design_of
+from bsopt.experiment.design import Design, design_of, identity
 from bsopt.experiment.findings.table import MEASUREMENTS, Run
 from bsopt.experiment.findings.verdicts import Verdict, verdicts
 from bsopt.experiment.measuring import Analysis, common_of, contour_rise, line_rises, measured, sharpness_of
@@ -83,8 +83,8 @@ class Experiment:
     @property
     def num_missing(self) -> int:
         """Runs of the design that haven't ended yet; those that settle something come on top of it."""
-        ended = {(run.batch_size, f"{run.lr:.6g}", run.seed) for run in self.runs}
-        return sum((run.batch_size, f"{run.lr:.6g}", run.seed) not in ended for run in self.design.runs)
+        ended = {identity(run.batch_size, run.lr, run.seed) for run in self.runs}
+        return sum(identity(run.batch_size, run.lr, run.seed) not in ended for run in self.design.runs)
 
     def arm(self, name: str) -> tuple[ExperimentRun, ...]:
         """Return the runs of an arm, by batch size, learning rate and seed."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import optuna
 
-from bsopt.experiment.design import DesignedRun
+from bsopt.experiment.design import DesignedRun, identity
 from bsopt.experiment.findings.table import lr_of_arms
 from bsopt.experiment.measurements import Experiment, experiment_of
 from bsopt.storage import queue
@@ -54,8 +54,8 @@ def settling_of(experiment: Experiment) -> Settling:
             for size, lr in _configurations(experiment, verdict.places)
             for seed in range(needed)
         }
-    known = {_identity(run.batch_size, run.lr, run.seed) for run in experiment.runs}
-    new = [run for run in runs if _identity(run.batch_size, run.lr, run.seed) not in known]
+    known = {identity(run.batch_size, run.lr, run.seed) for run in experiment.runs}
+    new = [run for run in runs if identity(run.batch_size, run.lr, run.seed) not in known]
     ordered = sorted(new, key=lambda run: (run.seed, run.batch_size, run.lr))
     look = 1 + max((run.record.design_look for run in experiment.runs), default=0)
     return Settling(tuple(ordered), seeds, tuple(left), look)
@@ -94,7 +94,3 @@ def _configurations(experiment: Experiment, places: Iterable[tuple[str, int]]) -
             higher_lr=design.higher_lr,
         )
         yield size, rates[arm]
-
-
-def _identity(batch_size: int, lr: float, seed: int) -> tuple[int, str, int]:
-    return batch_size, f"{lr:.6g}", seed

@@ -129,8 +129,9 @@ def _judge(finding: Finding, found: Comparison, judged: Judged, alpha: float) ->
     else:
         outcome = Outcome.SUPPORTED if found.agrees else Outcome.CONTRADICTED
     looks = f", look {found.num_looks}" if found.num_looks > 1 else ""
+    effect, span = _told(found.effect, interval)
     sentence = (
-        f"{outcome.value.capitalize()}: {found.quantity} is {_told(found.effect, interval)} and "
+        f"{outcome.value.capitalize()}: {found.quantity} is {effect} ({span} and "
         f"p = {judged.p:.2g} after Holm's correction; {found.tests[0].test} over {found.num_seeds} seeds{looks}, "
         f"p = {found.p:.2g} alone)."
     )
@@ -175,16 +176,16 @@ def _untested(finding: Finding, reason: str) -> Verdict:
     )
 
 
-def _told(effect: float, interval: tuple[float, float]) -> str:
-    """Return an effect with its interval, with as many digits as tell its ends from each other.
+def _told(effect: float, interval: tuple[float, float]) -> tuple[str, str]:
+    """Return an effect and its interval in words, with as many digits as tell the ends from each other.
 
     >>> _told(1.2, (1.1, 1.3))
-    '1.2 (95 % interval 1.1 to 1.3'
+    ('1.2', '95 % interval 1.1 to 1.3')
     >>> _told(1.0002, (1.0001, 1.0003))
-    '1.0002 (95 % interval 1.0001 to 1.0003'
+    ('1.0002', '95 % interval 1.0001 to 1.0003')
     """
     low, high = interval
     if not (math.isfinite(low) and math.isfinite(high)):
-        return f"{effect:.3g} (95 % interval unbounded"
+        return f"{effect:.3g}", "95 % interval unbounded"
     digits = next((n for n in range(3, 7) if f"{low:.{n}g}" != f"{effect:.{n}g}" != f"{high:.{n}g}"), 6)
-    return f"{effect:.{digits}g} (95 % interval {low:.{digits}g} to {high:.{digits}g}"
+    return f"{effect:.{digits}g}", f"95 % interval {low:.{digits}g} to {high:.{digits}g}"
