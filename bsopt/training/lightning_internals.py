@@ -7,6 +7,7 @@ Lightning decides after each batch whether to validate, by `trainer.val_check_ba
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ __all__ = [
     "NEVER",
     "batches_done",
     "combination_of",
+    "end_at_sigterm",
     "lift_step_limit",
     "quiet_lightning",
     "quietly",
@@ -56,6 +58,15 @@ def batches_done(trainer: Any) -> int:
 def combination_of(loader: Any) -> str | None:
     """Return how a CombinedLoader goes through its loaders (`min_size`, `sequential` …); None for another loader."""
     return str(loader._mode) if type(loader).__name__ == "CombinedLoader" else None
+
+
+def end_at_sigterm() -> None:
+    """Let SIGTERM end this process at once, as it does without Lightning; to be called in `on_train_start`.
+
+    Lightning's handler broadcasts from within the signal: of several ranks of which one was sent it, all then wait for
+    each other without an end, or take one collective's data for another's.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def lift_step_limit(trainer: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from bsopt.callbacks._base import Callback
 from bsopt.callbacks._schedules import misplanned
-from bsopt.training.lightning_internals import lift_step_limit
+from bsopt.training.lightning_internals import end_at_sigterm, lift_step_limit
 from bsopt.training.seeding import seed_everything
 from bsopt.training.task import injection
 from bsopt.trial.spec import TrialSpec
@@ -30,6 +30,8 @@ class Safeguards(Callback):
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Check that what was asked for is in use."""
+        if self._spec.plan.world_size > 1:
+            end_at_sigterm()  # the process that watches the ranks ends the others
         injection.verify(trainer, self._spec)
         _log_parameters(trainer, self._spec)
         self.warnings = _schedule_warnings(trainer, self._spec)

@@ -92,10 +92,16 @@ def test_a_killed_fork_server_costs_no_trial(start: Start, project: Path) -> Non
     assert all(record.plan is not None and record.plan.accumulate_grad_batches == 1 for record in records)
 
 
-def test_a_killed_rank_is_no_proof_of_too_little_memory(start: Start, project: Path) -> None:
-    process = start("budget.trials=2", "budget.epochs=40")
-    _, (rank,) = _server_and_ranks(process.pid)
-    os.kill(rank, signal.SIGKILL)
+@pytest.mark.parametrize(
+    ("number", "devices", "rank"), [(signal.SIGKILL, 1, 0), (signal.SIGTERM, 2, 0), (signal.SIGTERM, 2, 1)]
+)
+def test_a_killed_rank_is_no_proof_of_too_little_memory(
+    start: Start, project: Path, number: int, devices: int, rank: int
+) -> None:
+    """Nor does it leave its peer waiting: Lightning's handler of SIGTERM would."""
+    process = start("budget.trials=2", "budget.epochs=40", f"trainer.devices={devices}")
+    _, ranks = _server_and_ranks(process.pid)
+    os.kill(sorted(ranks)[rank], number)
     _, errors = process.communicate(timeout=800)
     assert process.returncode == 0, errors
     first, second, *_ = load_study("toy", f"sqlite:///{project}/bsopt.db").records

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from bsopt.training.lightning_internals import (
     NEVER,
     batches_done,
     combination_of,
+    end_at_sigterm,
     lift_step_limit,
     quiet_lightning,
     validate_after_this_batch,
@@ -86,6 +88,18 @@ def test_batches_are_counted_on_where_a_run_goes_on(tmp_path: Path) -> None:
     _fit(net, max_epochs=1).save_checkpoint(tmp_path / "run.ckpt")
     _fit(net, max_epochs=2, ckpt_path=tmp_path / "run.ckpt")
     assert seen == [0, 8]
+
+
+def test_sigterm_ends_the_process_although_lightning_has_a_handler() -> None:
+    handlers: list[Any] = []
+
+    def ask(trainer: Any, batch_idx: int) -> None:
+        handlers.append(signal.getsignal(signal.SIGTERM))
+
+    _fit(Net(on_start=nothing, on_batch=ask), max_epochs=1)
+    _fit(Net(on_start=lambda _: end_at_sigterm(), on_batch=ask), max_epochs=1)
+    assert signal.SIG_DFL not in handlers[:8]
+    assert set(handlers[8:]) == {signal.SIG_DFL}
 
 
 @pytest.mark.parametrize(("start", "steps"), [(lift_step_limit, 16), (nothing, 5)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping
+from enum import IntEnum
 
 from bsopt import errors
 from bsopt.errors import BsoptError
@@ -54,9 +55,7 @@ def error_of(
 ) -> BsoptError | Crash:
     """Return the failure that made a trial's ranks end, and not one of those that only followed from it.
 
-    When a rank ends, the others fail too, with errors of communication that say nothing of the cause. So a rank that
-    a signal killed comes first, then the first error that isn't one of communication, then a rank that left without
-    a word, then any error.
+    When a rank ends, the others fail too, with errors of communication that say nothing of the cause, or abort.
 
     Args:
         failures: Rank -> its error, in the order in which they came; without the ranks that said none.
@@ -65,43 +64,60 @@ def error_of(
         is_memory_short: Whether there is evidence that memory ran out; a kill alone is none.
     """
 
-    def crash(reason: StopReason, message: str) -> Crash:
-        return Crash(reason, message, log_tail=log_tail)
-
     def name(rank: int) -> str:
         return "the training process" if len(exit_codes) == 1 else f"rank {rank}"
 
-    silent = {rank: code for rank, code in exit_codes.items() if code and rank not in failures}
-    for rank, code in silent.items():
-        if code < 0:
-            return crash(*_killed(name(rank), -code, is_memory_short=is_memory_short, log_tail=log_tail))
-    if _NO_WORD in silent.values():
-        rank = next(rank for rank, code in silent.items() if code == _NO_WORD)
-        return crash(StopReason.LOST, f"{name(rank)} is gone, and the server that started it with it")
-    causes = [message for message in failures.values() if not is_echo(message.text)]
-    if not causes and silent:
-        rank, code = next(iter(silent.items()))
-        return crash(StopReason.FAILED, f"{name(rank)} exited with code {code} before the trial was over")
-    if not failures:
-        return crash(StopReason.FAILED, "the training process ended before the trial was over")
-    cause = [*causes, *failures.values()][0]
-    if cause.error == _LIGHTNINGS_SIGTERM:
-        return crash(StopReason.LOST, "the training was terminated (SIGTERM)")
-    is_memory = says_out_of_memory(cause.error, cause.text)
-    return named_error(cause.error, cause.text) or crash(
-        StopReason.OUT_OF_MEMORY if is_memory else StopReason.FAILED, cause.text
-    )
+    def ended(cause: _Cause, reason: StopReason, message: str) -> tuple[_Cause, BsoptError | Crash]:
+        return cause, Crash(reason, message, log_tail=log_tail)
+
+    ends = [
+        ended(*_silent_end(name(rank), code, is_memory_short=is_memory_short, log_tail=log_tail))
+        for rank, code in exit_codes.items()
+        if code and rank not in failures
+    ]
+    for message in failures.values():
+        cause, reason = _told_end(message)
+        mistake = named_error(message.error, message.text)
+        ends.append((cause, mistake) if mistake else ended(cause, reason, message.text))
+    ends.append(ended(_Cause.NONE, StopReason.FAILED, "the training process ended before the trial was over"))
+    return min(ends, key=lambda end: end[0])[1]
 
 
-def _killed(who: str, number: int, *, is_memory_short: bool, log_tail: str) -> tuple[StopReason, str]:
-    """Return why a signal ended a rank: for want of memory, by somebody's hand, or by its own fault."""
-    word = signal.Signals(number).name
+class _Cause(IntEnum):
+    """How a rank ended, from what causes the other ranks' ends to what only follows from them."""
+
+    OUTSIDE = 0
+    SIGNAL = 1
+    ERROR = 2
+    ABORT = 3
+    EXIT = 4
+    ECHO = 5
+    NONE = 6
+
+
+def _silent_end(who: str, code: int, *, is_memory_short: bool, log_tail: str) -> tuple[_Cause, StopReason, str]:
+    """Return why a rank that said nothing ended: for want of memory, by somebody's hand, or by its own fault."""
+    if code == _NO_WORD:
+        return _Cause.OUTSIDE, StopReason.LOST, f"{who} is gone, and the server that started it with it"
+    if code > 0:
+        return _Cause.EXIT, StopReason.FAILED, f"{who} exited with code {code} before the trial was over"
+    word = signal.Signals(-code).name
     says_short = says_out_of_memory("", log_tail) or "std::bad_alloc" in log_tail
     if (word == "SIGKILL" and is_memory_short) or (word in ("SIGKILL", "SIGABRT") and says_short):
-        return StopReason.OUT_OF_MEMORY, f"{who} was ended by the system when memory ran out"
+        return _Cause.OUTSIDE, StopReason.OUT_OF_MEMORY, f"{who} was ended by the system when memory ran out"
     if word in _OUTSIDE:
-        return StopReason.LOST, f"{who} was killed ({word}), and nothing says that memory ran out"
-    return StopReason.FAILED, f"{who} died of {_SIGNALS.get(word, word)}"
+        return _Cause.OUTSIDE, StopReason.LOST, f"{who} was killed ({word}), and nothing says that memory ran out"
+    cause = _Cause.ABORT if word == "SIGABRT" else _Cause.SIGNAL
+    return cause, StopReason.FAILED, f"{who} died of {_SIGNALS.get(word, word)}"
+
+
+def _told_end(message: Message) -> tuple[_Cause, StopReason]:
+    """Return why a rank that raised an error ended."""
+    if message.error == _LIGHTNINGS_SIGTERM:
+        return _Cause.OUTSIDE, StopReason.LOST
+    is_memory = says_out_of_memory(message.error, message.text)
+    cause = _Cause.ECHO if is_echo(message.text) else _Cause.ERROR
+    return cause, StopReason.OUT_OF_MEMORY if is_memory else StopReason.FAILED
 
 
 def named_error(name: str, text: str) -> BsoptError | None:

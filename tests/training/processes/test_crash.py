@@ -16,6 +16,8 @@ ECHO = Message("error", error="RuntimeError", text="RuntimeError: [gloo] Connect
 OWN = Message("error", error="ValueError", text="ValueError: bad batch (model.py, line 7)")
 MEMORY = Message("error", error="OutOfMemoryError", text="OutOfMemoryError: CUDA out of memory")
 
+TERMINATED = Message("error", error="SIGTERMException", text="SIGTERMException: 0")
+
 
 def _crash(failures: dict[int, Message], *exit_codes: int | None) -> tuple[StopReason, str]:
     error = error_of(failures, dict(enumerate(exit_codes)), log_tail="the end")
@@ -40,13 +42,19 @@ def test_a_rank_that_a_signal_killed_comes_before_every_error() -> None:
     assert _crash({0: ECHO}, 1, -signal.SIGKILL)[0] is StopReason.LOST
 
 
+def test_an_abort_that_followed_another_ranks_end_is_not_told() -> None:
+    assert _crash({}, -signal.SIGABRT, -signal.SIGTERM)[0] is StopReason.LOST
+    assert _crash({0: TERMINATED}, 1, -signal.SIGABRT)[0] is StopReason.LOST
+    assert _crash({0: OWN}, 1, -signal.SIGABRT) == (StopReason.FAILED, OWN.text)
+    assert _crash({0: ECHO}, 1, -signal.SIGABRT) == (StopReason.FAILED, "rank 1 died of an abort")
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
 def test_a_rank_that_somebody_killed_is_lost_and_no_proof_of_too_little_memory(number: int) -> None:
     reason, message = _crash({}, -number)
     assert (reason, "nothing says that memory ran out" in message) == (StopReason.LOST, True)
     assert _crash({}, 255)[0] is StopReason.LOST  # with its fork server
-    terminated = Message("error", error="SIGTERMException", text="SIGTERMException")
-    assert _crash({0: terminated}, 1)[0] is StopReason.LOST
+    assert _crash({0: TERMINATED}, 1)[0] is StopReason.LOST
 
 
 @pytest.mark.parametrize(
