@@ -393,6 +393,8 @@ def test_a_wrapped_pruner_counts_once_a_trial_no_longer_improves() -> None:
 class Certain:
     mean: float
     sd: float
+    noise: float = 0.0
+    noise_sd: float = 0.0
 
     def transform(self, values: ArrayLike) -> NDArray[np.float64]:
         return np.asarray(values, dtype=float)
