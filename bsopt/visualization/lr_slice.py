@@ -22,7 +22,7 @@ TITLE = "Value against learning rate"
 MAX_LINES = 14
 MOST_TEXTS = 1000
 _NEAR = 1.25
-"""Learning rates within this factor share one point of a line: a line through each would run up and down by the noise."""
+"""Learning rates within this factor share one point of a line, which would run up and down by their noise."""
 _PRUNED = f"{MARKERS[Status.PRUNED]['symbol']}-open"
 
 

@@ -23,7 +23,7 @@
   const draw = (script) => {
     const element = document.getElementById(script.dataset.plot);
     const { data, layout } = JSON.parse(script.textContent);
-    const isNarrow = element.clientWidth < 560;
+    const isNarrow = bsoptIsNarrow(element.clientWidth);
     const config = {
       responsive: true,
       displaylogo: false,
@@ -35,22 +35,7 @@
     const heading = document.getElementById(element.getAttribute("aria-labelledby")).textContent;
     for (const menu of layout.updatemenus ?? []) addSwitch(element, menu, heading);
     delete layout.updatemenus;
-    if (isNarrow) {
-      layout.margin = { ...layout.margin, l: 48, r: 4 };
-      layout.font = { ...layout.font, size: 11 };
-      if (layout.legend?.title?.text) layout.legend.title.side = "top";
-      for (const [key, value] of Object.entries(layout.meta?.narrow ?? {})) {
-        layout[key] = value?.constructor === Object ? { ...layout[key], ...value } : value;
-      }
-      // Beside the plot a colour bar would take a third of the width.
-      for (const bar of data.map((trace) => trace.marker?.colorbar).filter(Boolean)) {
-        Object.assign(bar, { orientation: "h", x: 0.5, xanchor: "center", y: 1.02, yanchor: "bottom", len: 0.8, thickness: 8 });
-        bar.title = { ...bar.title, side: "top" };
-      }
-      layout.height += 90;  // the legend takes more lines
-      // A finger that scrolls the page must not zoom a figure.
-      layout.dragmode = false;
-    }
+    if (isNarrow) bsoptNarrow(data, layout);
     drawn.push(element);
     const nameTools = () => element.querySelector(".modebar")?.setAttribute("aria-label", `${heading}: tools`);
     const done = Plotly.newPlot(element, data, layout, config);
