@@ -37,6 +37,7 @@
     delete layout.updatemenus;
     if (isNarrow) bsoptNarrow(data, layout);
     drawn.push(element);
+    element.dataset.height = layout.height;
     const nameTools = () => element.querySelector(".modebar")?.setAttribute("aria-label", `${heading}: tools`);
     const done = Plotly.newPlot(element, data, layout, config);
     // In milliseconds since the page was opened, when the browser paints it.
@@ -78,10 +79,16 @@
         waiting.delete(script);
         draw(script);
       }
-      for (const element of drawn) Plotly.relayout(element, { width: 680 });
+      // Two figures of one plot fit on a page.
+      for (const element of drawn) {
+        const height = Number(element.dataset.height);
+        Plotly.relayout(element, { width: 680, height: height < 520 ? 0.78 * height : height });
+      }
     });
     addEventListener("afterprint", () => {
-      for (const element of drawn) Plotly.relayout(element, { width: null, autosize: true });
+      for (const element of drawn) {
+        Plotly.relayout(element, { width: null, height: Number(element.dataset.height), autosize: true });
+      }
     });
 
     // Tables: numbers by their full value, empty cells always last.

@@ -9,10 +9,11 @@ for (const source of document.querySelectorAll("script[data-figure]")) {
     const { data, layout } = JSON.parse(source.textContent);
     if (isNarrow) {
       bsoptNarrow(data, layout);
-      // Between the title and the plot: where they come too near plotly pushes the title out of the figure.
       if (data.some((trace) => trace.marker?.colorbar)) {
         layout.margin.t += 70;
         layout.height += 40;
+        // Plotly moves the title up by half of a colour bar above the plot.
+        layout.title.pad = { ...layout.template?.layout?.title?.pad, t: 52 };
       }
     }
     Plotly.newPlot(element, data, layout, {
