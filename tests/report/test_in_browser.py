@@ -174,3 +174,11 @@ def test_a_saved_figure_page_is_drawn_without_a_request(browser: Open, study: op
     wait(chrome, lambda: chrome.find_elements("css selector", ".scatterlayer .trace path"))
     assert requests_of(chrome) == []
     assert not chrome.find_elements("css selector", "[data-title^='Share']")
+
+
+@pytest.mark.slow
+def test_the_runs_of_a_large_study_follow_the_first_figure(browser: Open, tmp_path: Path) -> None:
+    data = example_data(300)
+    chrome = _open_report(browser(), write_report(data, tmp_path / "report.html").path)
+    drawn = "const plot = document.getElementById('s0-answer'); return plot.data.find(t => t.name === 'one run each').x"
+    assert len(chrome.execute_script(drawn)) == len(data.completed) > 200

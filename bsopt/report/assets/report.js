@@ -19,8 +19,16 @@
     element.before(box);
   };
 
+  // Of a thousand single runs the points take longer than all else: what they are about is seen before them.
+  const heldBack = (data) => data.flatMap((trace, index) => {
+    if (trace.mode !== "markers" || (trace.x?.length ?? 0) <= 200) return [];
+    const points = { index, x: trace.x, y: trace.y };
+    Object.assign(trace, { x: [null], y: [null] });
+    return [points];
+  });
+
   const drawn = [];
-  const draw = (script) => {
+  const draw = (script, isFirst = false) => {
     const element = document.getElementById(script.dataset.plot);
     const { data, layout } = JSON.parse(script.textContent);
     const isNarrow = bsoptIsNarrow(element.clientWidth);
@@ -39,7 +47,12 @@
     drawn.push(element);
     element.dataset.height = layout.height;
     const nameTools = () => element.querySelector(".modebar")?.setAttribute("aria-label", `${heading}: tools`);
-    const done = Plotly.newPlot(element, data, layout, config);
+    const late = isFirst ? heldBack(data) : [];
+    const shown = Plotly.newPlot(element, data, layout, config);
+    const done = !late.length ? shown : shown.then(() => new Promise((after) => requestAnimationFrame(() => setTimeout(() => {
+      const [x, y] = ["x", "y"].map((axis) => late.map((points) => points[axis]));
+      Plotly.restyle(element, { x, y }, late.map((points) => points.index)).then(after);
+    }))));
     // In milliseconds since the page was opened, when the browser paints it.
     requestAnimationFrame(() => { root.dataset.firstFigure ??= Math.round(performance.now()); });
     return done.then(() => { nameTools(); element.on("plotly_afterplot", nameTools); });
@@ -47,7 +60,7 @@
 
   // This script stands right below the answer: its figure is drawn before the rest of the page is read.
   const first = document.querySelector("script[data-plot]");
-  const opened = first && !first.closest("details:not([open])") ? draw(first) : Promise.resolve();
+  const opened = first && !first.closest("details:not([open])") ? draw(first, true) : Promise.resolve();
 
   const finish = () => {
     // One after the other, so that the page stays responsive; what is on the screen first, what is folded away when opened.
