@@ -229,6 +229,24 @@ def test_nothing_is_pruned_for_its_chance_before_three_have_finished() -> None:
     assert not pruner(min_finished=4).prune(three_finished(), hopeless)
 
 
+def test_an_earlier_studys_curves_let_the_second_trial_be_pruned() -> None:
+    earlier, study = three_finished(study_name="earlier"), study_of(trial_of(curve(0.35)))
+    hopeless = running([9.0, 8.9, 8.8, 8.75, 8.7])
+    assert not pruner().decide(study, hopeless).is_stop
+    study.pruner = pickle.loads(pickle.dumps(pruner(prior_from=earlier)))
+    decision = study.pruner.decide(study, hopeless)
+    assert decision.stop_reason is StopReason.PRUNED_HOPELESS
+    assert "by 4 finished curves" in decision.message
+    assert "prior_from='earlier'" in repr(study.pruner)
+    assert not study.pruner.decide(study_of(), hopeless).is_stop  # nothing of its own to compare with
+
+
+def test_an_earlier_study_with_longer_trials_says_nothing_of_these() -> None:
+    longer = study_of(*(trial_of(curve(final), steps=range(2, 41, 2)) for final in (0.35, 0.4, 0.5)))
+    study = study_of(trial_of(curve(0.35)), pruner=pruner(prior_from=longer))
+    assert not study.pruner.decide(study, running([9.0, 8.9, 8.8, 8.75, 8.7])).is_stop
+
+
 def test_nothing_is_pruned_for_its_chance_before_the_third_report() -> None:
     assert not pruner().prune(three_finished(), running(curve(9.0)[:2]))
     assert pruner().prune(three_finished(), running(curve(9.0)[:3]))
@@ -375,6 +393,8 @@ def test_a_wrapped_pruner_counts_once_a_trial_no_longer_improves() -> None:
 class Certain:
     mean: float
     sd: float
+    noise: float = 0.0
+    noise_sd: float = 0.0
 
     def transform(self, values: ArrayLike) -> NDArray[np.float64]:
         return np.asarray(values, dtype=float)
@@ -557,6 +577,7 @@ def test_a_trial_without_batch_size_or_learning_rate_is_judged_by_its_curve() ->
         ({"audit_every": 1}, "audit_every must be 0 or at least 2"),
         ({"target": INF}, "target must be a finite number"),
         ({"unit_size": 0}, "unit_size must be above 0"),
+        ({"prior_from": "earlier"}, "prior_from must be an Optuna study"),
         ({"rule": "kers"}, "Did you mean 'keras'"),
         ({"patience": "3 epochs"}, "patience must be above 0, in the steps that trials report, got '3 epochs'"),
         ({"lr": 0.1}, "lr must be the name of a parameter"),
