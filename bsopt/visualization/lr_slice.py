@@ -108,8 +108,13 @@ def _by_size(records: Sequence[TrialRecord]) -> dict[int, list[TrialRecord]]:
 
 def _value_range(values: Sequence[float], sign: float) -> tuple[float, float] | None:
     if sign > 0 and is_wide(values):
-        return min(values) / 1.2, 1.2 * max(values)
-    return worth_seeing(values, sign, typical=0.7, headroom=2.0)
+        found: tuple[float, float] | None = (min(values) / 1.2, 1.2 * max(values))
+    else:
+        found = worth_seeing(values, sign, typical=0.7, headroom=2.0)
+    if found is None:
+        return None
+    low, high = map(_traces.rounded, found)  # as marks are, which on the edge would lie just beyond it and be hidden
+    return (low, high) if low is not None and high is not None else found
 
 
 def _draw(info: LrSliceInfo, *, several: bool) -> go.Figure:

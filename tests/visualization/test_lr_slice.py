@@ -88,3 +88,10 @@ def test_a_line_doesnt_zigzag_through_learning_rates_that_hardly_differ(data_of:
 def test_no_caption_speaks_of_medians_where_each_learning_rate_ran_once(data_of: Make) -> None:
     rows = [(32, 0.01 * 2**i, 0.3 + 0.1 * i, StopReason.COMPLETED) for i in range(3)]
     assert plot_lr_slice(data_of(*rows)).layout.legend.title.text is None
+
+
+def test_a_diverged_cross_is_not_beyond_the_edge(data_of: Make) -> None:
+    for worst in (0.4321987, 0.512345678, 0.777777777):
+        rows = [(32, 0.01, 0.3, StopReason.COMPLETED), (32, 0.02, worst, StopReason.COMPLETED)]
+        figure = plot_lr_slice(data_of(*rows, (32, 0.9, 5.0, StopReason.DIVERGED)))
+        assert figure.data[-1].y[0] <= figure.layout.yaxis.range[1]
