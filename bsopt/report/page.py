@@ -94,7 +94,7 @@ def write_report(
 def _page(sources: Sequence[StudyData]) -> str:
     title = f"bsopt report: {', '.join(data.name for data in sources)}"
     # The scripts stand right below the answer, so that its figure doesn't wait for a thousand trials to be parsed.
-    code = (get_plotlyjs(), script("narrow"), _asset("report.js"))
+    code = (get_plotlyjs(), script("narrow") + _asset("report.js"))
     scripts = [verbatim("script", text, type="text/javascript") for text in code]
     opening, rest = _one(sources[0]) if len(sources) == 1 else _several(sources)
     body = join(
