@@ -54,3 +54,10 @@ def test_without_a_value_no_caption_speaks_of_values_or_rules(data_of: Make) -> 
 @pytest.mark.parametrize(("low", "high"), [(0.21, 0.43), (0.24, 0.37), (0.02, 0.09)])
 def test_a_logarithmic_axis_has_at_least_two_ticks_in_sight(low: float, high: float) -> None:
     assert sum(low <= tick <= high for tick in log_ticks([low, high])) >= 2
+
+
+def test_a_caption_takes_no_height_from_the_plot(data_of: Make) -> None:
+    rows = [(8, 0.01 * 1.5**i, 0.3 + 0.01 * i, StopReason.COMPLETED) for i in range(3)]
+    short = plot_interaction(data_of(*rows))
+    long = plot_interaction(data_of(*rows, *rows))  # two seeds each: one sentence more
+    assert long.layout.height > short.layout.height
