@@ -287,6 +287,7 @@ class StudyRunner:
         running = RunningTrial(trial, stopping, objective=self._objective, listener=self._listener)
         supervision = Supervision(running.on_tick, self._stopping.is_set, on_idle=running.on_idle)
         try:
+            self._files.take_over(trial)
             return self._task.launch(spec, supervision, worker=worker)
         except Crash as crash:
             if crash.ends_study:
