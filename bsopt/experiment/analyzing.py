@@ -21,6 +21,7 @@ from bsopt.experiment.measurements import (
     line_key,
     sharpness_key,
 )
+from bsopt.experiment.measuring import CONTOUR_REACH
 from bsopt.storage.attributes import read_analyses, write_analysis
 from bsopt.training.processes.crash import Crash
 from bsopt.training.processes.supervision import Supervision
@@ -50,7 +51,8 @@ class AnalysisPlan:
         rho: The adaptive box.
         subspace_dim: Dimensions of the random subspace.
         max_products: With the Hessian, for the largest curvature.
-        num_points: Per axis of a landscape.
+        num_points: Per axis of a landscape, which is whole for the first seed of a batch size and learning rate; of the
+            others', which aren't drawn, only what the verdict about contours needs is computed.
         span: Of a landscape, in units of each filter's norm.
     """
 
@@ -135,7 +137,7 @@ def analyze(
     if not experiment.runs:
         raise StudyError("no designed run has ended yet: `bsopt study run` trains them.")
     jobs, num_without = _jobs(study, experiment, plan)
-    known = set() if recompute else _known(study, plan) & {job.key for job in jobs}
+    known = set() if recompute else _known(study, jobs)
     new = [job for job in jobs if job.key not in known]
     listener.started(num_new=len(new), num_known=len(known), num_without_weights=num_without)
     _work(study, new, listener, num_workers or study.config.workers)
@@ -149,14 +151,20 @@ def analyze(
 def _jobs(study: Study, experiment: Experiment, plan: AnalysisPlan) -> tuple[list[_Job], int]:
     """Return every examination that can be made, each once, and for how many runs no weights are there."""
     found: dict[str, _Job] = {}
-    missing = set()
+    missing, is_drawn = set(), set()
     for key, kind, runs in _wanted(experiment, plan):
         where = "matched" if kind == "sharpness" and experiment.design.matched_loss is not None else "best"
         weights = [study.files.weights_of(run.trial, where) for run in runs]
         missing |= {run.trial for run, path in zip(runs, weights, strict=True) if path is None}
         paths = tuple(str(path) for path in weights if path is not None)
-        if len(paths) == len(runs):
-            found[key] = _Job(key, runs[0], Examination(kind, paths, plan.settings(kind)))  # type: ignore[arg-type]
+        if len(paths) < len(runs) or key in found:
+            continue
+        settings = plan.settings(kind)
+        if kind == "landscape":
+            place = runs[0].batch_size, runs[0].lr
+            settings["reach"] = CONTOUR_REACH if place in is_drawn else None
+            is_drawn.add(place)
+        found[key] = _Job(key, runs[0], Examination(kind, paths, settings))  # type: ignore[arg-type]
     return list(found.values()), len(missing)
 
 
@@ -186,12 +194,13 @@ def _ends(runs: Sequence[ExperimentRun], experiment: Experiment) -> list[tuple[E
     return [(by_place[a], by_place[b]) for a, b in places if a in by_place and b in by_place]
 
 
-def _known(study: Study, plan: AnalysisPlan) -> set[str]:
-    """Return the keys of what is stored and was computed with the settings that the plan has now for its kind."""
+def _known(study: Study, jobs: Sequence[_Job]) -> set[str]:
+    """Return the keys of what is stored and was computed with the settings that it is to have now."""
     found: set[str] = set()
-    for kind in plan.kinds:
-        stored = read_analyses(study.optuna, settings=plan.settings(kind))
-        found |= {key for key in stored if key.startswith(f"{kind}:")}
+    for wanted in {json.dumps(dict(job.examination.settings)) for job in jobs}:
+        settings = json.loads(wanted)
+        stored = read_analyses(study.optuna, settings=settings)
+        found |= {job.key for job in jobs if job.examination.settings == settings and job.key in stored}
     return found
 
 

@@ -80,6 +80,8 @@ def test_what_is_known_is_not_computed_again(study: Study) -> None:
     one = analyze(study, QUICK, listener=first)
     assert (first.new, first.known, first.without) == (16, 0, 0)
     assert sorted(first.keys) == sorted(one.analyses)
+    drawn = [one.runs[0].seed for one in one.landscapes if None not in one.result["losses"][0]]
+    assert drawn == [0, 0, 0]  # of other seeds, only what a verdict reads
     two = analyze(study, QUICK, listener=second)
     assert (second.new, second.known) == (0, 16)
     assert two.analyses == one.analyses
