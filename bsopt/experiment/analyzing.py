@@ -51,9 +51,11 @@ class AnalysisPlan:
         rho: The adaptive box.
         subspace_dim: Dimensions of the random subspace.
         max_products: With the Hessian, for the largest curvature.
-        num_points: Per axis of a landscape, which is whole for the first seed of a batch size and learning rate; of the
-            others', which aren't drawn, only what the verdict about contours needs is computed.
+        num_points: Per axis of a landscape.
         span: Of a landscape, in units of each filter's norm.
+        all_seeds: Whether every seed is examined in full. Otherwise more than the first is only where a verdict reads
+            it: a landscape is whole for one seed, and a disc around the minimizer for the others; between the smallest
+            and the largest batch size of the scaled arm, sharpness is one seed's.
     """
 
     kinds: tuple[str, ...] = ("sharpness", "line", "landscape")
@@ -66,6 +68,7 @@ class AnalysisPlan:
     max_products: int = 100
     num_points: int = 25
     span: float = 1.0
+    all_seeds: bool = False
 
     def settings(self, kind: str) -> dict[str, Any]:
         """Return the arguments of one kind's functions of `bsopt.analysis`."""
@@ -151,7 +154,7 @@ def analyze(
 def _jobs(study: Study, experiment: Experiment, plan: AnalysisPlan) -> tuple[list[_Job], int]:
     """Return every examination that can be made, each once, and for how many runs no weights are there."""
     found: dict[str, _Job] = {}
-    missing, is_drawn = set(), set()
+    missing, seen = set(), set()
     for key, kind, runs in _wanted(experiment, plan):
         where = "matched" if kind == "sharpness" and experiment.design.matched_loss is not None else "best"
         weights = [study.files.weights_of(run.trial, where) for run in runs]
@@ -159,13 +162,21 @@ def _jobs(study: Study, experiment: Experiment, plan: AnalysisPlan) -> tuple[lis
         paths = tuple(str(path) for path in weights if path is not None)
         if len(paths) < len(runs) or key in found:
             continue
-        settings = plan.settings(kind)
+        place = kind, *((run.batch_size, run.lr) for run in runs)
+        is_further, settings = place in seen and not plan.all_seeds, plan.settings(kind)
+        seen.add(place)
+        if kind == "sharpness" and is_further and _is_between(runs[0], experiment, plan):
+            continue
         if kind == "landscape":
-            place = runs[0].batch_size, runs[0].lr
-            settings["reach"] = CONTOUR_REACH if place in is_drawn else None
-            is_drawn.add(place)
+            settings["reach"] = CONTOUR_REACH if is_further else None
         found[key] = _Job(key, runs[0], Examination(kind, paths, settings))  # type: ignore[arg-type]
     return list(found.values()), len(missing)
+
+
+def _is_between(run: ExperimentRun, experiment: Experiment, plan: AnalysisPlan) -> bool:
+    """Whether a run is of the scaled arm alone, and neither of its smallest nor of its largest batch size."""
+    ends = experiment.design.batch_sizes[0], experiment.design.batch_sizes[-1]
+    return set(plan.arms) & set(run.arms) == {"scaled_lr"} and run.batch_size not in ends
 
 
 def _wanted(experiment: Experiment, plan: AnalysisPlan) -> Iterator[tuple[str, str, Sequence[ExperimentRun]]]:
