@@ -49,6 +49,7 @@ def misfits(config: StudyConfig, description: TaskDescription, limits: Limits) -
         *_misfits_of_lengths(config, description),
         *_misfits_of_plans(config, description, limits),
         *_misfits_of_settings(config, description),
+        *_misfits_of_variants(config, description, limits),
     ]
 
 
@@ -194,12 +195,38 @@ def _misfits_of_settings(config: StudyConfig, description: TaskDescription) -> l
     return found
 
 
+def _misfits_of_variants(config: StudyConfig, description: TaskDescription, limits: Limits) -> list[str]:
+    """Return what the experiment's variants ask for that this model or these devices don't do."""
+    experiment, found = config.experiment, []
+    if experiment is None:
+        return []
+    least = min(experiment.batch_sizes) // (limits.num_devices * limits.num_nodes)
+    least = min(least, limits.max_micro_batch_size or least)
+    for name, variant in experiment.variants.items():
+        where, ghost, precision = f"experiment.variants.{name}", variant.ghost_batch_norm, variant.precision or ""
+        if ghost and not description.has_batch_norm:
+            found.append(f"{where}.ghost_batch_norm: {description.module} has no BatchNorm layer.")
+        elif ghost and ghost > least:
+            found.append(
+                f"{where}.ghost_batch_norm is {ghost}, but in the smallest batch a device gets {least} samples at a "
+                f"time: at most {least}."
+            )
+        if precision.startswith("16") and description.device_memory_bytes is None:
+            found.append(
+                f"{where}.trainer.precision: {precision} needs CUDA; this is {description.device}, where Lightning "
+                "would compute with bfloat16 instead. Take bf16-mixed here, or run it on a GPU."
+            )
+    return found
+
+
 def _design_rows(config: StudyConfig) -> list[tuple[str, str]]:
     design = design_of(config)
     if design is None:
         return []
     settings, seeds = len(design.configurations), design.num_seeds
-    return [("designed runs", f"{len(design.runs)}: {settings} batch sizes with learning rates, {seeds} seeds each")]
+    said = f"{len(design.runs)}: {settings} batch sizes with learning rates, {seeds} seeds each"
+    varied = {v.name: sum(run.variant == v.name for run in design.runs) for v in design.variants}
+    return [("designed runs", "; ".join([said, *(f"{num} of them with {name}" for name, num in varied.items())]))]
 
 
 def _design_warnings(config: StudyConfig) -> list[str]:

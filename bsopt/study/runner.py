@@ -260,6 +260,7 @@ class StudyRunner:
                 root=queue.root_of(trial),
                 replicate=queue.replicate_of(trial),
                 is_designed=queue.is_designed(trial),
+                variant=queue.variant_of(trial),
             )
             start = start_of(
                 trial.number, spec.params, plan=plan, lr=spec.lr, info=self._info, folder=Path(spec.folder)

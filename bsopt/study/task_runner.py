@@ -199,6 +199,7 @@ class TaskRunner:
         root: int | None = None,
         replicate: int | None = None,
         is_designed: bool = False,
+        variant: str | None = None,
     ) -> TrialSpec:
         """Return everything that a trial's processes need; the arguments are those of `trial_spec`."""
         return trial_spec(
@@ -211,6 +212,7 @@ class TaskRunner:
             root=root,
             replicate=replicate,
             is_designed=is_designed,
+            variant=variant,
         )
 
     def launch(self, spec: TrialSpec, supervision: Supervision, *, worker: int | None = None) -> TrialRecord:

@@ -145,6 +145,35 @@ def test_further_parameters_are_the_design_s(load: Load) -> None:
     assert {record.params["model.momentum"] for record in study.records} == {0.25}
 
 
+def test_a_variant_trains_the_runs_of_its_arms_with_its_own_settings(load: Load) -> None:
+    small = ("experiment.arms=[fixed_lr, scaled_lr]", "experiment.batch_sizes=[8, 32]", "budget.epochs=1")
+    half = ("experiment.variants.half={trainer: {precision: bf16-mixed}, arms: [fixed_lr]}",)
+    heavy = ("experiment.variants.heavy={params: {model.momentum: 0.5}, arms: [scaled_lr]}",)
+    study = Study.create(load(*small, *half))
+    assert study.run().num_complete == 10
+    experiment = experiment_of(study.optuna)
+    assert experiment is not None
+    assert (len(experiment.runs), len(experiment.varied), experiment.num_missing) == (6, 4, 0)
+    assert {run.record.precision for run in experiment.runs} == {"32-true"}
+    assert {(run.record.precision, run.variant, run.arms) for run in experiment.varied} >= {
+        ("bf16-mixed", "half", ("fixed_lr",))
+    }
+    assert not any(run.record.has_result for run in experiment.varied)  # no evidence for the study's own settings
+    own = {(run.batch_size, run.seed): run.record.seed for run in experiment.arm("fixed_lr")}
+    assert set(own) == {(run.batch_size, run.seed) for run in experiment.arm("fixed_lr/half")}
+    assert [verdict.key for verdict in experiment.variant_verdicts["half"]] == [
+        "half:no_worse", "half:faster_epochs", "half:less_memory",
+    ]  # fmt: skip
+    with pytest.raises(StudyError, match=r"experiment\.variants\.half\.trainer\.precision"):
+        Study.create(load(*small, "experiment.variants.half={trainer: {precision: 64-true}, arms: [fixed_lr]}"))
+    more = Study.create(load(*small, *half, *heavy))
+    assert more.run().num_new == 4
+    found = experiment_of(more.optuna)
+    assert found is not None
+    values = {name: found.values("best_val_loss", name) for name in ("scaled_lr", "scaled_lr/heavy")}
+    assert values["scaled_lr"][32] != values["scaled_lr/heavy"][32]
+
+
 def test_check_says_what_the_design_is_and_what_it_lacks(load: Load) -> None:
     report = Study.check(load("checkpoints=none"))
     assert dict(report.rows)["designed runs"] == "20: 10 batch sizes with learning rates, 2 seeds each"
