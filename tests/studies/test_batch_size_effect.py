@@ -72,6 +72,16 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
+def test_a_warm_up_rises_and_an_annealing_falls() -> None:
+    study = load("model")
+    warm, annealed = study.DigitsCNN(warmup_epochs=4), study.DigitsCNN(annealing_epochs=10)
+    assert [warm._share_of_lr(epoch) for epoch in (0, 1, 4, 9)] == pytest.approx([0.2, 0.4, 1.0, 1.0])
+    assert [annealed._share_of_lr(epoch) for epoch in (0, 5, 10, 20)] == pytest.approx([1.0, 0.5, 0.0, 0.0])
+    scheduler = warm.configure_optimizers()["lr_scheduler"]
+    assert scheduler.optimizer.param_groups[0]["lr"] == pytest.approx(0.05 * 0.2)
+    assert "lr_scheduler" not in study.DigitsCNN().configure_optimizers()
+
+
 def test_digits_are_learned() -> None:
     study = load("model")
     metrics = fit(study.DigitsCNN(lr=0.2), study.DigitsData(batch_size=32), epochs=10)
