@@ -113,7 +113,7 @@ def test_the_articles_measured_figures_are_all_there() -> None:
 
 def test_each_plot_function_is_public() -> None:
     names = [name for name in bsopt.visualization.__all__ if name.startswith("plot_experiment_")]
-    assert len(names) == 10
+    assert len(names) == 11
     assert all(callable(getattr(bsopt.visualization, name)) for name in names)
 
 
