@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-__all__ = ["family", "parents"]
+__all__ = ["family", "identity", "parents"]
 
 
 def parents() -> dict[int, int]:
@@ -26,3 +26,11 @@ def family(pid: int) -> list[int]:
     for member in found:
         found += [child for child, parent in tree.items() if parent == member]
     return found[1:]
+
+
+def identity(pid: int) -> tuple[int, str] | None:
+    """Return a living process's number with its start time, in clock ticks: numbers are used again; None if gone."""
+    with contextlib.suppress(OSError):
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if state in "ZX" else (pid, fields[18])
+    return None

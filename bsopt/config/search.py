@@ -121,7 +121,9 @@ class SearchConfig(Block):
     )
     sampler: Literal["scaling", "tpe", "gp", "random", "cmaes", "qmc"] = "scaling"
     prior_from: str | None = Field(
-        None, description="name of an earlier study in the same storage whose ridge is the prior"
+        None,
+        description="name of an earlier study in the same storage whose ridge is the prior, and whose learning curves "
+        "the pruner knows",
     )
 
     @field_validator("params")

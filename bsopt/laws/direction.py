@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from bsopt.errors import ConfigError, nearest
 
-__all__ = ["DIRECTIONS", "Direction", "sign_of"]
+__all__ = ["DIRECTIONS", "Direction", "best_possible", "sign_of"]
 
 Direction: TypeAlias = Literal["minimize", "maximize"]
 DIRECTIONS: tuple[Direction, ...] = ("minimize", "maximize")
@@ -25,3 +25,23 @@ def sign_of(direction: Direction) -> float:
         allowed = " or ".join(map(repr, DIRECTIONS))
         raise ConfigError(f"direction must be {allowed}, got {direction!r}." + nearest(str(direction), DIRECTIONS))
     return 1.0 if direction == "minimize" else -1.0
+
+
+def best_possible(lowest: float, highest: float, *, sign: float) -> float | None:
+    """Return the value that none can beat, as far as a range of values tells; None where it doesn't.
+
+    Args:
+        lowest, highest: Of the values, times `sign`: smaller is better.
+        sign: 1 where a smaller value is better, −1 where a larger one is.
+
+    Returns:
+        0 where all are above it, as losses are; minus the perfect score, 1 or 100, where all could be accuracies.
+
+    >>> best_possible(0.2, 2.3, sign=1.0), best_possible(-0.98, -0.1, sign=-1.0), best_possible(-3.0, 2.0, sign=1.0)
+    (0.0, -1.0, None)
+    """
+    if lowest > 0.0:
+        return 0.0
+    if sign < 0.0 and highest <= 0.0 and (lowest >= -1.0 or -100.0 <= lowest <= -20.0):
+        return -1.0 if lowest >= -1.0 else -100.0
+    return None

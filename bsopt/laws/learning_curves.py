@@ -35,6 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, stdtr
 
+from bsopt.laws.direction import best_possible
 from bsopt.laws.gaussian_process import Conditioned, condition, matern_five_halves, squared_distances
 
 __all__ = ["MOST_CURVES", "Curve", "CurveModel", "PredictedFinal", "fit_curves"]
@@ -356,11 +357,8 @@ def _steps_are_updates(curves: Sequence[Curve]) -> bool:
 def _floor(seen: _Floats, curves: Sequence[Curve], sign: float) -> float:
     """Zero for positive losses, the perfect score for accuracies, else where a is as the prior expects it."""
     lowest, highest = float(seen.min()), float(seen.max())
-    if lowest > 0.0:
-        return 0.0
-    if sign < 0.0 and highest <= 0.0 and (lowest >= -1.0 or -100.0 <= lowest <= -20.0):
-        perfect = 1.0 if lowest >= -1.0 else 100.0
-        return -1.001 * perfect
+    if (perfect := best_possible(lowest, highest, sign=sign)) is not None:
+        return 1.001 * perfect
     quarters = np.array([np.interp(0.25 * c.steps[-1], c.steps, c.best) for c in curves])
     ends = np.array([c.best[-1] for c in curves])
     spread = float(np.ptp(seen)) or max(abs(lowest), 1.0)

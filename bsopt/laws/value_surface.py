@@ -19,7 +19,7 @@ from bsopt.laws.response_surface import Observations, ResponseSurface, fit, thin
 from bsopt.laws.surface_prior import NEAR_BEST, Coordinates, Domain, Prior, RidgePrior
 from bsopt.laws.value_transform import ValueTransform, rarity
 
-__all__ = ["RidgePoint", "SampledRidges", "ValueSurface", "fit_values"]
+__all__ = ["RidgePoint", "SampledRidges", "ValueSurface", "fit_values", "noise_at", "noise_near_best"]
 
 Array = NDArray[np.float64]
 
@@ -109,14 +109,12 @@ class ValueSurface:
     @property
     def noise(self) -> float:
         """Standard deviation of a repeated trial's value near the best, in standardised units; the median of draws."""
-        return self._middle(self.belief.parameters.noise_at(np.array([NEAR_BEST]))[:, 0])
+        return _middle(self.belief, self.belief.parameters.noise_at(np.array([NEAR_BEST]))[:, 0])
 
     @property
     def noise_sd(self) -> float:
         """The same in the study's unit, where the best value is expected: the best that was seen had luck."""
-        expected, _ = self.belief.moments(self.belief.data.at)
-        gap = float(self.transform.gap(self.transform.inverse(expected.min())))
-        return self._middle(self.belief.parameters.noise_of_gap(gap)) * self.transform.scale * self.transform.sd
+        return noise_near_best(self.belief, self.transform)
 
     @property
     def spread(self) -> float:
@@ -133,11 +131,36 @@ class ValueSurface:
         middle = min(float(np.median(anywhere)), float(seen.y.max()))
         return float(np.ptp(self.transform.inverse([middle, min(anywhere.min(), there.min())])))
 
-    def _middle(self, values: Array) -> float:
-        """Return the weighted median of one value per draw."""
-        order = np.argsort(values)
-        upto = np.cumsum(self.belief.weights[order])
-        return float(values[order][np.searchsorted(upto, 0.5 * upto[-1])])
+
+def noise_near_best(belief: ResponseSurface, transform: ValueTransform) -> float:
+    """Return the standard deviation of a repeated trial's value where the best is expected, in the study's unit.
+
+    Args:
+        belief: In squashed, standardised units.
+        transform: From the study's values to those units.
+    """
+    expected, _ = belief.moments(belief.data.at)
+    gap = float(transform.gap(transform.inverse(expected.min())))
+    return _middle(belief, belief.parameters.noise_of_gap(gap)) * transform.scale * transform.sd
+
+
+def noise_at(belief: ResponseSurface, transform: ValueTransform, mean: float) -> float:
+    """Return the standard deviation of a repeated trial's value where `mean` is expected, in standardised units.
+
+    Args:
+        belief: In squashed, standardised units.
+        transform: From the study's values to those units.
+        mean: In those units.
+    """
+    gap = transform.gap(transform.inverse(np.array([mean])))
+    return _middle(belief, belief.parameters.noise_at(gap)[:, 0])
+
+
+def _middle(belief: ResponseSurface, values: Array) -> float:
+    """Return the weighted median of one value per draw."""
+    order = np.argsort(values)
+    upto = np.cumsum(belief.weights[order])
+    return float(values[order][np.searchsorted(upto, 0.5 * upto[-1])])
 
 
 def fit_values(

@@ -12,6 +12,7 @@ import optuna
 
 from bsopt.errors import ConfigError, PlanError
 from bsopt.laws.communication import CommunicationFit, given_communication
+from bsopt.laws.direction import best_possible
 from bsopt.laws.estimate import FitStatus
 from bsopt.laws.lattice import lattice_sizes
 from bsopt.recommendation.equivalence import NEAR_OCTAVES, judge_sizes, trials_by_size
@@ -28,6 +29,8 @@ MOST_SIZES = 12
 """A study without a lattice whose trials ran at more sizes than this is told by powers of two."""
 SPREAD_SHARE = 0.02
 """Share of (median − best) below which a difference doesn't matter, whatever the noise."""
+ROOM_SHARE = 0.1
+"""Share of what the best value could still improve by, up to which a difference may not matter: of a loss its tenth."""
 SHORTER = 0.99
 """Share of the study's budget below which another budget needs a fit of its own."""
 
@@ -89,7 +92,8 @@ class Evidence:
             budget: Another training budget than the study's: samples, or text such as "40 epochs".
             bandwidth: Of the slowest link between the devices, in bytes per second, where no trial measured it.
             margin: Difference in value up to which a batch size counts as good as the best, in the objective's unit;
-                by default the larger of one seed's deviation and 2 % of (median − best).
+                by default the larger of one seed's deviation and 2 % of (median − best), the latter at most a tenth
+                of the best loss.
 
         Raises:
             ConfigError: A budget that can't be read, a bandwidth for a model of unknown size, or a negative margin.
@@ -174,7 +178,20 @@ class Evidence:
         """Difference in value up to which a batch size counts as good as the best, in the objective's unit."""
         if self.own_margin is not None:
             return self.own_margin
-        return max(self.fits.noise_sd or 0.0, SPREAD_SHARE * self.fits.spread)
+        return max(self.fits.noise_sd or 0.0, min(SPREAD_SHARE * self.fits.spread, ROOM_SHARE * self._room))
+
+    @property
+    def _room(self) -> float:
+        """How far the best value is from one that none can beat; infinite where there is no such value.
+
+        Ranges that reach far beyond what trains well have a median far above the best, and 2 % of that may be half of a
+        small loss.
+        """
+        sign = self.info.objective.sign
+        values = [sign * record.value for record in self.records if record.value is not None]
+        finite = [value for value in values if math.isfinite(value)]
+        perfect = best_possible(min(finite), max(finite), sign=sign) if finite else None
+        return math.inf if perfect is None else min(finite) - perfect
 
     @cached_property
     def findings(self) -> tuple[SizeFinding, ...]:

@@ -53,7 +53,7 @@ def recommend(
             updates). Without it nothing is told of samples to a target.
         monitor: What a trial's value is called, where the study doesn't tell.
         margin: Difference in value up to which a batch size counts as good as the best; by default the larger of one
-            seed's deviation and 2 % of (median − best).
+            seed's deviation and 2 % of (median − best), the latter at most a tenth of the best loss.
 
     Raises:
         ConfigError: An unknown goal, a name that no trial has, a budget that can't be read, a bandwidth for a model of

@@ -16,10 +16,13 @@ from bsopt.laws.learning_curves import MOST_CURVES, Curve, CurveModel, Predicted
 from bsopt.search.history import finite_reports, study_sign
 from bsopt.storage.attributes import BATCH_SIZE, LR, continued_number, is_ours, read_info
 
-__all__ = ["UNKNOWN_UNIT", "UPDATES", "Curves", "predicted_finals"]
+__all__ = ["UNKNOWN_UNIT", "UPDATES", "Curves", "finished_curves", "predicted_finals"]
 
 UNKNOWN_UNIT = "steps"
 """What a pruner calls the steps of reports where nobody said what they count."""
+
+SAME_LENGTH = 0.05
+"""Share by which the last steps of two studies' trials may differ for their curves to be alike."""
 
 UPDATES = "updates"
 """What it calls them where they count optimizer updates, which trials are not compared at."""
@@ -56,6 +59,9 @@ class Curves:
     ) -> Curves | None:
         """Return the model of a study's finished trials, the same object until another one finishes.
 
+        Where the study's pruner was given an earlier study (`prior_from`), that one's curves count, too, as long as
+        the trials of both end at the same step.
+
         None in a multi-objective study, before the first trial with reports has finished, and where values aren't
         what is reported (time to a target).
         """
@@ -64,7 +70,8 @@ class Curves:
         memory = _MEMORY.setdefault(study, _Memory())
         complete = [t for t in trials if t.state == TrialState.COMPLETE and t.intermediate_values][-MOST_CURVES:]
         per_batch = _steps_are_updates(study)
-        key = (batch_size, lr, per_batch, *(t.number for t in complete))
+        earlier: tuple[Curve, ...] = getattr(study.pruner, "earlier_curves", ())
+        key = (batch_size, lr, per_batch, len(earlier), *(t.number for t in complete))
         if memory.model_of != key:
             if memory.model_of[:2] != key[:2]:
                 memory.curves.clear()
@@ -73,7 +80,7 @@ class Curves:
                 if trial.number not in memory.curves:
                     memory.curves[trial.number] = _curve(trial, sign, batch_size, lr)
             curves = [memory.curves[trial.number] for trial in complete]
-            usable = [curve for curve in curves if len(curve.steps) and math.isfinite(curve.final)]
+            usable = _with_earlier([curve for curve in curves if _is_whole(curve)], earlier)
             model = None if _is_for_a_target(study) else fit_curves(usable, sign=sign, per_batch=per_batch)
             memory.model = None if model is None else cls(model, batch_size, lr)
             memory.model_of = key
@@ -134,6 +141,25 @@ def predicted_finals(
             longest[paused] = trial
     found = {trial.number: curves.predict(longest[trial.number]) for trial in unfinished}
     return {number: final for number, final in found.items() if final is not None}
+
+
+def finished_curves(study: optuna.Study, *, batch_size: str = BATCH_SIZE, lr: str = LR) -> tuple[Curve, ...]:
+    """Return the curves of a study's latest finished trials, at most `MOST_CURVES`."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    curves = [_curve(trial, study_sign(study), batch_size, lr) for trial in complete]
+    return tuple([curve for curve in curves if _is_whole(curve)][-MOST_CURVES:])
+
+
+def _is_whole(curve: Curve) -> bool:
+    return len(curve.steps) > 0 and math.isfinite(curve.final)
+
+
+def _with_earlier(own: Sequence[Curve], earlier: Sequence[Curve]) -> list[Curve]:
+    """Return a study's curves after as many of an earlier one's as there is room for, if those end where its own do."""
+    room = MOST_CURVES - len(own)
+    ends = [max((curve.steps[-1] for curve in curves), default=math.nan) for curves in (own, earlier)]
+    is_alike = not own or abs(ends[1] / ends[0] - 1.0) <= SAME_LENGTH
+    return [*(earlier[-room:] if is_alike and room > 0 else ()), *own]
 
 
 def _steps_are_updates(study: optuna.Study) -> bool | None:

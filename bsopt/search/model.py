@@ -72,13 +72,17 @@ class Prediction:
     Attributes:
         mean, sd: In squashed, standardised units; smaller is better whatever the study's direction. The standard
             deviation is of the noiseless value.
+        noise: Standard deviation of one run from that value, in these units.
         best: The best value told so far, in these units.
+        noise_sd: Standard deviation of a repeated trial's value near the best, in the study's own unit.
         transform: From the study's values to these units; monotone.
     """
 
     mean: float
     sd: float
+    noise: float
     best: float
+    noise_sd: float
     transform: Callable[[ArrayLike], NDArray[np.float64]]
 
 

@@ -107,7 +107,7 @@ class Prospects:
 
     @property
     def seed_deviation(self) -> float:
-        """How far two runs of one configuration end apart near the best, as far as the curves tell; 0 if they don't."""
+        """How far two runs of one configuration end apart near the best, as far as the study tells; 0 if it doesn't."""
         if self.predicted is None or not math.isfinite(self.best):
             return 0.0
         return max(self._reach(self.predicted) - self.best, 0.0)
@@ -164,7 +164,8 @@ class Prospects:
     def _reach(self, predicted: PredictedFinal) -> float:
         if not math.isfinite(self.best):
             return self.best
-        return self.reports.sign * predicted.within_noise_of(self.reports.sign * self.best)
+        by_curves = self.reports.sign * predicted.within_noise_of(self.reports.sign * self.best)
+        return by_curves if self.belief is None else max(by_curves, self.best + self.belief.noise_sd)
 
     def _chance_below(self, predicted: PredictedFinal, goal: float) -> float:
         """Probability that the final value is better than a goal, by the curves and what the sampler believes."""
@@ -192,7 +193,7 @@ def _combined_chance(predicted: PredictedFinal, belief: Prediction, goal: float)
         [predicted.quantile(-1.0), predicted.median, predicted.quantile(1.0), goal]
     )
     curve_sd = max(0.5 * abs(float(high - low)), 1e-6)
-    belief_sd = max(_BELIEF_WIDENING * belief.sd, 1e-6)
+    belief_sd = max(math.hypot(_BELIEF_WIDENING * belief.sd, belief.noise), 1e-6)
     weights = np.array([curve_sd**-2, belief_sd**-2])
     centre = float(weights @ np.array([float(median), belief.mean]) / weights.sum())
     return float(stdtr(predicted.freedom, (float(wanted) - centre) * math.sqrt(weights.sum())))

@@ -32,7 +32,7 @@ from bsopt.errors import ConfigError, nearest
 from bsopt.laws.plateau import RULES, flat_for
 from bsopt.search.arguments import as_call, check_names
 from bsopt.search.history import study_sign
-from bsopt.search.learning_curves import UNKNOWN_UNIT, Curves
+from bsopt.search.learning_curves import UNKNOWN_UNIT, Curves, finished_curves
 from bsopt.search.prospects import Prospects
 from bsopt.search.pruning_so_far import tell_pruning
 from bsopt.search.stopping_rules import Reports, divergence
@@ -107,13 +107,16 @@ class PlateauPruner(BasePruner):
             for the end.
         margin: The least improvement that keeps a trial on a plateau from having converged, as a share of the distance
             between the best and the median of the finished trials.
-        min_finished: How many trials must have finished before one is pruned for its chance.
+        min_finished: How many trials must have finished before one is pruned for its chance. Those of `prior_from`
+            count, but one of its own has to be there to compare with.
         min_reports: How many reports a trial must have made before it is pruned for its chance.
         audit_every: One trial in this many is never pruned for its chance; 0 for none.
         target: The value at which a trial ends; None where trials go for the best value they can reach.
         decays_to_end: True: the learning rate decays until the last step (cosine, linear, one-cycle), so nothing
             converges earlier. False: it doesn't. None: unknown, so that only finished curves can tell.
         pause_below: Chance below which a trial is paused; 0 pauses none. Only of use where trials leave checkpoints.
+        prior_from: An earlier study of the same task, with trials as long as these: how its curves went on says how
+            these will.
         wrapped_pruner: Another pruner, which is asked only once a trial no longer improves (as in PatientPruner).
         batch_size: Name of the batch size parameter.
         lr: Name of the learning rate parameter.
@@ -139,6 +142,7 @@ class PlateauPruner(BasePruner):
         target: float | None = None,
         decays_to_end: bool | None = None,
         pause_below: float = 0.0,
+        prior_from: optuna.Study | None = None,
         wrapped_pruner: BasePruner | None = None,
         batch_size: str = BATCH_SIZE,
         lr: str = LR,
@@ -156,6 +160,8 @@ class PlateauPruner(BasePruner):
         _require(audit_every >= 0 and audit_every != 1, "audit_every", audit_every, "0 or at least 2")
         _require(target is None or _is_finite(target), "target", target, "a finite number")
         _require(_is_finite(unit_size) and unit_size > 0, "unit_size", unit_size, "above 0")
+        is_study = prior_from is None or isinstance(prior_from, optuna.Study)
+        _require(is_study, "prior_from", prior_from, "an Optuna study")
         if rule not in RULES:
             raise ConfigError(f"rule must be one of {', '.join(RULES)}, got {rule!r}." + nearest(str(rule), RULES))
         if wrapped_pruner is not None and not isinstance(wrapped_pruner, BasePruner):
@@ -164,6 +170,8 @@ class PlateauPruner(BasePruner):
         self.patience, self.min_delta, self.rule, self.threshold = patience, min_delta, rule, threshold
         self.margin, self.pause_below = margin, pause_below
         self.min_finished, self.min_reports, self.audit_every = min_finished, min_reports, audit_every
+        self.prior_from = None if prior_from is None else prior_from.study_name  # not the study: it can't be pickled
+        self.earlier_curves = () if prior_from is None else finished_curves(prior_from, batch_size=batch_size, lr=lr)
         self.target, self.decays_to_end, self.wrapped_pruner = target, decays_to_end, wrapped_pruner
         self.batch_size, self.lr, self.unit, self.unit_size = batch_size, lr, unit, unit_size
         self._has_told = False
@@ -197,7 +205,7 @@ class PlateauPruner(BasePruner):
         """Return how many trials were ended early and, where none was pruned, why not and what would change that."""
         return tell_pruning(
             study,
-            min_finished=self.min_finished,
+            min_finished=max(1, self.min_finished - len(self.earlier_curves)),
             min_reports=self.min_reports,
             threshold=self.threshold,
             decays_to_end=self.decays_to_end,
@@ -273,7 +281,8 @@ class PlateauPruner(BasePruner):
         patience = self._patience(trial, reports, curves)
         stuck_for = None if patience is None else self._flat_for(reports.steps, reports.values, patience=patience)
         chance = prospects.catching_up()
-        may_judge = prospects.num_finished >= self.min_finished and len(reports.steps) >= self.min_reports
+        num_known = max(prospects.num_finished, prospects.num_curves) if prospects.num_finished else 0
+        may_judge = num_known >= self.min_finished and len(reports.steps) >= self.min_reports
         is_behind = may_judge and chance < self.threshold
         words = f"at {format_number(reports.best)} after {self._distance(float(reports.steps[-1]))}"
         if stuck_for is not None:

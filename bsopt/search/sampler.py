@@ -22,6 +22,7 @@ from bsopt.laws.lattice import Lattice, check_lattice
 from bsopt.laws.response_surface import ResponseSurface
 from bsopt.laws.scaling import RULES, Reference, Rule, check_optimizer, default_reference
 from bsopt.laws.surface_prior import RidgePrior, ridge_prior
+from bsopt.laws.value_surface import noise_at, noise_near_best
 from bsopt.search.acquisition import log_improvement
 from bsopt.search.arguments import as_call, check_names, reference_of
 from bsopt.search.candidates import best_row
@@ -199,7 +200,15 @@ class ScalingSampler(BaseSampler):
         if len(model.history.y) < LEAST_FOR_BELIEF:
             return None
         mean, sd = model.posterior.moments(model.space.coordinates(model.space.encode([params])))
-        return Prediction(float(mean[0]), float(sd[0]), model.history.best, model.history.transform)
+        belief, history = model.posterior, model.history
+        return Prediction(
+            mean=float(mean[0]),
+            sd=float(sd[0]),
+            noise=noise_at(belief, history.transform, float(mean[0])),
+            best=history.best,
+            noise_sd=noise_near_best(belief, history.transform),
+            transform=history.transform,
+        )
 
     def best_point(self, study: Study) -> dict[str, Any] | None:
         """Return the parameters to train with: the lowest value to expect, with some caution where little is known.

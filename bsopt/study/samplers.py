@@ -89,12 +89,13 @@ def sampler_of(info: StudyInfo, *, names: ParameterNames | None = None) -> Scali
     )
 
 
-def make_pruner(config: StudyConfig, info: StudyInfo) -> BasePruner:
+def make_pruner(config: StudyConfig, info: StudyInfo, *, prior_from: optuna.Study | None = None) -> BasePruner:
     """Return the pruner of the `pruning` block: ours, one of Optuna's by name, or none.
 
     Args:
         config: The study file.
         info: What the study searches; the training set's length makes samples of epochs.
+        prior_from: An earlier study whose curves our pruner learns from, too; others learn from none.
 
     Raises:
         ConfigError: There is no such pruner, it refuses its options, or its patience is in epochs and the training
@@ -115,6 +116,7 @@ def make_pruner(config: StudyConfig, info: StudyInfo) -> BasePruner:
                 "pause_below": PAUSE_BELOW if config.resume else 0.0,  # a paused trial goes on from its checkpoint
                 "unit": "epochs" if per_epoch else "samples",
                 "unit_size": float(per_epoch or 1),
+                "prior_from": prior_from,
             }
             return PlateauPruner(**{**defaults, **options})
         return _optuna_pruner(name, options)

@@ -235,13 +235,16 @@ class Study:
         if stored is None or not is_same(stored, info):
             write_info(study, info)
         self._set_sampler(config, info)
-        study.pruner = make_pruner(config, info)
+        study.pruner = make_pruner(config, info, prior_from=self._earlier(config))
         self._is_prepared = True
 
     def _set_sampler(self, config: StudyConfig, info: StudyInfo) -> None:
-        earlier = config.search.prior_from
-        prior_from = load_study(earlier, config.storage).optuna if earlier else None
-        self.optuna.sampler = make_sampler(config, reference=info.reference, prior_from=prior_from)
+        self.optuna.sampler = make_sampler(config, reference=info.reference, prior_from=self._earlier(config))
+
+    def _earlier(self, config: StudyConfig) -> optuna.Study | None:
+        """Return the study of `search.prior_from`."""
+        name = config.search.prior_from
+        return load_study(name, config.storage).optuna if name else None
 
     def _find_start(self, listener: Listener) -> None:
         """Measure where the learning rate lives before the first trial, where the study file leaves that open."""

@@ -390,6 +390,21 @@ def test_a_size_that_was_asked_for_is_not_called_the_best() -> None:
     assert next(choice.goal for choice in found.alternatives) == "quality"
 
 
+@pytest.mark.parametrize(("direction", "perfect"), [("minimize", 0.0), ("maximize", 1.0)])
+def test_a_wide_range_of_rates_makes_no_wide_margin(direction: str, perfect: float) -> None:
+    """Half of the trials don't learn: 2 % of the way to them is 0.02, two thirds of the best loss."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0), direction=direction)
+
+    def objective(trial: optuna.Trial) -> float:
+        off = math.log2(trial.suggest_float("lr", 1e-6, 10.0, log=True) / 0.01)
+        trial.suggest_int("batch_size", 8, 128, log=True)
+        return abs(perfect - min(0.03 + 0.005 * off**2, 0.9))
+
+    study.optimize(objective, n_trials=25)
+    found = recommend(study)
+    assert found.margin == pytest.approx(0.1 * abs(study.best_value - perfect), rel=0.01)
+
+
 def test_a_margin_of_ones_own_decides_what_is_as_good() -> None:
     wide, narrow = (recommend(foreign(50), margin=margin) for margin in (0.2, 0.0))
     assert wide.margin == 0.2

@@ -1,76 +1,38 @@
+"""Which trials the pruner ends, and what it says of them."""
+
 from __future__ import annotations
 
-import json
 import math
 import pickle
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import optuna
 import pytest
 from numpy.typing import ArrayLike, NDArray
-from optuna.distributions import FloatDistribution, IntDistribution
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
+from pruned_studies import (
+    FLAT,
+    INF,
+    NAN,
+    STEPS,
+    AlwaysPrunes,
+    curve,
+    flat_study,
+    pruner,
+    running,
+    study_of,
+    three_finished,
+    trial_of,
+)
 
 import bsopt
 from bsopt.errors import ConfigError
 from bsopt.search.pruner import PlateauPruner, conclude
 from bsopt.storage.attributes import DECAY_REMAINING, read_record
 from bsopt.trial.record import StopReason
-
-NAN, INF = float("nan"), float("inf")
-SPACE = {"batch_size": IntDistribution(8, 1024, log=True), "lr": FloatDistribution(1e-4, 1.0, log=True)}
-STEPS = range(1, 21)
-
-
-def curve(final: float, *, exponent: float = 0.3) -> list[float]:
-    return [final * (step / 20.0) ** -exponent for step in STEPS]
-
-
-def trial_of(
-    values: Sequence[float],
-    *,
-    state: TrialState = TrialState.COMPLETE,
-    value: float | None = None,
-    steps: Sequence[int] = STEPS,
-    number: int | None = None,
-    batch_size: int = 32,
-    lr: float = 0.01,
-    **attributes: object,
-) -> FrozenTrial:
-    trial = optuna.trial.create_trial(
-        state=state,
-        value=(values[-1] if value is None else value) if state == TrialState.COMPLETE else None,
-        params={"batch_size": batch_size, "lr": lr},
-        distributions=SPACE,
-        intermediate_values=dict(zip(steps, values, strict=False)),
-        user_attrs=attributes,
-    )
-    if number is not None:
-        trial.number = number
-    return trial
-
-
-def running(values: Sequence[float], *, number: int = 1000, **kwargs) -> FrozenTrial:
-    return trial_of(values, state=TrialState.RUNNING, number=number, **kwargs)
-
-
-def study_of(*trials: FrozenTrial, direction: str = "minimize", **kwargs) -> optuna.Study:
-    sampler = kwargs.pop("sampler", optuna.samplers.RandomSampler(seed=0))
-    study = optuna.create_study(direction=direction, sampler=sampler, **kwargs)
-    study.add_trials(trials)
-    return study
-
-
-def three_finished(**kwargs) -> optuna.Study:
-    return study_of(*(trial_of(curve(final)) for final in (0.35, 0.4, 0.5)), **kwargs)
-
-
-def pruner(**kwargs) -> PlateauPruner:
-    return PlateauPruner(**{"audit_every": 0, **kwargs})
-
 
 # Reasons and verdicts
 
@@ -107,15 +69,6 @@ def test_an_audit_at_a_plateau_out_of_reach_runs_on_instead_of_having_converged(
         found.setdefault(decision.outcome, []).append(decision)
     assert set(found) == {None, "pruned"}
     assert all("runs on as a check" in decision.message for decision in found[None])
-
-
-FLAT = [1.0, 0.5, 0.34, 0.33, 0.33, 0.33, 0.33]
-
-
-def flat_study(*, late: float = 1.0, **kwargs) -> optuna.Study:
-    """Twelve finished curves that are flat from step 4 on, until a drop by a factor at step 15."""
-    shapes = [[f * 3, f * 2, f * 1.1, *[f] * 11, *[f * late] * 6] for f in np.linspace(0.35, 0.57, 12)]
-    return study_of(*(trial_of(values) for values in shapes), **kwargs)
 
 
 def test_a_plateau_has_converged_where_finished_curves_stayed_flat() -> None:
@@ -229,6 +182,24 @@ def test_nothing_is_pruned_for_its_chance_before_three_have_finished() -> None:
     assert not pruner(min_finished=4).prune(three_finished(), hopeless)
 
 
+def test_an_earlier_studys_curves_let_the_second_trial_be_pruned() -> None:
+    earlier, study = three_finished(study_name="earlier"), study_of(trial_of(curve(0.35)))
+    hopeless = running([9.0, 8.9, 8.8, 8.75, 8.7])
+    assert not pruner().decide(study, hopeless).is_stop
+    study.pruner = pickle.loads(pickle.dumps(pruner(prior_from=earlier)))
+    decision = study.pruner.decide(study, hopeless)
+    assert decision.stop_reason is StopReason.PRUNED_HOPELESS
+    assert "by 4 finished curves" in decision.message
+    assert "prior_from='earlier'" in repr(study.pruner)
+    assert not study.pruner.decide(study_of(), hopeless).is_stop  # nothing of its own to compare with
+
+
+def test_an_earlier_study_with_longer_trials_says_nothing_of_these() -> None:
+    longer = study_of(*(trial_of(curve(final), steps=range(2, 41, 2)) for final in (0.35, 0.4, 0.5)))
+    study = study_of(trial_of(curve(0.35)), pruner=pruner(prior_from=longer))
+    assert not study.pruner.decide(study, running([9.0, 8.9, 8.8, 8.75, 8.7])).is_stop
+
+
 def test_nothing_is_pruned_for_its_chance_before_the_third_report() -> None:
     assert not pruner().prune(three_finished(), running(curve(9.0)[:2]))
     assert pruner().prune(three_finished(), running(curve(9.0)[:3]))
@@ -264,86 +235,6 @@ def test_the_best_trial_is_never_pruned_for_its_chance() -> None:
     assert not pruner().prune(three_finished(), ahead)
 
 
-# Rules with published semantics
-
-
-def first_stop(rule_pruner: PlateauPruner, values: Sequence[float]) -> int | None:
-    """Return the first report at which a rule alone would end a trial."""
-    study = study_of()
-    for count in range(1, len(values) + 1):
-        if rule_pruner.decide(study, running(values[:count])).outcome == "complete":
-            return count
-    return None
-
-
-def test_the_articles_rule_is_one_line() -> None:
-    rule = PlateauPruner(patience=100, rule="keras", threshold=0.0)
-    values = [1.0 / (1 + min(i, 30)) for i in range(200)]
-    study = study_of()
-    ended = next(i for i in range(1, 201) if rule.decide(study, running(values[:i], steps=range(1, i + 1))).is_stop)
-    assert ended == 31 + 100  # the best is report 31
-
-
-def test_each_rule_stops_where_its_source_says() -> None:
-    values = [1.0, 0.95, 0.91, 0.89, 0.885, 0.884, 0.9, 0.93, 0.96, 0.99, 1.02]
-    assert first_stop(pruner(patience=2, rule="keras", min_delta=0.1, threshold=0.0), values) == 3
-    assert first_stop(pruner(patience=3, rule="keras", threshold=0.0), values) == 9
-    assert first_stop(pruner(patience=3, rule="relative", min_delta=0.02, threshold=0.0), values) == 7
-    assert first_stop(pruner(patience=1, rule="prechelt_gl", min_delta=5.0, threshold=0.0), values) == 8
-    assert first_stop(pruner(patience=3, rule="prechelt_up", threshold=0.0), values) == 9
-
-
-def test_prechelts_loss_needs_positive_values() -> None:
-    with pytest.raises(ConfigError, match="1 - accuracy"):
-        pruner(patience=1, rule="prechelt_gl").decide(study_of(), running([-1.0, -2.0, -3.0]))
-
-
-def test_by_default_a_noisy_flat_curve_is_a_plateau_and_a_slow_steady_one_is_not() -> None:
-    rng = np.random.default_rng(0)
-    flat = 0.3 + 0.02 * rng.standard_normal(40)
-    slow = 0.6 - 0.008 * np.arange(40) + 0.02 * rng.standard_normal(40)
-    steps = range(1, 41)
-    rule = pruner(patience=10, threshold=0.0)
-    assert rule.decide(study_of(), running(list(flat), steps=steps)).outcome == "complete"
-    assert rule.decide(study_of(), running(list(slow), steps=steps)).outcome is None
-
-
-def test_without_patience_a_tenth_of_a_finished_run_is_taken_but_at_least_three_reports() -> None:
-    study = study_of(trial_of([0.5] * 100, steps=range(1, 101)))
-    flat = [1.0, 0.5, 0.4, *[0.3] * 20]
-    rule = pruner(threshold=0.0)
-    stops = [n for n in range(4, 24) if rule.decide(study, running(flat[:n], steps=range(1, n + 1))).is_stop]
-    assert stops[0] == 4 + 10
-    assert not rule.decide(study_of(), running(flat, steps=range(1, 24))).is_stop
-
-
-# Targets
-
-
-def test_a_trial_ends_at_its_target() -> None:
-    decision = pruner(target=0.4).decide(study_of(), running([1.0, 0.6, 0.39]))
-    assert decision.stop_reason is StopReason.TARGET_REACHED
-    assert "at 3 steps" in decision.message
-    up = pruner(target=0.9).decide(study_of(direction="maximize"), running([0.5, 0.91]))
-    assert up.stop_reason == StopReason.TARGET_REACHED
-
-
-def test_a_trial_that_cannot_reach_the_target_in_time_is_pruned() -> None:
-    study = three_finished()  # the best of them is at 0.6 after 4 steps
-    missed = pruner(target=0.6).decide(study, running([1.0, 0.9, 0.8, 0.7]))
-    assert missed.stop_reason is StopReason.PRUNED_HOPELESS
-    late = study_of(*(trial_of([2.0 - 0.05 * s for s in STEPS]) for _ in range(3)))  # 1.2 at 16
-    assert pruner(target=1.2).decide(late, running([2.0, 1.995, 1.99, 1.985, 1.98, 1.975])).outcome == "pruned"
-    assert pruner(target=1.2).decide(late, running([2.0, 1.9, 1.8, 1.7, 1.6])).outcome is None
-
-
-def test_the_time_to_a_target_is_compared_in_the_values_own_unit() -> None:
-    seconds = study_of(*(trial_of([1.0, 0.7, 0.5], value=v) for v in (30.0, 40.0, 50.0)))
-    slow = running([1.0, 0.9])
-    assert pruner(target=0.5).decide(seconds, slow, spent=31.0).outcome == "pruned"
-    assert pruner(target=0.5).decide(seconds, slow, spent=5.0).outcome is None
-
-
 # Other studies, other pruners, other samplers
 
 
@@ -353,11 +244,6 @@ def test_several_objectives_have_no_best_to_be_out_of_reach_of() -> None:
     assert decision.outcome is None
     assert "several objectives" in decision.message
     assert pruner().decide(study, running([1.0, NAN, NAN])).stop_reason == StopReason.DIVERGED
-
-
-class AlwaysPrunes(optuna.pruners.BasePruner):
-    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        return True
 
 
 def test_a_wrapped_pruner_counts_once_a_trial_no_longer_improves() -> None:
@@ -375,6 +261,8 @@ def test_a_wrapped_pruner_counts_once_a_trial_no_longer_improves() -> None:
 class Certain:
     mean: float
     sd: float
+    noise: float = 0.0
+    noise_sd: float = 0.0
 
     def transform(self, values: ArrayLike) -> NDArray[np.float64]:
         return np.asarray(values, dtype=float)
@@ -425,112 +313,6 @@ def test_our_sampler_and_pruner_work_together_in_plain_optuna() -> None:
     assert record.value == min(pruned.intermediate_values.values())
 
 
-# In an objective
-
-
-def conclusion(values: Sequence[float], study: optuna.Study) -> tuple[float | None, FrozenTrial]:
-    """Run one trial that reports the values and ends when told to."""
-
-    def objective(trial: optuna.Trial) -> float:
-        for step, value in zip(STEPS, values, strict=False):
-            trial.report(value, step)
-            if (best := conclude(trial)) is not None:
-                return best
-        return -1.0
-
-    study.optimize(objective, n_trials=1)
-    trial = study.trials[-1]
-    return (trial.value if trial.state == TrialState.COMPLETE else None), trial
-
-
-def test_conclude_returns_the_best_value_of_a_converged_trial_and_stores_why() -> None:
-    study = flat_study(pruner=pruner(patience=3))
-    value, trial = conclusion([1.0, 0.5, 0.34, 0.33, 0.335, 0.335, 0.335, 0.335, 0.335, 0.335], study)
-    assert value == 0.33
-    record = read_record(study, trial)
-    assert record.stop_reason == StopReason.CONVERGED
-    assert "plateaued at 0.33" in record.message
-    assert [tick.value for tick in record.ticks][:3] == [1.0, 0.5, 0.34]  # from Optuna's reports
-    assert len(json.dumps(trial.user_attrs)) < 300
-
-
-def test_conclude_raises_for_a_pruned_trial_whose_best_value_is_kept() -> None:
-    study = three_finished(pruner=pruner())
-    value, trial = conclusion([9.0, 8.0, 8.5, 8.0], study)
-    assert value is None
-    assert trial.state == TrialState.PRUNED
-    assert read_record(study, trial).value == 8.0
-
-
-def test_conclude_lets_a_promising_trial_run_to_its_end() -> None:
-    assert conclusion(curve(0.3), three_finished(pruner=pruner()))[0] == -1.0
-
-
-def test_conclude_serves_other_pruners_too() -> None:
-    study = three_finished(pruner=AlwaysPrunes())
-    assert conclusion([1.0], study)[1].state == TrialState.PRUNED
-    assert conclusion([1.0, 0.9], three_finished(pruner=optuna.pruners.NopPruner()))[0] == -1.0
-
-
-# As a plain Optuna pruner
-
-
-def told(values: Sequence[float], study: optuna.Study) -> FrozenTrial:
-    """Run one trial whose objective asks Optuna's way."""
-
-    def objective(trial: optuna.Trial) -> float:
-        for step, value in zip(STEPS, values, strict=False):
-            trial.report(value, step)
-            if trial.should_prune():
-                raise optuna.TrialPruned
-        return min(values)
-
-    study.optimize(objective, n_trials=1)
-    return study.trials[-1]
-
-
-def test_should_prune_never_loses_the_best_value_and_says_how_to_do_better(caplog) -> None:
-    study = flat_study(pruner=pruner(patience=3))
-    assert told([*FLAT, *[0.33] * 13], study).state == TrialState.COMPLETE
-    assert study.best_value == 0.33
-    assert "bsopt.conclude(trial)" in caplog.text
-    told([1.0, 0.5, *[0.329] * 18], study)
-    assert caplog.text.count("bsopt.conclude") == 1
-
-
-def test_should_prune_ends_a_converged_trial_that_is_not_the_best() -> None:
-    study = flat_study(pruner=pruner(patience=3))
-    as_good = [1.0, 0.7, 0.39, *[0.351] * 17]
-    assert pruner(patience=3).decide(study, running(as_good[:8])).stop_reason is StopReason.CONVERGED
-    ended = told(as_good, study)
-    assert ended.state == TrialState.PRUNED
-    assert len(ended.intermediate_values) < 10
-    assert study.best_value == 0.35
-
-
-def test_should_prune_works_in_any_storage_and_from_other_processes_view(tmp_path) -> None:
-    url = f"sqlite:///{tmp_path / 'study.db'}"
-    study = three_finished(storage=url, study_name="s", pruner=pruner())
-    trial = study.ask()
-    trial.suggest_int("batch_size", 8, 1024, log=True)
-    for step, value in zip(STEPS, curve(9.0)[:4], strict=False):
-        trial.report(value, step)
-    assert trial.should_prune()
-    elsewhere = optuna.load_study(study_name="s", storage=url, pruner=pruner())
-    assert pruner().prune(elsewhere, elsewhere.trials[-1])
-
-
-def test_repeated_reports_of_a_step_change_nothing() -> None:
-    study = three_finished(pruner=pruner())
-    trial = study.ask()
-    for step, value in zip(STEPS, curve(0.3)[:6], strict=False):
-        trial.report(value, step)
-    before = trial.should_prune()
-    with pytest.warns(UserWarning, match="already reported"):
-        trial.report(99.0, 3)
-    assert trial.should_prune() is before is False
-
-
 def test_a_trial_without_batch_size_or_learning_rate_is_judged_by_its_curve() -> None:
     study = study_of()
     for final in (0.35, 0.4, 0.5):
@@ -557,6 +339,7 @@ def test_a_trial_without_batch_size_or_learning_rate_is_judged_by_its_curve() ->
         ({"audit_every": 1}, "audit_every must be 0 or at least 2"),
         ({"target": INF}, "target must be a finite number"),
         ({"unit_size": 0}, "unit_size must be above 0"),
+        ({"prior_from": "earlier"}, "prior_from must be an Optuna study"),
         ({"rule": "kers"}, "Did you mean 'keras'"),
         ({"patience": "3 epochs"}, "patience must be above 0, in the steps that trials report, got '3 epochs'"),
         ({"lr": 0.1}, "lr must be the name of a parameter"),

@@ -12,6 +12,7 @@ import pytest
 
 from bsopt.config import LoadedConfig
 from bsopt.errors import ConfigError, StorageError, StudyError, TaskError
+from bsopt.search.pruner import PlateauPruner
 from bsopt.storage.attributes import read_records
 from bsopt.storage.databases import open_storage
 from bsopt.study.study import Study, delete_study, list_studies, load_study
@@ -55,6 +56,16 @@ def test_the_same_command_continues_to_a_larger_total(load: Load) -> None:
     Study.create(load("budget.trials=1")).run()
     summary = Study.create(load("budget.trials=3")).run()
     assert (summary.num_complete, summary.num_new) == (3, 2)
+
+
+def test_an_earlier_study_tells_sampler_and_pruner(load: Load) -> None:
+    Study.create(load("budget.trials=5")).run()
+    later = Study.create(load("name=later", "search.prior_from=toy", "pruning=plateau", "budget.trials=1"))
+    later.run()
+    pruner = later.optuna.pruner
+    assert isinstance(pruner, PlateauPruner)
+    assert [len(curve.steps) for curve in pruner.earlier_curves] == 5 * [3]
+    assert "prior_from" in repr(later.optuna.sampler)
 
 
 @pytest.mark.slow
