@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import logging
 import sys
 import warnings
@@ -192,6 +193,25 @@ def test_every_study_file_is_an_experiment(file: str) -> None:
     assert config.experiment is not None
     assert config.experiment.seeds == 5
     assert config.checkpoints.trials == "all"
+
+
+def test_the_files_of_variants_change_what_they_say() -> None:
+    files = {name: load_config(STUDY / name).config for name in ("variants.yaml", "batch_norm.yaml")}
+    designs = {name: config.experiment for name, config in files.items()}
+    changed = {name: v for design in designs.values() if design for name, v in design.variants.items()}
+    assert list(changed) == ["bf16", "warmup", "annealing", "norm", "ghost32"]
+    assert [name for name, v in changed.items() if v.is_precision] == ["bf16"]
+    asked = {path.removeprefix("model.") for v in changed.values() for path in v.params}
+    assert asked <= set(inspect.signature(load("model").DigitsCNN).parameters)
+    assert changed["ghost32"].ghost_batch_norm == min(designs["batch_norm.yaml"].batch_sizes)  # type: ignore[union-attr]
+
+
+def test_the_regression_s_experiment_has_the_same_arms() -> None:
+    regression = load_config(STUDY.parent / "diabetes" / "experiment.yaml").config.experiment
+    digits = load_config(STUDY / "study.yaml").config.experiment
+    assert regression is not None
+    assert digits is not None
+    assert (regression.arms, regression.seeds) == (digits.arms, digits.seeds)
 
 
 def test_the_article_s_own_settings_are_those_of_photos() -> None:
