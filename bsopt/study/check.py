@@ -85,6 +85,8 @@ def report(config: StudyConfig, description: TaskDescription, limits: Limits, *,
 def with_first_step(found: CheckReport, task: TaskRunner) -> CheckReport:
     """Return a report with what came of training one optimizer step, with accumulation if any batch size needs it.
 
+    With an experiment, so does each of its variants: a mistake in one would show only after all other runs.
+
     Args:
         found: A report without problems.
         task: The study's task.
@@ -92,12 +94,16 @@ def with_first_step(found: CheckReport, task: TaskRunner) -> CheckReport:
     sizes, limits = task.config.search.batch_size.sizes(), task.limits()
     plans = [plan for size in sizes if isinstance(plan := _realised(size, limits), Plan)]
     plan = next((plan for plan in plans if plan.accumulate_grad_batches > 1), plans[0])
-    start = time.monotonic()
+    start, variants = time.monotonic(), task.config.experiment.variants if task.config.experiment is not None else {}
+    name: str | None = None
     try:
         record = task.rehearse(plan)
+        for name in variants:
+            task.rehearse(plan, name)
     except (BsoptError, Crash) as error:
         words = error.full_message if isinstance(error, Crash) else str(error)
-        return replace(found, problems=(f"one step was trained, and a trial would fail like it: {words}",))
+        which = f" with experiment.variants.{name}" if name is not None else ""
+        return replace(found, problems=(f"one step was trained{which}, and a trial would fail like it: {words}",))
     if record.stop_reason is StopReason.OUT_OF_MEMORY:
         return replace(found, problems=(f"a step at batch size {plan} runs {record.message}.",))
     tick, monitor = record.ticks[-1], task.config.objective.monitor

@@ -191,6 +191,16 @@ def test_a_variant_trains_the_runs_of_its_arms_with_its_own_settings(load: Load)
     assert values["scaled_lr"][32] != values["scaled_lr/heavy"][32]
 
 
+def test_check_tries_a_step_of_each_variant(load: Load) -> None:
+    small = ("experiment={batch_sizes: [8, 32], reference_lr: 0.01, arms: [fixed_lr], seeds: 1}", "search.lr.high=0.1")
+    wrong = "experiment.variants={one: {params: {model.nope: 1}, arms: [fixed_lr]}}"
+    (problem,) = Study.check(load(*small, wrong)).problems
+    assert problem.startswith("one step was trained with experiment.variants.one, and a trial would fail like it")
+    assert "takes no argument 'nope'" in problem
+    fine = "experiment.variants={one: {params: {model.momentum: 0.5}, arms: [fixed_lr]}}"
+    assert Study.check(load(*small, fine)).problems == ()
+
+
 def test_check_says_what_the_design_is_and_what_it_lacks(load: Load) -> None:
     report = Study.check(load("checkpoints=none"))
     assert dict(report.rows)["designed runs"] == "20: 10 batch sizes with learning rates, 2 seeds each"
