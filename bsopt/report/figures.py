@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import plotly.graph_objects as go
 
 from bsopt.report.markup import Html, embedded_json, join, tag
-from bsopt.visualization._traces import SENTENCE
+from bsopt.visualization._traces import SENTENCE, caption_height
 from bsopt.visualization.figure import FIGURES, Figure
 from bsopt.visualization.study_data import StudyData
 
@@ -84,11 +84,11 @@ def _picture(
     element_id = f"{prefix}-{figure.name.replace('_', '-')}{suffix}"
     heading = html.unescape(str(drawn.layout.title.text).replace("<br>", " ")) if heading is None else heading
     how = _how(figure) if how is None else how
-    height = int(drawn.layout.height) - 30
     bare = go.Figure(drawn)
     # The page has the heading: a title would say it twice, and too wide for a phone. Its menus are the page's, too.
-    bare.update_layout(title=None, margin={"t": 24}, height=height)
+    bare.update_layout(title=None, margin={"t": 24}, height=int(drawn.layout.height) - 30)
     said = _said(bare)
+    height = bare.layout.height
     return tag(
         "figure",
         tag("h3", heading, id=f"{element_id}-title"),
@@ -116,7 +116,8 @@ def _said(figure: go.Figure) -> list[Html]:
     title = figure.layout.legend.title
     if title.text and title.side == "top":
         said.append(_plain(title.text))
-        figure.update_layout(legend={"title": {"text": "", "side": None}})
+        height = figure.layout.height - caption_height(title.text)
+        figure.update_layout(legend={"title": {"text": "", "side": None}}, height=height)
     return said
 
 

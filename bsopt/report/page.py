@@ -22,6 +22,7 @@ from bsopt.report.figures import HERO, comparisons, pictures
 from bsopt.report.markup import Html, join, tag, verbatim
 from bsopt.report.trials_table import trials_table
 from bsopt.visualization.figure import FIGURES
+from bsopt.visualization.saving import script
 from bsopt.visualization.study_data import Source, StudyData, load_all
 
 __all__ = ["Report", "write_report"]
@@ -93,7 +94,8 @@ def write_report(
 def _page(sources: Sequence[StudyData]) -> str:
     title = f"bsopt report: {', '.join(data.name for data in sources)}"
     # The scripts stand right below the answer, so that its figure doesn't wait for a thousand trials to be parsed.
-    scripts = [verbatim("script", text, type="text/javascript") for text in (get_plotlyjs(), _asset("report.js"))]
+    code = (get_plotlyjs(), script("narrow") + _asset("report.js"))
+    scripts = [verbatim("script", text, type="text/javascript") for text in code]
     opening, rest = _one(sources[0]) if len(sources) == 1 else _several(sources)
     body = join(
         _header(sources),

@@ -11,12 +11,13 @@ import numpy as np
 import plotly.graph_objects as go
 
 from bsopt.trial.record import StudyInfo
-from bsopt.units import format_number
+from bsopt.units import count_of, format_number
 from bsopt.visualization._traces import Interval, wrapped
 
 __all__ = [
     "Axis",
     "batch_size_axis",
+    "beyond",
     "fitting_axis",
     "is_wide",
     "log_axis",
@@ -141,6 +142,22 @@ def fitting_axis(values: Collection[float], *, is_log: bool) -> Axis:
     return {"range": (min(found) - margin, max(found) + margin)}
 
 
+def beyond(values: Collection[float], axis: go.layout.YAxis, sign: float, *, noun: str = "worse trial") -> str | None:
+    """Return how many values lie beyond a figure's axis, as a sentence; None where all are seen.
+
+    Args:
+        values: Finite, each drawn as a mark.
+        axis: With its range.
+        sign: 1 where smaller values are better, else −1.
+        noun: What one mark is.
+    """
+    low, high = axis.range
+    if axis.type == "log":
+        low, high = 10.0**low, 10.0**high
+    count = sum(not low <= value <= high for value in values)
+    return f"{count_of(count, noun)} {'above' if sign > 0 else 'below'} the frame" if count else None
+
+
 def log_ticks(values: Collection[float]) -> list[float]:
     """Return round numbers that cover positive values: decades, or steps within them where there are few decades.
 
@@ -154,6 +171,8 @@ def log_ticks(values: Collection[float]) -> list[float]:
     steps: tuple[float, ...] = (1, 2, 5) if high - low <= 2 else ((1, 3) if high - low <= 3 else (1,))
     if max(finite) <= 5.0 * min(finite):
         steps = (1, 1.5, 2, 3, 5, 7)
+    if 1.1 * min(finite) < max(finite) <= 3.0 * min(finite):
+        steps = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
     if 1.1 * min(finite) < max(finite) <= 2.0 * min(finite):
         steps = (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9)
     ticks = [float(f"{step}e{power}") for power in range(low, high + 1) for step in steps]

@@ -23,6 +23,7 @@ __all__ = [
     "add_view_menu",
     "band",
     "bars",
+    "caption_height",
     "describe",
     "empty_figure",
     "line",
@@ -39,6 +40,8 @@ Positions: TypeAlias = "Sequence[float | None]"
 Marker: TypeAlias = dict[str, Any]
 CAPTION_WIDTH = 56
 """Characters of a caption's line: as many as fit beside each other on a phone."""
+CAPTION_LINE = 16
+"""Pixels of a caption's line."""
 MENU_ROOM = 32
 """Pixels that a menu takes below the title."""
 MOST_MARKERS = 12
@@ -239,12 +242,24 @@ def add_sentence(figure: go.Figure, sentence: str) -> None:
 
 
 def add_caption(figure: go.Figure, *sentences: str | None) -> None:
-    """Say above the legend what bars or bands are, and what is left out, in lines that fit on a phone."""
+    """Say above the legend what bars or bands are, and what is left out, in lines that fit on a phone.
+
+    The figure grows by these lines, so that the plot stays as high as it was.
+    """
     lines = [f"{sentence[:1].upper()}{sentence[1:].removesuffix('.')}." for sentence in sentences if sentence]
     if not lines:
         return
     text = "<br>".join(wrapped(line, CAPTION_WIDTH) for line in lines)
-    figure.update_layout(showlegend=True, legend={"title": {"text": text, "side": "top", "font": {"size": 12}}})
+    figure.update_layout(
+        showlegend=True,
+        legend={"title": {"text": text, "side": "top", "font": {"size": 12}}},
+        height=figure.layout.height + caption_height(text),
+    )
+
+
+def caption_height(text: str) -> int:
+    """Return what a caption adds to the height of its figure, in pixels."""
+    return CAPTION_LINE * (text.count("<br>") + 1)
 
 
 def add_axis_menu(

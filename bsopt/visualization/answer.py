@@ -17,7 +17,7 @@ from bsopt.recommendation.sentences import devices_in_words, to_what
 from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.units import count_of, format_number
 from bsopt.visualization import _traces
-from bsopt.visualization._axes import batch_size_axis, is_wide, log_axis, lr_axis, value_axis, value_label
+from bsopt.visualization._axes import batch_size_axis, beyond, is_wide, log_axis, lr_axis, value_axis, value_label
 from bsopt.visualization._theme import INK, STAR, Look, colour_of, escape, faded, panels
 from bsopt.visualization.study_data import Source, load_all, spread_evenly
 
@@ -318,14 +318,9 @@ def _caption(info: AnswerInfo, figure: go.Figure) -> list[str]:
             said.append("Hatched: no trial ran to its end there.")
         if found.margin is not None and len(found.sizes) > 1:
             said.append(f"As good: no more than {found.margin:.2g} worse than the best.")
-    low, high = figure.layout.yaxis.range
-    if figure.layout.yaxis.type == "log":
-        low, high = 10.0**low, 10.0**high
-    beyond = sum(not low <= cast(float, run.value) <= high for run in info.runs)
-    if beyond:
-        where = "above" if info.info.objective.sign > 0 else "below"
-        said.append(f"{count_of(beyond, 'worse run')} {where} the frame.")
-    return said
+    values = [cast(float, run.value) for run in info.runs]
+    left_out = beyond(values, figure.layout.yaxis, info.info.objective.sign, noun="worse run")
+    return [*said, left_out] if left_out else said
 
 
 def _values_seen(info: AnswerInfo) -> list[float]:

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.visualization import _traces
-from bsopt.visualization._axes import batch_size_axis, value_label, worth_seeing
+from bsopt.visualization._axes import batch_size_axis, beyond, value_label, worth_seeing
 from bsopt.visualization._theme import escape, look_of, new_figure
 from bsopt.visualization.study_data import Source, load_all, why_empty
 
@@ -67,8 +67,12 @@ def plot_best_by_batch_size(
     sizes = [float(row.batch_size) for info in infos for row in info.rows]
     figure.update_xaxes(**batch_size_axis(sizes))
     figure.update_yaxes(title={"text": value_label(infos[0].info)}, range=_value_range(infos))
-    if any(info.is_grouped for info in infos):
-        _traces.add_caption(figure, "large: the best trial of each doubling of the batch size")
+    others = [cast(float, r.value) for info in infos for row in info.rows for r in row.others]
+    _traces.add_caption(
+        figure,
+        "large: the best trial of each doubling of the batch size" if any(info.is_grouped for info in infos) else None,
+        beyond(others, figure.layout.yaxis, infos[0].info.objective.sign),
+    )
     return figure
 
 
@@ -77,6 +81,8 @@ def _value_range(infos: Sequence[BestByBatchSizeInfo]) -> tuple[float, float] | 
     sign = infos[0].info.objective.sign
     bests = [cast(float, row.best.value) for info in infos for row in info.rows]
     others = [cast(float, r.value) for info in infos for row in info.rows for r in row.others]
+    if len(bests) == 1:
+        return worth_seeing([*bests, *others], sign, typical=0.6)
     best, worst = min(sign * v for v in bests), max(sign * v for v in bests)
     seen = [v for v in others if sign * v <= worst + (worst - best)]
     return worth_seeing([*bests, *seen], sign, typical=1.0)

@@ -81,16 +81,14 @@ _OF_STUDIES = (
     Figure(
         "answer",
         answer.TITLE,
-        "Above, what each batch size gives at its best learning rate; below, that rate. The star is recommended. "
-        "Filled circles are batch sizes that were tested and found as good, crosses are worse, diamonds can't be told "
-        "yet, hollow ones were not tested. Small points are single runs.",
+        "Above, what each batch size gives at its best learning rate; below, that rate. Marks tell how each batch size "
+        "stands beside the best one.",
         answer.plot_answer,
     ),
     Figure(
         "interaction",
         interaction.TITLE,
-        "Each mark is a trial: the more vivid and large a circle, the better its value. Dashed and dotted lines are "
-        "scaling rules through the reference.",
+        "Each mark is a trial.",
         interaction.plot_interaction,
     ),
     Figure(

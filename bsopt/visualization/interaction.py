@@ -31,7 +31,7 @@ _SURE = 0.25
 """Share of the colours' range up to which a believed value's standard deviation counts as sure."""
 _LEVELS = (0.7, 0.4, 0.2)
 """Shares of the colours' range, from the best, that the clouds reach to."""
-_KNOWN_FACTOR = 8.0
+_KNOWN_FACTOR = 4.0
 """Width of the 90 % interval up to which a best learning rate counts as known: a wider band would hide the trials."""
 _LARGEST, _SMALLEST = 14.0, 7.0
 """Pixels of the best and of the worst mark."""
@@ -129,7 +129,7 @@ def plot_interaction(
     with their median's colour, in a ring with that of the worst. Triangles were pruned, crosses diverged, crossed
     squares ran out of memory. The lines are the linear and the square-root rule through the study's reference;
     beneath lies what is believed of the value, where that is sure, and the solid line is the fitted best learning
-    rate with its 90 % interval, without it where that is wider than 8 times.
+    rate with its 90 % interval, without it where that is wider than 4 times.
 
     Args:
         study: One or several.
@@ -206,6 +206,12 @@ def _draw(infos: Sequence[InteractionInfo]) -> go.Figure:
 
 def _caption(info: InteractionInfo) -> list[str]:
     said = []
+    if info.choice is None:
+        said.append("no trial has a value yet")
+    elif len(info.settings) > 1:
+        said.append("the more vivid and large a circle, the better its value")
+    if info.lines:
+        said.append(f"dashed and dotted: scaling rules through {_of_reference(info)}")
     if any(not _is_known(point) for point in info.ridge):
         said.append(
             f"no band where the 90 % interval of the best learning rate is wider than a factor of {_KNOWN_FACTOR:g}"
@@ -217,6 +223,13 @@ def _caption(info: InteractionInfo) -> list[str]:
     if info.ridge and info.lines:
         said.append("a rule that runs along the solid line holds here")
     return said
+
+
+def _of_reference(info: InteractionInfo) -> str:
+    if info.reference_is_best or info.reference is None:
+        return "the best trial"
+    size, rate = format_number(info.reference.batch_size), format_number(info.reference.lr, digits=3)
+    return f"the reference, batch size {size} at learning rate {rate}"
 
 
 def _panel(info: InteractionInfo, *, column: int, num_columns: int) -> list[go.Contour | go.Scatter]:

@@ -181,8 +181,9 @@ def _curves(data: StudyData, *, share: int) -> list[Curve]:
 
 
 def _calm_values(curves: Sequence[Curve]) -> list[float]:
-    """The finite values of the curves that didn't diverge; of all where each did."""
-    calm = [c for c in curves if c.status is not Status.DIVERGED] or list(curves)
+    """The finite values of the curves that stand out; without them of those that didn't diverge, or of all."""
+    calm = [c for c in curves if c.is_best_of_batch_size]
+    calm = calm or [c for c in curves if c.status is not Status.DIVERGED] or list(curves)
     return [tick.value for c in calm for tick in c.ticks if math.isfinite(tick.value)]
 
 

@@ -21,6 +21,8 @@ __all__ = ["LrSlice", "LrSliceInfo", "lr_slice_info", "plot_lr_slice"]
 TITLE = "Value against learning rate"
 MAX_LINES = 14
 MOST_TEXTS = 1000
+_NEAR = 1.25
+"""Learning rates within this factor share one point of a line, which would run up and down by their noise."""
 _PRUNED = f"{MARKERS[Status.PRUNED]['symbol']}-open"
 
 
@@ -106,8 +108,13 @@ def _by_size(records: Sequence[TrialRecord]) -> dict[int, list[TrialRecord]]:
 
 def _value_range(values: Sequence[float], sign: float) -> tuple[float, float] | None:
     if sign > 0 and is_wide(values):
-        return min(values) / 1.2, 1.2 * max(values)
-    return worth_seeing(values, sign, typical=0.85, headroom=2.0)
+        found: tuple[float, float] | None = (min(values) / 1.2, 1.2 * max(values))
+    else:
+        found = worth_seeing(values, sign, typical=0.7, headroom=2.0)
+    if found is None:
+        return None
+    low, high = map(_traces.rounded, found)  # as marks are, which on the edge would lie just beyond it and be hidden
+    return (low, high) if low is not None and high is not None else found
 
 
 def _draw(info: LrSliceInfo, *, several: bool) -> go.Figure:
@@ -130,7 +137,13 @@ def _draw(info: LrSliceInfo, *, several: bool) -> go.Figure:
 
 def _caption(info: LrSliceInfo, *, is_crowded: bool) -> list[str]:
     records = [record for item in info.slices for record in item.records]
-    said = [] if is_crowded or len(records) == len(info.slices) else ["lines: the median at each learning rate"]
+    said = []
+    if not is_crowded:
+        groups = [rates for item in info.slices for rates in _near_rates(_complete(item))]
+        if any(found[-1].lr != found[0].lr for found in groups):
+            said.append(f"lines: medians of the trials whose learning rates lie within a factor of {_NEAR:g}")
+        elif any(len(found) > 1 for found in groups):
+            said.append("lines: the median at each learning rate")
     if any(status_of(record) is not Status.COMPLETE for record in records):
         said.append("triangles: pruned, by the value so far")
     if not is_crowded and any(item.diverged for item in info.slices):
@@ -140,7 +153,7 @@ def _caption(info: LrSliceInfo, *, is_crowded: bool) -> list[str]:
 
 def _traces_of(info: LrSliceInfo, item: LrSlice, look: Look, name: str) -> list[go.Scatter]:
     """Return a batch size's line through completed trials, pruned trials, and crosses where training diverged."""
-    complete = [r for r in item.records if status_of(r) is Status.COMPLETE]
+    complete = _complete(item)
     pruned = [r for r in item.records if status_of(r) is not Status.COMPLETE]
     size = 5 if len(item.records) > 60 else 8
     found: list[go.Scatter] = []
@@ -164,13 +177,27 @@ def _traces_of(info: LrSliceInfo, item: LrSlice, look: Look, name: str) -> list[
 
 
 def _medians(records: Sequence[TrialRecord], look: Look, name: str) -> go.Scatter:
-    """Return the line through the median at each learning rate: one through every seed would run up and down."""
-    values: dict[str, list[float]] = {}
-    for record in records:
-        values.setdefault(f"{record.lr:.3g}", []).append(cast(float, record.value))
-    rates, middles = [float(rate) for rate in values], [median(found) for found in values.values()]
+    """Return the line through the medians of trials whose learning rates are the same or nearly so."""
+    groups = _near_rates(records)
+    rates = [median(cast(float, record.lr) for record in found) for found in groups]
+    middles = [median(cast(float, record.value) for record in found) for found in groups]
     line = _traces.line(rates, middles, look, name=name, hover="", group=name, width=1.5)
     return line.update(hoverinfo="skip", hovertemplate=None, marker={"size": 0 if len(rates) < len(records) else 5})
+
+
+def _complete(item: LrSlice) -> list[TrialRecord]:
+    return [record for record in item.records if status_of(record) is Status.COMPLETE]
+
+
+def _near_rates(records: Sequence[TrialRecord]) -> list[list[TrialRecord]]:
+    """Return trials by rising learning rate, those of nearly the same one together."""
+    groups: list[list[TrialRecord]] = []
+    for record in records:
+        if groups and cast(float, record.lr) <= _NEAR * cast(float, groups[-1][0].lr):
+            groups[-1].append(record)
+        else:
+            groups.append([record])
+    return groups
 
 
 def _crowd(info: LrSliceInfo) -> list[go.Scatter]:

@@ -106,8 +106,12 @@ def _draw(info: NoiseScaleInfo, *, several: bool) -> go.Figure:
     best = info.paths[0]
     interval = _band(best)
     figure.add_traces(interval)
-    if interval:
-        _traces.add_caption(figure, f"grey: 95 % interval at batch size {best.record.batch_size}")
+    size = best.record.batch_size
+    _traces.add_caption(
+        figure,
+        f"grey: 95 % interval at batch size {size}" if interval else None,
+        f"dashed: {size} samples, the batch size of the best trial" if size else None,
+    )
     for path in sorted(info.paths, key=lambda path: (path.study, path.record.batch_size or 0)):
         label, about = f"batch size {path.record.batch_size}", _traces.describe(path.record, info.info)
         trace = _traces.line(
@@ -120,19 +124,8 @@ def _draw(info: NoiseScaleInfo, *, several: bool) -> go.Figure:
             is_curve=True,
         )
         figure.add_trace(trace)
-    size = best.record.batch_size
     if size:
         figure.add_hline(y=size, line={"color": INK, "dash": "dash", "width": 1.5})
-        figure.add_annotation(
-            text=f"batch size {size} of the best trial",
-            x=1,
-            xref="paper",
-            xanchor="right",
-            y=math.log10(size),  # plotly places annotations on a log axis by their logarithm
-            yanchor="bottom",
-            showarrow=False,
-            font={"size": 11},
-        )
     values = [value for path in info.paths for value in path.value] + ([float(size)] if size else [])
     span = [math.log10(min(values)) - 0.15, math.log10(max(values)) + 0.2]
     figure.update_yaxes(**log_axis(values, title="noise scale [samples]"), range=span)

@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.visualization import _traces
-from bsopt.visualization._axes import fitting_axis, is_wide, log_axis, value_label, worth_seeing
+from bsopt.visualization._axes import beyond, fitting_axis, is_wide, log_axis, value_label, worth_seeing
 from bsopt.visualization._size_colours import SizeColours, size_colours
 from bsopt.visualization._theme import INK, Look, colour_of, escape, look_of, new_figure
 from bsopt.visualization.study_data import MOST_SIZES, Source, StudyData, load_all, why_empty
@@ -114,14 +114,17 @@ def plot_pareto(
     label = value_label(infos[0].info) if infos[0].cost != "objective" else "first objective"
     values = [point.value for info in infos for point in info.points]
     front = [point.value for info in infos for point in info.points if point.is_efficient]
-    seen = worth_seeing(values, infos[0].info.objective.sign, typical=0.8)
+    seen = worth_seeing(values, infos[0].info.objective.sign, typical=0.4)
     if is_wide(front):
         axis = fitting_axis([*front, *(value for value in values if value <= max(front))], is_log=True)
     else:  # every trial on the line is seen, and of the others those that lie beside it
         beside = [value for value in values if seen and seen[0] <= value <= seen[1]]
         axis = fitting_axis([*front, *beside], is_log=False)
     figure.update_yaxes(title={"text": label}, **axis)
-    _traces.add_caption(figure, "on the line: no other is both cheaper and better")
+    sign = infos[0].info.objective.sign
+    _traces.add_caption(
+        figure, "on the line: no other is both cheaper and better", beyond(values, figure.layout.yaxis, sign)
+    )
     return figure
 
 

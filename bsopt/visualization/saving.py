@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 
 import plotly.graph_objects as go
 import plotly.io as pio
+from plotly.offline import get_plotlyjs
 
 from bsopt.errors import ConfigError, MissingExtraError, nearest
 from bsopt.visualization._theme import TEMPLATES
 from bsopt.visualization._traces import MENU_ROOM
 
-__all__ = ["FORMATS", "save_figure", "save_figures"]
+__all__ = ["FORMATS", "save_figure", "save_figures", "script"]
 
 FORMATS = ("html", "png", "svg", "pdf")
 
-# plotly 7 would offer to upload the chart.
-_CONFIG = {"responsive": True, "displaylogo": False, "modeBarButtonsToRemove": ["sendChartToCloud"]}
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>bsopt figure</title>
@@ -25,9 +25,12 @@ _PAGE = """<!doctype html>
 :root {{ color-scheme: light dark; --ink: #24262b; --page: #fff }}
 @media (prefers-color-scheme: dark) {{ :root {{ --ink: #d9dbe0; --page: #15171b }} }}
 @media print {{ :root {{ --ink: #000; --page: #fff }} }}
-body {{ margin: 1rem; background: var(--page) }}
+body {{ margin: clamp(.25rem, 2vw, 1rem); background: var(--page) }}
 .js-plotly-plot :is(.cartesianlayer, .infolayer, .menulayer) text {{ fill: var(--ink) !important }}
-</style></head><body>{figure}</body></html>
+</style></head><body><div id="figure"></div>
+<script type="application/json" data-figure="figure">{data}</script>
+{scripts}
+</body></html>
 """
 
 
@@ -69,11 +72,22 @@ def save_figures(figures: Mapping[Path, go.Figure]) -> list[Path]:
     for path, figure in figures.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         if path not in pictures:
-            content = figure.to_html(full_html=False, include_plotlyjs=True, config=_CONFIG)
-            path.write_text(_PAGE.format(figure=content), encoding="utf-8")
+            path.write_text(_page(figure), encoding="utf-8")
     if pictures:
         _write_images(pictures)
     return list(figures)
+
+
+def script(name: str) -> str:
+    """Return code that a page with figures runs: `narrow`, which fits them on a phone, or `figure`, which draws one."""
+    return files("bsopt.visualization").joinpath("assets", f"{name}.js").read_text(encoding="utf-8")
+
+
+def _page(figure: go.Figure) -> str:
+    code = (get_plotlyjs(), script("narrow"), script("figure"))
+    scripts = "\n".join(f"<script>{text}</script>" for text in code)
+    data = str(figure.to_json()).replace("</", "<\\/")
+    return _PAGE.format(data=data, scripts=scripts)
 
 
 def _suffix(path: Path) -> str:

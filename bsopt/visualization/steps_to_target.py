@@ -21,6 +21,7 @@ from bsopt.visualization.study_data import Source, load_all, why_empty
 __all__ = ["StepsToTargetInfo", "plot_steps_to_target", "steps_to_target_info"]
 
 TITLE = "Updates and samples to the target"
+MOST_NAMED = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class StepsToTargetInfo:
         info: The study.
         target: The value that counts as reached.
         runs: Runs that reached it.
+        not_reached: Batch sizes whose completed trials didn't.
         batch_sizes: Grid of the fitted law.
         steps: Fitted updates to the target on the grid; empty where the law isn't fitted.
         samples: Fitted samples to the target.
@@ -41,6 +43,7 @@ class StepsToTargetInfo:
     info: StudyInfo
     target: float | None
     runs: tuple[TargetRun, ...]
+    not_reached: tuple[int, ...]
     batch_sizes: tuple[float, ...]
     steps: tuple[Estimate, ...]
     samples: tuple[Estimate, ...]
@@ -61,6 +64,9 @@ def steps_to_target_info(study: Source) -> StepsToTargetInfo:
         info=data.info,
         target=fit.target,
         runs=runs,
+        not_reached=tuple(
+            sorted({int(r.batch_size) for r in data.completed if r.batch_size} - {int(s) for s in sizes})
+        ),
         batch_sizes=tuple(size for size, _ in known),
         steps=tuple(prediction.steps for _, prediction in known),
         samples=tuple(prediction.samples for _, prediction in known),
@@ -84,7 +90,7 @@ def plot_steps_to_target(
     """
     sources = load_all(study, batch_size=batch_size, lr=lr)
     infos = [info for info in map(steps_to_target_info, sources) if info.runs and info.info.step_unit is not None]
-    if not infos:
+    if len({run.batch_size for info in infos for run in info.runs}) < 2:  # nothing to compare
         return _traces.empty_figure(TITLE, why_empty(sources, f"{sources[0].fits.steps.message}"))
     figure = stacked_figure(_title(infos), 2, height=620, spacing=0.06)
     for place, info in enumerate(infos):
@@ -101,6 +107,7 @@ def plot_steps_to_target(
         "the study names no target: this one tells its batch sizes apart"
         if any(info.info.objective.target is None for info in infos)
         else None,
+        *(_not_reached(info, several=len(infos) > 1) for info in infos),
     )
     sizes = [run.batch_size for info in infos for run in info.runs]
     pad = 0.05 * math.log10(max(sizes) / min(sizes)) + 0.05
@@ -110,6 +117,17 @@ def plot_steps_to_target(
         values = [cost for info in infos for cost in _costs(info, row)]
         figure.update_yaxes(**log_axis(values, title=title, form=",.0f"), row=row, col=1)
     return figure
+
+
+def _not_reached(info: StepsToTargetInfo, *, several: bool) -> str | None:
+    """Return which batch sizes have no point, and why."""
+    if not info.not_reached:
+        return None
+    where = f" in {info.info.name}" if several else ""
+    named = ", ".join(map(str, info.not_reached[:MOST_NAMED]))
+    if len(info.not_reached) > MOST_NAMED:
+        return f"no trial reached the target at {len(info.not_reached)} other batch sizes{where}"
+    return f"no trial reached the target at batch size {named}{where}"
 
 
 def _title(infos: Sequence[StepsToTargetInfo]) -> str:

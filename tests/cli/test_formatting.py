@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +12,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
-from bsopt.cli.terminal.formatting import sparkline
+from bsopt.cli.terminal import tables
+from bsopt.cli.terminal.formatting import flowing, sparkline
+from bsopt.cli.terminal.tables import show_table
+from bsopt.recommendation.views import SIZE_COLUMNS
 from bsopt.serialization import to_json
 from bsopt.trial.record import StopReason
 from bsopt.units import format_duration
@@ -77,3 +82,31 @@ def test_plain_values_are_valid_json_whatever_they_hold() -> None:
         "tuple": [1, None, True],
         "3": ["x"],
     }
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_table_that_is_too_wide_loses_columns_but_no_letter(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        tables, "Console", lambda **_: Console(force_terminal=True, color_system=None, width=width, highlight=False)
+    )
+    rows = [["8", "as good, tested", "10", "0.0046 to 0.017", "below 1 %", "16"]]
+    show_table(SIZE_COLUMNS, rows, left={1}, spare=(5, 2))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    words = " ".join(" ".join(lines).split())
+    for cell in ("batch", "beside", "as good, tested", "0.0046 to 0.017", "below 1 %"):
+        assert cell in words
+    assert ("16" in words) == (width > 60)
+
+
+def test_a_sentence_is_broken_at_words_only_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    sentence = "batch size 8 with learning rate 0.02 " * 4
+    assert flowing(sentence) == sentence
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "60")
+    lines = flowing(sentence, indent="  ").splitlines()
+    assert max(map(len, lines)) <= 60
+    assert all(line.startswith("  ") for line in lines)
+    assert " ".join(" ".join(lines).split()) == sentence.strip()

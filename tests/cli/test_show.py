@@ -22,7 +22,7 @@ def test_no_outcome_is_cut_in_a_narrow_terminal(invoke: Invoke, width: int, monk
         return Console(force_terminal=True, color_system=None, width=width, highlight=False)
 
     monkeypatch.setattr(tables, "Console", narrow)
-    lines = invoke("study", "show", "done").output.split("trial  batch size")[1].split("\n\n")[0].splitlines()
+    lines = invoke("study", "show", "done").output.split("\n\n")[1].splitlines()
     table = " ".join(" ".join(lines).split())
     for ending in ("completed", "converged", "pruned hopeless", "failed", "interrupted"):
         assert ending in table

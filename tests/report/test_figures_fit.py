@@ -16,6 +16,7 @@ from study_kinds import KINDS, figures_of, kind
 
 from bsopt.report.figures import pictures
 from bsopt.visualization import EXPERIMENT_FIGURES, FIGURES
+from bsopt.visualization.saving import script
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -83,19 +84,21 @@ def of_reports(drawn: dict[str, dict[str, go.Figure]], tmp_path_factory: pytest.
         ready = [replace(every[name], draw=partial(_as_drawn, figure)) for name, figure in figures.items()]
         shown += pictures(kind(name), ready, prefix=prefix)
     assets = files("bsopt.report") / "assets"
-    style, script = ((assets / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
-    body = f"<main>{''.join(shown)}</main><script>{get_plotlyjs()}</script><script>{script}</script>"
+    style, report = ((assets / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
+    code = (get_plotlyjs(), script("narrow"), report)
+    body = f"<main>{''.join(shown)}</main>" + "".join(f"<script>{text}</script>" for text in code)
     return _written(tmp_path_factory.mktemp("pages") / "report.html", body, style)
 
 
 @pytest.fixture(scope="module")
 def by_themselves(drawn: dict[str, dict[str, go.Figure]], tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Address of a page with all figures as a notebook has them."""
-    parts = [f"<script>{get_plotlyjs()}</script>"]
+    """Address of a page with all figures as files of their own have them."""
+    parts = []
     for prefix, figures in drawn.items():
         for name, figure in figures.items():
             parts.append(f'<div class="plot" id="{prefix}-{name}"></div>')
-            parts.append(f'<script>Plotly.newPlot("{prefix}-{name}", {figure.to_json()})</script>')
+            parts.append(f'<script type="application/json" data-figure="{prefix}-{name}">{figure.to_json()}</script>')
+    parts += [f"<script>{text}</script>" for text in (get_plotlyjs(), script("narrow"), script("figure"))]
     return _written(tmp_path_factory.mktemp("pages") / "figures.html", "".join(parts), "")
 
 
@@ -104,7 +107,7 @@ def test_no_text_in_a_report_overlaps_or_leaves_its_figure(browser: Open, of_rep
     assert "\n".join(_measured(browser(width), of_reports)) == ""
 
 
-@pytest.mark.parametrize("width", WIDTHS[1:])  # for a phone a report lays figures out anew
+@pytest.mark.parametrize("width", WIDTHS)
 def test_no_text_of_a_figure_by_itself_overlaps_or_leaves_it(browser: Open, by_themselves: str, width: int) -> None:
     assert "\n".join(_measured(browser(width), by_themselves)) == ""
 

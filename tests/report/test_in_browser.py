@@ -69,10 +69,12 @@ def test_several_studies_fit_on_a_phone_and_stand_side_by_side_on_a_desk(browser
 
 @pytest.mark.slow
 def test_the_goals_are_readable_without_scrolling_sideways(browser: Open, page_path: Path) -> None:
-    for width in (1200, 700, 380):
+    for width in (1200, 900, 800, 700, 380):
         chrome = _open_report(browser(width), page_path)
         table = "document.querySelector('.wide')"
-        assert chrome.execute_script(f"return {table}.scrollWidth <= {table}.clientWidth"), width
+        frames = "[...document.querySelectorAll('.answer-card .scroll')]"
+        inside = f"return {frames}.map(frame => frame.scrollWidth <= frame.clientWidth)"
+        assert set(chrome.execute_script(inside)) == {True}, width
         assert "learning rate" in chrome.execute_script(
             f"return {table}.innerText + [...{table}.querySelectorAll('td')]"
             ".map(cell => getComputedStyle(cell, '::before').content).join()"
@@ -172,3 +174,11 @@ def test_a_saved_figure_page_is_drawn_without_a_request(browser: Open, study: op
     wait(chrome, lambda: chrome.find_elements("css selector", ".scatterlayer .trace path"))
     assert requests_of(chrome) == []
     assert not chrome.find_elements("css selector", "[data-title^='Share']")
+
+
+@pytest.mark.slow
+def test_the_runs_of_a_large_study_follow_the_first_figure(browser: Open, tmp_path: Path) -> None:
+    data = example_data(300)
+    chrome = _open_report(browser(), write_report(data, tmp_path / "report.html").path)
+    drawn = "const plot = document.getElementById('s0-answer'); return plot.data.find(t => t.name === 'one run each').x"
+    assert len(chrome.execute_script(drawn)) == len(data.completed) > 200

@@ -72,3 +72,26 @@ def test_a_diverged_cross_lies_on_the_edge_of_a_logarithmic_axis(data_of: Make) 
     rows = [(32, 0.01 * 2**i, 0.03 * 4**i, StopReason.COMPLETED) for i in range(4)]
     figure = plot_lr_slice(data_of(*rows, (32, 0.9, 5.0, StopReason.DIVERGED)))
     assert math.log10(figure.data[-1].y[0]) == pytest.approx(figure.layout.yaxis.range[1])
+
+
+def test_a_line_doesnt_zigzag_through_learning_rates_that_hardly_differ(data_of: Make) -> None:
+    rates = (0.01, 0.0102, 0.0104, 0.0106, 0.03)
+    rows = [(32, lr, value, StopReason.COMPLETED) for lr, value in zip(rates, (0.3, 0.4, 0.31, 0.39, 0.5), strict=True)]
+    figure = plot_lr_slice(data_of(*rows))
+    line, points = figure.data
+    assert list(line.x) == pytest.approx([0.0103, 0.03])
+    assert list(line.y) == pytest.approx([0.35, 0.5])
+    assert len(points.x) == 5
+    assert "within a factor of 1.25" in figure.layout.legend.title.text.replace("<br>", " ")
+
+
+def test_no_caption_speaks_of_medians_where_each_learning_rate_ran_once(data_of: Make) -> None:
+    rows = [(32, 0.01 * 2**i, 0.3 + 0.1 * i, StopReason.COMPLETED) for i in range(3)]
+    assert plot_lr_slice(data_of(*rows)).layout.legend.title.text is None
+
+
+def test_a_diverged_cross_is_not_beyond_the_edge(data_of: Make) -> None:
+    for worst in (0.4321987, 0.512345678, 0.777777777):
+        rows = [(32, 0.01, 0.3, StopReason.COMPLETED), (32, 0.02, worst, StopReason.COMPLETED)]
+        figure = plot_lr_slice(data_of(*rows, (32, 0.9, 5.0, StopReason.DIVERGED)))
+        assert figure.data[-1].y[0] <= figure.layout.yaxis.range[1]

@@ -46,4 +46,5 @@ def list_(storage: str | None, as_json: bool) -> None:
                 for study in studies
             ],
             left=(0, 5),
+            spare=(5, 3, 2),
         )

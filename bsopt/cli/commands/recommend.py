@@ -9,7 +9,7 @@ import click
 from bsopt.cli.group import Command
 from bsopt.cli.opening import NamedStudy
 from bsopt.cli.options import json_option, named_study, names_options
-from bsopt.cli.terminal.formatting import json_text
+from bsopt.cli.terminal.formatting import flowing, json_text
 from bsopt.units import format_number, parse_bytes
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def recommend(
         _show(found)
         for answer in asked:
             click.echo("\n" + click.style(answer.question, bold=True))
-            click.echo(f"{answer.answer}\n({answer.basis})")
+            click.echo(f"{flowing(answer.answer)}\n({answer.basis})")
     if found.choice is None and not found.front:
         click.get_current_context().exit(1)
 
@@ -117,24 +117,26 @@ def recommend(
 def _show(found: Recommendation) -> None:
     from bsopt.recommendation.views import next_run_text
 
-    click.secho(found.sentence, bold=True)
+    click.secho(flowing(found.sentence), bold=True)
     if found.front:
         _show_front(found)
     if found.choice is None:
         return
     for choice in (found.choice, *found.alternatives):
-        point = f"batch size {choice.batch_size}, lr {format_number(choice.lr.value, digits=3)}, as {choice.plan}"
-        click.echo(f"\n{_TITLES[choice.goal]}: {point}")
+        point = f"batch size {choice.batch_size}, lr {format_number(choice.lr.value, digits=3)}"
+        plan = "" if str(choice.plan) == str(choice.batch_size) else f", as {choice.plan}"
+        click.echo("\n" + flowing(f"{_TITLES[choice.goal]}: {point}{plan}"))
         for reason in (*choice.reasons, *choice.doubts):
-            click.echo(f"  {reason}")
+            click.echo(flowing(reason, indent="  "))
         if choice.companions:
             moved = ", ".join(
                 f"{_COMPANIONS.get(name, name)} {format_number(value, digits=3)}"
                 for name, value in choice.companions.items()
             )
-            click.echo(f"  Published rules would also set {moved}. Not tried here: search the lr again then.")
+            words = f"Published rules would also set {moved}. Not tried here: search the lr again then."
+            click.echo(flowing(words, indent="  "))
     for refusal in found.refusals:
-        click.echo(f"\n{_TITLES[refusal.goal]}: can't be told\n  {refusal.reason}")
+        click.echo(f"\n{_TITLES[refusal.goal]}: can't be told\n{flowing(refusal.reason, indent='  ')}")
     _show_sizes(found)
     _show_list("To know:", found.caveats)
     _show_list("What to run next (`bsopt study run FILE --settle`):", [next_run_text(run) for run in found.next_runs])
@@ -146,7 +148,7 @@ def _show_list(title: str, lines: Sequence[str]) -> None:
     if lines:
         click.echo(f"\n{title}")
     for line in lines:
-        click.echo(f"  {line}")
+        click.echo(flowing(line, indent="  "))
 
 
 def _show_sizes(found: Recommendation) -> None:
@@ -155,8 +157,9 @@ def _show_sizes(found: Recommendation) -> None:
 
     rows = size_rows(found)
     if len(rows) > 1 and found.margin is not None:
-        click.echo(f"\nBy batch size (as good: no more than {found.margin:.2g} worse than the best):")
-        show_table(list(SIZE_COLUMNS), [list(row) for row in rows], left={1})
+        click.echo("\n" + flowing(f"By batch size (as good: no more than {found.margin:.2g} worse than the best):"))
+        # What it has room for at 60 characters: the batch size, how it stands, by how much and how sure that is.
+        show_table(list(SIZE_COLUMNS), [list(row) for row in rows], left={1}, spare=(5, 2))
 
 
 def _show_front(found: Recommendation) -> None:

@@ -10,7 +10,7 @@ import click
 from bsopt.cli.group import Command
 from bsopt.cli.opening import NamedStudy, Opened, as_typed
 from bsopt.cli.options import json_option, named_study
-from bsopt.cli.terminal.formatting import json_text, sparkline
+from bsopt.cli.terminal.formatting import flowing, json_text, sparkline
 from bsopt.units import format_duration, format_number, in_words, printable
 
 if TYPE_CHECKING:
@@ -47,14 +47,15 @@ def show(named: NamedStudy, top: int | None, trial: int | None, as_json: bool) -
     _show_study(opened.info, records)
     _show_best(best_first)
     if records:
-        click.echo(f"recommended: {recommend(opened.optuna).sentence}")
+        click.echo(flowing(f"recommended: {recommend(opened.optuna).sentence}"))
     if shown:
         click.echo()
         _show_trials(opened.info, shown, best=best)
         _show_failures(records)
         where = as_typed(opened.optuna.study_name, opened.storage)
         click.echo(f"\nNext: bsopt study {'recommend' if best_first else 'report'} {where}")
-        click.echo(f"      bsopt study show {where} --trial {shown[0].number}   (all about one trial)")
+        worth_a_look = best if best is not None else shown[0].number
+        click.echo(f"      bsopt study show {where} --trial {worth_a_look}   (all about one trial)")
 
 
 def _numbered(records: Sequence[TrialRecord], number: int) -> TrialRecord:
@@ -79,7 +80,8 @@ def _show_one(opened: Opened, record: TrialRecord, *, as_json: bool) -> None:
     click.secho(f"trial {record.number} of {printable(opened.info.name)}", bold=True)
     width = max(len(name) for name, _ in facts)
     for name, value in facts:
-        click.echo(f"{name:<{width}}  {printable(value)}")
+        lines = flowing(printable(value), indent=" " * (width + 2))
+        click.echo(f"{name:<{width}}{lines[width:]}")
     where = as_typed(opened.optuna.study_name, opened.storage)
     if record.outcome == "complete" and opened.info.config:
         click.echo(f"\nNext: bsopt study train {where} --trial {record.number}   (train it again, keep its weights)")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+import sys
+import textwrap
 from collections.abc import Sequence
 
 from bsopt.serialization import to_json
 
-__all__ = ["json_text", "sparkline"]
+__all__ = ["flowing", "json_text", "sparkline"]
 
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -34,6 +37,25 @@ def sparkline(values: Sequence[float], *, width: int = 20) -> str:
     return "".join(
         "×" if not math.isfinite(v) else _BARS[round((v - bottom) / (top - bottom) * steps) if top > bottom else 0]
         for v in scaled
+    )
+
+
+def flowing(text: str, *, indent: str = "") -> str:
+    """Return a sentence broken at words to the width of the terminal, and as it is where output isn't one.
+
+    Args:
+        text: Without line ends.
+        indent: Before its first line, and as many spaces before the others.
+    """
+    if not sys.stdout.isatty():
+        return indent + text
+    return textwrap.fill(
+        text,
+        max(40, shutil.get_terminal_size().columns),
+        initial_indent=indent,
+        subsequent_indent=" " * len(indent),
+        break_long_words=False,
+        break_on_hyphens=False,
     )
 
 

@@ -25,6 +25,7 @@ def facts_of(record: TrialRecord, info: StudyInfo, *, log: str | None = None) ->
     """
     best, last = record.best, record.ticks[-1] if record.ticks else None
     plan = f"{record.plan}{f': {record.plan.reason}' if record.plan.reason else ''}" if record.plan else None
+    plan = None if plan == str(record.batch_size) else plan  # one pass on one device
     others = {name: value for name, value in record.params.items() if name not in ("batch_size", "lr")}
     monitor = info.objective.monitor
     found = [

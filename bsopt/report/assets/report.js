@@ -19,11 +19,19 @@
     element.before(box);
   };
 
+  // Of a thousand single runs the points take longer than all else: what they are about is seen before them.
+  const heldBack = (data) => data.flatMap((trace, index) => {
+    if (trace.mode !== "markers" || (trace.x?.length ?? 0) <= 200) return [];
+    const points = { index, x: trace.x, y: trace.y };
+    Object.assign(trace, { x: [null], y: [null] });
+    return [points];
+  });
+
   const drawn = [];
-  const draw = (script) => {
+  const draw = (script, isFirst = false) => {
     const element = document.getElementById(script.dataset.plot);
     const { data, layout } = JSON.parse(script.textContent);
-    const isNarrow = element.clientWidth < 560;
+    const isNarrow = bsoptIsNarrow(element.clientWidth);
     const config = {
       responsive: true,
       displaylogo: false,
@@ -35,25 +43,16 @@
     const heading = document.getElementById(element.getAttribute("aria-labelledby")).textContent;
     for (const menu of layout.updatemenus ?? []) addSwitch(element, menu, heading);
     delete layout.updatemenus;
-    if (isNarrow) {
-      layout.margin = { ...layout.margin, l: 48, r: 4 };
-      layout.font = { ...layout.font, size: 11 };
-      if (layout.legend?.title?.text) layout.legend.title.side = "top";
-      for (const [key, value] of Object.entries(layout.meta?.narrow ?? {})) {
-        layout[key] = value?.constructor === Object ? { ...layout[key], ...value } : value;
-      }
-      // Beside the plot a colour bar would take a third of the width.
-      for (const bar of data.map((trace) => trace.marker?.colorbar).filter(Boolean)) {
-        Object.assign(bar, { orientation: "h", x: 0.5, xanchor: "center", y: 1.02, yanchor: "bottom", len: 0.8, thickness: 8 });
-        bar.title = { ...bar.title, side: "top" };
-      }
-      layout.height += 90;  // the legend takes more lines
-      // A finger that scrolls the page must not zoom a figure.
-      layout.dragmode = false;
-    }
+    if (isNarrow) bsoptNarrow(data, layout);
     drawn.push(element);
+    element.dataset.height = layout.height;
     const nameTools = () => element.querySelector(".modebar")?.setAttribute("aria-label", `${heading}: tools`);
-    const done = Plotly.newPlot(element, data, layout, config);
+    const late = isFirst ? heldBack(data) : [];
+    const shown = Plotly.newPlot(element, data, layout, config);
+    const done = !late.length ? shown : shown.then(() => new Promise((after) => requestAnimationFrame(() => setTimeout(() => {
+      const [x, y] = ["x", "y"].map((axis) => late.map((points) => points[axis]));
+      Plotly.restyle(element, { x, y }, late.map((points) => points.index)).then(after);
+    }))));
     // In milliseconds since the page was opened, when the browser paints it.
     requestAnimationFrame(() => { root.dataset.firstFigure ??= Math.round(performance.now()); });
     return done.then(() => { nameTools(); element.on("plotly_afterplot", nameTools); });
@@ -61,7 +60,7 @@
 
   // This script stands right below the answer: its figure is drawn before the rest of the page is read.
   const first = document.querySelector("script[data-plot]");
-  const opened = first && !first.closest("details:not([open])") ? draw(first) : Promise.resolve();
+  const opened = first && !first.closest("details:not([open])") ? draw(first, true) : Promise.resolve();
 
   const finish = () => {
     // One after the other, so that the page stays responsive; what is on the screen first, what is folded away when opened.
@@ -93,10 +92,16 @@
         waiting.delete(script);
         draw(script);
       }
-      for (const element of drawn) Plotly.relayout(element, { width: 680 });
+      // Two figures of one plot fit on a page.
+      for (const element of drawn) {
+        const height = Number(element.dataset.height);
+        Plotly.relayout(element, { width: 680, height: height < 520 ? 0.78 * height : height });
+      }
     });
     addEventListener("afterprint", () => {
-      for (const element of drawn) Plotly.relayout(element, { width: null, autosize: true });
+      for (const element of drawn) {
+        Plotly.relayout(element, { width: null, height: Number(element.dataset.height), autosize: true });
+      }
     });
 
     // Tables: numbers by their full value, empty cells always last.
