@@ -43,7 +43,8 @@ class Landscape2D:
     Attributes:
         alphas: Steps along the first direction, length A.
         betas: Steps along the second, length B.
-        losses: B rows of A values: `losses[j][i]` at (alphas[i], betas[j]), as contour plots take z.
+        losses: B rows of A values: `losses[j][i]` at (alphas[i], betas[j]), as contour plots take z; infinite where the
+            loss overflows, None where it wasn't asked for.
         center_loss: f(x).
         num_samples: The fixed subset's size.
         seed: Of subset and directions.
@@ -51,7 +52,7 @@ class Landscape2D:
 
     alphas: tuple[float, ...]
     betas: tuple[float, ...]
-    losses: tuple[tuple[float, ...], ...]
+    losses: tuple[tuple[float | None, ...], ...]
     center_loss: float
     num_samples: int
     seed: int
@@ -140,6 +141,7 @@ def landscape_2d(
     loss: LossFunction | None = None,
     num_points: int = 25,
     span: float = 1.0,
+    reach: float | None = None,
     mode: Mode = "eval",
     max_samples: int | None = 2000,
     batch_size: int | None = None,
@@ -152,7 +154,9 @@ def landscape_2d(
 
     Args:
         num_points: Per axis; 51 in the paper.
-        progress: Called with (points done, num_points²).
+        reach: Largest distance from the minimizer, in steps of both directions together, at which the grid's points
+            are evaluated; None evaluates all of them.
+        progress: Called with (points done, points to be done).
         module, data, loss, span, mode, max_samples, batch_size, seed: As in `landscape_1d`.
 
     Raises:
@@ -161,14 +165,17 @@ def landscape_2d(
     steps = _steps(num_points, span)
     surface = LossSurface(module, data, loss=loss, mode=mode, max_samples=max_samples, batch_size=batch_size, seed=seed)
     first, second = _direction(surface, seed), _direction(surface, seed + 1)
-    rows = []
-    for j, beta in enumerate(steps):
+    is_asked = [[reach is None or np.hypot(alpha, beta) <= reach + 1e-9 for alpha in steps] for beta in steps]
+    done, total = 0, sum(map(sum, is_asked))
+    rows: list[tuple[float | None, ...]] = []
+    for asked, beta in zip(is_asked, steps, strict=True):
         row_origin = surface.origin + beta * second
-        row = []
-        for i, alpha in enumerate(steps):
-            row.append(_finite(surface.loss(row_origin + alpha * first)))
+        row: list[float | None] = [None] * num_points
+        for i in np.flatnonzero(asked):
+            row[i] = _finite(surface.loss(row_origin + steps[i] * first))
+            done += 1
             if progress is not None:
-                progress(j * num_points + i + 1, num_points**2)
+                progress(done, total)
         rows.append(tuple(row))
     return Landscape2D(
         alphas=steps,

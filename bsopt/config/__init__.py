@@ -3,6 +3,7 @@
 from bsopt.config.loading import LoadedConfig, json_schema, load_config, validate_config
 from bsopt.config.schema import ExperimentConfig, StudyConfig
 from bsopt.config.search import RangeSpace, SearchConfig
+from bsopt.config.variants import VariantConfig
 
 __all__ = [
     "ExperimentConfig",
@@ -10,6 +11,7 @@ __all__ = [
     "RangeSpace",
     "SearchConfig",
     "StudyConfig",
+    "VariantConfig",
     "json_schema",
     "load_config",
     "validate_config",

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from bsopt.config.fields import MOST_ROWS, Block, Bytes, Validations, amount, in_a_word
 from bsopt.config.search import SearchConfig
 from bsopt.config.task import TaskConfig
+from bsopt.config.variants import VariantConfig
 from bsopt.errors import ConfigError
 from bsopt.laws.scaling import HIGHER_LR_FACTOR
 from bsopt.trial.objective import Objective
@@ -148,16 +149,26 @@ class ExperimentConfig(Block):
         "equal training loss; without one, at the best validation loss",
     )
     params: dict[str, Any] = Field(default_factory=dict, description="values of the parameters of search.params")
+    variants: dict[Annotated[str, Field(pattern=r"^[A-Za-z][\w-]*$", max_length=40)], VariantConfig] = Field(
+        default_factory=dict, description="the same runs with other settings, by a name of your own"
+    )
 
     @model_validator(mode="after")
     def _sensible(self) -> ExperimentConfig:
         if len(set(self.batch_sizes)) < 2 or min(self.batch_sizes) < 1:
             raise ValueError(f"batch_sizes needs at least two different positive sizes, got {self.batch_sizes}")
         arms = (len(self.grid) if "grid" in self.arms else 0) + len(set(self.arms) - {"grid"})
+        arms += sum(len(set(variant.arms)) for variant in self.variants.values())
         if len(self.batch_sizes) * arms * self.seeds > MOST_ROWS:
             raise ValueError(
                 f"the design has up to {len(self.batch_sizes) * arms * self.seeds:,} runs; {MOST_ROWS:,} at most"
             )
+        for name, variant in self.variants.items():
+            if lacking := [arm for arm in variant.arms if arm not in self.arms]:
+                raise ValueError(
+                    f"variants.{name} is compared with the runs of {in_words(lacking)}, which arms leaves out: add "
+                    f"{'it' if len(lacking) == 1 else 'them'}, or give variants.{name}.arms"
+                )
         if any(not rate > 0 for rate in self.grid):
             raise ValueError(f"grid holds learning rates, which are positive, got {self.grid}")
         return self
@@ -286,13 +297,9 @@ class StudyConfig(Block):
 
     @model_validator(mode="after")
     def _searched_once(self) -> StudyConfig:
-        rates = [self.inject.lr] if self.inject.lr else ["lr", "learning_rate"]
-        sizes = [self.inject.batch_size or "batch_size"]
-        taken = {f"model.{name.removeprefix('model.')}": "search.lr" for name in rates}
-        taken |= {f"data.{name.removeprefix('data.')}": "search.batch_size" for name in sizes}
         for path in self.search.params:
-            if path in taken:
-                raise ValueError(f"search.params.{path} is what {taken[path]} searches already: leave it out")
+            if path in self._injected:
+                raise ValueError(f"search.params.{path} is what {self._injected[path]} searches already: leave it out")
         if self.search.prior_from == self.name:
             raise ValueError("search.prior_from names the study itself: give the name of an earlier one")
         return self
@@ -321,6 +328,34 @@ class StudyConfig(Block):
         if set(experiment.params) != set(search.params):
             raise ValueError(f"experiment.params must give a value for each of search.params: {sorted(search.params)}")
         return self
+
+    @model_validator(mode="after")
+    def _variants_fit(self) -> StudyConfig:
+        variants = self.experiment.variants if self.experiment is not None else {}
+        if variants and self.budget.trials:
+            raise ValueError(
+                "experiment.variants train something else than the search: give them a study without one, "
+                "budget.trials: 0"
+            )
+        for name, variant in variants.items():
+            where = f"experiment.variants.{name}"
+            for key in variant.trainer:
+                if key in RESERVED_TRAINER_KEYS:
+                    raise ValueError(f"{where}.trainer.{key} is bsopt's to set; use {RESERVED_TRAINER_KEYS[key]}")
+            for path in variant.params:
+                if path in self._injected:
+                    raise ValueError(f"{where}.params.{path} is what the experiment's arms set: leave it out")
+            if variant.ghost_batch_norm and self.trainer.get("sync_batchnorm"):
+                raise ValueError(f"{where}.ghost_batch_norm and trainer.sync_batchnorm contradict each other")
+        return self
+
+    @property
+    def _injected(self) -> dict[str, str]:
+        """Paths where the learning rate and the batch size go -> the block that searches them."""
+        rates = [self.inject.lr] if self.inject.lr else ["lr", "learning_rate"]
+        sizes = [self.inject.batch_size or "batch_size"]
+        found = {f"model.{name.removeprefix('model.')}": "search.lr" for name in rates}
+        return found | {f"data.{name.removeprefix('data.')}": "search.batch_size" for name in sizes}
 
     @property
     def num_repeats(self) -> int:

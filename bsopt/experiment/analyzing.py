@@ -21,6 +21,7 @@ from bsopt.experiment.measurements import (
     line_key,
     sharpness_key,
 )
+from bsopt.experiment.measuring import CONTOUR_REACH
 from bsopt.storage.attributes import read_analyses, write_analysis
 from bsopt.training.processes.crash import Crash
 from bsopt.training.processes.supervision import Supervision
@@ -52,6 +53,9 @@ class AnalysisPlan:
         max_products: With the Hessian, for the largest curvature.
         num_points: Per axis of a landscape.
         span: Of a landscape, in units of each filter's norm.
+        all_seeds: Whether every seed is examined in full. Otherwise more than the first is only where a verdict reads
+            it: a landscape is whole for one seed, and a disc around the minimizer for the others; between the smallest
+            and the largest batch size of the scaled arm, sharpness is one seed's.
     """
 
     kinds: tuple[str, ...] = ("sharpness", "line", "landscape")
@@ -64,6 +68,7 @@ class AnalysisPlan:
     max_products: int = 100
     num_points: int = 25
     span: float = 1.0
+    all_seeds: bool = False
 
     def settings(self, kind: str) -> dict[str, Any]:
         """Return the arguments of one kind's functions of `bsopt.analysis`."""
@@ -135,7 +140,7 @@ def analyze(
     if not experiment.runs:
         raise StudyError("no designed run has ended yet: `bsopt study run` trains them.")
     jobs, num_without = _jobs(study, experiment, plan)
-    known = set() if recompute else _known(study, plan) & {job.key for job in jobs}
+    known = set() if recompute else _known(study, jobs)
     new = [job for job in jobs if job.key not in known]
     listener.started(num_new=len(new), num_known=len(known), num_without_weights=num_without)
     _work(study, new, listener, num_workers or study.config.workers)
@@ -149,15 +154,29 @@ def analyze(
 def _jobs(study: Study, experiment: Experiment, plan: AnalysisPlan) -> tuple[list[_Job], int]:
     """Return every examination that can be made, each once, and for how many runs no weights are there."""
     found: dict[str, _Job] = {}
-    missing = set()
+    missing, seen = set(), set()
     for key, kind, runs in _wanted(experiment, plan):
         where = "matched" if kind == "sharpness" and experiment.design.matched_loss is not None else "best"
         weights = [study.files.weights_of(run.trial, where) for run in runs]
         missing |= {run.trial for run, path in zip(runs, weights, strict=True) if path is None}
         paths = tuple(str(path) for path in weights if path is not None)
-        if len(paths) == len(runs):
-            found[key] = _Job(key, runs[0], Examination(kind, paths, plan.settings(kind)))  # type: ignore[arg-type]
+        if len(paths) < len(runs) or key in found:
+            continue
+        place = kind, *((run.batch_size, run.lr) for run in runs)
+        is_further, settings = place in seen and not plan.all_seeds, plan.settings(kind)
+        seen.add(place)
+        if kind == "sharpness" and is_further and _is_between(runs[0], experiment, plan):
+            continue
+        if kind == "landscape":
+            settings["reach"] = CONTOUR_REACH if is_further else None
+        found[key] = _Job(key, runs[0], Examination(kind, paths, settings))  # type: ignore[arg-type]
     return list(found.values()), len(missing)
+
+
+def _is_between(run: ExperimentRun, experiment: Experiment, plan: AnalysisPlan) -> bool:
+    """Whether a run is of the scaled arm alone, and neither of its smallest nor of its largest batch size."""
+    ends = experiment.design.batch_sizes[0], experiment.design.batch_sizes[-1]
+    return set(plan.arms) & set(run.arms) == {"scaled_lr"} and run.batch_size not in ends
 
 
 def _wanted(experiment: Experiment, plan: AnalysisPlan) -> Iterator[tuple[str, str, Sequence[ExperimentRun]]]:
@@ -186,12 +205,13 @@ def _ends(runs: Sequence[ExperimentRun], experiment: Experiment) -> list[tuple[E
     return [(by_place[a], by_place[b]) for a, b in places if a in by_place and b in by_place]
 
 
-def _known(study: Study, plan: AnalysisPlan) -> set[str]:
-    """Return the keys of what is stored and was computed with the settings that the plan has now for its kind."""
+def _known(study: Study, jobs: Sequence[_Job]) -> set[str]:
+    """Return the keys of what is stored and was computed with the settings that it is to have now."""
     found: set[str] = set()
-    for kind in plan.kinds:
-        stored = read_analyses(study.optuna, settings=plan.settings(kind))
-        found |= {key for key in stored if key.startswith(f"{kind}:")}
+    for wanted in {json.dumps(dict(job.examination.settings)) for job in jobs}:
+        settings = json.loads(wanted)
+        stored = read_analyses(study.optuna, settings=settings)
+        found |= {job.key for job in jobs if job.examination.settings == settings and job.key in stored}
     return found
 
 

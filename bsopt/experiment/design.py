@@ -13,7 +13,7 @@ from bsopt.experiment.findings.table import ARMS, arms_of, lr_of_arms
 from bsopt.storage import queue
 from bsopt.trial.record import StudyInfo
 
-__all__ = ["MEASURES", "Design", "DesignedRun", "Queued", "design_of", "identity", "queue_designed"]
+__all__ = ["MEASURES", "Design", "DesignedRun", "Queued", "Variant", "design_of", "identity", "queue_designed"]
 
 MEASURES = ("weight_distance", "update_norms")
 """What callbacks measure in every designed run."""
@@ -27,11 +27,28 @@ class DesignedRun:
         batch_size: Global batch size, samples.
         lr: Learning rate.
         seed: Which of the design's seeds; runs of one seed start from the same weights.
+        variant: Name of the variant whose settings it has; None for the study's own.
     """
 
     batch_size: int
     lr: float
     seed: int
+    variant: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """The design's runs once more, with other settings.
+
+    Attributes:
+        name: The study file's.
+        arms: Whose runs.
+        is_precision: Whether nothing but the Trainer's precision is changed.
+    """
+
+    name: str
+    arms: tuple[str, ...]
+    is_precision: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +66,7 @@ class Design:
         matched_loss: Training loss at which the runs' weights are kept to compare their sharpness; None to compare it
             at the best validation loss.
         further: Values of the study's further parameters, the same in every run.
+        variants: What is compared with the study's own settings.
     """
 
     batch_sizes: tuple[int, ...]
@@ -60,6 +78,7 @@ class Design:
     patience: str = "100 epochs"
     matched_loss: float | None = None
     further: Mapping[str, Any] = field(default_factory=dict)
+    variants: tuple[Variant, ...] = ()
 
     @classmethod
     def of(cls, config: ExperimentConfig) -> Design:
@@ -75,6 +94,10 @@ class Design:
             patience=str(config.patience),
             matched_loss=config.matched_loss,
             further=dict(config.params),
+            variants=tuple(
+                Variant(name, tuple(arm for arm in ARMS if arm in variant.arms), variant.is_precision)
+                for name, variant in config.variants.items()
+            ),
         )
 
     def arms_of(self, batch_size: int, lr: float) -> tuple[str, ...]:
@@ -105,8 +128,16 @@ class Design:
 
     @property
     def runs(self) -> tuple[DesignedRun, ...]:
-        """Every run, seed by seed: an interrupted experiment has whole seeds to compare."""
-        return tuple(DesignedRun(B, lr, seed) for seed in range(self.num_seeds) for B, lr in self.configurations)
+        """Every run, seed by seed: an interrupted experiment has whole seeds to compare. Variants come last."""
+        own = [DesignedRun(B, lr, seed) for seed in range(self.num_seeds) for B, lr in self.configurations]
+        varied = [
+            DesignedRun(B, lr, seed, variant.name)
+            for variant in self.variants
+            for seed in range(self.num_seeds)
+            for B, lr in self.configurations
+            if set(self.arms_of(B, lr)) & set(variant.arms)
+        ]
+        return (*own, *varied)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +153,9 @@ class Queued:
     total: int
 
 
-def identity(batch_size: int, lr: float, seed: int) -> tuple[int, str, int]:
+def identity(batch_size: int, lr: float, seed: int, variant: str | None = None) -> tuple[int, str, int, str | None]:
     """Return what only one run of an experiment may be; learning rates are the same to six digits."""
-    return batch_size, f"{lr:.6g}", seed
+    return batch_size, f"{lr:.6g}", seed, variant
 
 
 def design_of(source: StudyConfig | StudyInfo) -> Design | None:
@@ -141,8 +172,11 @@ def queue_designed(study: optuna.Study, config: StudyConfig) -> Queued:
     design = design_of(config)
     if design is None:
         return Queued(0, 0)
-    runs = [(run.batch_size, run.lr, run.seed) for run in design.runs]
-    return Queued(queue.queue_design(study, runs, further=design.further), len(runs))
+    new = 0
+    for name in (None, *(variant.name for variant in design.variants)):
+        runs = [(run.batch_size, run.lr, run.seed) for run in design.runs if run.variant == name]
+        new += queue.queue_design(study, runs, further=design.further, variant=name)
+    return Queued(new, len(design.runs))
 
 
 def _among(lr: float, rates: tuple[float, ...]) -> bool:

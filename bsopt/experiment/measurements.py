@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -12,6 +12,7 @@ import optuna
 
 from bsopt.experiment.design import Design, design_of, identity
 from bsopt.experiment.findings.table import MEASUREMENTS, Run
+from bsopt.experiment.findings.variants import arm_of_variant, findings_of_variant
 from bsopt.experiment.findings.verdicts import Verdict, verdicts
 from bsopt.experiment.measuring import Analysis, common_of, contour_rise, line_rises, measured, sharpness_of
 from bsopt.serialization import to_plain
@@ -32,6 +33,7 @@ class ExperimentRun:
         seed: Runs of one seed started from the same weights.
         arms: Those that its configuration belongs to.
         record: All that the trial measured; its ticks are the curves.
+        variant: Name of the variant whose settings it had; None for the study's own.
         measurements: Names of `bsopt.experiment.findings.table.MEASUREMENTS`, and `best_train_loss`,
             `curvature_times_lr` and `examined_loss` (the training loss where sharpness was examined) -> finite number;
             what wasn't measured isn't there. A run that diverged has its best losses alone.
@@ -43,6 +45,7 @@ class ExperimentRun:
     seed: int
     arms: tuple[str, ...]
     record: TrialRecord
+    variant: str | None = None
     measurements: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -71,24 +74,30 @@ class Experiment:
     Attributes:
         info: What the study searches and how it trains.
         design: Which runs it consists of.
-        runs: Those that ended, by batch size, learning rate and seed.
+        runs: Those that ended, by batch size, learning rate and seed; without those of variants.
         analyses: Key -> stored analysis.
+        varied: Runs of variants that ended, in the same order.
     """
 
     info: StudyInfo
     design: Design
     runs: tuple[ExperimentRun, ...]
     analyses: Mapping[str, Analysis] = field(default_factory=dict)
+    varied: tuple[ExperimentRun, ...] = ()
 
     @property
     def num_missing(self) -> int:
         """Runs of the design that haven't ended yet; those that settle something come on top of it."""
-        ended = {identity(run.batch_size, run.lr, run.seed) for run in self.runs}
-        return sum(identity(run.batch_size, run.lr, run.seed) not in ended for run in self.design.runs)
+        ended = {identity(run.batch_size, run.lr, run.seed, run.variant) for run in (*self.runs, *self.varied)}
+        asked = {identity(run.batch_size, run.lr, run.seed, run.variant) for run in self.design.runs}
+        return len(asked - ended)
 
     def arm(self, name: str) -> tuple[ExperimentRun, ...]:
-        """Return the runs of an arm, by batch size, learning rate and seed."""
-        return tuple(run for run in self.runs if name in run.arms)
+        """Return the runs of an arm, by batch size, learning rate and seed; `ARM/NAME` is a variant's."""
+        arm, _, variant = name.partition("/")
+        if variant:
+            return tuple(run for run in self.varied if run.variant == variant and arm in run.arms)
+        return tuple(run for run in self.runs if arm in run.arms)
 
     def values(self, measurement: str, arm: str) -> dict[int, dict[int, float]]:
         """Return batch size -> seed -> value of a measurement in an arm with one learning rate per batch size."""
@@ -122,7 +131,19 @@ class Experiment:
     @cached_property
     def verdicts(self) -> tuple[Verdict, ...]:
         """The article's findings, judged by these runs."""
-        return verdicts(list(self._rows()))
+        return verdicts(list(self._rows(self.runs)))
+
+    @cached_property
+    def variant_verdicts(self) -> Mapping[str, tuple[Verdict, ...]]:
+        """What these runs say of each variant, by its name; a family of tests of their own, beside the article's."""
+        asked = {
+            variant.name: findings_of_variant(variant.name, variant.arms, is_precision=variant.is_precision)
+            for variant in self.design.variants
+        }
+        findings = [finding for found in asked.values() for finding in found]
+        rows = [*self._rows(self.runs), *self._rows(self.varied)]
+        judged = iter(verdicts(rows, findings=findings))
+        return {name: tuple(next(judged) for _ in found) for name, found in asked.items()}
 
     def document(self) -> dict[str, Any]:
         """Return the design, what every run measured, the verdicts and the analyses, as plain data."""
@@ -133,9 +154,10 @@ class Experiment:
                 "lr": run.lr,
                 "seed": run.seed,
                 "arms": list(run.arms),
+                "variant": run.variant,
                 "measurements": dict(run.measurements),
             }
-            for run in self.runs
+            for run in (*self.runs, *self.varied)
         ]
         return {
             "study": self.info.name,
@@ -143,15 +165,17 @@ class Experiment:
             "num_missing": self.num_missing,
             "runs": runs,
             "verdicts": to_plain(self.verdicts),
+            "variant_verdicts": to_plain(self.variant_verdicts),
             "analyses": dict(self.analyses),
         }
 
-    def _rows(self) -> Iterator[Run]:
+    def _rows(self, runs: Iterable[ExperimentRun]) -> Iterator[Run]:
         known = set(MEASUREMENTS)
-        for run in self.runs:
+        for run in runs:
             found = {name: value for name, value in run.measurements.items() if name in known}
             for arm in run.arms:
-                yield Run(run.batch_size, run.lr, arm, run.seed, found, run.record.design_look)
+                name = arm_of_variant(arm, run.variant)
+                yield Run(run.batch_size, run.lr, name, run.seed, found, run.record.design_look)
 
 
 def experiment_of(study: optuna.Study, records: Sequence[TrialRecord] | None = None) -> Experiment | None:
@@ -169,7 +193,9 @@ def experiment_of(study: optuna.Study, records: Sequence[TrialRecord] | None = N
     ended = [r for r in (records if records is not None else read_records(study)) if _is_run(r)]
     runs = [run for record in ended if (run := _run(record, design)) is not None]
     runs = _with_measurements(runs, info.objective.monitor, analyses)
-    return Experiment(info, design, tuple(sorted(runs, key=lambda r: (r.batch_size, r.lr, r.seed))), analyses)
+    runs.sort(key=lambda r: (r.batch_size, r.lr, r.seed))
+    own, varied = ([r for r in runs if (r.variant is not None) is is_varied] for is_varied in (False, True))
+    return Experiment(info, design, tuple(own), analyses, tuple(varied))
 
 
 def sharpness_key(trial: int) -> str:
@@ -195,18 +221,22 @@ def _run(record: TrialRecord, design: Design) -> ExperimentRun | None:
     assert record.batch_size is not None
     assert record.lr is not None
     assert record.design_seed is not None
-    arms = design.arms_of(record.batch_size, record.lr)
+    arms, name = design.arms_of(record.batch_size, record.lr), record.design_variant
+    if name is not None:
+        wanted = next((variant.arms for variant in design.variants if variant.name == name), ())
+        arms = tuple(arm for arm in arms if arm in wanted)
     if not arms:  # of an earlier design
         return None
-    return ExperimentRun(record.number, record.batch_size, record.lr, record.design_seed, arms, record)
+    return ExperimentRun(record.number, record.batch_size, record.lr, record.design_seed, arms, record, name)
 
 
 def _with_measurements(
     runs: Sequence[ExperimentRun], monitor: str, analyses: Mapping[str, Analysis]
 ) -> list[ExperimentRun]:
     """Return the runs with what they measured; what is compared at equal epochs or loss, as the fixed arm's allow."""
-    fixed = [run for run in runs if "fixed_lr" in run.arms]
-    common = common_of([run.record for run in fixed or runs], monitor)
+    own = [run for run in runs if run.variant is None]
+    fixed = [run for run in own if "fixed_lr" in run.arms]
+    common = common_of([run.record for run in fixed or own], monitor)
     rises = _line_rises({run.trial for run in fixed}, analyses)
     found = []
     for run in runs:

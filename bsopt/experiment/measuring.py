@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from bsopt.trial.curve import train_loss
 from bsopt.trial.record import StopReason, Tick, TrialRecord
 
-__all__ = ["Analysis", "Common", "common_of", "contour_rise", "line_rises", "measured", "sharpness_of"]
+__all__ = ["CONTOUR_REACH", "Analysis", "Common", "common_of", "contour_rise", "line_rises", "measured", "sharpness_of"]
 
 Analysis: TypeAlias = Mapping[str, Any]
 """A result of `bsopt.analysis` as plain data (`bsopt.analysis.to_stored`)."""
@@ -125,7 +125,7 @@ def contour_rise(landscape: Analysis) -> float | None:
         loss - landscape["center_loss"]
         for beta, row in zip(landscape["betas"], landscape["losses"], strict=True)
         for alpha, loss in zip(landscape["alphas"], row, strict=True)
-        if 0.0 < math.hypot(alpha, beta) <= CONTOUR_REACH + 1e-9
+        if 0.0 < math.hypot(alpha, beta) <= CONTOUR_REACH + 1e-9 and loss is not None
     ]
     rise = fmean(rises) if rises else math.nan
     return rise if math.isfinite(rise) else None

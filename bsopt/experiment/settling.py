@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import optuna
 
@@ -41,7 +41,8 @@ def settling_of(experiment: Experiment) -> Settling:
     Only the batch sizes and learning rates that an open finding compares are trained with more seeds.
     """
     seeds, left, runs = {}, [], set()
-    for verdict in experiment.verdicts:
+    of_variants = [verdict for found in experiment.variant_verdicts.values() for verdict in found]
+    for verdict in (*experiment.verdicts, *of_variants):
         needed, there = verdict.seeds_to_decide, verdict.num_seeds or 0
         if needed is None:
             continue
@@ -50,14 +51,13 @@ def settling_of(experiment: Experiment) -> Settling:
             continue
         seeds[verdict.key] = needed
         runs |= {
-            DesignedRun(size, lr, seed)
-            for size, lr in _configurations(experiment, verdict.places)
-            for seed in range(needed)
+            replace(run, seed=seed) for run in _configurations(experiment, verdict.places) for seed in range(needed)
         }
-    known = {identity(run.batch_size, run.lr, run.seed) for run in experiment.runs}
-    new = [run for run in runs if identity(run.batch_size, run.lr, run.seed) not in known]
-    ordered = sorted(new, key=lambda run: (run.seed, run.batch_size, run.lr))
-    look = 1 + max((run.record.design_look for run in experiment.runs), default=0)
+    trained = (*experiment.runs, *experiment.varied)
+    known = {identity(run.batch_size, run.lr, run.seed, run.variant) for run in trained}
+    new = [run for run in runs if identity(run.batch_size, run.lr, run.seed, run.variant) not in known]
+    ordered = sorted(new, key=lambda run: (run.seed, run.batch_size, run.lr, run.variant or ""))
+    look = 1 + max((run.record.design_look for run in trained), default=0)
     return Settling(tuple(ordered), seeds, tuple(left), look)
 
 
@@ -76,16 +76,19 @@ def queue_settling_seeds(study: optuna.Study) -> Settling | None:
     found = settling_of(experiment)
     if experiment.num_missing or queue.num_waiting_designed(study):
         return Settling((), found.seeds, found.left_open, found.look)
-    runs = [(run.batch_size, run.lr, run.seed) for run in found.runs]
-    queue.queue_design(study, runs, further=experiment.design.further, look=found.look)
+    for name in (None, *(variant.name for variant in experiment.design.variants)):
+        runs = [(run.batch_size, run.lr, run.seed) for run in found.runs if run.variant == name]
+        queue.queue_design(study, runs, further=experiment.design.further, look=found.look, variant=name)
     return found
 
 
-def _configurations(experiment: Experiment, places: Iterable[tuple[str, int]]) -> Iterator[tuple[int, float]]:
+def _configurations(experiment: Experiment, places: Iterable[tuple[str, int]]) -> Iterator[DesignedRun]:
+    """Return the runs of one seed, the first, at these places."""
     design = experiment.design
-    for arm, size in places:
+    for place, size in places:
+        arm, _, variant = place.partition("/")
         if arm == "grid":
-            yield from ((size, lr) for lr in design.grid)
+            yield from (DesignedRun(size, lr, 0) for lr in design.grid)
             continue
         rates = lr_of_arms(
             size,
@@ -93,4 +96,4 @@ def _configurations(experiment: Experiment, places: Iterable[tuple[str, int]]) -
             reference_lr=design.reference_lr,
             higher_lr=design.higher_lr,
         )
-        yield size, rates[arm]
+        yield DesignedRun(size, rates[arm], 0, variant or None)

@@ -100,7 +100,7 @@ def fit_laws(
     names: ParameterNames | None = None,
     budget_samples: float | None = None,
 ) -> Fits:
-    """Fit every law to the records; with too few, each fit says so.
+    """Fit every law to the records; with too few, each fit says so. Those of an experiment's variants don't count.
 
     Args:
         records: The trials, in any order.
@@ -112,6 +112,8 @@ def fit_laws(
             predictions, which are for the study's own budget, don't count then.
     """
     predicted: Mapping[int, PredictedFinal] = {}
+    own = [record for record in records if record.design_variant is None]
+    has_variants, records = len(own) < len(records), own
     if budget_samples is not None:
         records = [_truncated(record, budget_samples, info) for record in records]
     elif study is not None:
@@ -123,7 +125,7 @@ def fit_laws(
             lr=called.lr or LR,
         )
     surface = None
-    if study is not None and budget_samples is None:
+    if study is not None and budget_samples is None and not has_variants:  # its sampler sees all trials alike
         surface = _belief(study, info, names or find_names(study))
     if surface is None:
         surface = _fitted(records, info, predicted)

@@ -41,9 +41,15 @@ def experiment_section(data: StudyData, *, prefix: str) -> Html | None:
             "and data may differ.",
             class_="hint",
         ),
+        *(_variant(name, found) for name, found in experiment.variant_verdicts.items()),
         tag("noscript", tag("p", "The figures need JavaScript; the verdicts don't.")),
         *pictures(data, EXPERIMENT_FIGURES.values(), prefix=prefix),
     )
+
+
+def _variant(name: str, verdicts: Sequence[Verdict]) -> Html:
+    """Return what these data say of a variant."""
+    return join(tag("h3", f"With {name}"), _table(verdicts, label=f"With {name}"))
 
 
 def _design(experiment: Experiment) -> str:
@@ -66,9 +72,10 @@ def _patience(experiment: Experiment) -> str:
 
 
 def _progress(experiment: Experiment) -> str:
-    ended, missing = len(experiment.runs), experiment.num_missing
+    runs, missing = (*experiment.runs, *experiment.varied), experiment.num_missing
+    ended = len(runs)
     words = f"{ended} runs have ended, {missing} are still missing." if missing else f"All {ended} runs have ended."
-    cut = sum(run.record.stop_reason is StopReason.COMPLETED for run in experiment.runs)
+    cut = sum(run.record.stop_reason is StopReason.COMPLETED for run in runs)
     if cut:
         words += f" {cut} of them ended with their budget, perhaps before they had converged."
     return words
@@ -81,7 +88,7 @@ def _count(verdicts: Sequence[Verdict]) -> Html:
     return tag("b", f"Of {len(verdicts)} findings, this study's data {', '.join(parts)}.")
 
 
-def _table(verdicts: Sequence[Verdict]) -> Html:
+def _table(verdicts: Sequence[Verdict], *, label: str = "The article's findings") -> Html:
     rows = [
         tag(
             "tr",
@@ -98,7 +105,7 @@ def _table(verdicts: Sequence[Verdict]) -> Html:
     ]
     heads = ("finding", "verdict", "what these data say", "what the article says")
     head = tag("thead", tag("tr", *(tag("th", name, scope="col") for name in heads)))
-    return framed(tag("table", head, tag("tbody", *rows), class_="verdicts"), label="The article's findings")
+    return framed(tag("table", head, tag("tbody", *rows), class_="verdicts"), label=label)
 
 
 def _said(verdict: Verdict) -> str:

@@ -61,6 +61,7 @@ REPLICATE_KEY = "bsopt:replicate"
 DESIGN_KEY = "bsopt:design"
 SETTLE_KEY = "bsopt:settles"
 LOOK_KEY = "bsopt:look"
+VARIANT_KEY = "bsopt:variant"
 ANALYSIS_KEY = "bsopt:analysis"
 OWNER_KEY = "bsopt:owner"
 ALIVE_KEY = "bsopt:alive"
@@ -130,6 +131,7 @@ def read_record(
             confirms=trial.user_attrs.get(CONFIRM_KEY),
             design_seed=trial.user_attrs.get(REPLICATE_KEY) if DESIGN_KEY in trial.user_attrs else None,
             design_look=int(trial.user_attrs.get(LOOK_KEY, 0)),
+            design_variant=trial.user_attrs.get(VARIANT_KEY),
         )
     params = _in_our_words(trial.params, names or find_names(study))
     size, lr = params.get(BATCH_SIZE), params.get(LR)

@@ -28,6 +28,7 @@ from bsopt.storage.attributes import (
     REPLICATE_KEY,
     RETRY_KEY,
     SETTLE_KEY,
+    VARIANT_KEY,
     continued_number,
     enqueued_params,
     read_stop_reason,
@@ -51,6 +52,7 @@ __all__ = [
     "queue_settling",
     "replicate_of",
     "root_of",
+    "variant_of",
 ]
 
 NUM_FINALISTS = 3
@@ -102,6 +104,12 @@ def replicate_of(trial: FrozenTrial | optuna.Trial) -> int | None:
     return None if replicate is None else int(replicate)
 
 
+def variant_of(trial: FrozenTrial | optuna.Trial) -> str | None:
+    """Return the name of the experiment's variant that a trial trains; None for the study's own settings."""
+    name = trial.user_attrs.get(VARIANT_KEY)
+    return None if name is None else str(name)
+
+
 def num_counted(study: optuna.Study, trials: Sequence[FrozenTrial] | None = None) -> int:
     """Return the number of trials that count towards the search's total, running ones included.
 
@@ -137,7 +145,7 @@ def queue_retries(study: optuna.Study, *, total: int) -> int:
                 continue
             free -= 1
         settled.add((root, continued_number(trial)))
-        marks = (CONFIRM_KEY, CONTINUES, DESIGN_KEY, LOOK_KEY, REPLICATE_KEY, SETTLE_KEY)
+        marks = (CONFIRM_KEY, CONTINUES, DESIGN_KEY, LOOK_KEY, REPLICATE_KEY, SETTLE_KEY, VARIANT_KEY)
         kept = {key: trial.user_attrs[key] for key in marks if key in trial.user_attrs}
         study.enqueue_trial(params, user_attrs={**kept, RETRY_KEY: root})
         queued += 1
@@ -203,6 +211,7 @@ def queue_design(
     *,
     further: Mapping[str, Any] | None = None,
     look: int = 0,
+    variant: str | None = None,
 ) -> int:
     """Queue the runs of a designed experiment that aren't there yet; return how many.
 
@@ -211,17 +220,19 @@ def queue_design(
         runs: Batch size, learning rate and seed of each.
         further: Values of the study's further parameters.
         look: How often the experiment was judged before it asked for them; 0 for those of the study file.
+        variant: Name of the variant whose settings they are trained with.
     """
     there = {
         trial.user_attrs[DESIGN_KEY]
         for trial in study.get_trials(deepcopy=False)
         if is_designed(trial) and _has_place(trial)
     }
-    names = {f"{batch_size}:{lr:.6g}:{seed}": (batch_size, lr, seed) for batch_size, lr, seed in runs}
+    suffix = f":{variant}" if variant else ""
+    names = {f"{batch_size}:{lr:.6g}:{seed}{suffix}": (batch_size, lr, seed) for batch_size, lr, seed in runs}
     missing = {name: run for name, run in names.items() if name not in there}
     for name, (batch_size, lr, seed) in missing.items():
         params = {BATCH_SIZE: batch_size, LR: lr, **(further or {})}
-        asked = {LOOK_KEY: look} if look else {}
+        asked = {key: value for key, value in ((LOOK_KEY, look), (VARIANT_KEY, variant)) if value}
         study.enqueue_trial(params, user_attrs={DESIGN_KEY: name, REPLICATE_KEY: seed, **asked})
     return len(missing)
 

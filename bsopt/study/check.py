@@ -49,6 +49,7 @@ def misfits(config: StudyConfig, description: TaskDescription, limits: Limits) -
         *_misfits_of_lengths(config, description),
         *_misfits_of_plans(config, description, limits),
         *_misfits_of_settings(config, description),
+        *_misfits_of_variants(config, description, limits),
     ]
 
 
@@ -84,6 +85,8 @@ def report(config: StudyConfig, description: TaskDescription, limits: Limits, *,
 def with_first_step(found: CheckReport, task: TaskRunner) -> CheckReport:
     """Return a report with what came of training one optimizer step, with accumulation if any batch size needs it.
 
+    With an experiment, so does each of its variants: a mistake in one would show only after all other runs.
+
     Args:
         found: A report without problems.
         task: The study's task.
@@ -91,12 +94,16 @@ def with_first_step(found: CheckReport, task: TaskRunner) -> CheckReport:
     sizes, limits = task.config.search.batch_size.sizes(), task.limits()
     plans = [plan for size in sizes if isinstance(plan := _realised(size, limits), Plan)]
     plan = next((plan for plan in plans if plan.accumulate_grad_batches > 1), plans[0])
-    start = time.monotonic()
+    start, variants = time.monotonic(), task.config.experiment.variants if task.config.experiment is not None else {}
+    name: str | None = None
     try:
         record = task.rehearse(plan)
+        for name in variants:
+            task.rehearse(plan, name)
     except (BsoptError, Crash) as error:
         words = error.full_message if isinstance(error, Crash) else str(error)
-        return replace(found, problems=(f"one step was trained, and a trial would fail like it: {words}",))
+        which = f" with experiment.variants.{name}" if name is not None else ""
+        return replace(found, problems=(f"one step was trained{which}, and a trial would fail like it: {words}",))
     if record.stop_reason is StopReason.OUT_OF_MEMORY:
         return replace(found, problems=(f"a step at batch size {plan} runs {record.message}.",))
     tick, monitor = record.ticks[-1], task.config.objective.monitor
@@ -194,12 +201,38 @@ def _misfits_of_settings(config: StudyConfig, description: TaskDescription) -> l
     return found
 
 
+def _misfits_of_variants(config: StudyConfig, description: TaskDescription, limits: Limits) -> list[str]:
+    """Return what the experiment's variants ask for that this model or these devices don't do."""
+    experiment, found = config.experiment, []
+    if experiment is None:
+        return []
+    least = min(experiment.batch_sizes) // (limits.num_devices * limits.num_nodes)
+    least = min(least, limits.max_micro_batch_size or least)
+    for name, variant in experiment.variants.items():
+        where, ghost, precision = f"experiment.variants.{name}", variant.ghost_batch_norm, variant.precision or ""
+        if ghost and not description.has_batch_norm:
+            found.append(f"{where}.ghost_batch_norm: {description.module} has no BatchNorm layer.")
+        elif ghost and ghost > least:
+            found.append(
+                f"{where}.ghost_batch_norm is {ghost}, but in the smallest batch a device gets {least} samples at a "
+                f"time: at most {least}."
+            )
+        if precision.startswith("16") and description.device_memory_bytes is None:
+            found.append(
+                f"{where}.trainer.precision: {precision} needs CUDA; this is {description.device}, where Lightning "
+                "would compute with bfloat16 instead. Take bf16-mixed here, or run it on a GPU."
+            )
+    return found
+
+
 def _design_rows(config: StudyConfig) -> list[tuple[str, str]]:
     design = design_of(config)
     if design is None:
         return []
     settings, seeds = len(design.configurations), design.num_seeds
-    return [("designed runs", f"{len(design.runs)}: {settings} batch sizes with learning rates, {seeds} seeds each")]
+    said = f"{len(design.runs)}: {settings} batch sizes with learning rates, {seeds} seeds each"
+    varied = {v.name: sum(run.variant == v.name for run in design.runs) for v in design.variants}
+    return [("designed runs", "; ".join([said, *(f"{num} of them with {name}" for name, num in varied.items())]))]
 
 
 def _design_warnings(config: StudyConfig) -> list[str]:

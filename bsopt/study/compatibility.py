@@ -81,6 +81,9 @@ def check_unchanged(study: optuna.Study, config: StudyConfig) -> None:
     if all(designs):
         old, new = ({key: design.get(key) for key in _FIXED_EXPERIMENT} for design in designs)
         changed += [f"experiment.{line}" for line in _differences(old, new)]
+        old, new = (_settings_of_variants(design) for design in designs)
+        old, new = ({name: side[name] for name in old.keys() & new.keys()} for side in (old, new))  # others come and go
+        changed += [f"experiment.variants.{line}" for line in _differences(old, new)]
     if changed:
         raise StudyError(
             f"the study {config.name!r} exists with other settings, and its trials couldn't be compared:\n  "
@@ -139,6 +142,12 @@ def info_of(config: StudyConfig, description: TaskDescription, limits: Limits, *
 def is_same(before: StudyInfo, now: StudyInfo) -> bool:
     """Whether two descriptions differ in nothing but versions and hardware."""
     return replace(before, environment={}) == replace(now, environment={})
+
+
+def _settings_of_variants(design: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what each variant of a design changes; which arms are trained with it may change."""
+    variants = design.get("variants") or {}
+    return {name: {key: v for key, v in variant.items() if key != "arms"} for name, variant in variants.items()}
 
 
 def _environment_of(description: TaskDescription) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import optuna
 from bsopt.config import StudyConfig
 from bsopt.errors import ConfigError
 from bsopt.storage.artifacts import Artifacts
-from bsopt.storage.queue import NUM_FINALISTS
+from bsopt.storage.queue import NUM_FINALISTS, root_of
 from bsopt.study.make_spec import folder_of, resume_file_of
 from bsopt.training.processes.logs import trim_log
 from bsopt.trial.record import TrialRecord
@@ -56,6 +57,26 @@ class StudyFiles:
             return local
         trial = self._study.get_trials(deepcopy=False)[number]
         return self.artifacts.find(name, trial) or self.artifacts.find(_name_in_study(number, name))
+
+    def take_over(self, trial: optuna.Trial) -> None:
+        """Give a trial that goes on from an earlier one's state what that one has kept of its weights.
+
+        The initial ones, and the best and the matched ones where they came before the interruption, aren't met again.
+        Nothing happens where there is no state to go on from.
+
+        Raises:
+            OSError: The trial's folder can't be written.
+        """
+        root = root_of(trial)
+        if root == trial.number or not self._config.resume or not self.resume_file(root).is_file():
+            return
+        folder, trials = self.folder_of(trial.number), self._study.get_trials(deepcopy=False)
+        earlier = [t.number for t in reversed(trials[: trial.number]) if root_of(t) == root]
+        for kind in self._kinds:
+            found = next((path for number in earlier if (path := self.weights_of(number, kind)) is not None), None)
+            if found is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(found, folder / checkpoint_name(kind))
 
     def keep(self, trial: optuna.Trial) -> None:
         """Upload a trial's log, and its weights where every trial's are kept, before it is told.
@@ -110,9 +131,13 @@ class StudyFiles:
         """Whether some trials' weights are kept, and which ones changes while the study runs."""
         return self._config.checkpoints.trials not in ("none", "all")
 
+    @property
+    def _kinds(self) -> tuple[str, ...]:
+        """Which weights a trial may have kept."""
+        return () if self._config.checkpoints.trials == "none" else (*self._config.checkpoints.keep, "matched")
+
     def _weights_in(self, folder: Path) -> list[Path]:
-        kinds = (*self._config.checkpoints.keep, "matched")
-        return [path for kind in kinds if (path := folder / checkpoint_name(kind)).is_file()]
+        return [path for kind in self._kinds if (path := folder / checkpoint_name(kind)).is_file()]
 
 
 def check_writable(folder: Path) -> None:

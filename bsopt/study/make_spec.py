@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from bsopt.config import StudyConfig
+from bsopt.config import StudyConfig, VariantConfig
+from bsopt.errors import ConfigError
 from bsopt.experiment.design import MEASURES
 from bsopt.storage.attributes import LR
 from bsopt.trial.plan import Plan
@@ -31,6 +32,7 @@ def trial_spec(
     root: int | None = None,
     replicate: int | None = None,
     is_designed: bool = False,
+    variant: str | None = None,
 ) -> TrialSpec:
     """Return everything that a trial's processes need.
 
@@ -47,7 +49,12 @@ def trial_spec(
         replicate: Which repeat of a finalist, or which seed of the designed experiment, it is, with initial
             weights of its own; None for the search.
         is_designed: Whether it belongs to the designed experiment, which measures more.
+        variant: Name of the experiment's variant whose settings it has in place of the study's.
+
+    Raises:
+        ConfigError: The study file doesn't name the variant.
     """
+    changed = _variant(config, variant)
     budget, length = config.budget, length_of(config)
     num_steps = _num_steps(config, length, plan, description)
     # Where whole epochs are asked for, max_epochs says it exactly.
@@ -65,7 +72,10 @@ def trial_spec(
         lr=float(params[LR]),
         plan=plan,
         task=_task_spec(config, study_folder),
-        init_args={name: value for name, value in params.items() if name in config.search.params},
+        init_args={
+            **{name: value for name, value in params.items() if name in config.search.params},
+            **(changed.params if changed is not None else {}),
+        },
         objective=config.objective.value,
         budget=Budget(
             length=length,
@@ -74,7 +84,8 @@ def trial_spec(
             is_geometric=budget.is_geometric,
         ),
         max_steps=None if is_whole else num_steps,
-        trainer=config.trainer,
+        trainer={**config.trainer, **(changed.trainer if changed is not None else {})},
+        ghost_batch_norm=changed.ghost_batch_norm if changed is not None else None,
         seeds=Seeds(weights=weights_seed, data=int(data_seed >> 1)),
         folder=str(folder_of(config, number)),
         checkpoints=_checkpoints(config, has_matched=matched_loss is not None),
@@ -86,6 +97,19 @@ def trial_spec(
         num_steps=num_steps,
         num_epochs=_num_epochs(config, length, plan, description),
     )
+
+
+def _variant(config: StudyConfig, name: str | None) -> VariantConfig | None:
+    """Return the settings of a variant of the experiment; None without one."""
+    if name is None:
+        return None
+    found = config.experiment.variants.get(name) if config.experiment is not None else None
+    if found is None:
+        raise ConfigError(
+            f"queued runs train the variant {name!r}, which experiment.variants doesn't name any more: put it back, or "
+            "give the study another name."
+        )
+    return found
 
 
 def _checkpoints(config: StudyConfig, *, has_matched: bool) -> tuple[str, ...]:

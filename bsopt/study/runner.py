@@ -217,7 +217,7 @@ class StudyRunner:
             ownership.hand_back(trial, reason)
             raise _TrialFailedError(reason)
         params = suggest(trial, self._config.search)
-        record = self._train(trial, params, worker)
+        record = replace(self._train(trial, params, worker), design_variant=queue.variant_of(trial))
         self._keep(trial, record)
         if record.outcome == "fail":
             self._look_for_same_failures(record)
@@ -260,11 +260,12 @@ class StudyRunner:
                 root=queue.root_of(trial),
                 replicate=queue.replicate_of(trial),
                 is_designed=queue.is_designed(trial),
+                variant=queue.variant_of(trial),
             )
             start = start_of(
                 trial.number, spec.params, plan=plan, lr=spec.lr, info=self._info, folder=Path(spec.folder)
             )
-            self._listener.trial_started(start)
+            self._listener.trial_started(replace(start, variant=queue.variant_of(trial)))
             record = self._attempt(trial, spec, worker)
             smaller = plan.micro_batch_size // 2
             if record.stop_reason is not StopReason.OUT_OF_MEMORY or smaller < 1 or not limits.allow_accumulation:
@@ -287,6 +288,7 @@ class StudyRunner:
         running = RunningTrial(trial, stopping, objective=self._objective, listener=self._listener)
         supervision = Supervision(running.on_tick, self._stopping.is_set, on_idle=running.on_idle)
         try:
+            self._files.take_over(trial)
             return self._task.launch(spec, supervision, worker=worker)
         except Crash as crash:
             if crash.ends_study:

@@ -148,16 +148,20 @@ class TaskRunner:
         except Crash as crash:
             raise TaskError(f"the probe failed: {crash.full_message}") from crash
 
-    def rehearse(self, plan: Plan) -> TrialRecord:
+    def rehearse(self, plan: Plan, variant: str | None = None) -> TrialRecord:
         """Train one optimizer step of a plan as a trial would, on all of its ranks, validate two batches, and stop.
 
         Nothing goes to the user's loggers and checkpoints.
+
+        Args:
+            plan: How the batch size is realised.
+            variant: Name of the experiment's variant whose settings it has in place of the study's.
 
         Raises:
             Crash: It failed or died.
             BsoptError: The user's code or settings are wrong.
         """
-        spec = self._any_spec(plan, "check")
+        spec = self._any_spec(plan, "check", variant)
         first = replace(
             spec,
             budget=replace(spec.budget, tick_every=Amount(1.0, "samples")),  # a tick at the first step
@@ -199,6 +203,7 @@ class TaskRunner:
         root: int | None = None,
         replicate: int | None = None,
         is_designed: bool = False,
+        variant: str | None = None,
     ) -> TrialSpec:
         """Return everything that a trial's processes need; the arguments are those of `trial_spec`."""
         return trial_spec(
@@ -211,6 +216,7 @@ class TaskRunner:
             root=root,
             replicate=replicate,
             is_designed=is_designed,
+            variant=variant,
         )
 
     def launch(self, spec: TrialSpec, supervision: Supervision, *, worker: int | None = None) -> TrialRecord:
@@ -298,10 +304,12 @@ class TaskRunner:
         first = worker * plan.num_devices
         return [(first + i) % available for i in range(plan.num_devices)]
 
-    def _any_spec(self, plan: Plan, folder: str) -> TrialSpec:
+    def _any_spec(self, plan: Plan, folder: str, variant: str | None = None) -> TrialSpec:
         """Return a trial of the study that isn't one of its trials."""
         params = {BATCH_SIZE: plan.global_batch_size, LR: self.config.search.lr.low, **some_params(self.config)}
-        return replace(self.spec(0, params, plan), folder=str((self.config.folder / folder).absolute()))
+        return replace(
+            self.spec(0, params, plan, variant=variant), folder=str((self.config.folder / folder).absolute())
+        )
 
 
 def _share_of_device(config: StudyConfig, description: TaskDescription) -> int | None:

@@ -7,7 +7,7 @@ lr/B; distances are those of a random walk with a drift; the losses around a min
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -42,6 +42,7 @@ def example_experiment(
     diverged: Sequence[tuple[int, float, int]] = (),
     devices: int = 1,
     has_analyses: bool = True,
+    variants: Mapping[str, float] | None = None,
     name: str = "batch size effect",
     storage: optuna.storages.BaseStorage | None = None,
 ) -> optuna.Study:
@@ -55,6 +56,8 @@ def example_experiment(
         diverged: (batch size, learning rate, seed) of runs whose loss becomes NaN.
         devices: Of every run.
         has_analyses: Whether sharpness, lines and landscapes are stored.
+        variants: Name -> times which the largest batch's loss is, that of the others by the way between in its
+            logarithm; its runs take 0.8 times as long and as much memory. A name with a number, "bf16", is a precision.
         name: Study name.
         storage: Where to put it; by default in memory.
     """
@@ -66,6 +69,7 @@ def example_experiment(
         "grid": grid,
         "seeds": seeds,
         "patience": "10 epochs",
+        "variants": {name: _variant(name, arms) for name in variants or {}},
     }
     design = Design.of(ExperimentConfig.model_validate(config))
     study = optuna.create_study(
@@ -73,12 +77,15 @@ def example_experiment(
     )
     write_info(study, _info(name, design, config, epochs))
     lost = {(size, f"{lr:.6g}", seed) for size, lr, seed in diverged}
-    queue_design(study, [(run.batch_size, run.lr, run.seed) for run in design.runs])
+    for variant in (None, *(variants or {})):
+        runs = [(run.batch_size, run.lr, run.seed) for run in design.runs if run.variant == variant]
+        queue_design(study, runs, variant=variant)
     rng = np.random.default_rng(0)
     records = []
     for number, run in enumerate(design.runs):
         is_lost = (run.batch_size, f"{run.lr:.6g}", run.seed) in lost
-        records.append(_record(number, run, design, epochs, devices, rng, is_lost=is_lost))
+        record = _record(number, run, design, epochs, devices, rng, is_lost=is_lost)
+        records.append(_varied(record, design, (variants or {})[run.variant]) if run.variant else record)
     store_trials(study, records, batch_size=(1, 65536), lr=(1e-6, 100.0))
     if has_analyses:
         _analyse(study, design)
@@ -128,6 +135,25 @@ def _record(
         measurements=_measured(trial, octaves, ticks, rng),
         design_seed=run.seed,
         peak_memory_bytes=int(2e8 * (1.0 + plan.micro_batch_size / 100.0) * (1.0 + 0.01 * run.seed)),
+    )
+
+
+def _variant(name: str, arms: Sequence[str]) -> dict[str, object]:
+    changed = {"trainer": {"precision": "bf16-mixed"}} if any(map(str.isdigit, name)) else {"params": {"model.x": 1}}
+    return {**changed, "arms": [arm for arm in ("fixed_lr", "scaled_lr") if arm in arms]}
+
+
+def _varied(record: TrialRecord, design: Design, factor: float) -> TrialRecord:
+    """Return a run as a variant would have it: the loss of the largest batch times a factor, and cheaper."""
+    sizes, size = design.batch_sizes, record.batch_size or 1
+    times = factor ** (math.log(size / sizes[0]) / math.log(sizes[-1] / sizes[0]))
+    ticks = tuple(replace(tick, value=tick.value * times) for tick in record.ticks)
+    return replace(
+        record,
+        ticks=ticks,
+        value=record.value * times if record.value is not None else None,
+        seconds_per_epoch=0.8 * (record.seconds_per_epoch or 1.0),
+        peak_memory_bytes=int(0.8 * (record.peak_memory_bytes or 1)),
     )
 
 

@@ -16,8 +16,9 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from bsopt.experiment.findings.table import Run, arms_of
+from bsopt.experiment.findings.variants import arm_of_variant
 
-__all__ = ["PLANTED_LR", "PLANTED_SIZES", "World", "planted_experiment"]
+__all__ = ["PLANTED_LR", "PLANTED_SIZES", "World", "planted_experiment", "planted_variant"]
 
 PLANTED_SIZES = (32, 64, 128, 256)
 PLANTED_LR = (0.01, 0.02, 0.04, 0.08, 0.16)
@@ -84,6 +85,35 @@ def planted_experiment(
             for arm in arms_of(size, lr, smallest_batch_size=PLANTED_SIZES[0], reference_lr=PLANTED_LR[0]):
                 values = {name: value_of(name, size, lr) * math.exp(own[name]) for name in _EFFECTS}
                 runs.append(Run(size, lr, arm, seed, values, look))
+    return runs
+
+
+def planted_variant(
+    variant: str, *, largest: float, cost: float, seeds: int = 5, noise: float = 0.01, rng_seed: int = 0
+) -> list[Run]:
+    """Return the runs of two batch sizes in two arms, with the study's own settings and with a variant's.
+
+    Without it the largest batch's loss is 1.2 times the smallest's, at either rate.
+
+    Args:
+        variant: Its name.
+        largest: Times which the largest batch's loss is with the variant.
+        cost: Times which it takes as long and as much memory.
+        seeds: Of each configuration.
+        noise: Deviation of a run from its seed's, in natural logarithms.
+        rng_seed: Of the noise.
+    """
+    rng, runs = np.random.default_rng(rng_seed), []
+    names = ("best_val_loss", "seconds_per_epoch", "peak_memory")
+    for seed in range(seeds):
+        shared = rng.normal(0.0, _SHARED_NOISE, len(names))
+        for arm, is_largest, name in itertools.product(("fixed_lr", "scaled_lr"), (False, True), (None, variant)):
+            loss = (1.2 if is_largest else 1.0) * (largest if is_largest and name else 1.0)
+            true = (loss, cost if name else 1.0, cost if name else 1.0)
+            own = np.exp(shared + rng.normal(0.0, noise, len(names)))
+            values = {what: float(value * factor) for what, value, factor in zip(names, true, own, strict=True)}
+            size = PLANTED_SIZES[-1 if is_largest else 0]
+            runs.append(Run(size, PLANTED_LR[0], arm_of_variant(arm, name), seed, values))
     return runs
 
 

@@ -24,6 +24,7 @@ class TrialStart:
         plan: How the batch size is realised.
         num_ticks: Ticks of a full trial; None when a trial is limited by time.
         log: Path of the trial's log.
+        variant: Name of the experiment's variant that it trains; None for the study's own settings.
     """
 
     number: int
@@ -33,6 +34,7 @@ class TrialStart:
     plan: Plan
     num_ticks: int | None
     log: str
+    variant: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,6 +143,7 @@ class TrialRecord:
         confirms: Number of the trial that this one repeats over a fresh seed; None for a trial of the search.
         design_seed: Which seed of the study's designed experiment it trained; None for a trial of the search.
         design_look: How often the designed experiment had been judged before this run was asked for.
+        design_variant: The variant of the experiment that it trained, with settings of its own; None without one.
         is_feasible: Whether it kept every constraint that was set on it.
     """
 
@@ -175,6 +176,7 @@ class TrialRecord:
     confirms: int | None = None
     design_seed: int | None = None
     design_look: int = 0
+    design_variant: str | None = None
     is_feasible: bool = True
 
     @property
@@ -202,9 +204,10 @@ class TrialRecord:
         """Whether its value says how good its batch size and learning rate are, for a pruned trial at least so far.
 
         After divergence or too little memory it doesn't, whatever the curve had reached, nor where it breaks a
-        constraint: nobody may use what it found.
+        constraint: nobody may use what it found. A variant of an experiment has settings that the study doesn't.
         """
         is_lost = self.stop_reason in (StopReason.DIVERGED, StopReason.OUT_OF_MEMORY) or not self.is_feasible
+        is_lost = is_lost or self.design_variant is not None
         return self.outcome in ("complete", "pruned") and not is_lost and self.is_placed and self.has_value
 
     @property

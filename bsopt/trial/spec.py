@@ -141,6 +141,8 @@ class TrialSpec:
         num_steps: Optimizer updates of a full trial as far as they can be told, also where the number of epochs says
             it to the Trainer; None where they can't.
         num_epochs: Epochs of a full trial, a fraction rounded up; None where they can't be told.
+        ghost_batch_norm: Samples over which BatchNorm layers take their statistics in training; None for all that they
+            are given.
         study: The study's name.
         is_rehearsal: Whether only its first step is tried: nothing of it goes to the user's loggers and checkpoints.
     """
@@ -165,6 +167,7 @@ class TrialSpec:
     num_threads: int | None = None
     num_steps: int | None = None
     num_epochs: int | None = None
+    ghost_batch_norm: int | None = None
     study: str = ""
     is_rehearsal: bool = False
 

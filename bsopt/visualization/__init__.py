@@ -30,6 +30,7 @@ _HOMES = {
     "plot_experiment_line": ".experiment.line",
     "plot_experiment_lr": ".experiment.lr_grid",
     "plot_experiment_update_norms": ".experiment.update_norms",
+    "plot_experiment_variants": ".experiment.variants",
     "plot_experiment_verdicts": ".experiment.verdicts",
     "plot_interaction": ".interaction",
     "plot_interpolation": ".line_between",

@@ -26,7 +26,7 @@ from bsopt.visualization import (
     update_norms,
     weight_distance,
 )
-from bsopt.visualization.experiment import curves, epoch_distance, layers, line, lr_grid, verdicts
+from bsopt.visualization.experiment import curves, epoch_distance, layers, line, lr_grid, variants, verdicts
 from bsopt.visualization.experiment import devices as experiment_devices
 from bsopt.visualization.experiment import landscape as experiment_landscape
 from bsopt.visualization.experiment import update_norms as experiment_norms
@@ -354,6 +354,13 @@ _OF_EXPERIMENTS = (
         "batch.",
         lr_grid.plot_experiment_lr,
         article=29,
+    ),
+    Figure(
+        "experiment_variants",
+        variants.TITLE,
+        "The same batch sizes, learning rates and seeds with other settings: where a variant's line lies lower, it "
+        "does better there. Where the lines of the loss run in parallel, it changes nothing about the batch size.",
+        variants.plot_experiment_variants,
     ),
 )
 

@@ -31,7 +31,7 @@ class Landscape(Protocol):
         """Steps β along d₂."""
 
     @property
-    def losses(self) -> Sequence[Sequence[float]]:
+    def losses(self) -> Sequence[Sequence[float | None]]:
         """The loss at each β, then at each α."""
 
     @property

@@ -6,6 +6,7 @@ SGD without momentum, dropout or normalisation. Cats and dogs are in `image_fold
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,6 +34,9 @@ class VGGLike(pl.LightningModule):
         num_classes: At least 2.
         channels: Of each convolution.
         hidden: Units of the two fully connected layers.
+        batch_norm: Whether each convolution is followed by batch normalisation.
+        warmup_epochs: Over which the learning rate rises to `lr`, in equal steps; 0 for none.
+        annealing_epochs: After which the learning rate has fallen to nothing, along a cosine; 0 for a constant one.
     """
 
     def __init__(
@@ -43,6 +47,9 @@ class VGGLike(pl.LightningModule):
         num_classes: int = 2,
         channels: Sequence[int] = (32, 64, 128, 128),
         hidden: Sequence[int] = (512, 128),
+        batch_norm: bool = False,
+        warmup_epochs: int = 0,
+        annealing_epochs: int = 0,
     ) -> None:
         super().__init__()
         if image_size < 2 ** len(channels):
@@ -50,7 +57,9 @@ class VGGLike(pl.LightningModule):
         self.save_hyperparameters()
         layers: list[nn.Module] = []
         for before, after in zip([image_channels, *channels], channels, strict=False):
-            layers += [nn.Conv2d(before, after, kernel_size=3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+            layers.append(nn.Conv2d(before, after, kernel_size=3, padding=1))
+            layers += [nn.BatchNorm2d(after)] if batch_norm else []
+            layers += [nn.ReLU(), nn.MaxPool2d(2)]
         layers.append(nn.Flatten())
         widths = [channels[-1] * (image_size // 2 ** len(channels)) ** 2, *hidden]
         for before, after in zip(widths, hidden, strict=False):
@@ -71,8 +80,19 @@ class VGGLike(pl.LightningModule):
         metrics = {"val_loss": loss, "val_acc": accuracy}
         self.log_dict(metrics, on_epoch=True, batch_size=len(batch[1]), sync_dist=True)
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), lr=self.hparams.lr)
+    def configure_optimizers(self) -> dict[str, object]:
+        optimizer = torch.optim.SGD(self.parameters(), lr=self.hparams.lr)
+        if not (self.hparams.warmup_epochs or self.hparams.annealing_epochs):
+            return {"optimizer": optimizer}
+        return {"optimizer": optimizer, "lr_scheduler": torch.optim.lr_scheduler.LambdaLR(optimizer, self._share_of_lr)}
+
+    def _share_of_lr(self, epoch: int) -> float:
+        """Return the learning rate of an epoch, the first one 0, as a share of `lr`."""
+        rise = min(1.0, (epoch + 1) / (self.hparams.warmup_epochs + 1))
+        if not self.hparams.annealing_epochs:
+            return rise
+        way = min(1.0, epoch / self.hparams.annealing_epochs)
+        return rise * 0.5 * (1.0 + math.cos(math.pi * way))
 
     def _loss_and_accuracy(self, batch: Batch) -> tuple[Tensor, Tensor]:
         images, labels = batch
@@ -85,10 +105,27 @@ class VGGLike(pl.LightningModule):
 
 
 class DigitsCNN(VGGLike):
-    """The network at the size of scikit-learn's 8×8 digits: 15 thousand parameters."""
+    """The network at the size of scikit-learn's 8×8 digits: 15 thousand parameters.
 
-    def __init__(self, lr: float = 0.05) -> None:
-        super().__init__(lr, image_size=8, image_channels=1, num_classes=10, channels=(16, 32), hidden=(64, 32))
+    Args:
+        lr: Learning rate of SGD.
+        batch_norm, warmup_epochs, annealing_epochs: As in `VGGLike`.
+    """
+
+    def __init__(
+        self, lr: float = 0.05, batch_norm: bool = False, warmup_epochs: int = 0, annealing_epochs: int = 0
+    ) -> None:
+        super().__init__(
+            lr,
+            image_size=8,
+            image_channels=1,
+            num_classes=10,
+            channels=(16, 32),
+            hidden=(64, 32),
+            batch_norm=batch_norm,
+            warmup_epochs=warmup_epochs,
+            annealing_epochs=annealing_epochs,
+        )
 
 
 class MnistCNN(VGGLike):

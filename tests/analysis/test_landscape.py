@@ -61,6 +61,17 @@ def test_the_middle_row_is_the_one_dimensional_landscape(network: nn.Module, loa
     assert landscape_2d(network, loader, loss=loss, num_points=5).losses[2] == line.losses
 
 
+def test_only_points_within_reach_are_evaluated(network: nn.Module, loader: Loader, loss: Loss) -> None:
+    calls: list[tuple[int, int]] = []
+    whole = landscape_2d(network, loader, loss=loss, num_points=5)
+    disc = landscape_2d(network, loader, loss=loss, num_points=5, reach=0.5, progress=lambda *c: calls.append(c))
+    cross = [(1, 2), (2, 1), (2, 2), (2, 3), (3, 2)]
+    assert [(j, i) for j in range(5) for i in range(5) if disc.losses[j][i] is not None] == cross
+    assert all(disc.losses[j][i] == whole.losses[j][i] for j, i in cross)
+    assert calls[-1] == (5, 5)
+    assert from_stored(Landscape2D, json.loads(json.dumps(to_stored(disc)))) == disc
+
+
 def test_a_loss_that_overflows_is_infinite_not_nan() -> None:
     module = nn.Linear(1, 1, bias=False)
     line = landscape_1d(

@@ -190,6 +190,31 @@ def test_experiment_outside_the_search_is_refused() -> None:
     validate_config(study(experiment=design, search={"batch_size": {"low": 5, "lattice": "any"}}))
 
 
+@pytest.mark.parametrize(
+    ("variant", "changes", "words"),
+    [
+        ({}, {}, "a variant changes something"),
+        ({"trainer": {"devices": 2}}, {}, "trainer.devices is the same for all variants"),
+        ({"trainer": {"max_epochs": 2}}, {}, "variants.one.trainer.max_epochs is bsopt's to set; use budget.epochs"),
+        ({"params": {"model.lr": 0.1}}, {}, "variants.one.params.model.lr is what the experiment's arms set"),
+        ({"ghost_batch_norm": 1}, {}, "experiment.variants.one.ghost_batch_norm"),
+        ({"ghost_batch_norm": 8}, {"trainer": {"sync_batchnorm": True}}, "contradict each other"),
+        ({"ghost_batch_norm": 8}, {"budget": {"epochs": 3}}, "give them a study without one, budget.trials: 0"),
+        ({"ghost_batch_norm": 8, "arms": ["higher_lr"]}, {}, "compared with the runs of higher_lr, which arms leaves"),
+        ({"also": 1}, {}, "experiment.variants.one.also"),
+    ],
+)
+def test_mistakes_in_a_variant_are_told(variant: dict[str, Any], changes: dict[str, Any], words: str) -> None:
+    design = {"batch_sizes": [8, 16], "reference_lr": 0.01, "arms": ["fixed_lr", "scaled_lr"]}
+    good = {"trainer": {"precision": "bf16-mixed"}}
+    rest = {"budget": {"epochs": 3, "trials": 0}, "experiment": {**design, "variants": {"good": good}}}
+    validate_config(study(**rest))
+    rest["experiment"]["variants"]["one"] = variant
+    with pytest.raises(ConfigError) as caught:
+        validate_config(study(**{**rest, **changes}))
+    assert words in str(caught.value)
+
+
 def test_every_mistake_is_listed_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         validate_config({"task": {"factory": "a:b"}, "budget": {"epochs": 1}, "sead": 1})

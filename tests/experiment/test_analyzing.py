@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,8 @@ def test_what_is_known_is_not_computed_again(study: Study) -> None:
     one = analyze(study, QUICK, listener=first)
     assert (first.new, first.known, first.without) == (16, 0, 0)
     assert sorted(first.keys) == sorted(one.analyses)
+    drawn = [one.runs[0].seed for one in one.landscapes if None not in one.result["losses"][0]]
+    assert drawn == [0, 0, 0]  # of other seeds, only what a verdict reads
     two = analyze(study, QUICK, listener=second)
     assert (second.new, second.known) == (0, 16)
     assert two.analyses == one.analyses
@@ -135,3 +138,14 @@ def test_a_study_without_an_experiment_is_told(load: Load) -> None:
 def test_a_study_without_runs_is_told(load: Load) -> None:
     with pytest.raises(StudyError, match="no designed run has ended"):
         analyze(Study.create(load()))
+
+
+def test_seeds_that_no_verdict_reads_are_examined_on_demand(load: Load) -> None:
+    study = Study.create(load("experiment.arms=[fixed_lr, scaled_lr]", "budget.epochs=1"))
+    study.run()
+    some, every = Log(), Log()
+    plan = AnalysisPlan(kinds=("sharpness",), num_samples=16, num_starts=1, subspace_dim=2, max_products=3)
+    analyze(study, plan, listener=some)
+    assert some.new == 9  # of 5 settings with 2 seeds, the scaled one in the middle once
+    analyze(study, replace(plan, all_seeds=True), listener=every)
+    assert (every.new, every.known) == (1, 9)

@@ -10,9 +10,24 @@ from bsopt.config import ExperimentConfig, LoadedConfig
 from bsopt.errors import ConfigError, StudyError
 from bsopt.experiment import Design, experiment_of
 from bsopt.study.study import Study
-from bsopt.trial.record import StopReason
+from bsopt.trial.events import Listener, TrialStart
+from bsopt.trial.record import StopReason, TrialRecord
 
 Load = Callable[..., LoadedConfig]
+
+
+class Variants(Listener):
+    """Notes which variant each trial trains."""
+
+    def __init__(self) -> None:
+        self.begun: list[str | None] = []
+        self.ended: list[str | None] = []
+
+    def trial_started(self, start: TrialStart) -> None:
+        self.begun.append(start.variant)
+
+    def trial_ended(self, record: TrialRecord) -> None:
+        self.ended.append(record.design_variant)
 
 
 def _design(**changes: object) -> Design:
@@ -143,6 +158,47 @@ def test_further_parameters_are_the_design_s(load: Load) -> None:
     study = Study.create(load(also, *one))
     study.run()
     assert {record.params["model.momentum"] for record in study.records} == {0.25}
+
+
+def test_a_variant_trains_the_runs_of_its_arms_with_its_own_settings(load: Load) -> None:
+    small = ("experiment={batch_sizes: [8, 32], reference_lr: 0.01, arms: [fixed_lr, scaled_lr], seeds: 1}",)
+    small = (*small, "budget.epochs=1", "search.lr.high=0.1")
+    half = ("experiment.variants.half={trainer: {precision: bf16-mixed}, arms: [fixed_lr]}",)
+    heavy = ("experiment.variants.heavy={params: {model.momentum: 0.5}, arms: [scaled_lr]}",)
+    study, log = Study.create(load(*small, *half)), Variants()
+    assert study.run(log).num_complete == 5
+    assert log.begun == log.ended == [None] * 3 + ["half"] * 2
+    experiment = experiment_of(study.optuna)
+    assert experiment is not None
+    assert (len(experiment.runs), len(experiment.varied), experiment.num_missing) == (3, 2, 0)
+    assert {run.record.precision for run in experiment.runs} == {"32-true"}
+    assert {(run.record.precision, run.variant, run.arms) for run in experiment.varied} >= {
+        ("bf16-mixed", "half", ("fixed_lr",))
+    }
+    assert not any(run.record.has_result for run in experiment.varied)  # no evidence for the study's own settings
+    own = {(run.batch_size, run.seed): run.record.seed for run in experiment.arm("fixed_lr")}
+    assert set(own) == {(run.batch_size, run.seed) for run in experiment.arm("fixed_lr/half")}
+    assert [verdict.key for verdict in experiment.variant_verdicts["half"]] == [
+        "half:no_worse", "half:faster_epochs", "half:less_memory",
+    ]  # fmt: skip
+    with pytest.raises(StudyError, match=r"experiment\.variants\.half\.trainer\.precision"):
+        Study.create(load(*small, "experiment.variants.half={trainer: {precision: 64-true}, arms: [fixed_lr]}"))
+    more = Study.create(load(*small, *half, *heavy))
+    assert more.run().num_new == 2
+    found = experiment_of(more.optuna)
+    assert found is not None
+    values = {name: found.values("best_val_loss", name) for name in ("scaled_lr", "scaled_lr/heavy")}
+    assert values["scaled_lr"][32] != values["scaled_lr/heavy"][32]
+
+
+def test_check_tries_a_step_of_each_variant(load: Load) -> None:
+    small = ("experiment={batch_sizes: [8, 32], reference_lr: 0.01, arms: [fixed_lr], seeds: 1}", "search.lr.high=0.1")
+    wrong = "experiment.variants={one: {params: {model.nope: 1}, arms: [fixed_lr]}}"
+    (problem,) = Study.check(load(*small, wrong)).problems
+    assert problem.startswith("one step was trained with experiment.variants.one, and a trial would fail like it")
+    assert "takes no argument 'nope'" in problem
+    fine = "experiment.variants={one: {params: {model.momentum: 0.5}, arms: [fixed_lr]}}"
+    assert Study.check(load(*small, fine)).problems == ()
 
 
 def test_check_says_what_the_design_is_and_what_it_lacks(load: Load) -> None:

@@ -51,6 +51,20 @@ def test_only_what_open_findings_compare_gets_more_seeds(study: optuna.Study) ->
     assert [run.seed for run in found.runs] == sorted(run.seed for run in found.runs)
 
 
+def test_what_a_variant_leaves_open_gets_seeds_on_both_sides() -> None:
+    study = example_experiment(arms=("fixed_lr", "scaled_lr"), variants={"warm-up": 0.98}, has_analyses=False)
+    experiment = _experiment(study)
+    found = settling_of(experiment)
+    asked = {v.key for v in experiment.variant_verdicts["warm-up"] if v.key in found.seeds}
+    assert asked
+    assert {run.variant for run in found.runs} == {None, "warm-up"}
+    queue_settling_seeds(study)
+    waiting = [trial for trial in study.trials if trial.state == TrialState.WAITING]
+    assert len(waiting) == len(found.runs)
+    varied = [trial for trial in waiting if "bsopt:variant" in trial.user_attrs]
+    assert len(varied) == sum(run.variant is not None for run in found.runs)
+
+
 def test_they_are_queued_once_as_a_second_look(study: optuna.Study) -> None:
     before = len(study.trials)
     found = queue_settling_seeds(study)

@@ -188,3 +188,12 @@ def test_the_spread_is_that_of_the_ranges_and_not_of_where_a_search_ended_up() -
     seen = np.median([t.values[0] for t in study.trials]) - study.best_value
     assert fits.spread == pytest.approx(known, rel=0.6)
     assert seen < 0.3 * known
+
+
+def test_variants_of_an_experiment_do_not_count() -> None:
+    plain = [record(i, B, lr) for i, (B, lr) in enumerate([(8, 0.01), (32, 0.01), (128, 0.03), (32, 0.1)] * 2)]
+    varied = [
+        replace(r, number=r.number + 8, design_variant="half", seconds_per_step=1e-6, value=1e-9, peak_memory_bytes=1)
+        for r in plain
+    ]
+    assert repr(fit_laws([*plain, *varied], INFO)) == repr(fit_laws(plain, INFO))  # arrays have no one truth

@@ -21,7 +21,7 @@ from bsopt.visualization.study_data import StudyData, load
 
 @pytest.fixture(scope="module")
 def data() -> StudyData:
-    return load(example_experiment())
+    return load(example_experiment(variants={"bf16": 1.0}))
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +39,10 @@ def test_a_study_without_an_experiment_has_no_such_section(study: optuna.Study, 
 def test_every_finding_has_its_verdict_and_its_numbers(data: StudyData, section: str) -> None:
     assert data.experiment is not None
     text = html.unescape(section)
-    assert text.count('class="verdict ') == len(FINDINGS)
-    for verdict in data.experiment.verdicts:
+    of_variant = data.experiment.variant_verdicts["bf16"]
+    assert text.count('class="verdict ') == len(FINDINGS) + len(of_variant)
+    assert "With bf16" in text
+    for verdict in (*data.experiment.verdicts, *of_variant):
         assert verdict.claim in text
         assert verdict.sentence.partition(": ")[2][1:] in text
     assert "paired t-test over 5 seeds" in text
@@ -48,7 +50,8 @@ def test_every_finding_has_its_verdict_and_its_numbers(data: StudyData, section:
 
 
 def test_the_verdicts_are_counted(data: StudyData, section: str) -> None:
-    counts = [section.count(f'class="verdict {name}"') for name in ("supported", "contradicted", "cant-tell")]
+    articles = section.partition("<h3>With bf16")[0]
+    counts = [articles.count(f'class="verdict {name}"') for name in ("supported", "contradicted", "cant-tell")]
     assert sum(counts) == len(FINDINGS)
     expected = f"support {counts[0]}, contradict {counts[1]}, can't tell about {counts[2]}."
     assert expected in html.unescape(section)
@@ -58,7 +61,7 @@ def test_the_design_is_told(section: str) -> None:
     assert "Batch sizes 32, 64, 128, 256, at learning rate 0.01" in section
     assert "0.01 × B/32" in section
     assert "had not improved for 10 epochs" in section
-    assert "All 100 runs have ended." in section
+    assert "All 135 runs have ended." in section
 
 
 def test_runs_that_the_budget_cut_short_are_told(data: StudyData, section: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import logging
 import sys
 import warnings
@@ -70,6 +71,16 @@ def photos(tmp_path: Path) -> Path:
     (tmp_path / "photos" / "cat" / "broken.jpg").write_bytes(b"not an image")
     (tmp_path / "photos" / "cat" / "notes.txt").write_text("not an image either")
     return tmp_path / "photos"
+
+
+def test_a_warm_up_rises_and_an_annealing_falls() -> None:
+    study = load("model")
+    warm, annealed = study.DigitsCNN(warmup_epochs=4), study.DigitsCNN(annealing_epochs=10)
+    assert [warm._share_of_lr(epoch) for epoch in (0, 1, 4, 9)] == pytest.approx([0.2, 0.4, 1.0, 1.0])
+    assert [annealed._share_of_lr(epoch) for epoch in (0, 5, 10, 20)] == pytest.approx([1.0, 0.5, 0.0, 0.0])
+    scheduler = warm.configure_optimizers()["lr_scheduler"]
+    assert scheduler.optimizer.param_groups[0]["lr"] == pytest.approx(0.05 * 0.2)
+    assert "lr_scheduler" not in study.DigitsCNN().configure_optimizers()
 
 
 def test_digits_are_learned() -> None:
@@ -182,6 +193,25 @@ def test_every_study_file_is_an_experiment(file: str) -> None:
     assert config.experiment is not None
     assert config.experiment.seeds == 5
     assert config.checkpoints.trials == "all"
+
+
+def test_the_files_of_variants_change_what_they_say() -> None:
+    files = {name: load_config(STUDY / name).config for name in ("variants.yaml", "batch_norm.yaml")}
+    designs = {name: config.experiment for name, config in files.items()}
+    changed = {name: v for design in designs.values() if design for name, v in design.variants.items()}
+    assert list(changed) == ["bf16", "warmup", "annealing", "norm", "ghost32"]
+    assert [name for name, v in changed.items() if v.is_precision] == ["bf16"]
+    asked = {path.removeprefix("model.") for v in changed.values() for path in v.params}
+    assert asked <= set(inspect.signature(load("model").DigitsCNN).parameters)
+    assert changed["ghost32"].ghost_batch_norm == min(designs["batch_norm.yaml"].batch_sizes)  # type: ignore[union-attr]
+
+
+def test_the_regression_s_experiment_has_the_same_arms() -> None:
+    regression = load_config(STUDY.parent / "diabetes" / "experiment.yaml").config.experiment
+    digits = load_config(STUDY / "study.yaml").config.experiment
+    assert regression is not None
+    assert digits is not None
+    assert (regression.arms, regression.seeds) == (digits.arms, digits.seeds)
 
 
 def test_the_article_s_own_settings_are_those_of_photos() -> None:

@@ -88,6 +88,34 @@ def test_each_misfit_is_told_alone(
     assert words in found
 
 
+@pytest.mark.parametrize(
+    ("variant", "has_batch_norm", "memory", "words"),
+    [
+        ({"ghost_batch_norm": 4}, False, None, "ghost_batch_norm: Toy has no BatchNorm layer"),
+        ({"ghost_batch_norm": 8}, True, None, "in the smallest batch a device gets 4 samples at a time: at most 4"),
+        ({"trainer": {"precision": "16-mixed"}}, True, None, "16-mixed needs CUDA; this is cpu"),
+        ({"trainer": {"precision": "16-mixed"}}, True, 10**10, None),
+        ({"trainer": {"precision": "bf16-mixed"}, "ghost_batch_norm": 4}, True, None, None),
+    ],
+)
+def test_what_a_variant_asks_of_model_and_device_is_looked_up(
+    configure: Configure,
+    description: TaskDescription,
+    variant: dict[str, Any],
+    has_batch_norm: bool,
+    memory: int | None,
+    words: str | None,
+) -> None:
+    design = {"batch_sizes": [4, 32], "reference_lr": 0.01, "arms": ["fixed_lr", "scaled_lr"]}
+    config = configure(
+        search=search(), budget={"trials": 0, "epochs": 1}, experiment={**design, "variants": {"v": variant}}
+    )
+    told = replace(description, module="Toy", has_batch_norm=has_batch_norm, device_memory_bytes=memory)
+    found = misfits(config, told, LIMITS)
+    assert len(found) == (words is not None)
+    assert words is None or (found[0].startswith("experiment.variants.v.") and words in found[0])
+
+
 def test_every_batch_size_has_its_plan_or_what_stands_in_its_way(
     configure: Configure, description: TaskDescription
 ) -> None:

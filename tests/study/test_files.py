@@ -128,6 +128,36 @@ def test_a_retry_goes_on_from_its_first_trys_file(configure: Callable[..., Study
     assert files.resume_file(7) == tmp_path / "out" / "trials" / "0007" / "resume.ckpt"
 
 
+def test_a_retry_that_goes_on_from_a_state_keeps_the_weights_of_the_tries_before(
+    configure: Callable[..., StudyConfig],
+) -> None:
+    study = optuna.create_study()
+    files = StudyFiles(study, configure(checkpoints={"trials": "all", "keep": ["initial", "best"]}, resume=True))
+    first = study.ask()
+    for kind in ("initial", "best", "matched"):
+        files.folder_of(0).mkdir(parents=True, exist_ok=True)
+        (files.folder_of(0) / f"{kind}.ckpt").write_text(f"{kind} of 0")
+    files.take_over(first)
+    files.keep(first)
+    study.tell(first, state=optuna.trial.TrialState.FAIL)
+    for number in (1, 2):
+        study.enqueue_trial({}, user_attrs={"bsopt:retry_of": 0})
+        retry = study.ask()
+        files.take_over(retry)
+        assert files.weights_of(number, "initial") is None  # it begins anew
+    files.resume_file(0).write_text("state")
+    files.folder_of(1).mkdir(parents=True)
+    (files.folder_of(1) / "best.ckpt").write_text("best of 1")  # the host was killed: nothing was uploaded
+    files.take_over(retry)
+    files.keep(retry)
+    kept = {kind: files.weights_of(2, kind) for kind in ("initial", "best", "matched")}
+    assert {kind: path.read_text() for kind, path in kept.items() if path} == {
+        "initial": "initial of 0",
+        "best": "best of 1",
+        "matched": "matched of 0",
+    }
+
+
 def test_an_output_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     check_writable(tmp_path / "new" / "folder")
     assert (tmp_path / "new" / "folder").is_dir()

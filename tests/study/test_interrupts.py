@@ -106,6 +106,7 @@ def test_a_killed_parent_leaves_no_orphan_and_its_trial_is_run_again(project: Pa
 @pytest.mark.parametrize("devices", [1, 2])
 def test_a_killed_trial_goes_on_from_its_last_validation(project: Path, load: Load, devices: int) -> None:
     settings = ["resume=true", "budget.trials=1", f"trainer.devices={devices}"]
+    settings.append("checkpoints={trials: all, keep: [initial, best]}")
     flags = [part for setting in settings for part in ("--set", setting)]
     broken = [*flags, "--set", "task.model.init_args.trouble=hang@2"]
     process = subprocess.Popen(_command(*broken), stdout=subprocess.PIPE, text=True, cwd=project)
@@ -130,3 +131,5 @@ def test_a_killed_trial_goes_on_from_its_last_validation(project: Path, load: Lo
     assert [t.value for t in second.ticks[:2]] == [t.value for t in first.ticks]
     assert second.ticks[2].step == 3 * second.ticks[0].step
     assert not Path("runs/toy/trials/0000/resume.ckpt").exists()
+    assert study.files.weights_of(1, "initial") is not None
+    assert study.files.weights_of(1, "best") is not None

@@ -39,6 +39,11 @@ SIGNS = {"supported": "✓", "contradicted": "✗", "can't tell": "?"}
 @click.option("--samples", type=click.IntRange(min=1), default=2000, show_default=True, help="Of every evaluation.")
 @click.option("--starts", type=click.IntRange(min=1), default=2, show_default=True, help="Of each sharpness.")
 @click.option("--points", type=click.IntRange(min=3), default=25, show_default=True, help="Per axis of a landscape.")
+@click.option(
+    "--all-seeds",
+    is_flag=True,
+    help="Examine every seed in full, also where no verdict reads it: two thirds longer, for intervals in the figures.",
+)
 @click.option("--recompute", is_flag=True, help="Compute also what is known.")
 @output_option("Where the figures go; by default a folder `figures` in the study's.", metavar="DIR")
 @click.option(
@@ -59,6 +64,7 @@ def analyze(
     samples: int,
     starts: int,
     points: int,
+    all_seeds: bool,
     recompute: bool,
     output: str | None,
     suffix: str,
@@ -77,7 +83,7 @@ def analyze(
 
     known = named.open()
     opened = load_study(known.optuna.study_name, known.storage)
-    plan = AnalysisPlan(num_samples=samples, num_starts=starts, num_points=points)
+    plan = AnalysisPlan(num_samples=samples, num_starts=starts, num_points=points, all_seeds=all_seeds)
     plan = replace(plan, kinds=kinds or plan.kinds, arms=arms or plan.arms)
     with showing_analysis(is_shown=not as_json) as listener:
         experiment = analyze_study(opened, plan, listener=listener, recompute=recompute, num_workers=workers)
@@ -100,6 +106,10 @@ def _said(experiment: Experiment) -> str:
     ]
     for verdict in experiment.verdicts:
         lines += [f"{SIGNS[verdict.outcome.value]} {verdict.claim}", f"    {verdict.sentence}"]
+    for name, found in experiment.variant_verdicts.items():
+        lines += ["", f"With {name} ({count_of(sum(run.variant == name for run in experiment.varied), 'run')}):"]
+        for verdict in found:
+            lines += [f"{SIGNS[verdict.outcome.value]} {verdict.claim}", f"    {verdict.sentence}"]
     return "\n".join([*lines, *_counted(experiment)])
 
 
@@ -107,7 +117,8 @@ def _counted(experiment: Experiment) -> list[str]:
     """Return how many findings were told, and what more seeds would tell."""
     from bsopt.experiment.settling import settling_of
 
-    counts = Counter(verdict.outcome.value for verdict in experiment.verdicts)
+    every = (experiment.verdicts, *experiment.variant_verdicts.values())
+    counts = Counter(verdict.outcome.value for found in every for verdict in found)
     lines = ["", ", ".join(f"{counts[name]} {name}" for name in SIGNS) + "."]
     settling = settling_of(experiment)
     if settling.runs and not experiment.num_missing:

@@ -34,7 +34,8 @@ class PlainLines(Listener):
 
     def trial_started(self, start: TrialStart) -> None:
         plan = f" ({start.plan})" if str(start.plan) != str(start.batch_size) else ""
-        self._write(f"trial {start.number}: batch size {start.batch_size}{plan}, lr {format_number(start.lr)}")
+        variant = f", with {start.variant}" if start.variant else ""
+        self._write(f"trial {start.number}: batch size {start.batch_size}{plan}, lr {format_number(start.lr)}{variant}")
 
     def ticked(self, number: int, tick: Tick) -> None:
         now = self._progress.elapsed

@@ -52,6 +52,7 @@ def use_task(
     used: list[T] = []
 
     def at_fit(ready: ReadyTask) -> None:
+        _change_batch_norm(ready.task.module, spec)
         if for_training:
             _refuse_accumulation_by_hand(ready.task.module, spec)
         if spec.is_rehearsal or not for_training:
@@ -65,6 +66,7 @@ def use_task(
 
 def _built(spec: TrialSpec, callbacks: Sequence[Any], *, for_training: bool) -> ReadyTask:
     task = build_task(spec.task, lr=spec.lr, plan=spec.plan, init_args=spec.init_args)
+    _change_batch_norm(task.module, spec)
     if for_training:
         _refuse_accumulation_by_hand(task.module, spec)
     trainer = make_trainer(task, built_arguments(spec, callbacks, for_training=for_training))
@@ -82,6 +84,13 @@ def keep_nothing(trainer: Any) -> None:
     loggers = importlib.import_module(f"{lightning_package(trainer)}.loggers.logger")
     trainer.loggers = [loggers.DummyLogger()]  # for code that logs to `self.logger.experiment`
     trainer.callbacks = [c for c in trainer.callbacks if all(p.__name__ != "Checkpoint" for p in type(c).__mro__)]
+
+
+def _change_batch_norm(module: Any, spec: TrialSpec) -> None:
+    if spec.ghost_batch_norm is not None:
+        from bsopt.training.task.ghost_batch_norm import use_ghost_batch_norm
+
+        use_ghost_batch_norm(module, spec.ghost_batch_norm)
 
 
 def _refuse_accumulation_by_hand(module: Any, spec: TrialSpec) -> None:

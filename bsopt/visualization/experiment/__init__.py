@@ -16,6 +16,7 @@ _HOMES = {
     "plot_experiment_line": ".line",
     "plot_experiment_lr": ".lr_grid",
     "plot_experiment_update_norms": ".update_norms",
+    "plot_experiment_variants": ".variants",
     "plot_experiment_verdicts": ".verdicts",
 }
 

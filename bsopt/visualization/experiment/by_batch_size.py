@@ -16,7 +16,14 @@ from bsopt.visualization import _axes, _theme, _traces
 from bsopt.visualization.experiment._arms import arm_label, experiment_or_reason, lost_words, mean_text, mean_words
 from bsopt.visualization.study_data import Source
 
-__all__ = ["ByBatchSizeInfo", "Group", "experiment_by_batch_size_info", "plot_experiment_by_batch_size"]
+__all__ = [
+    "ByBatchSizeInfo",
+    "Group",
+    "experiment_by_batch_size_info",
+    "groups_of",
+    "label_of",
+    "plot_experiment_by_batch_size",
+]
 
 _LABELS: Mapping[str, str] = {
     "best_val_loss": "best {monitor}",
@@ -113,7 +120,7 @@ def experiment_by_batch_size_info(
         return ByBatchSizeInfo(None, {}, frozenset(), {}, experiment)
     labels = {arm: arm_label(experiment.design, arm) for arm in arms}
     logs = frozenset(name for name in measurements if _axes.is_wide(_all_values(experiment, name, arms)))
-    panels = {name: _groups(experiment, name, arms, is_log=name in logs) for name in measurements}
+    panels = {name: groups_of(experiment, name, arms, is_log=name in logs) for name in measurements}
     panels = {name: groups for name, groups in panels.items() if {group.arm for group in groups} == set(arms)}
     message = "" if panels else _not_measured(measurements[0], arms)
     return ByBatchSizeInfo(experiment.info, panels, logs, labels, message)
@@ -152,7 +159,7 @@ def plot_experiment_by_batch_size(
             own = [group for group in groups if group.arm == arm]
             for trace in _traces_of(own, found, is_first=row == 1, is_limited=name in _LIMITED):
                 figure.add_trace(trace, row=row, col=1)
-        label = _LABELS[name].format(monitor=_theme.escape(found.info.objective.monitor))
+        label = label_of(name, found.info.objective.monitor)
         values = [value for group in groups for value in group.values.values()]
         means = [group.mean for group in groups]
         axis = _axes.mean_axis(means, values, is_log=name in found.logs, from_zero=name not in _LOSSES)
@@ -164,6 +171,28 @@ def plot_experiment_by_batch_size(
     limited = [group for name, groups in found.panels.items() if name in _LIMITED for group in groups]
     _traces.add_caption(figure, *words, _capped_words(limited), lost)
     return figure
+
+
+def groups_of(experiment: Experiment, measurement: str, arms: Sequence[str], *, is_log: bool) -> tuple[Group, ...]:
+    """Return the runs in which something was measured, by arm and batch size.
+
+    Args:
+        experiment: Theirs.
+        measurement: What was measured.
+        arms: By name; `ARM/NAME` is a variant's.
+        is_log: Whether the means are geometric.
+    """
+    found = []
+    for arm in arms:
+        for size, values in sorted(experiment.values(measurement, arm).items()):
+            runs = tuple(run for run in experiment.arm(arm) if run.batch_size == size and run.seed in values)
+            found.append(Group(arm, size, runs[0].lr, runs, values, mean_over_seeds(values, is_log=is_log)))
+    return tuple(found)
+
+
+def label_of(measurement: str, monitor: str) -> str:
+    """Return what an axis is called; a line of it may break."""
+    return _LABELS[measurement].format(monitor=_theme.escape(monitor))
 
 
 def _check(measurements: Sequence[str], arms: Sequence[str]) -> None:
@@ -182,15 +211,6 @@ def _check(measurements: Sequence[str], arms: Sequence[str]) -> None:
 
 def _all_values(experiment: Experiment, measurement: str, arms: Sequence[str]) -> list[float]:
     return [v for arm in arms for seeds in experiment.values(measurement, arm).values() for v in seeds.values()]
-
-
-def _groups(experiment: Experiment, measurement: str, arms: Sequence[str], *, is_log: bool) -> tuple[Group, ...]:
-    found = []
-    for arm in arms:
-        for size, values in sorted(experiment.values(measurement, arm).items()):
-            runs = tuple(run for run in experiment.arm(arm) if run.batch_size == size and run.seed in values)
-            found.append(Group(arm, size, runs[0].lr, runs, values, mean_over_seeds(values, is_log=is_log)))
-    return tuple(found)
 
 
 def _not_measured(measurement: str, arms: Sequence[str]) -> str:

@@ -63,7 +63,7 @@ def experiment_devices_info(study: Source) -> ExperimentDevicesInfo:
     if data.experiment is None:
         return ExperimentDevicesInfo({}, has_communication=False, message=NO_EXPERIMENT)
     sizes = data.experiment.design.batch_sizes
-    measured = _measured(data.records, sizes)
+    measured = _measured([record for record in data.records if record.design_variant is None], sizes)
     if not measured:
         message = "No ended run of the design measured its time per epoch."
         return ExperimentDevicesInfo({}, has_communication=False, message=message)

@@ -72,9 +72,9 @@ def plot_experiment_landscape(study: Source, *, arms: Sequence[str] = ("fixed_lr
 
 
 def _panel(experiment: Experiment, arm: str, size: int) -> dict[str, StoredLandscape]:
-    """Return the first run's landscape by its name; nothing where none was computed."""
+    """Return the first whole landscape by its run's name; nothing where none was computed."""
     for run in experiment.arm(arm):
         stored = experiment.analyses.get(landscape_key(run.trial))
-        if run.batch_size == size and stored is not None:
+        if run.batch_size == size and stored is not None and None not in stored["losses"][0]:
             return {f"B = {size}, lr {format_number(run.lr, digits=3)}": from_plain(StoredLandscape, stored)}
     return {}

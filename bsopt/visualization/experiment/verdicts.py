@@ -65,7 +65,7 @@ def experiment_verdicts_info(study: Source) -> VerdictsInfo:
 
 def short_name(verdict: Verdict) -> str:
     """Return what a finding is called in the figure: a few words."""
-    return verdict.key.replace("_", " ").replace(" lr", " rate")
+    return verdict.key.rpartition(":")[2].replace("_", " ").replace(" lr", " rate")
 
 
 def plot_experiment_verdicts(study: Source) -> go.Figure:

@@ -31,6 +31,7 @@ from bsopt.visualization.experiment.layers import experiment_layers_info
 from bsopt.visualization.experiment.line import experiment_line_info, plot_experiment_line
 from bsopt.visualization.experiment.lr_grid import experiment_lr_info, plot_experiment_lr
 from bsopt.visualization.experiment.update_norms import experiment_update_norms_info
+from bsopt.visualization.experiment.variants import experiment_variants_info
 from bsopt.visualization.experiment.verdicts import experiment_verdicts_info, plot_experiment_verdicts
 from bsopt.visualization.study_data import StudyData, load
 
@@ -41,7 +42,7 @@ LOST = (32, 0.08, 1)
 @pytest.fixture(scope="module")
 def data() -> StudyData:
     """An experiment of four batch sizes, four arms and five seeds, one of whose runs diverged."""
-    return load(example_experiment(diverged=[LOST]))
+    return load(example_experiment(diverged=[LOST], variants={"bf16": 1.0, "warm-up": 0.9}))
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +113,7 @@ def test_the_articles_measured_figures_are_all_there() -> None:
 
 def test_each_plot_function_is_public() -> None:
     names = [name for name in bsopt.visualization.__all__ if name.startswith("plot_experiment_")]
-    assert len(names) == 10
+    assert len(names) == 11
     assert all(callable(getattr(bsopt.visualization, name)) for name in names)
 
 
@@ -150,6 +151,24 @@ def test_points_carry_bars_units_and_what_the_bars_are(data: StudyData) -> None:
     assert two.layout.legend.title.text == "Mean over 2 seeds; bars: their range."
     one = plot_experiment_by_batch_size(load(example_experiment(seeds=1)))
     assert not one.data[-1].error_y.visible
+
+
+def test_variants_stand_beside_the_study_s_own_settings(data: StudyData, small: StudyData) -> None:
+    found = experiment_variants_info(data)
+    assert [(panel.arm, panel.measurement) for panel in found.panels] == [
+        ("fixed_lr", "best_val_loss"),
+        ("scaled_lr", "best_val_loss"),
+        ("fixed_lr", "seconds_per_epoch"),
+        ("fixed_lr", "peak_memory"),
+    ]
+    lines = found.panels[0].lines
+    assert list(lines) == ["as the study", "bf16", "warm-up"]
+    own, warm = (lines[name][-1] for name in ("as the study", "warm-up"))
+    assert (own.batch_size, len(warm.values)) == (256, 5)
+    assert warm.mean.value == pytest.approx(0.9 * own.mean.value, rel=0.05)
+    figure = EXPERIMENT_FIGURES["experiment_variants"](data)
+    assert sum(trace.showlegend is not False for trace in figure.data) == 3
+    assert "no variants" in experiment_variants_info(small).message
 
 
 def test_a_diverged_run_is_a_cross_and_named(data: StudyData) -> None:
