@@ -92,7 +92,9 @@ def test_digits_are_learned() -> None:
 
 def test_the_learning_rate_and_batch_size_arrive_as_plain_sgd() -> None:
     study = load("model")
-    optimizer = study.DigitsCNN(lr=0.03).configure_optimizers()
+    configured = study.DigitsCNN(lr=0.03).configure_optimizers()
+    assert configured.keys() == {"optimizer"}  # a schedule is for the variants
+    optimizer = configured["optimizer"]
     assert isinstance(optimizer, torch.optim.SGD)
     assert optimizer.param_groups[0]["lr"] == 0.03
     assert optimizer.param_groups[0]["momentum"] == 0
