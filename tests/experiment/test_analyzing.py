@@ -140,6 +140,7 @@ def test_a_study_without_runs_is_told(load: Load) -> None:
         analyze(Study.create(load()))
 
 
+@pytest.mark.slow
 def test_seeds_that_no_verdict_reads_are_examined_on_demand(load: Load) -> None:
     study = Study.create(load("experiment.arms=[fixed_lr, scaled_lr]", "budget.epochs=1"))
     study.run()

@@ -160,6 +160,7 @@ def test_further_parameters_are_the_design_s(load: Load) -> None:
     assert {record.params["model.momentum"] for record in study.records} == {0.25}
 
 
+@pytest.mark.slow
 def test_a_variant_trains_the_runs_of_its_arms_with_its_own_settings(load: Load) -> None:
     small = ("experiment={batch_sizes: [8, 32], reference_lr: 0.01, arms: [fixed_lr, scaled_lr], seeds: 1}",)
     small = (*small, "budget.epochs=1", "search.lr.high=0.1")

@@ -518,6 +518,7 @@ def test_missing_script_is_named(tmp_path: Path) -> None:
         run(trial(tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.distributed
 @pytest.mark.skipif(not has_processes(), reason="needs processes of its own")
 def test_two_ranks_of_a_script_train_like_one(tmp_path: Path) -> None:
