@@ -22,6 +22,7 @@ __all__ = [
     "experiment_by_batch_size_info",
     "groups_of",
     "label_of",
+    "line_of_means",
     "plot_experiment_by_batch_size",
 ]
 
@@ -272,25 +273,41 @@ def _traces_of(
         group=arm,
         showlegend=False,
     )
-    means = [group.mean for group in groups]
-    line = _traces.line(
-        [group.batch_size * shift for group in groups],
-        [mean.value for mean in means],
-        look,
-        name=label,
-        hover=f"{label}<br>%{{text}}",
-        text=[f"batch size {group.batch_size}, lr {group.lr:.3g}<br>{mean_text(group.mean)}" for group in groups],
-        group=arm,
-        showlegend=is_first,
-        size=10,
-        error_y=_traces.bars(means, look.colour, is_shown=any(mean.num_seeds > 1 for mean in means)),
-    )
+    line = line_of_means(groups, look, label=label, group=arm, shift=shift, is_first=is_first)
     if is_limited:
         line.marker.symbol = [
             f"{look.symbol}-open" if any(run.record.ends_at_best for run in group.runs) else look.symbol
             for group in groups
         ]
     return [runs.update(opacity=0.6), line]
+
+
+def line_of_means(
+    groups: Sequence[Group], look: _theme.Look, *, label: str, group: str, shift: float, is_first: bool
+) -> go.Scatter:
+    """Return a line through the means over seeds, with their intervals.
+
+    Args:
+        groups: One a batch size.
+        look: Of the line and its marks.
+        label: What it is called, in the legend too.
+        group: Of the legend.
+        shift: Factor on the batch size, so that the intervals of several lines stand beside each other.
+        is_first: Whether it is the one that the legend shows.
+    """
+    means = [one.mean for one in groups]
+    return _traces.line(
+        [one.batch_size * shift for one in groups],
+        [mean.value for mean in means],
+        look,
+        name=label,
+        hover=f"{label}<br>%{{text}}",
+        text=[f"batch size {one.batch_size}, lr {one.lr:.3g}<br>{mean_text(one.mean)}" for one in groups],
+        group=group,
+        showlegend=is_first,
+        size=10,
+        error_y=_traces.bars(means, look.colour, is_shown=any(mean.num_seeds > 1 for mean in means)),
+    )
 
 
 def _shift(found: ByBatchSizeInfo, steps: float) -> float:

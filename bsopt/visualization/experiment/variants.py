@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 from bsopt.experiment.findings.variants import arm_of_variant
 from bsopt.experiment.measurements import Experiment
 from bsopt.visualization import _axes, _theme, _traces
-from bsopt.visualization.experiment._arms import arm_label, experiment_or_reason, mean_text, mean_words
-from bsopt.visualization.experiment.by_batch_size import Group, groups_of, label_of
+from bsopt.visualization.experiment._arms import arm_label, experiment_or_reason, mean_words
+from bsopt.visualization.experiment.by_batch_size import Group, groups_of, label_of, line_of_means
 from bsopt.visualization.study_data import Source
 
 __all__ = ["VariantPanel", "VariantsInfo", "experiment_variants_info", "plot_experiment_variants"]
@@ -118,17 +118,5 @@ def _line(name: str, groups: tuple[Group, ...], *, place: int, is_first: bool) -
         group=name,
         showlegend=False,
     )
-    means = [group.mean for group in groups]
-    line = _traces.line(
-        [group.batch_size * shift for group in groups],
-        [mean.value for mean in means],
-        look,
-        name=name,
-        hover=f"{name}<br>%{{text}}",
-        text=[f"batch size {group.batch_size}, lr {group.lr:.3g}<br>{mean_text(group.mean)}" for group in groups],
-        group=name,
-        showlegend=is_first,
-        size=10,
-        error_y=_traces.bars(means, look.colour, is_shown=any(mean.num_seeds > 1 for mean in means)),
-    )
+    line = line_of_means(groups, look, label=name, group=name, shift=shift, is_first=is_first)
     return [runs.update(opacity=0.6), line]
