@@ -123,7 +123,7 @@ class SearchConfig(Block):
     prior_from: str | None = Field(
         None,
         description="name of an earlier study in the same storage whose ridge is the prior, and whose learning curves "
-        "the pruner knows",
+        "the pruner knows if the objective is the same",
     )
 
     @field_validator("params")

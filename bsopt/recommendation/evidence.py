@@ -188,10 +188,9 @@ class Evidence:
         small loss.
         """
         sign = self.info.objective.sign
-        values = [sign * record.value for record in self.records if record.value is not None]
-        finite = [value for value in values if math.isfinite(value)]
-        perfect = best_possible(min(finite), max(finite), sign=sign) if finite else None
-        return math.inf if perfect is None else min(finite) - perfect
+        values = [sign * cast(float, record.value) for record in self.records if record.has_result]
+        perfect = best_possible(min(values), max(values), sign=sign) if values else None
+        return math.inf if perfect is None else min(values) - perfect
 
     @cached_property
     def findings(self) -> tuple[SizeFinding, ...]:

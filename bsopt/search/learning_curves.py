@@ -70,7 +70,7 @@ class Curves:
         memory = _MEMORY.setdefault(study, _Memory())
         complete = [t for t in trials if t.state == TrialState.COMPLETE and t.intermediate_values][-MOST_CURVES:]
         per_batch = _steps_are_updates(study)
-        earlier: tuple[Curve, ...] = getattr(study.pruner, "earlier_curves", ())
+        earlier: tuple[Curve, ...] = getattr(getattr(study, "pruner", None), "earlier_curves", ())
         key = (batch_size, lr, per_batch, len(earlier), *(t.number for t in complete))
         if memory.model_of != key:
             if memory.model_of[:2] != key[:2]:
@@ -144,7 +144,9 @@ def predicted_finals(
 
 
 def finished_curves(study: optuna.Study, *, batch_size: str = BATCH_SIZE, lr: str = LR) -> tuple[Curve, ...]:
-    """Return the curves of a study's latest finished trials, at most `MOST_CURVES`."""
+    """Return the curves of a study's latest finished trials, at most `MOST_CURVES`; none of times to a target."""
+    if _is_for_a_target(study):
+        return ()
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     curves = [_curve(trial, study_sign(study), batch_size, lr) for trial in complete]
     return tuple([curve for curve in curves if _is_whole(curve)][-MOST_CURVES:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -17,7 +18,7 @@ from bsopt.laws.lattice import Lattice
 from bsopt.laws.response_surface import Observations, ResponseSurface, fit
 from bsopt.laws.stability import Ending
 from bsopt.laws.surface_prior import Coordinates, Prior, RidgePrior
-from bsopt.laws.value_surface import ValueSurface
+from bsopt.laws.value_surface import ValueSurface, noise_near_best
 from bsopt.search.endings import Endings, ending_of, endings_of
 from bsopt.search.feasibility import Feasibility
 from bsopt.search.history import History, history_of
@@ -86,7 +87,7 @@ class Prediction:
     transform: Callable[[ArrayLike], NDArray[np.float64]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Model:
     """One fit; `feasibility` is None where no constraint was ever violated."""
 
@@ -96,6 +97,11 @@ class Model:
     posterior: ResponseSurface
     feasibility: Feasibility | None
     endings: Endings
+
+    @cached_property
+    def noise_sd(self) -> float:
+        """Standard deviation of a repeated trial's value near the best, in the study's own unit."""
+        return noise_near_best(self.posterior, self.history.transform)
 
     @property
     def values(self) -> ValueSurface:

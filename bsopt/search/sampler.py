@@ -22,7 +22,7 @@ from bsopt.laws.lattice import Lattice, check_lattice
 from bsopt.laws.response_surface import ResponseSurface
 from bsopt.laws.scaling import RULES, Reference, Rule, check_optimizer, default_reference
 from bsopt.laws.surface_prior import RidgePrior, ridge_prior
-from bsopt.laws.value_surface import noise_at, noise_near_best
+from bsopt.laws.value_surface import noise_at
 from bsopt.search.acquisition import log_improvement
 from bsopt.search.arguments import as_call, check_names, reference_of
 from bsopt.search.candidates import best_row
@@ -206,7 +206,7 @@ class ScalingSampler(BaseSampler):
             sd=float(sd[0]),
             noise=noise_at(belief, history.transform, float(mean[0])),
             best=history.best,
-            noise_sd=noise_near_best(belief, history.transform),
+            noise_sd=model.noise_sd,
             transform=history.transform,
         )
 

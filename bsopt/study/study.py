@@ -235,7 +235,9 @@ class Study:
         if stored is None or not is_same(stored, info):
             write_info(study, info)
         self._set_sampler(config, info)
-        study.pruner = make_pruner(config, info, prior_from=self._earlier(config))
+        earlier = self._earlier(config)
+        is_alike = earlier is not None and is_ours(earlier) and read_info(earlier).objective == info.objective
+        study.pruner = make_pruner(config, info, prior_from=earlier if is_alike else None)
         self._is_prepared = True
 
     def _set_sampler(self, config: StudyConfig, info: StudyInfo) -> None:

@@ -66,6 +66,9 @@ def test_an_earlier_study_tells_sampler_and_pruner(load: Load) -> None:
     assert isinstance(pruner, PlateauPruner)
     assert [len(curve.steps) for curve in pruner.earlier_curves] == 5 * [3]
     assert "prior_from" in repr(later.optuna.sampler)
+    other = Study.create(load("name=other", "search.prior_from=toy", "pruning=plateau", "objective.direction=maximize"))
+    assert isinstance(other.optuna.pruner, PlateauPruner)
+    assert other.optuna.pruner.earlier_curves == ()  # of a loss that is to fall
 
 
 @pytest.mark.slow
