@@ -10,7 +10,7 @@ _HOMES = {
     "AnalysisPlan": ".analyzing",
     "analyze": ".analyzing",
     "Design": ".design",
-    "DesignedRun": ".design",
+    "DesignedRun": "bsopt.trial.designed",
     "Experiment": ".measurements",
     "ExperimentRun": ".measurements",
     "Minimizers": ".measurements",

@@ -11,29 +11,13 @@ import optuna
 from bsopt.config import ExperimentConfig, StudyConfig
 from bsopt.experiment.findings.table import ARMS, arms_of, lr_of_arms
 from bsopt.storage import queue
+from bsopt.trial.designed import DesignedRun
 from bsopt.trial.record import StudyInfo
 
-__all__ = ["MEASURES", "Design", "DesignedRun", "Queued", "Variant", "design_of", "identity", "queue_designed"]
+__all__ = ["MEASURES", "Design", "DesignedRun", "Queued", "Variant", "design_of", "queue_designed"]
 
 MEASURES = ("weight_distance", "update_norms")
 """What callbacks measure in every designed run."""
-
-
-@dataclass(frozen=True, slots=True)
-class DesignedRun:
-    """One training run of the design.
-
-    Attributes:
-        batch_size: Global batch size, samples.
-        lr: Learning rate.
-        seed: Which of the design's seeds; runs of one seed start from the same weights.
-        variant: Name of the variant whose settings it has; None for the study's own.
-    """
-
-    batch_size: int
-    lr: float
-    seed: int
-    variant: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +137,6 @@ class Queued:
     total: int
 
 
-def identity(batch_size: int, lr: float, seed: int, variant: str | None = None) -> tuple[int, str, int, str | None]:
-    """Return what only one run of an experiment may be; learning rates are the same to six digits."""
-    return batch_size, f"{lr:.6g}", seed, variant
-
-
 def design_of(source: StudyConfig | StudyInfo) -> Design | None:
     """Return a study's design, None where its file asks for no experiment."""
     if isinstance(source, StudyInfo):
@@ -172,11 +151,7 @@ def queue_designed(study: optuna.Study, config: StudyConfig) -> Queued:
     design = design_of(config)
     if design is None:
         return Queued(0, 0)
-    new = 0
-    for name in (None, *(variant.name for variant in design.variants)):
-        runs = [(run.batch_size, run.lr, run.seed) for run in design.runs if run.variant == name]
-        new += queue.queue_design(study, runs, further=design.further, variant=name)
-    return Queued(new, len(design.runs))
+    return Queued(queue.queue_design(study, design.runs, further=design.further), len(design.runs))
 
 
 def _among(lr: float, rates: tuple[float, ...]) -> bool:

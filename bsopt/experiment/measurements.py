@@ -10,13 +10,14 @@ from typing import Any
 
 import optuna
 
-from bsopt.experiment.design import Design, design_of, identity
+from bsopt.experiment.design import Design, design_of
 from bsopt.experiment.findings.table import MEASUREMENTS, Run
 from bsopt.experiment.findings.variants import arm_of_variant, findings_of_variant
 from bsopt.experiment.findings.verdicts import Verdict, verdicts
 from bsopt.experiment.measuring import Analysis, common_of, contour_rise, line_rises, measured, sharpness_of
 from bsopt.serialization import to_plain
 from bsopt.storage.attributes import read_analyses, read_info, read_records
+from bsopt.trial.designed import DesignedRun
 from bsopt.trial.record import StopReason, StudyInfo, TrialRecord
 
 __all__ = ["Experiment", "ExperimentRun", "Minimizers", "experiment_of", "landscape_key", "line_key", "sharpness_key"]
@@ -47,6 +48,11 @@ class ExperimentRun:
     record: TrialRecord
     variant: str | None = None
     measurements: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def designed(self) -> DesignedRun:
+        """Which run of the design it is."""
+        return DesignedRun(self.batch_size, self.lr, self.seed, self.variant)
 
     @property
     def is_diverged(self) -> bool:
@@ -88,9 +94,8 @@ class Experiment:
     @property
     def num_missing(self) -> int:
         """Runs of the design that haven't ended yet; those that settle something come on top of it."""
-        ended = {identity(run.batch_size, run.lr, run.seed, run.variant) for run in (*self.runs, *self.varied)}
-        asked = {identity(run.batch_size, run.lr, run.seed, run.variant) for run in self.design.runs}
-        return len(asked - ended)
+        ended = {run.designed.key for run in (*self.runs, *self.varied)}
+        return len({run.key for run in self.design.runs} - ended)
 
     def arm(self, name: str) -> tuple[ExperimentRun, ...]:
         """Return the runs of an arm, by batch size, learning rate and seed; `ARM/NAME` is a variant's."""

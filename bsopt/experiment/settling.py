@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import optuna
 
-from bsopt.experiment.design import DesignedRun, identity
 from bsopt.experiment.findings.table import lr_of_arms
 from bsopt.experiment.measurements import Experiment, experiment_of
 from bsopt.storage import queue
+from bsopt.trial.designed import DesignedRun
 
 __all__ = ["MOST_TIMES", "Settling", "queue_settling_seeds", "settling_of"]
 
@@ -54,8 +54,8 @@ def settling_of(experiment: Experiment) -> Settling:
             replace(run, seed=seed) for run in _configurations(experiment, verdict.places) for seed in range(needed)
         }
     trained = (*experiment.runs, *experiment.varied)
-    known = {identity(run.batch_size, run.lr, run.seed, run.variant) for run in trained}
-    new = [run for run in runs if identity(run.batch_size, run.lr, run.seed, run.variant) not in known]
+    known = {run.designed.key for run in trained}
+    new = [run for run in runs if run.key not in known]
     ordered = sorted(new, key=lambda run: (run.seed, run.batch_size, run.lr, run.variant or ""))
     look = 1 + max((run.record.design_look for run in trained), default=0)
     return Settling(tuple(ordered), seeds, tuple(left), look)
@@ -76,9 +76,7 @@ def queue_settling_seeds(study: optuna.Study) -> Settling | None:
     found = settling_of(experiment)
     if experiment.num_missing or queue.num_waiting_designed(study):
         return Settling((), found.seeds, found.left_open, found.look)
-    for name in (None, *(variant.name for variant in experiment.design.variants)):
-        runs = [(run.batch_size, run.lr, run.seed) for run in found.runs if run.variant == name]
-        queue.queue_design(study, runs, further=experiment.design.further, look=found.look, variant=name)
+    queue.queue_design(study, found.runs, further=experiment.design.further, look=found.look)
     return found
 
 

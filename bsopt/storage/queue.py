@@ -33,6 +33,7 @@ from bsopt.storage.attributes import (
     enqueued_params,
     read_stop_reason,
 )
+from bsopt.trial.designed import DesignedRun
 
 __all__ = [
     "NUM_FINALISTS",
@@ -207,33 +208,29 @@ def queue_settling(study: optuna.Study, runs: Sequence[tuple[Mapping[str, Any], 
 
 def queue_design(
     study: optuna.Study,
-    runs: Sequence[tuple[int, float, int]],
+    runs: Sequence[DesignedRun],
     *,
     further: Mapping[str, Any] | None = None,
     look: int = 0,
-    variant: str | None = None,
 ) -> int:
     """Queue the runs of a designed experiment that aren't there yet; return how many.
 
     Args:
         study: The study.
-        runs: Batch size, learning rate and seed of each.
+        runs: Each is queued once.
         further: Values of the study's further parameters.
         look: How often the experiment was judged before it asked for them; 0 for those of the study file.
-        variant: Name of the variant whose settings they are trained with.
     """
     there = {
         trial.user_attrs[DESIGN_KEY]
         for trial in study.get_trials(deepcopy=False)
         if is_designed(trial) and _has_place(trial)
     }
-    suffix = f":{variant}" if variant else ""
-    names = {f"{batch_size}:{lr:.6g}:{seed}{suffix}": (batch_size, lr, seed) for batch_size, lr, seed in runs}
-    missing = {name: run for name, run in names.items() if name not in there}
-    for name, (batch_size, lr, seed) in missing.items():
-        params = {BATCH_SIZE: batch_size, LR: lr, **(further or {})}
-        asked = {key: value for key, value in ((LOOK_KEY, look), (VARIANT_KEY, variant)) if value}
-        study.enqueue_trial(params, user_attrs={DESIGN_KEY: name, REPLICATE_KEY: seed, **asked})
+    missing = {run.key: run for run in runs if run.key not in there}
+    for key, run in missing.items():
+        params = {BATCH_SIZE: run.batch_size, LR: run.lr, **(further or {})}
+        asked = {key: value for key, value in ((LOOK_KEY, look), (VARIANT_KEY, run.variant)) if value}
+        study.enqueue_trial(params, user_attrs={DESIGN_KEY: key, REPLICATE_KEY: run.seed, **asked})
     return len(missing)
 
 
@@ -256,7 +253,7 @@ def num_open(study: optuna.Study, *, total: int) -> int:
     """Return the number of trials that could be begun now: places of the search that are free, and queued extras."""
     trials = study.get_trials(deepcopy=False)  # once: it is what a database takes longest for
     waiting = sum(_is_beside(t) for t in trials if t.state == TrialState.WAITING)
-    return total + waiting - num_counted(study, trials)
+    return max(0, total - num_counted(study, trials)) + waiting
 
 
 def _finalists(study: optuna.Study) -> list[FrozenTrial]:

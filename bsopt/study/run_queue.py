@@ -102,7 +102,11 @@ class RunQueue:
 
     def num_open(self) -> int:
         """Return the number of trials that could be begun now."""
-        return max(0, queue.num_open(self._study, total=self._config.num_searched))
+        return queue.num_open(self._study, total=self._config.num_searched)
+
+    def num_begun(self) -> int:
+        """Return the number of trials that count, running ones included: searched and designed."""
+        return queue.num_counted(self._study) + queue.num_designed(self._study)
 
     @property
     def is_time_up(self) -> bool:

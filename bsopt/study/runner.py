@@ -101,20 +101,19 @@ class StudyRunner:
             BsoptError: The user's code or settings are wrong, or the storage failed; what was measured is kept.
         """
         study, listener = self._study, self._listener
-        total = self._config.num_searched
         self._queue.look_for_lost()
-        done = queue.num_counted(study)
-        if done >= total:
+        self._queue.queue_design()
+        if not self._queue.num_open():
             self._queue_confirmations()
-        designed = self._queue.queue_design()
-        total, done = total + designed, done + queue.num_designed(study)
+        done, open_ = self._queue.num_begun(), self._queue.num_open()
+        total = done + open_
         listener.study_started(self._info, done=done, total=total)
         others = self._name is None and ownership.running_elsewhere(study)
-        if done >= total and not queue.num_waiting(study) and not others:
+        if not open_ and not others:
             self._ending = self._queue.nothing_to_do(total)
         else:
             with first_signal_calls(self._interrupt):
-                self._work(min(self._config.workers, max(1, total - done)))
+                self._work(min(self._config.workers, max(1, open_)))
                 while self._goes_on() and (self._is_left_by_others() or self._queue_confirmations()):
                     self._work(self._config.workers)
         self._upload_kept()

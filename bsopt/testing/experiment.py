@@ -14,11 +14,12 @@ import numpy as np
 import optuna
 
 from bsopt.config import ExperimentConfig
-from bsopt.experiment.design import Design, DesignedRun
+from bsopt.experiment.design import Design
 from bsopt.experiment.measurements import landscape_key, line_key, sharpness_key
 from bsopt.storage.attributes import write_analysis, write_info
 from bsopt.storage.queue import queue_design
 from bsopt.testing.trials import MadeTrial, store_trials, weight_measurements
+from bsopt.trial.designed import DesignedRun
 from bsopt.trial.objective import Objective
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import StopReason, StudyInfo, Tick, TrialRecord
@@ -76,14 +77,12 @@ def example_experiment(
         study_name=name, storage=storage, direction="minimize", sampler=optuna.samplers.RandomSampler(0)
     )
     write_info(study, _info(name, design, config, epochs))
-    lost = {(size, f"{lr:.6g}", seed) for size, lr, seed in diverged}
-    for variant in (None, *(variants or {})):
-        runs = [(run.batch_size, run.lr, run.seed) for run in design.runs if run.variant == variant]
-        queue_design(study, runs, variant=variant)
+    lost = {DesignedRun(size, lr, seed).key for size, lr, seed in diverged}
+    queue_design(study, design.runs)
     rng = np.random.default_rng(0)
     records = []
     for number, run in enumerate(design.runs):
-        is_lost = (run.batch_size, f"{run.lr:.6g}", run.seed) in lost
+        is_lost = replace(run, variant=None).key in lost
         record = _record(number, run, design, epochs, devices, rng, is_lost=is_lost)
         records.append(_varied(record, design, (variants or {})[run.variant]) if run.variant else record)
     store_trials(study, records, batch_size=(1, 65536), lr=(1e-6, 100.0))
@@ -189,11 +188,11 @@ def _measured(trial: MadeTrial, octaves: float, ticks: Sequence[Tick], rng: np.r
 def _analyse(study: optuna.Study, design: Design) -> None:
     """Store sharpness of the fixed and the scaled arm, and their lines and landscapes between the ends."""
     rng = np.random.default_rng(1)
-    numbers = {replace(run, lr=float(f"{run.lr:.6g}")): number for number, run in enumerate(design.runs)}
+    numbers = {run.key: number for number, run in enumerate(design.runs)}
     smallest, largest = design.batch_sizes[0], design.batch_sizes[-1]
 
     def number_of(size: int, lr: float, seed: int) -> int:
-        return numbers[DesignedRun(size, float(f"{lr:.6g}"), seed)]
+        return numbers[DesignedRun(size, lr, seed).key]
 
     for arm in (name for name in ("fixed_lr", "scaled_lr") if name in design.arms):
         rates = {B: REFERENCE_LR * (B / smallest if arm == "scaled_lr" else 1.0) for B in design.batch_sizes}

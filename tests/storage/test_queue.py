@@ -158,6 +158,7 @@ def test_runs_that_settle_something_come_beside_the_search_and_once() -> None:
     assert queue.queue_settling(study, runs) == 0  # they still wait
     assert queue.num_waiting(study) == 2
     assert queue.num_open(study, total=3) == 2
+    assert queue.num_open(study, total=1) == 2  # the study file asks for fewer by now
     trials = [study.ask() for _ in range(2)]
     assert all(queue.is_settling(trial) for trial in trials)
     assert [queue.is_repeat(trial) for trial in trials] == [True, False]

@@ -186,3 +186,9 @@ def pretend(configure: Callable[..., StudyConfig], description: TaskDescription)
 def train_to() -> Callable[..., RanksLaunch]:
     """Return a function that trains every trial to the same values."""
     return lambda *values: lambda spec, supervision: trained(spec, supervision, values)
+
+
+@pytest.fixture
+def usual(train_to: Callable[..., RanksLaunch]) -> RanksLaunch:
+    """Train a trial to 3, 2, 1."""
+    return train_to(3.0, 2.0, 1.0)

@@ -14,6 +14,7 @@ from bsopt.errors import ConfigError, TaskError
 from bsopt.search.pruner import PlateauPruner
 from bsopt.storage import queue
 from bsopt.study.stopping import Stopping, designed_patience, value_to_tell
+from bsopt.trial.designed import DesignedRun
 from bsopt.trial.objective import Objective
 from bsopt.trial.record import StopReason, StudyInfo, Tick, TrialRecord
 
@@ -79,7 +80,7 @@ def test_a_finalists_repeat_is_trained_to_its_end(study: optuna.Study) -> None:
 
 
 def test_a_designed_run_ends_by_its_patience_and_by_no_pruner(study: optuna.Study) -> None:
-    queue.queue_design(study, [(8, 0.01, 0)])
+    queue.queue_design(study, [DesignedRun(8, 0.01, 0)])
     designed = asked(study, 1.0)
     assert decide(designed, 1.0, 2.0, patience=200.0) is None
     assert decide(designed, 1.0, 2.0, 2.0, patience=200.0) is StopReason.CONVERGED
