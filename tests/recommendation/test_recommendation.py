@@ -8,90 +8,22 @@ import re
 from dataclasses import replace
 from itertools import pairwise
 
-import numpy as np
 import optuna
 import pytest
 import yaml
+from recommended_studies import best_log_lr, foreign, loss, of_records, ours, trial
 
 import bsopt
 from bsopt.errors import ConfigError
 from bsopt.laws.estimate import FitStatus
-from bsopt.recommendation import (
-    Answer,
-    Evidence,
-    Recommendation,
-    Refusal,
-    SizeState,
-    answers,
-    recommend,
-    recommend_from,
-)
+from bsopt.recommendation import Answer, Evidence, Recommendation, Refusal, answers, recommend, recommend_from
 from bsopt.recommendation.fits import fit_laws
 from bsopt.serialization import to_json
-from bsopt.storage.attributes import read_info, read_records, write_info, write_record
+from bsopt.storage.attributes import read_info, read_records, write_info
 from bsopt.testing.study import example_study
 from bsopt.trial.objective import Objective
 from bsopt.trial.plan import Plan
-from bsopt.trial.record import StopReason, StudyInfo, TrialRecord
-
-
-def best_log_lr(b: float) -> float:
-    return -7.0 - 0.8 * (np.logaddexp2(0.0, 8.0 - b) - np.logaddexp2(0.0, 3.0))
-
-
-def loss(B: int, lr: float, noise: float) -> float:
-    b = math.log2(B)
-    return 0.3 + 0.03 * (math.log2(lr) - best_log_lr(b)) ** 2 + 0.01 * max(0.0, b - 7.0) ** 2 + noise
-
-
-def foreign(num: int, *, direction: str = "minimize", lr_high: float = 1.0) -> optuna.Study:
-    """A plain Optuna study: batch sizes up to 128 are equally good, larger ones worse."""
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0), direction=direction)
-    rng, sign = np.random.default_rng(0), -1.0 if direction == "maximize" else 1.0
-
-    def objective(trial: optuna.Trial) -> float:
-        B = trial.suggest_int("batch_size", 8, 1024, log=True)
-        return sign * loss(B, trial.suggest_float("lr", 1e-4, lr_high, log=True), 0.002 * rng.standard_normal())
-
-    study.optimize(objective, n_trials=num)
-    return study
-
-
-def ours(*, max_micro: int | None = None, batch_norm: bool = False, num_devices: int = 1) -> optuna.Study:
-    study = optuna.create_study()
-    info = StudyInfo(
-        "ours",
-        objective=Objective("val_loss"),
-        batch_size_range=(8, 1024),
-        lr_range=(1e-4, 1.0),
-        batch_sizes=(8, 16, 32, 64, 128, 256, 512, 1024),
-        optimizer="adam",
-        num_train_samples=5000,
-        budget_samples=50_000,
-        has_batch_norm=batch_norm,
-        max_micro_batch_size=max_micro,
-        num_devices=num_devices,
-    )
-    write_info(study, info)
-    rng = np.random.default_rng(0)
-    for number in range(40):
-        trial = study.ask()
-        B = 2 ** int(rng.integers(3, 11))
-        lr = 2.0 ** float(best_log_lr(math.log2(B)) + rng.uniform(-3, 3))
-        trial.suggest_int("batch_size", B, B)
-        trial.suggest_float("lr", lr, lr)
-        devices = 1 + number % 2
-        value = loss(B, lr, 0.002 * rng.standard_normal())
-        seconds = float(np.hypot(0.01, 1e-4 * B / devices)) + (0.001 if devices > 1 else 0.0)
-        write_record(
-            trial,
-            TrialRecord(
-                number, "complete", B, lr, trial.params, value=value, plan=Plan(B // devices, 1, devices), seconds=10.0,
-                seconds_per_step=seconds, peak_memory_bytes=int(1e8 + 1e6 * B / devices), precision="32-true",
-            ),
-        )  # fmt: skip
-        study.tell(trial, value)
-    return study
+from bsopt.trial.record import StopReason, StudyInfo
 
 
 def evidence_of(study: optuna.Study) -> Evidence:
@@ -102,11 +34,6 @@ def asked(study: optuna.Study) -> list[Answer]:
     return answers(evidence_of(study))
 
 
-@pytest.fixture(scope="module")
-def found() -> Recommendation:
-    return recommend(foreign(50))
-
-
 def test_best_quality_is_near_the_known_optimum(found: Recommendation) -> None:
     assert found.status is FitStatus.OK
     assert found.choice is not None
@@ -115,15 +42,6 @@ def test_best_quality_is_near_the_known_optimum(found: Recommendation) -> None:
     assert found.choice.value is not None
     assert found.choice.value.value == pytest.approx(0.3, abs=0.02)
     assert found.choice.lr.low < found.choice.lr.value < found.choice.lr.high
-
-
-def test_sizes_that_are_equal_within_noise_are_ties_and_worse_ones_are_not(found: Recommendation) -> None:
-    assert len(found.ties) >= 2
-    assert max(found.ties) <= 256
-    assert "tested to be as good" in found.sentence
-    states = {finding.batch_size: finding for finding in found.sizes}
-    assert states[512].state is SizeState.WORSE
-    assert states[512].num_complete > 0
 
 
 def test_largest_size_without_loss_is_at_least_the_best_one() -> None:
@@ -161,13 +79,6 @@ def test_few_trials_give_the_best_so_far_without_an_interval(num: int) -> None:
     assert math.isinf(few.choice.lr.high)
     assert "too few" in few.sentence
     assert few.alternatives == ()
-
-
-def test_batch_size_may_be_given_and_need_not_have_run() -> None:
-    choice = recommend(foreign(50), at_batch_size=96).choice
-    assert choice is not None
-    assert choice.batch_size == 96
-    assert abs(math.log2(choice.lr.value) - best_log_lr(math.log2(96))) < 0.6
 
 
 def test_learning_rate_at_the_edge_of_the_range_is_said() -> None:
@@ -337,82 +248,6 @@ def test_a_target_that_nobody_named_is_told() -> None:
     assert not any("Times and costs are to" in caveat for caveat in recommend(study).caveats)
 
 
-def test_sizes_whose_trials_were_all_pruned_are_not_called_as_good() -> None:
-    study = ours()
-    records = read_records(study)
-    pruned = [
-        replace(r, outcome="pruned", stop_reason=StopReason.PRUNED_HOPELESS) if r.batch_size in (64, 128) else r
-        for r in records
-    ]
-    found = recommend_from(Evidence.of(read_info(study), pruned))
-    states = {finding.batch_size: finding for finding in found.sizes}
-    assert found.choice is not None
-    assert found.choice.batch_size not in (64, 128)
-    for size in (64, 128):
-        assert size not in found.ties
-        assert states[size].num_complete == 0
-        assert states[size].state in (SizeState.NOT_TESTED, SizeState.SUPPORTED, SizeState.WORSE)
-    largest = {choice.goal: choice for choice in found.alternatives}.get("largest")
-    assert largest is None or largest.batch_size not in (64, 128)
-
-
-def test_clearly_worse_sizes_of_a_noiseless_study_are_not_as_good() -> None:
-    records = [
-        trial(10 * b + i, 2**b, lr, 1.0 + 0.05 * abs(b - 5) + 0.1 * math.log2(lr / 0.01) ** 2)
-        for b in range(3, 9)
-        for i, lr in enumerate((0.005, 0.01, 0.02))
-    ]
-    found = of_records(*records)
-    assert found.choice is not None
-    assert found.choice.batch_size == 32
-    assert found.ties == (32,)
-
-
-def test_a_size_where_nothing_ran_is_not_given_another_sizes_value() -> None:
-    few = foreign(4)
-    assert 256 not in [trial.params["batch_size"] for trial in few.trials]
-    found = recommend(few, at_batch_size=256)
-    assert found.choice is not None
-    assert found.choice.value is None
-    assert found.choice.goal == "asked"
-    assert "no trial ran to its end there" in found.sentence
-    assert "best of 4 complete trials (" not in found.sentence
-    assert found.choice.lr.value != few.best_params["lr"]
-    assert "No trial ran at 256" in found.to_yaml()
-    assert "No trial ran at 256" in found.to_lightning()
-
-
-def test_a_size_that_was_asked_for_is_not_called_the_best() -> None:
-    found = recommend(foreign(50), at_batch_size=512)
-    assert found.choice is not None
-    assert found.choice.goal == "asked"
-    assert "it is worse than" in found.sentence
-    assert next(choice.goal for choice in found.alternatives) == "quality"
-
-
-@pytest.mark.parametrize(("direction", "perfect"), [("minimize", 0.0), ("maximize", 1.0)])
-def test_a_wide_range_of_rates_makes_no_wide_margin(direction: str, perfect: float) -> None:
-    """Half of the trials don't learn: 2 % of the way to them is 0.02, two thirds of the best loss."""
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0), direction=direction)
-
-    def objective(trial: optuna.Trial) -> float:
-        off = math.log2(trial.suggest_float("lr", 1e-6, 10.0, log=True) / 0.01)
-        trial.suggest_int("batch_size", 8, 128, log=True)
-        return abs(perfect - min(0.03 + 0.005 * off**2, 0.9))
-
-    study.optimize(objective, n_trials=25)
-    found = recommend(study)
-    assert found.margin == pytest.approx(0.1 * abs(study.best_value - perfect), rel=0.01)
-
-
-def test_a_margin_of_ones_own_decides_what_is_as_good() -> None:
-    wide, narrow = (recommend(foreign(50), margin=margin) for margin in (0.2, 0.0))
-    assert wide.margin == 0.2
-    assert len(wide.ties) > len(narrow.ties) == 1
-    with pytest.raises(ConfigError, match="margin must be 0 or more"):
-        recommend(foreign(1), margin=-1.0)
-
-
 def test_every_cost_goal_is_answered_or_refused_with_a_reason_for_the_devices_asked() -> None:
     found = recommend(ours(), num_devices=8)
     told = {choice.goal: choice for choice in found.alternatives} | {
@@ -435,21 +270,6 @@ def test_companions_are_told_only_near_the_best_trials_own_size() -> None:
     far = recommend(study, at_batch_size=16 * trained).choice
     assert far is not None
     assert far.companions is None
-
-
-def test_states_do_not_depend_on_the_devices_asked_about() -> None:
-    one, eight = (recommend(ours(), num_devices=k) for k in (1, 8))
-    assert [(f.batch_size, f.state) for f in one.sizes] == [(f.batch_size, f.state) for f in eight.sizes]
-
-
-def of_records(*records: TrialRecord) -> Recommendation:
-    """What is recommended from records alone, without a study."""
-    info = StudyInfo("made", objective=Objective("loss"), batch_size_range=(8, 64), lr_range=(1e-4, 1.0))
-    return recommend_from(Evidence.of(info, records))
-
-
-def trial(number: int, size: int, lr: float, value: float, reason: StopReason = StopReason.COMPLETED) -> TrialRecord:
-    return TrialRecord(number, reason.outcome, size, lr, value=value, stop_reason=reason)
 
 
 def test_records_alone_are_answered_as_their_study_is() -> None:
@@ -485,21 +305,6 @@ def test_a_trial_that_broke_off_is_never_recommended(reason: StopReason) -> None
 def test_both_ends_of_the_searched_ranges_are_told() -> None:
     edges = [caveat for caveat in of_records(trial(0, 8, 0.99, 0.1)).caveats if "edge of the searched range" in caveat]
     assert len(edges) == 2
-
-
-def test_repeats_tell_who_is_as_good() -> None:
-    around = (-0.005, 0.005, 0.0, -0.002, 0.002, 0.001)
-    values = {size: [centre + step for step in around] for size, centre in {16: 0.305, 32: 0.305, 64: 0.405}.items()}
-    records = [
-        trial(100 * size + i, size, lr, value + 0.02 * math.log2(lr / 0.01) ** 2)
-        for size, group in values.items()
-        for i, value in enumerate(group)
-        for lr in (0.0025, 0.005, 0.01, 0.02, 0.04)
-    ]
-    found = of_records(*records)
-    assert found.status is FitStatus.OK
-    assert found.ties == (16, 32)
-    assert not any("noise between seeds" in caveat for caveat in found.caveats)
 
 
 def test_several_objectives_are_answered_by_their_pareto_front() -> None:

@@ -1,0 +1,92 @@
+"""A LightningCLI, run as a trial: the learning rate and the batch size arrive as overrides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from entry_points import CLI, NET, PACKAGES, run, trial, write
+
+from bsopt.errors import TaskError
+
+
+@pytest.fixture(autouse=True)
+def _quiet_jsonargparse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lightning's CLI uses what jsonargparse has deprecated."""
+    monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_lightning_cli_gets_overrides_by_itself(tmp_path: Path, package: str) -> None:
+    write(tmp_path, {"net.py": NET, "train.py": CLI}, package)
+    (tmp_path / "fit.yaml").write_text("model: {lr: 9.0, weight_decay: 0.125}\ntrainer: {max_epochs: 300}\n")
+    record = run(trial(tmp_path, ["fit", "--config", "fit.yaml"]))
+    assert record.num_steps == 12
+    assert record.ticks[-1].lr == 0.05
+    assert record.ticks[-1].metrics["weight_decay"] == 0.125
+    saved = (tmp_path / "trial" / "config.yaml").read_text()
+    assert "lr: 0.05" in saved
+    assert "batch_size: 16" in saved
+
+
+def test_lightning_cli_in_subclass_mode_with_further_parameters(tmp_path: Path) -> None:
+    script = """
+        import net
+        from {package}.cli import LightningCLI
+
+        LightningCLI(net.pl.LightningModule, net.pl.LightningDataModule, subclass_mode_model=True,
+                     subclass_mode_data=True, seed_everything_default=5)
+    """
+    write(tmp_path, {"net.py": NET, "train.py": script})
+    (tmp_path / "fit.yaml").write_text("model: {class_path: net.Net}\ndata: {class_path: net.Data}\n")
+    spec = trial(tmp_path, ["fit", "--config", "fit.yaml"], init_args={"model.weight_decay": 0.5})
+    record = run(spec)
+    assert record.num_steps == 12
+    assert record.ticks[-1].metrics["weight_decay"] == 0.5
+
+
+def test_lightning_cli_with_its_own_optimizer_takes_lr_there(tmp_path: Path) -> None:
+    script = """
+        import net
+        from {package}.cli import LightningCLI
+
+        class Plain(net.Net):
+            def __init__(self):
+                super().__init__()
+
+            configure_optimizers = net.pl.LightningModule.configure_optimizers
+
+        LightningCLI(Plain, net.Data)
+    """
+    write(tmp_path, {"net.py": NET, "train.py": script})
+    (tmp_path / "fit.yaml").write_text("optimizer: {class_path: torch.optim.Adam, init_args: {lr: 7.0}}\n")
+    record = run(trial(tmp_path, ["fit", "--config", "fit.yaml"]))
+    assert record.ticks[-1].lr == 0.05
+
+
+def test_lightning_cli_without_run_is_taken_over_at_its_fit(tmp_path: Path) -> None:
+    script = """
+        from {package}.cli import LightningCLI
+        from net import Data, Net
+
+        cli = LightningCLI(Net, Data, run=False)
+        cli.trainer.fit(cli.model, datamodule=cli.datamodule)
+    """
+    write(tmp_path, {"net.py": NET, "train.py": script})
+    assert run(trial(tmp_path)).num_steps == 12
+
+
+def test_lightning_cli_without_a_place_for_lr_is_refused(tmp_path: Path) -> None:
+    script = """
+        from {package}.cli import LightningCLI
+        from net import Data, Net
+
+        class Fixed(Net):
+            def __init__(self):
+                super().__init__(0.1)
+
+        LightningCLI(Fixed, Data)
+    """
+    write(tmp_path, {"net.py": NET, "train.py": script})
+    with pytest.raises(TaskError, match=r"no argument --model\.lr .* inject: \{lr: "):
+        run(trial(tmp_path, ["fit"]))
