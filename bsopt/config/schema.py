@@ -239,10 +239,11 @@ class StudyConfig(Block):
     workers: int = Field(1, ge=1, le=1024, description="trials at a time on this host")
     checkpoints: CheckpointsConfig = CheckpointsConfig()
     experiment: ExperimentConfig | None = None
-    resume: bool = Field(
-        default=False,
+    resume: bool | Literal["auto"] = Field(
+        default="auto",
         description="an interrupted trial goes on from its last validation, not from its start; a trial with a small "
-        "chance to be the best is paused, to go on from there if the chance comes back",
+        "chance to be the best is paused, to go on from there if the chance comes back. auto: where a checkpoint has "
+        "at most 256 MiB and one node trains, kept as often as takes 1 % of the training time",
     )
     isolation: Literal["process", "none"] = "process"
     measure: list[Literal["noise_scale", "weight_distance", "update_norms"]] = Field(

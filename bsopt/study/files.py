@@ -58,6 +58,28 @@ class StudyFiles:
         trial = self._study.get_trials(deepcopy=False)[number]
         return self.artifacts.find(name, trial) or self.artifacts.find(_name_in_study(number, name))
 
+    def has_state(self, number: int) -> bool:
+        """Return whether the state of a trial, given by its first try's number, is on this host to go on from."""
+        return self.resume_file(number).exists()
+
+    def drop_state(self, number: int) -> None:
+        """Delete the state of a trial, given by its first try's number.
+
+        Raises:
+            OSError: It can't be deleted.
+        """
+        self._delete(self.resume_file(number))
+
+    def drop_states(self) -> None:
+        """Delete the states of all trials of a finished study, which nobody goes on from any more.
+
+        Raises:
+            OSError: One can't be deleted.
+        """
+        name = self.resume_file(0).name
+        for path in self.folder_of(0).parent.glob(f"*/{name}*"):  # also one that was being written at a kill
+            self._delete(path)
+
     def take_over(self, trial: optuna.Trial) -> None:
         """Give a trial that goes on from an earlier one's state what that one has kept of its weights.
 
@@ -68,7 +90,7 @@ class StudyFiles:
             OSError: The trial's folder can't be written.
         """
         root = root_of(trial)
-        if root == trial.number or not self._config.resume or not self.resume_file(root).is_file():
+        if root == trial.number or not self._config.resume or not self.has_state(root):
             return
         folder, trials = self.folder_of(trial.number), self._study.get_trials(deepcopy=False)
         earlier = [t.number for t in reversed(trials[: trial.number]) if root_of(t) == root]
@@ -125,6 +147,13 @@ class StudyFiles:
         for record in records:
             for path in self._weights_in(self.folder_of(record.number)):
                 self.artifacts.keep(path, name=_name_in_study(record.number, path.name))
+
+    @staticmethod
+    def _delete(state: Path) -> None:
+        if state.is_dir():  # shards
+            shutil.rmtree(state)
+        else:
+            state.unlink(missing_ok=True)
 
     @property
     def _is_choice(self) -> bool:

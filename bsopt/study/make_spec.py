@@ -18,7 +18,20 @@ from bsopt.trial.plan import Plan
 from bsopt.trial.spec import Budget, Seeds, TaskDescription, TaskSpec, TrialSpec, trial_folder
 from bsopt.units import Amount, in_samples
 
-__all__ = ["budget_samples_of", "folder_of", "length_of", "resume_file_of", "some_params", "trial_spec"]
+__all__ = [
+    "budget_samples_of",
+    "folder_of",
+    "keeps_state",
+    "length_of",
+    "resume_file_of",
+    "some_params",
+    "trial_spec",
+]
+
+CHEAP_STATE_BYTES = 2**28
+"""A larger checkpoint is only kept where the study file says so: every paused trial has one on the disk."""
+CHEAP_OVERHEAD = 0.01
+"""Share of the training time that keeping the state may take, unless the study file says that it is kept."""
 
 
 def trial_spec(
@@ -45,7 +58,7 @@ def trial_spec(
         plan: How its batch size is realised.
         study_folder: Where the study file is and imports are looked up first.
         description: What building the task told; with it schedulers know the number of updates.
-        root: The trial that it is a retry of, whose seeds it takes, and whose state where `resume` says so.
+        root: The trial that it is a retry of, whose seeds it takes, and whose state where such are kept.
         replicate: Which repeat of a finalist, or which seed of the designed experiment, it is, with initial
             weights of its own; None for the search.
         is_designed: Whether it belongs to the designed experiment, which measures more.
@@ -90,7 +103,8 @@ def trial_spec(
         folder=str(folder_of(config, number)),
         checkpoints=_checkpoints(config, has_matched=matched_loss is not None),
         matched_loss=matched_loss,
-        resume_file=str(resume_file_of(config, first)) if config.resume else None,
+        resume_file=str(resume_file_of(config, first)) if keeps_state(config, description) else None,
+        resume_overhead=CHEAP_OVERHEAD if config.resume == "auto" else None,
         measure=tuple(dict.fromkeys([*config.measure, *(MEASURES if is_designed else ())])),
         num_threads=_threads(config.workers * plan.num_devices),
         study=config.name,
@@ -127,6 +141,19 @@ def folder_of(config: StudyConfig, number: int) -> Path:
 def resume_file_of(config: StudyConfig, number: int) -> Path:
     """Return where the state of a trial (for a retry, of the first try) is kept while it runs."""
     return folder_of(config, number) / "resume.ckpt"
+
+
+def keeps_state(config: StudyConfig, description: TaskDescription | None) -> bool:
+    """Return whether trials keep their state, so that they can be gone on with: where asked, or where it is cheap.
+
+    Args:
+        config: The study file.
+        description: What building the task told; None where that isn't known.
+    """
+    if config.resume == "auto":
+        is_here = config.trainer.get("num_nodes", 1) == 1  # other nodes may not see the file
+        return is_here and description is not None and description.state_bytes <= CHEAP_STATE_BYTES
+    return config.resume
 
 
 def length_of(config: StudyConfig) -> Amount | None:

@@ -116,7 +116,7 @@ class StudyRunner:
                 self._work(min(self._config.workers, max(1, open_)))
                 while self._goes_on() and (self._is_left_by_others() or self._queue_confirmations()):
                     self._work(self._config.workers)
-        self._upload_kept()
+        self._tidy()
         summary = self._queue.summary(self._ending, num_new=self._new, num_asked=total)
         listener.study_ended(summary)
         if self._ending.error is not None:
@@ -190,7 +190,7 @@ class StudyRunner:
             return False
         with self._lock:
             self._queue.look_for_lost_if_due()
-            self._queue.queue_continuation(lambda root: self._files.resume_file(root).is_file())
+            self._queue.queue_continuation(self._files.has_state)
             if not self._has_place():
                 return False
             self._reserved += 1
@@ -239,7 +239,7 @@ class StudyRunner:
             self._files.keep(trial)
             self._files.drop(read_records(self._study))
             if is_over:
-                self._files.resume_file(queue.root_of(trial)).unlink(missing_ok=True)
+                self._files.drop_state(queue.root_of(trial))
         except (OSError, StorageError) as error:
             self._fail(error)
 
@@ -339,9 +339,12 @@ class StudyRunner:
         ended = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
         return any(read_record(self._study, trial, names=OUR_NAMES).value is not None for trial in ended)
 
-    def _upload_kept(self) -> None:
+    def _tidy(self) -> None:
+        """Upload what is kept, and delete what only a study that goes on needs."""
         try:
             self._files.upload_kept(read_records(self._study))
+            if self._ending.ended == "finished" and not ownership.running_elsewhere(self._study):
+                self._files.drop_states()
         except (OSError, StorageError) as error:
             self._fail(error)
 

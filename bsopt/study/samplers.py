@@ -89,12 +89,15 @@ def sampler_of(info: StudyInfo, *, names: ParameterNames | None = None) -> Scali
     )
 
 
-def make_pruner(config: StudyConfig, info: StudyInfo, *, prior_from: optuna.Study | None = None) -> BasePruner:
+def make_pruner(
+    config: StudyConfig, info: StudyInfo, *, pauses: bool = False, prior_from: optuna.Study | None = None
+) -> BasePruner:
     """Return the pruner of the `pruning` block: ours, one of Optuna's by name, or none.
 
     Args:
         config: The study file.
         info: What the study searches; the training set's length makes samples of epochs.
+        pauses: Whether ours pauses trials: where they keep their state, to go on from.
         prior_from: An earlier study whose curves our pruner learns from, too; others learn from none.
 
     Raises:
@@ -113,7 +116,7 @@ def make_pruner(config: StudyConfig, info: StudyInfo, *, prior_from: optuna.Stud
                 "patience": in_samples(config.pruning.patience, per_epoch, "pruning.patience"),
                 "min_delta": config.pruning.min_delta,
                 "target": target,  # as Optuna hears the metric
-                "pause_below": PAUSE_BELOW if config.resume else 0.0,  # a paused trial goes on from its checkpoint
+                "pause_below": PAUSE_BELOW if pauses else 0.0,
                 "unit": "epochs" if per_epoch else "samples",
                 "unit_size": float(per_epoch or 1),
                 "prior_from": prior_from,

@@ -20,6 +20,7 @@ from bsopt.storage.databases import open_storage, redacted
 from bsopt.study.check import CheckReport, misfits, report, with_first_step
 from bsopt.study.compatibility import find, find_or_make, info_of, is_same, stored_limit
 from bsopt.study.files import StudyFiles, check_writable
+from bsopt.study.make_spec import keeps_state
 from bsopt.study.measured_start import beyond_range, is_open, measured_start, with_start
 from bsopt.study.runner import Callback, StudyRunner
 from bsopt.study.running_trial import start_of
@@ -237,7 +238,8 @@ class Study:
         self._set_sampler(config, info)
         earlier = self._earlier(config)
         is_alike = earlier is not None and is_ours(earlier) and read_info(earlier).objective == info.objective
-        study.pruner = make_pruner(config, info, prior_from=earlier if is_alike else None)
+        pauses = keeps_state(config, task.description)
+        study.pruner = make_pruner(config, info, pauses=pauses, prior_from=earlier if is_alike else None)
         self._is_prepared = True
 
     def _set_sampler(self, config: StudyConfig, info: StudyInfo) -> None:

@@ -5,7 +5,10 @@ Weights are files of a Lightning checkpoint's form without optimizer state.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ from bsopt.serialization import from_plain, to_plain
 from bsopt.trial.record import Tick
 from bsopt.trial.spec import checkpoint_name
 
-__all__ = ["KeptTicks", "KeptWeights", "save_resume_file"]
+__all__ = ["KeptState", "KeptTicks", "KeptWeights", "StaleStateError", "delete_state"]
 
 
 class KeptWeights(Callback):
@@ -85,8 +88,57 @@ class KeptTicks(Callback):
             self._on_resume(trainer, self._earlier)
 
 
-def save_resume_file(trainer: Any, path: str) -> None:
-    """Save the training's whole state so that the file is complete at any moment; every rank takes part."""
-    trainer.save_checkpoint(path + ".part")
-    if trainer.is_global_zero:
-        os.replace(path + ".part", path)
+class StaleStateError(Exception):
+    """The state that a trial was to go on from can't be loaded, for example since the model was changed."""
+
+
+class KeptState:
+    """Keeps a trial's whole state after validations, complete at any moment, so that it can be gone on with.
+
+    Args:
+        path: Of the checkpoint: a file, or the folder that a strategy with shards writes.
+        overhead: Share of the training time that keeping may take; None keeps it whenever it is asked.
+        clock: Seconds; a monotonic clock.
+    """
+
+    def __init__(self, path: str, overhead: float | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path = Path(path)
+        self._overhead = overhead
+        self._clock = clock
+        self._next = -float("inf")
+        self.error = ""
+        """Why it can't be kept; empty while it can."""
+
+    @property
+    def is_due(self) -> bool:
+        """Whether keeping it now takes no more than its share; rank 0's answer counts for all."""
+        return not self.error and self._clock() >= self._next
+
+    def keep(self, trainer: Any) -> None:
+        """Save it; every rank takes part. Where the overhead is limited, a failure costs the state and not the trial.
+
+        Raises:
+            Exception: Whatever the module, its callbacks or the disk raise, where the overhead isn't limited.
+        """
+        began = self._clock()
+        part = self._path.with_name(self._path.name + ".part")
+        try:
+            trainer.save_checkpoint(str(part))
+            if trainer.is_global_zero:
+                if self._path.is_dir():
+                    delete_state(self._path)
+                os.replace(part, self._path)
+        except Exception as error:
+            if self._overhead is None:
+                raise
+            self.error = f"{type(error).__name__}: {error}"
+            trainer.strategy.barrier("Trainer.save_checkpoint")  # where the other ranks wait for this one
+        if self._overhead is not None:
+            self._next = self._clock() + (self._clock() - began) / self._overhead
+
+
+def delete_state(path: Path) -> None:
+    """Delete a state, a file or a folder, if it is there and can be deleted."""
+    shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        path.unlink()

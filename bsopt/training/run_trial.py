@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -14,9 +15,9 @@ from bsopt.callbacks.gradient_noise_scale import GradientNoiseScale
 from bsopt.callbacks.throughput_monitor import ThroughputMonitor
 from bsopt.callbacks.update_norms import UpdateNorms
 from bsopt.callbacks.weight_distance import WeightDistance
-from bsopt.errors import TaskError
+from bsopt.errors import BsoptError, TaskError
 from bsopt.serialization import to_plain
-from bsopt.training.checkpoints import KeptTicks, KeptWeights, save_resume_file
+from bsopt.training.checkpoints import KeptState, KeptTicks, KeptWeights, StaleStateError, delete_state
 from bsopt.training.device import device_name, grown_bytes, is_out_of_memory
 from bsopt.training.safeguards import Safeguards
 from bsopt.training.task.build import ReadyTask
@@ -45,6 +46,7 @@ def run_trial(spec: TrialSpec, channel: Channel, *, clock: Callable[[], float] =
 
     Raises:
         BsoptError: The user's code or settings are wrong.
+        StaleStateError: What it was to go on from can't be loaded; it is deleted, so that the trial can begin anew.
     """
     started = time.time()
     resident_before = peak_resident_bytes()
@@ -54,7 +56,14 @@ def run_trial(spec: TrialSpec, channel: Channel, *, clock: Callable[[], float] =
     def train(ready: ReadyTask) -> None:
         nonlocal trainer
         trainer = ready.trainer
-        ready.fit()
+        begun = Path(spec.resume_file) if spec.resume_file and Path(spec.resume_file).exists() else None
+        try:
+            ready.fit()
+        except Exception as error:
+            if begun is None or run.clock.has_started or isinstance(error, BsoptError) or is_out_of_memory(error):
+                raise
+            delete_state(begun)
+            raise StaleStateError(f"what it was to go on from doesn't fit any more ({_first_line(error)})") from error
 
     try:
         use_task(spec, train, callbacks=run.callbacks())
@@ -78,6 +87,7 @@ class _Run:
         self.throughput = ThroughputMonitor()
         self.measures = _measures(spec.measure)
         self.weights = KeptWeights(spec.checkpoints, spec.folder)
+        self.state = KeptState(spec.resume_file, spec.resume_overhead, clock) if spec.resume_file else None
         self._channel = channel
         self.clock = TickClock(
             self._schedule,
@@ -91,8 +101,14 @@ class _Run:
         )
 
     def callbacks(self) -> list[Any]:
-        ticks = [KeptTicks(self.ticks, self._resume)] if self.spec.resume_file else []
+        ticks = [KeptTicks(self.ticks, self._resume)] if self.state is not None else []
         return [self.safeguards, self.throughput, *self.measures.values(), self.weights, self.clock, *ticks]
+
+    @property
+    def state_warnings(self) -> list[str]:
+        """What the user should know about the state to go on from."""
+        error = self.state.error if self.state is not None else ""
+        return [f"it can't be gone on with, since its state can't be saved ({error}); resume: false"] if error else []
 
     def _resume(self, trainer: Any, earlier: Sequence[Tick]) -> None:
         """Take over the ticks of the interrupted trial that this one goes on from; rank 0 tells them again."""
@@ -127,12 +143,14 @@ class _Run:
             self.weights.found_best(trainer)
         # Rank 0 asks the study; every rank does what it was told.
         answer = self._channel.tick(tick) if trainer.is_global_zero else StopDecision()
-        answer = trainer.strategy.broadcast(answer) if self.spec.plan.world_size > 1 else answer
+        keeps = self.state is not None and (self.state.is_due or answer.stop_reason is StopReason.PAUSED)
+        if self.spec.plan.world_size > 1:
+            answer, keeps = trainer.strategy.broadcast((answer, keeps))
         # A time limit may have run out at the step before this validation: going on doesn't undo that.
         if answer.is_stop or not self.answer.is_stop:
             self.answer = answer
-        if self.spec.resume_file and self.answer.stop_reason in (None, StopReason.PAUSED):
-            save_resume_file(trainer, self.spec.resume_file)
+        if self.state is not None and keeps and self.answer.stop_reason in (None, StopReason.PAUSED):
+            self.state.keep(trainer)
         return self.answer.is_stop
 
     def _on_epoch(self, trainer: Any, metrics: Mapping[str, float]) -> None:
@@ -208,7 +226,7 @@ def _record(spec: TrialSpec, run: _Run, trainer: Any, *, started: float, residen
         device=device_name(trainer) if trainer is not None else None,
         precision=str(trainer.precision) if trainer is not None else None,
         started=started,
-        warnings=(*_warnings(spec, clock, trainer), *run.safeguards.warnings),
+        warnings=(*_warnings(spec, clock, trainer), *run.safeguards.warnings, *run.state_warnings),
         measurements={name: _measured(callback) for name, callback in run.measures.items()},
     )
 

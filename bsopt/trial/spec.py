@@ -93,6 +93,7 @@ class TaskDescription:
         device: Their name ("cpu", "NVIDIA H200").
         device_memory_bytes: Memory of one device; None on a CPU.
         versions: Versions of torch and Lightning.
+        state_bytes: At most so large is a checkpoint with the optimizer's state.
     """
 
     num_train_samples: int | None
@@ -111,6 +112,7 @@ class TaskDescription:
     device: str
     device_memory_bytes: int | None
     versions: Mapping[str, str] = field(default_factory=dict)
+    state_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +136,9 @@ class TrialSpec:
         folder: The trial's own folder.
         checkpoints: Which weights are kept in it: "initial", "best", "last", "matched", each as a file of that name.
         matched_loss: Training loss of an epoch at which the "matched" weights are kept; None where they aren't.
-        resume_file: Where the state after each tick is kept, also that of a paused trial, and where to go on from if it
+        resume_file: Where the state after a tick is kept, also that of a paused trial, and where to go on from if it
             is there; None for neither.
+        resume_overhead: Share of the training time that keeping the state may take; None keeps it after every tick.
         measure: Names of what callbacks measure.
         num_threads: Threads of the numerical libraries in each rank; None leaves them alone.
         num_steps: Optimizer updates of a full trial as far as they can be told, also where the number of epochs says
@@ -163,6 +166,7 @@ class TrialSpec:
     checkpoints: tuple[str, ...] = ()
     matched_loss: float | None = None
     resume_file: str | None = None
+    resume_overhead: float | None = None
     measure: tuple[str, ...] = ()
     num_threads: int | None = None
     num_steps: int | None = None

@@ -37,7 +37,17 @@ def test_a_retry_has_the_seeds_and_the_saved_state_of_its_first_try(configure: C
     assert retry.seeds == first.seeds
     assert retry.resume_file == first.resume_file
     assert retry.folder != first.folder
+    assert retry.resume_overhead is None
+    assert spec_of(configure(resume=False)).resume_file is None
+
+
+def test_by_default_the_state_is_kept_where_that_is_cheap(configure: Configure, description: TaskDescription) -> None:
+    spec = spec_of(configure(), description=replace(description, state_bytes=10**6))
+    assert (spec.resume_file is not None, spec.resume_overhead) == (True, 0.01)
+    assert spec_of(configure(), description=replace(description, state_bytes=10**9)).resume_file is None
     assert spec_of(configure()).resume_file is None
+    nodes = configure(trainer={"num_nodes": 2})
+    assert spec_of(nodes, description=replace(description, state_bytes=10**6)).resume_file is None
 
 
 def test_repeats_start_from_weights_of_their_own_the_same_for_every_finalist(configure: Configure) -> None:

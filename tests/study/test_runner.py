@@ -241,7 +241,7 @@ def test_a_paused_trial_is_gone_on_with_from_its_state_and_counts_once(pretend: 
             assert Path(spec.resume_file).read_text() == "state"
         return usual(spec, supervision)
 
-    study = pretend(train, resume=True, budget={"trials": 4, "epochs": 3})
+    study = pretend(train, budget={"trials": 4, "epochs": 3})
     study.optuna.pruner = PausesSecond(pause_below=0.3)
     assert study.run().num_complete == 4
     reasons = [record.stop_reason for record in study.records]
@@ -251,6 +251,23 @@ def test_a_paused_trial_is_gone_on_with_from_its_state_and_counts_once(pretend: 
     assert specs[4].seeds == specs[1].seeds
     assert not Path(str(specs[1].resume_file)).exists()
     assert any("trial 1 is gone on with" in note for note in study.log.notes)
+
+
+def test_the_states_of_paused_trials_are_deleted_with_the_study_s_last_trial(pretend: Pretend, usual: Train) -> None:
+    states: list[Path] = []
+
+    def train(spec: TrialSpec, supervision: Supervision) -> TrialRecord:
+        states.append(Path(str(spec.resume_file)))
+        states[-1].parent.mkdir(parents=True, exist_ok=True)
+        states[-1].write_text("state")
+        assert all(state.exists() for state in states[1:2])
+        return usual(spec, supervision)
+
+    study = pretend(train, budget={"trials": 2, "epochs": 3})
+    study.optuna.pruner = PausesSecond(pause_below=0.3)
+    assert study.run().ended == "finished"
+    assert [record.stop_reason for record in study.records] == [StopReason.COMPLETED, StopReason.PAUSED]
+    assert not any(state.exists() for state in states)
 
 
 def test_optunas_pruner_is_asked_by_name(pretend: Pretend) -> None:

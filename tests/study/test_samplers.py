@@ -81,6 +81,10 @@ def test_our_pruner_counts_patience_in_samples_and_the_users_options_come_last(c
     assert isinstance(pruner, PlateauPruner)
     assert (pruner.patience, pruner.min_delta, pruner.rule, pruner.target) == (192.0, 0.1, "keras", None)
     assert (pruner.unit, pruner.unit_size) == ("epochs", 96.0)
+    assert pruner.pause_below == 0.0
+    pausing = make_pruner(configure(pruning="plateau"), INFO, pauses=True)
+    assert isinstance(pausing, PlateauPruner)
+    assert 0.0 < pausing.pause_below < 0.5
     own = make_pruner(configure(pruning={"pruner": "plateau", "options": {"rule": "noise"}}), INFO)
     assert isinstance(own, PlateauPruner)
     assert own.rule == "noise"

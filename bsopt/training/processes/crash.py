@@ -19,7 +19,8 @@ _OUTSIDE = {"SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGXCPU"}
 """Signals that somebody sends; those that a program raises itself are its failure."""
 _NO_WORD = 255
 """The exit code of a rank whose fork server was killed, and nobody is left who knows the true one."""
-_LIGHTNINGS_SIGTERM = "SIGTERMException"
+_LOSSES = ("SIGTERMException", "StaleStateError")
+"""Errors of trials that are run again: Lightning's at SIGTERM, ours where a state can't be gone on from."""
 _SIGNALS = {"SIGSEGV": "a segmentation fault", "SIGABRT": "an abort", "SIGBUS": "a bus error"}
 
 
@@ -113,7 +114,7 @@ def _silent_end(who: str, code: int, *, is_memory_short: bool, log_tail: str) ->
 
 def _told_end(message: Message) -> tuple[_Cause, StopReason]:
     """Return why a rank that raised an error ended."""
-    if message.error == _LIGHTNINGS_SIGTERM:
+    if message.error in _LOSSES:
         return _Cause.OUTSIDE, StopReason.LOST
     is_memory = says_out_of_memory(message.error, message.text)
     cause = _Cause.ECHO if is_echo(message.text) else _Cause.ERROR

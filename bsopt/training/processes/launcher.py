@@ -54,6 +54,7 @@ def run_here(spec: TrialSpec, supervision: Supervision) -> TrialRecord:
         Crash: The trial failed.
         BsoptError: The user's code or settings are wrong.
     """
+    from bsopt.training.checkpoints import StaleStateError
     from bsopt.training.run_trial import run_trial
 
     try:
@@ -62,6 +63,8 @@ def run_here(spec: TrialSpec, supervision: Supervision) -> TrialRecord:
         raise
     except SystemExit as error:
         raise Crash(StopReason.INTERRUPTED, "the training was interrupted") from error
+    except StaleStateError as error:
+        raise Crash(StopReason.LOST, str(error)) from error
     except Exception as error:
         raise Crash(StopReason.FAILED, describe_error(error)) from error
     finally:

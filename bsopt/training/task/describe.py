@@ -92,7 +92,15 @@ def _description(ready: ReadyTask, look: _Look) -> TaskDescription:
         device=properties.name if properties is not None else device_name(trainer),
         device_memory_bytes=properties.total_memory if properties is not None else None,
         versions=versions,
+        state_bytes=_state_bytes(task.module),
     )
+
+
+def _state_bytes(module: Any) -> int:
+    """Return how large a checkpoint is at most, with two numbers of an optimizer for each parameter."""
+    tensors = [value for value in module.state_dict().values() if hasattr(value, "element_size")]
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return int(weights + 2 * sum(p.numel() * p.element_size() for p in module.parameters() if p.requires_grad))
 
 
 def _count(devices: Any, accelerator: Any) -> int:
