@@ -197,12 +197,14 @@ def format_device_time(hours: float | None) -> str:
 def format_bytes(count: float | None) -> str:
     """Return an amount of memory; a dash for None.
 
-    >>> format_bytes(3 * 2**30), format_bytes(300 * 2**20)
-    ('3.00 GiB', '300 MiB')
+    >>> format_bytes(3 * 2**30), format_bytes(300 * 2**20), format_bytes(120_000)
+    ('3.00 GiB', '300 MiB', '117 KiB')
     """
     if count is None:
         return "–"
-    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:,.0f} MiB"
+    if count >= 2**30:
+        return f"{count / 2**30:.2f} GiB"
+    return f"{count / 2**20:,.0f} MiB" if count >= 2**20 else f"{count / 2**10:,.0f} KiB"
 
 
 def format_chance(chance: float) -> str:

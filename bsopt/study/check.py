@@ -10,7 +10,7 @@ from typing import Any
 from bsopt.config import StudyConfig
 from bsopt.errors import BsoptError, ConfigError, PlanError
 from bsopt.experiment.design import design_of
-from bsopt.study.make_spec import budget_samples_of, length_of
+from bsopt.study.make_spec import budget_samples_of, keeps_state, length_of
 from bsopt.study.measured_start import outlook
 from bsopt.study.samplers import reference_of, rule_of, with_optimizer
 from bsopt.study.task_runner import TaskRunner
@@ -18,7 +18,7 @@ from bsopt.training.processes.crash import Crash
 from bsopt.trial.plan import Limits, Plan, realise
 from bsopt.trial.record import StopReason
 from bsopt.trial.spec import TaskDescription
-from bsopt.units import format_duration, format_number, in_samples
+from bsopt.units import format_bytes, format_duration, format_number, in_samples
 
 __all__ = ["CheckReport", "misfits", "report", "with_first_step"]
 
@@ -71,6 +71,7 @@ def report(config: StudyConfig, description: TaskDescription, limits: Limits, *,
         ("start", outlook(config, budget_samples=budget_samples_of(config, n))),
         ("device", f"{description.num_devices} × {description.device}"),
         ("storage", storage),
+        ("interrupted trials", _resumption(config, description)),
         *_design_rows(config),
         *_flat(config.as_dict()),
     ]
@@ -122,6 +123,16 @@ def _optimizer(config: StudyConfig, description: TaskDescription) -> str:
         f"{description.optimizer or config.search.optimizer or 'unknown'}, {rule_of(config.search)} rule through "
         f"batch size {reference.batch_size}, lr {format_number(reference.lr)}"
     )
+
+
+def _resumption(config: StudyConfig, description: TaskDescription) -> str:
+    """Return whether an interrupted trial goes on, and what that takes on the disk."""
+    size = format_bytes(description.state_bytes)
+    if keeps_state(config, description):
+        paused = ", and so do paused ones" if config.pruning.pruner == "plateau" else ""
+        return f"go on from their state, at most {size} each{paused}"
+    why = "" if config.resume is False else f"; resume: true keeps their state, at most {size} each"
+    return f"begin anew{why}"
 
 
 def _misfits_of_lengths(config: StudyConfig, description: TaskDescription) -> list[str]:

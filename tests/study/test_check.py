@@ -204,3 +204,20 @@ def test_a_first_step_that_fails_is_a_problem_before_any_trial(
     (problem,) = checked(load, override).problems
     assert words in problem
     assert Study.check(load("isolation=none", override), step=False).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("blocks", "state_bytes", "told"),
+    [
+        ({"pruning": "plateau"}, 2**20, "go on from their state, at most 1 MiB each, and so do paused ones"),
+        ({}, 2**20, "go on from their state, at most 1 MiB each"),
+        ({}, 2**30, "begin anew; resume: true keeps their state, at most 1.00 GiB each"),
+        ({"resume": True}, 2**30, "go on from their state, at most 1.00 GiB each"),
+        ({"resume": False}, 2**20, "begin anew"),
+    ],
+)
+def test_what_becomes_of_interrupted_trials_is_told(
+    configure: Configure, description: TaskDescription, blocks: dict[str, Any], state_bytes: int, told: str
+) -> None:
+    found = report(configure(**blocks), replace(description, state_bytes=state_bytes), LIMITS, storage="s")
+    assert dict(found.rows)["interrupted trials"] == told
