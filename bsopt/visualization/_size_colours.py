@@ -1,6 +1,6 @@
 """The colours of batch sizes: one ordered scale for each study, the same in all of its figures.
 
-From dark blue over green to gold: lightness rises evenly (L* 33 to 77), so that the order is also seen in grey and by
+From blue over green to gold: lightness rises evenly (L* 42 to 77), so that the order is also seen in grey and by
 colour-blind readers, and both ends are told from a white and from a near-black page. Shapes are left for how a trial
 ended.
 """
@@ -19,7 +19,7 @@ from bsopt.visualization.study_data import StudyData
 
 __all__ = ["SizeColours", "colours_of", "size_colours"]
 
-_STOPS = ("#2F3FA8", "#2E74B8", "#2A9D9A", "#8DB04A", "#EDB400")
+_STOPS = ("#4F53CA", "#2E7BBA", "#2D9C91", "#8DB149", "#EFB800")
 MOST_TICKS = 6
 """On a colour bar."""
 
@@ -35,7 +35,7 @@ class SizeColours:
         """Return a batch size's colour as `#rrggbb`.
 
         >>> SizeColours(8, 1024).colour(8), SizeColours(8, 1024).colour(1024)
-        ('#2f3fa8', '#edb400')
+        ('#4f53ca', '#efb800')
         """
         if self.largest <= self.smallest:
             return _between(0.25)

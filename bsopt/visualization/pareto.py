@@ -213,7 +213,7 @@ def _points(info: ParetoInfo, points: Sequence[ParetoPoint], look: Look, *, name
             "color": look.colour,
             "symbol": look.symbol,
             "size": [11 if point.is_efficient else 7 for point in points],
-            "opacity": [1.0 if point.is_efficient else 0.55 for point in points],
+            "opacity": [1.0 if point.is_efficient else 0.7 for point in points],
         },
         name=escape(name),
         text=[_traces.describe(point.record, info.info) for point in points],

@@ -34,7 +34,7 @@ def test_neighbours_are_told_apart_in_grey_and_ends_on_white_and_on_black() -> N
     scale = SizeColours(8, 1024)
     lights = [_luminance(scale.colour(size)) for size in POWERS]
     assert all((b + 0.05) / (a + 0.05) > 1.15 for a, b in itertools.pairwise(lights))
-    assert all(1.05 / (light + 0.05) > 1.7 and (light + 0.05) / 0.058 > 1.7 for light in lights)
+    assert all(1.05 / (light + 0.05) > 1.8 and (light + 0.05) / 0.058 > 2.9 for light in lights)
 
 
 def test_one_batch_size_has_a_colour() -> None:
