@@ -43,6 +43,7 @@ __all__ = [
     "is_settling",
     "num_counted",
     "num_designed",
+    "num_left",
     "num_open",
     "num_waiting",
     "num_waiting_designed",
@@ -247,6 +248,13 @@ def num_designed(study: optuna.Study) -> int:
 def num_waiting(study: optuna.Study) -> int:
     """Return the number of queued repeats, designed runs, runs that settle what is open, and continuations."""
     return sum(_is_beside(t) for t in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
+
+
+def num_left(study: optuna.Study, total: int | None) -> int:
+    """Return the number of trials that the search lacks while nobody trains; 0 where its total isn't known."""
+    trials = study.get_trials(deepcopy=False)
+    is_at_rest = all(t.state != TrialState.RUNNING for t in trials)
+    return max(0, (total or 0) - num_counted(study, trials)) if is_at_rest else 0
 
 
 def num_open(study: optuna.Study, *, total: int) -> int:

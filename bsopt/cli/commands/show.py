@@ -31,6 +31,7 @@ def show(named: NamedStudy, top: int | None, trial: int | None, as_json: bool) -
     """
     from bsopt.recommendation.recommender import recommend
     from bsopt.storage.attributes import read_records
+    from bsopt.storage.queue import num_left
     from bsopt.trial.record import ranked
 
     opened = named.open()
@@ -53,9 +54,12 @@ def show(named: NamedStudy, top: int | None, trial: int | None, as_json: bool) -
         _show_trials(opened.info, shown, best=best)
         _show_failures(records)
         where = as_typed(opened.optuna.study_name, opened.storage)
-        click.echo(f"\nNext: bsopt study {'recommend' if best_first else 'report'} {where}")
+        steps = [f"bsopt study {'recommend' if best_first else 'report'} {where}"]
+        if left := num_left(opened.optuna, opened.info.num_trials):
+            steps.insert(0, f"bsopt study run FILE   (goes on: {left} of its {opened.info.num_trials} trials are left)")
         worth_a_look = best if best is not None else shown[0].number
-        click.echo(f"      bsopt study show {where} --trial {worth_a_look}   (all about one trial)")
+        steps.append(f"bsopt study show {where} --trial {worth_a_look}   (all about one trial)")
+        click.echo("\nNext: " + "\n      ".join(steps))
 
 
 def _numbered(records: Sequence[TrialRecord], number: int) -> TrialRecord:
