@@ -56,17 +56,17 @@ def stopped(data: StudyData) -> Html:
         tag(
             "tr",
             tag("th", reason, scope="row"),
-            tag("td", str(len(records)), class_="number"),
+            tag("td", str(len(records)), class_="number", data_label="trials"),
             tag("td", _MEANING.get(reason, "")),
-            tag("td", _numbers(records)),
-            tag("td", next((record.message for record in records if record.message), "")),
+            tag("td", _numbers(records), data_label="which"),
+            tag("td", next((record.message for record in records if record.message), ""), data_label="for example"),
         )
         for reason, records in sorted(groups.items(), key=lambda item: -len(item[1]))
     ]
     heads = tag(
         "tr", *(tag("th", name, scope="col") for name in ("ended", "trials", "meaning", "which", "for example"))
     )
-    return framed(tag("table", tag("thead", heads), tag("tbody", *rows)), label="How the trials ended")
+    return framed(tag("table", tag("thead", heads), tag("tbody", *rows)), label="How the trials ended", class_="wide")
 
 
 def configuration(data: StudyData) -> Html:
