@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 from dataclasses import fields
@@ -102,5 +103,5 @@ def test_study_info_of_a_newer_format_is_read() -> None:
 
 @pytest.mark.parametrize("kind", [TrialRecord, StudyInfo, Tick])
 def test_values_are_documented_field_by_field(kind: type) -> None:
-    undocumented = [f.name for f in fields(kind) if f"        {f.name}: " not in (kind.__doc__ or "")]
+    undocumented = [f.name for f in fields(kind) if f"\n    {f.name}: " not in (inspect.getdoc(kind) or "")]
     assert not undocumented
