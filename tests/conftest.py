@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 from browsing import browser, chrome  # noqa: F401 - fixtures
 from hypothesis import HealthCheck, settings
+
+os.environ["JSONARGPARSE_DEPRECATION_WARNINGS"] = "off"  # Lightning's CLI uses what jsonargparse has deprecated
 
 # The same examples on every machine, however slow: a test that fails must fail again.
 settings.register_profile(

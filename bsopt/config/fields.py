@@ -23,7 +23,7 @@ def amount(*allowed: Unit, default: Unit | None = None) -> Any:
     return Annotated[
         Amount,
         BeforeValidator(lambda value: parse_amount(value, default=default, allowed=allowed)),
-        PlainSerializer(str, return_type=str),
+        PlainSerializer(lambda value: str(value), return_type=str),
         WithJsonSchema({"type": ["string", "number"], "examples": [f"1 {unit}" for unit in allowed]}),
     ]
 
@@ -37,7 +37,7 @@ Validations = Annotated[
     BeforeValidator(
         lambda value: value if value == "geometric" else parse_amount(value, allowed=("epochs", "samples"))
     ),
-    PlainSerializer(str, return_type=str),
+    PlainSerializer(lambda value: str(value), return_type=str),
     WithJsonSchema({"type": "string", "examples": ["1 epoch", "5000 samples", "geometric"]}),
 ]
 

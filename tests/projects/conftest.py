@@ -10,6 +10,5 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the projects import what they share, and LightningCLI use what jsonargparse has deprecated."""
+    """Let the projects import what they share."""
     monkeypatch.setattr(sys, "path", [str(Path(__file__).parent), *sys.path])
-    monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")

@@ -10,12 +10,6 @@ from entry_points import CLI, NET, PACKAGES, run, trial, write
 from bsopt.errors import TaskError
 
 
-@pytest.fixture(autouse=True)
-def _quiet_jsonargparse(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lightning's CLI uses what jsonargparse has deprecated."""
-    monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
-
-
 @pytest.mark.parametrize("package", PACKAGES)
 def test_lightning_cli_gets_overrides_by_itself(tmp_path: Path, package: str) -> None:
     write(tmp_path, {"net.py": NET, "train.py": CLI}, package)
