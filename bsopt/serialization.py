@@ -89,7 +89,7 @@ def _builder(hint: Any) -> Callable[[Any], Any]:
         return _mapping_builder(*arguments)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return functools.partial(from_plain, hint)
-    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+    if origin is None and isinstance(hint, type) and issubclass(hint, enum.Enum):
         return hint
     return _number if hint is float else _same
 

@@ -139,6 +139,6 @@ def _keys_of(block: Sequence[str]) -> list[str]:
 
 
 def _models_in(hint: Any) -> list[type[BaseModel]]:
-    if isinstance(hint, type) and issubclass(hint, BaseModel):
+    if get_origin(hint) is None and isinstance(hint, type) and issubclass(hint, BaseModel):  # list[int] is a type, too
         return [hint]
     return [model for argument in get_args(hint) for model in _models_in(argument)]

@@ -95,9 +95,9 @@ def test_a_table_that_is_too_wide_loses_columns_but_no_letter(
     show_table(SIZE_COLUMNS, rows, left={1}, spare=(5, 2))
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= width
-    words = " ".join(" ".join(lines).split())
+    words = " ".join(lines).split()
     for cell in ("batch", "beside", "as good, tested", "0.0046 to 0.017", "below 1 %"):
-        assert cell in words
+        assert set(cell.split()) <= set(words)  # a cell may take two lines
     assert ("16" in words) == (width > 60)
 
 

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import pytest
 import yaml
@@ -36,7 +36,7 @@ def _keys(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[
 
 
 def _blocks(hint: Any) -> list[type[BaseModel]]:
-    if isinstance(hint, type) and issubclass(hint, BaseModel):
+    if get_origin(hint) is None and isinstance(hint, type) and issubclass(hint, BaseModel):
         return [hint]
     return [block for part in get_args(hint) for block in _blocks(part)]
 
