@@ -6,6 +6,7 @@ Weights are files of a Lightning checkpoint's form without optimizer state.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import shutil
 import time
@@ -18,7 +19,7 @@ from bsopt.serialization import from_plain, to_plain
 from bsopt.trial.record import Tick
 from bsopt.trial.spec import checkpoint_name
 
-__all__ = ["KeptState", "KeptTicks", "KeptWeights", "StaleStateError", "delete_state"]
+__all__ = ["KeptState", "KeptTicks", "KeptWeights", "StaleStateError", "delete_state", "going_on_from"]
 
 
 class KeptWeights(Callback):
@@ -135,6 +136,21 @@ class KeptState:
             trainer.strategy.barrier("Trainer.save_checkpoint")  # where the other ranks wait for this one
         if self._overhead is not None:
             self._next = self._clock() + (self._clock() - began) / self._overhead
+
+
+def going_on_from(path: str | None, fit: Callable[..., Any]) -> dict[str, Any]:
+    """Return what a Trainer's `fit` is given to go on from a state; nothing where there is none.
+
+    The file is the trial's own, and trusted: beside tensors it holds whatever the module's hyperparameters are.
+
+    Args:
+        path: Of the state; None for none.
+        fit: Lightning's, of which only the newer take `weights_only`.
+    """
+    if path is None or not Path(path).exists():
+        return {}
+    takes_all = {"weights_only": False} if "weights_only" in inspect.signature(fit).parameters else {}
+    return {"ckpt_path": path, **takes_all}
 
 
 def delete_state(path: Path) -> None:

@@ -92,6 +92,18 @@ def test_a_folder_of_shards_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "resume.ckpt").iterdir()] == ["shard at 1"]
 
 
+def test_a_state_with_hyperparameters_of_any_kind_is_gone_on_from(train: Any, tmp_path: Path) -> None:
+    state = tmp_path / "resume.ckpt"
+    pause = StopDecision(StopReason.PAUSED, message="paused")
+    train(resume_file=str(state), on_tick=lambda tick: pause if tick.index == 2 else StopDecision())
+    kept = torch.load(state, weights_only=False)
+    kept["hyper_parameters"] = {"loss": torch.nn.HuberLoss()}  # what `save_hyperparameters` keeps of such an argument
+    torch.save(kept, state)
+    told: list[Tick] = []
+    train(resume_file=str(state), on_tick=lambda tick: told.append(tick) or StopDecision())
+    assert [tick.index for tick in told] == [1, 2, 3]
+
+
 @pytest.mark.parametrize("change", ["another model", "a broken file"])
 def test_a_state_that_does_not_fit_any_more_is_left_and_the_trial_begins_anew(
     train: Any, tmp_path: Path, change: str

@@ -32,6 +32,7 @@ from typing import Any, NoReturn
 
 from bsopt.callbacks._base import installed_packages
 from bsopt.errors import BsoptError, TaskError
+from bsopt.training.checkpoints import going_on_from
 from bsopt.training.error_text import describe_error
 from bsopt.training.task import injection
 from bsopt.training.task.build import (
@@ -166,8 +167,7 @@ class _TakeOver:
                 self._set_attributes(module, data)
                 task = Task(module, data, common_package(module, data))
 
-                begun = self._spec.resume_file
-                state = {"ckpt_path": begun} if begun and Path(begun).exists() else {}
+                state = going_on_from(self._spec.resume_file, original)
 
                 def train() -> None:
                     original(trainer, model, train_dataloaders, val_dataloaders, datamodule, **{**more, **state})

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 from bsopt.errors import TaskError
+from bsopt.training.checkpoints import going_on_from
 from bsopt.training.lightning_internals import quiet_lightning
 from bsopt.training.seeding import seed_everything
 from bsopt.training.task.build import ReadyTask, build_task, is_data_module, lightning_package
@@ -73,8 +73,7 @@ def _built(spec: TrialSpec, callbacks: Sequence[Any], *, for_training: bool) -> 
     data = {"datamodule" if is_data_module(task.data) else "train_dataloaders": task.data}
 
     def fit() -> None:
-        begun = spec.resume_file if spec.resume_file and Path(spec.resume_file).exists() else None
-        trainer.fit(task.module, **data, ckpt_path=begun)
+        trainer.fit(task.module, **data, **going_on_from(spec.resume_file, trainer.fit))
 
     return ReadyTask(task, trainer, fit, spec.trainer.get("devices", 1))
 
