@@ -42,6 +42,7 @@ _SAME_FAILURES = 3
 _MOST_KILLS = 3
 """A trial whose process was killed so often in one run has failed."""
 _LOOK_SECONDS = 2.0
+_ASK_SECONDS = 0.05
 
 
 class StudyRunner:
@@ -177,29 +178,36 @@ class StudyRunner:
                     callbacks=self._callbacks,
                 )
             if self._kills:
-                queue.queue_retries(self._study, total=self._config.num_searched)
+                with self._lock:  # two workers would each queue both trials that a killed server has cost
+                    queue.queue_retries(self._study, total=self._config.num_searched)
         except ValueError:  # Optuna can't tell a trial that has ended
             if worker not in self._overtaken:
                 raise
             self._overtaken.discard(worker)
 
     def _reserve(self) -> bool:
-        """Whether one more trial may be asked for."""
-        if self._queue.is_time_up:
-            self._end(self._queue.time_up())
-            return False
-        with self._lock:
-            self._queue.look_for_lost_if_due()
-            self._queue.queue_continuation(self._files.has_state)
-            if not self._has_place():
+        """Whether one more trial may be asked for; while another worker asks, that can't be told and is waited for."""
+        while not self._stopping.is_set():
+            if self._queue.is_time_up:
+                self._end(self._queue.time_up())
                 return False
-            self._reserved += 1
-        return True
+            with self._lock:
+                self._queue.look_for_lost_if_due()
+                self._queue.queue_continuation(self._files.has_state)
+                if self._has_place():
+                    self._reserved += 1
+                    return True
+                if not self._reserved:
+                    return False
+            self._stopping.wait(_ASK_SECONDS)
+        return False
 
     def _has_place(self) -> bool:
         return self._queue.num_open() > self._reserved
 
     def _objective_of(self, trial: optuna.Trial, worker: int, claim: str) -> float:
+        with self._lock:
+            self._reserved -= 1
         try:
             ownership.claim(trial, by=claim, worker=self._name)
             return self._run_trial(trial, worker)
@@ -210,8 +218,6 @@ class StudyRunner:
             raise _TrialFailedError(message) from error
 
     def _run_trial(self, trial: optuna.Trial, worker: int) -> float:
-        with self._lock:
-            self._reserved -= 1
         if reason := queue.excess(self._study, trial, total=self._config.num_searched):
             ownership.hand_back(trial, reason)
             raise _TrialFailedError(reason)
