@@ -123,8 +123,10 @@ class KeptState:
         """
         began = self._clock()
         part = self._path.with_name(self._path.name + ".part")
+        has_met = False
         try:
             trainer.save_checkpoint(str(part))
+            has_met = True
             if trainer.is_global_zero:
                 if self._path.is_dir():
                     delete_state(self._path)
@@ -133,7 +135,8 @@ class KeptState:
             if self._overhead is None:
                 raise
             self.error = f"{type(error).__name__}: {error}"
-            trainer.strategy.barrier("Trainer.save_checkpoint")  # where the other ranks wait for this one
+            if not has_met:
+                trainer.strategy.barrier("Trainer.save_checkpoint")  # where the other ranks wait for this one
         if self._overhead is not None:
             self._next = self._clock() + (self._clock() - began) / self._overhead
 

@@ -78,6 +78,18 @@ def test_a_state_that_can_not_be_saved_costs_no_trial_unless_it_was_asked_for(tm
         KeptState(path, None, clock).keep(trainer)
 
 
+def test_no_rank_waits_for_others_that_have_gone_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(source: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    clock = Clock()
+    trainer = Saving(clock)
+    monkeypatch.setattr("bsopt.training.checkpoints.os.replace", full)
+    state = KeptState(str(tmp_path / "resume.ckpt"), 0.01, clock)
+    state.keep(trainer)
+    assert (trainer.barriers, "No space left" in state.error) == (0, True)
+
+
 def test_a_folder_of_shards_is_replaced_as_a_whole(tmp_path: Path) -> None:
     class Sharded(Saving):
         def save_checkpoint(self, path: str) -> None:
