@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.errors import PlanError
+from bsopt.storage import queue
 from bsopt.storage.attributes import BATCH_SIZE, LR, is_ours, read_info, read_record
 from bsopt.study.running_trial import start_of
 from bsopt.trial.events import Listener, TrialStart
@@ -93,12 +94,14 @@ class Follower:
 
 
 def _start(trial: FrozenTrial, info: StudyInfo) -> TrialStart:
-    plan, lr = _plan(int(trial.params[BATCH_SIZE]), info), float(trial.params[LR])
+    plan, lr = _plan(trial, info), float(trial.params[LR])
     folder = trial_folder(info.folder, trial.number)
-    return start_of(trial.number, trial.params, plan=plan, lr=lr, info=info, folder=folder)
+    start = start_of(trial.number, trial.params, plan=plan, lr=lr, info=info, folder=folder)
+    return replace(start, variant=queue.variant_of(trial))
 
 
-def _plan(batch_size: int, info: StudyInfo) -> Plan:
+def _plan(trial: FrozenTrial, info: StudyInfo) -> Plan:
+    batch_size = info.on_lattice(int(trial.params[BATCH_SIZE]))
     limits = Limits(
         num_devices=info.num_devices, num_nodes=info.num_nodes, max_micro_batch_size=info.max_micro_batch_size
     )
@@ -110,7 +113,7 @@ def _plan(batch_size: int, info: StudyInfo) -> Plan:
 
 def _ticks(trial: FrozenTrial, info: StudyInfo) -> list[Tick]:
     sign = info.objective.report_sign
-    batch_size = int(trial.params[BATCH_SIZE])
+    batch_size = _plan(trial, info).global_batch_size
     return [
         Tick(
             index=index,

@@ -15,7 +15,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.config import StudyConfig
 from bsopt.errors import BsoptError, MachineError, PlanError, StorageError, StudyError
-from bsopt.laws.lattice import nearest_in_ratio
 from bsopt.storage import ownership, queue
 from bsopt.storage.attributes import BATCH_SIZE, LR, read_info, read_record, read_records, write_record
 from bsopt.storage.parameter_names import OUR_NAMES
@@ -254,7 +253,7 @@ class StudyRunner:
         while True:
             limits = replace(self._task.limits(), max_micro_batch_size=self._micro_limit)
             try:
-                plan = nearest_realisable(_on_lattice(int(params[BATCH_SIZE]), self._config), limits)
+                plan = nearest_realisable(self._info.on_lattice(int(params[BATCH_SIZE])), limits)
             except PlanError as error:
                 trial.set_constraint("plan", 1.0)
                 return _without_plan(trial, params, str(error))
@@ -377,14 +376,6 @@ class StudyRunner:
 
 class _TrialFailedError(Exception):
     """Tells Optuna that the trial failed; the record says why."""
-
-
-def _on_lattice(size: int, config: StudyConfig) -> int:
-    """Return the lattice's batch size nearest in ratio to one that another sampler proposed."""
-    space = config.search.batch_size
-    if space.lattice == "any":
-        return size
-    return nearest_in_ratio(size, space.sizes())
 
 
 def _without_plan(trial: optuna.Trial, params: Mapping[str, Any], message: str) -> TrialRecord:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Callable
 from typing import Any
 
 import optuna
@@ -9,10 +11,11 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
 from bsopt.config import RangeSpace, SearchConfig, StudyConfig
-from bsopt.errors import ConfigError, nearest
+from bsopt.errors import ConfigError, MissingExtraError, nearest
 from bsopt.laws.scaling import Reference, default_reference, default_rule, is_known_optimizer
 from bsopt.search.pruner import PlateauPruner
 from bsopt.search.sampler import ScalingSampler
+from bsopt.search.seeded_by_trial import SeededByTrial
 from bsopt.storage.attributes import BATCH_SIZE, LR
 from bsopt.storage.parameter_names import OUR_NAMES, ParameterNames
 from bsopt.trial.record import StudyInfo
@@ -43,6 +46,9 @@ def make_sampler(
         config: The study file.
         reference: Where the study expects a good learning rate; the study file's or the optimizer's where None.
         prior_from: An earlier study whose ridge is the prior of ours; other samplers have none.
+
+    Raises:
+        MissingExtraError: The sampler needs a package that isn't installed.
     """
     search, seed = config.search, config.seed
     if search.sampler == "scaling":
@@ -57,15 +63,16 @@ def make_sampler(
             seed=seed,
             **extra,
         )
-    makers: dict[str, Any] = {
-        "tpe": lambda: optuna.samplers.TPESampler(seed=seed),
-        "gp": lambda: optuna.samplers.GPSampler(seed=seed),
-        "random": lambda: optuna.samplers.RandomSampler(seed=seed),
-        "cmaes": lambda: optuna.samplers.CmaEsSampler(seed=seed),
-        "qmc": lambda: optuna.samplers.QMCSampler(seed=seed),
+    if search.sampler == "cmaes" and importlib.util.find_spec("cmaes") is None:
+        raise MissingExtraError("search.sampler: cmaes needs a package of its own: pip install 'bsopt[cmaes]'")
+    makers: dict[str, Callable[[int], BaseSampler]] = {
+        "tpe": lambda drawn: optuna.samplers.TPESampler(seed=drawn),
+        "gp": lambda drawn: optuna.samplers.GPSampler(seed=drawn),
+        "random": lambda drawn: optuna.samplers.RandomSampler(seed=drawn),
+        "cmaes": lambda drawn: optuna.samplers.CmaEsSampler(seed=drawn),
+        "qmc": lambda drawn: optuna.samplers.QMCSampler(seed=drawn),
     }
-    sampler: BaseSampler = makers[search.sampler]()
-    return sampler
+    return SeededByTrial(makers[search.sampler], seed)
 
 
 def sampler_of(info: StudyInfo, *, names: ParameterNames | None = None) -> ScalingSampler:

@@ -10,6 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from bsopt.laws.lattice import nearest_in_ratio
 from bsopt.laws.lr_ladder import MeasuredStart
 from bsopt.laws.scaling import Reference
 from bsopt.trial.asked import AskedLimits, AskedSearch, experiment_in, limits_in, momentum_in, search_in
@@ -288,6 +289,10 @@ class StudyInfo:
     def experiment(self) -> Mapping[str, Any] | None:
         """The study file's `experiment` block as plain data; None without a designed experiment."""
         return experiment_in(self.config)
+
+    def on_lattice(self, batch_size: int) -> int:
+        """Return the batch size that is trained with where a sampler proposed one: the lattice's nearest in ratio."""
+        return nearest_in_ratio(batch_size, self.batch_sizes) if self.batch_sizes else batch_size
 
     @property
     def folder(self) -> Path:

@@ -75,13 +75,15 @@ def test_sqlite_is_refused_where_workers_are_on_other_hosts(project: Path) -> No
 
 @pytest.mark.slow
 def test_every_event_of_the_workers_is_told_as_if_they_ran_here(project: Path) -> None:
-    leader = load(project, "budget.trials=2", "confirm_seeds=1")
+    # A sampler of Optuna's proposes batch sizes beside the lattice.
+    leader = load(project, "budget.trials=2", "confirm_seeds=1", "search.sampler=random")
     script = Script()
     summary = leader.run(script)
     assert (summary.ended, summary.num_complete, summary.num_new) == ("finished", 4, 4)  # two and their repeats
     assert script.info is not None
     assert script.info.objective.monitor == "val_loss"
     assert [start.number for start in script.started] == [0, 1, 2, 3]
+    assert [start.batch_size for start in script.started] == [record.batch_size for record in script.ended]
     assert [(n, t.index) for n, t in script.ticks] == [(n, i) for n in range(4) for i in (1, 2, 3)]
     records = read_records(leader.optuna)
     assert script.ended == records

@@ -9,10 +9,11 @@ import optuna
 import pytest
 
 from bsopt.config import StudyConfig
-from bsopt.errors import ConfigError
+from bsopt.errors import ConfigError, MissingExtraError
 from bsopt.laws.scaling import Reference
 from bsopt.search.pruner import PlateauPruner
 from bsopt.search.sampler import ScalingSampler
+from bsopt.search.seeded_by_trial import SeededByTrial
 from bsopt.study.samplers import make_pruner, make_sampler, reference_of, rule_of, suggest, with_optimizer
 from bsopt.trial.record import StudyInfo
 
@@ -28,16 +29,29 @@ def search(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("scaling", ScalingSampler),
         ("tpe", optuna.samplers.TPESampler),
         ("gp", optuna.samplers.GPSampler),
         ("random", optuna.samplers.RandomSampler),
-        ("cmaes", optuna.samplers.CmaEsSampler),
         ("qmc", optuna.samplers.QMCSampler),
     ],
 )
 def test_samplers_are_made_by_name(configure: Configure, name: str, kind: type) -> None:
-    assert isinstance(make_sampler(configure(search=search(sampler=name))), kind)
+    sampler = make_sampler(configure(search=search(sampler=name)))
+    assert isinstance(sampler, SeededByTrial)
+    assert isinstance(sampler.sampler_of(0), kind)
+
+
+def test_a_sampler_that_needs_a_package_says_so_before_the_first_trial(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configure(search=search(sampler="cmaes"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'bsopt\[cmaes\]'"):
+        make_sampler(config)
+
+
+def test_without_a_name_the_sampler_is_ours(configure: Configure) -> None:
+    assert isinstance(make_sampler(configure()), ScalingSampler)
 
 
 def test_a_sampler_has_the_studys_seed(configure: Configure) -> None:
@@ -48,6 +62,24 @@ def test_a_sampler_has_the_studys_seed(configure: Configure) -> None:
 
     assert proposed(1) == proposed(1)
     assert proposed(1) != proposed(2)
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("name", ["scaling", "tpe", "gp", "random", "cmaes", "qmc"])
+def test_no_two_workers_or_runs_propose_the_same(configure: Configure, name: str) -> None:
+    """Each has a sampler of its own with the study's seed, as on another host or after an interruption."""
+    if name == "cmaes":
+        pytest.importorskip("cmaes")
+    config = configure(search=search(sampler=name), seed=1)
+    study = optuna.create_study()
+    proposed = []
+    for _ in range(2):
+        study.sampler = make_sampler(config)
+        trials = [study.ask() for _ in range(3)]
+        proposed += [suggest(trial, config.search) for trial in trials]
+        for trial in trials:
+            study.tell(trial, 1.0)
+    assert len({tuple(params.values()) for params in proposed}) == len(proposed)
 
 
 def test_rule_and_reference_are_the_optimizers_where_none_is_given(configure: Configure) -> None:
