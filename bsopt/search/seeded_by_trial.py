@@ -59,9 +59,7 @@ class SeededByTrial(BaseSampler):
         """Tell the trial's sampler that it begins."""
         self.sampler_of(trial.number).before_trial(study, trial)
 
-    def after_trial(
-        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
-    ) -> None:
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         """Tell the trial's sampler how it ended, and let go of it."""
         self.sampler_of(trial.number).after_trial(study, trial, state, values)
         del self._samplers[trial.number]
