@@ -17,6 +17,7 @@ from typing import Any
 from bsopt.config import StudyConfig
 from bsopt.engines.leader import Lost
 from bsopt.engines.resources import Resources, resources_of
+from bsopt.engines.warden import ending_with
 from bsopt.engines.worker import Job, Outcome, work
 from bsopt.errors import ConfigError, MissingExtraError
 
@@ -103,8 +104,9 @@ class SlurmEngine:
 
     def place(self, job: Job) -> SlurmPlace:
         """Submit a job."""
+        worker = _Worker(job, leader=os.getpid() if self._is_local else None)
         with _without_slurm_of_this_job():
-            return SlurmPlace(self._executor.submit(_Worker(job)), is_local=self._is_local)
+            return SlurmPlace(self._executor.submit(worker), is_local=self._is_local)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -148,11 +150,13 @@ class _Worker:
 
     SLURM's SIGTERM (scancel, preemption) interrupts the trial, and the leader places another worker. The signal
     that submitit asks for ahead of the time limit (USR2, which clusters can send for preemption too) interrupts the
-    trial as well; then submitit queues the job again, also when the leader is gone.
+    trial as well; then submitit queues the job again, also when the leader is gone. On the leader's own machine a
+    worker ends with it, as all its others do.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, *, leader: int | None) -> None:
         self.job = job
+        self.leader = leader
 
     def __call__(self) -> Outcome:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -165,7 +169,8 @@ class _Worker:
 
         signal.signal(signal.SIGUSR2, interrupt)
         try:
-            outcome = work(self.job, is_stopped=is_ending.is_set)
+            with contextlib.nullcontext() if self.leader is None else ending_with(self.leader):
+                outcome = work(self.job, is_stopped=is_ending.is_set)
         finally:
             signal.signal(signal.SIGUSR2, requeue)
         if is_ending.is_set() and outcome.ended == "interrupted" and callable(requeue):
