@@ -29,6 +29,21 @@ __all__ = ["check_unchanged", "find", "find_or_make", "info_of", "is_same", "sto
 
 _FIXED = ("task", "search", "objective", "inject", "seed")
 _FIXED_BUDGET = ("epochs", "samples", "steps", "time_per_trial", "validate_every")
+_FREE_TRAINER = (  # where a trial runs, and what is watched of it
+    "accelerator",
+    "devices",
+    "num_nodes",
+    "strategy",
+    "plugins",
+    "logger",
+    "log_every_n_steps",
+    "profiler",
+    "detect_anomaly",
+    "num_sanity_val_steps",
+    "enable_model_summary",
+    "enable_progress_bar",
+    "barebones",
+)
 _FIXED_EXPERIMENT = ("patience", "matched_loss", "params")
 
 
@@ -61,7 +76,7 @@ def find_or_make(config: StudyConfig) -> optuna.Study:
 
 
 def check_unchanged(study: optuna.Study, config: StudyConfig) -> None:
-    """Check that a stored study has the task, space, objective and trial length of a study file.
+    """Check that a stored study has the task, space, objective, trial length and Trainer of a study file.
 
     Raises:
         StudyError: It hasn't, or bsopt didn't make it; the message says what changed.
@@ -77,6 +92,8 @@ def check_unchanged(study: optuna.Study, config: StudyConfig) -> None:
     changed = _differences({key: before.get(key) for key in _FIXED}, {key: now[key] for key in _FIXED})
     old, new = ({key: side["budget"].get(key) for key in _FIXED_BUDGET} for side in (before, now))
     changed += [f"budget.{line}" for line in _differences(old, new)]
+    old, new = (_trained_with(side) for side in (before, now))
+    changed += [f"trainer.{line}" for line in _differences(old, new)]
     designs = before.get("experiment") or {}, now["experiment"] or {}
     if all(designs):
         old, new = ({key: design.get(key) for key in _FIXED_EXPERIMENT} for design in designs)
@@ -142,6 +159,11 @@ def info_of(config: StudyConfig, description: TaskDescription, limits: Limits, *
 def is_same(before: StudyInfo, now: StudyInfo) -> bool:
     """Whether two descriptions differ in nothing but versions and hardware."""
     return replace(before, environment={}) == replace(now, environment={})
+
+
+def _trained_with(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the Trainer's settings that change what is trained: precision, clipping, callbacks."""
+    return {key: value for key, value in (config.get("trainer") or {}).items() if key not in _FREE_TRAINER}
 
 
 def _settings_of_variants(design: Mapping[str, Any]) -> dict[str, Any]:

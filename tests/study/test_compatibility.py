@@ -44,6 +44,7 @@ def stored(configure: Configure, description: TaskDescription) -> Callable[..., 
         ({"task": {"model": "nowhere.Other", "data": "nowhere.Data"}}, r"task\.model\.class_path"),
         ({"objective": {"monitor": "val_acc", "direction": "maximize"}}, r"objective\.direction"),
         ({"seed": 1}, "seed: it was 0, now 1"),
+        ({"trainer": {"gradient_clip_val": 1.0}}, r"trainer\.gradient_clip_val: it was None, now 1\.0"),
     ],
 )
 def test_what_would_make_trials_incomparable_is_refused_by_name(
@@ -60,6 +61,7 @@ def test_what_would_make_trials_incomparable_is_refused_by_name(
         {"workers": 2},
         {"pruning": "plateau"},
         {"confirm_seeds": 3},
+        {"trainer": {"devices": 2, "accelerator": "cpu", "logger": True}},
         {"experiment": EXPERIMENT},
     ],
 )
