@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from bsopt.config import StudyConfig
 from bsopt.engines.leader import Lost
 from bsopt.engines.resources import resources_of
 from bsopt.engines.worker import Job, Outcome, work
-from bsopt.errors import BsoptError, MissingExtraError, StudyError
+from bsopt.errors import BsoptError, MachineError, MissingExtraError, StudyError
 
 __all__ = ["RayEngine"]
 
+_HEAD_LOOK_SECONDS = 5.0
+_HEAD_PATIENCE_SECONDS = 20.0  # a head that is started again takes its cluster over
 _LEFT_BEHIND = ["runs", ".git", ".venv", "__pycache__", "*.db", "*.log"]
 
 
@@ -70,6 +73,8 @@ class RayEngine:
             what = f"can't join the Ray cluster at {address}" if address else "can't start Ray on this machine"
             hint = " Is it running (`ray status`)?" if address else ""
             raise StudyError(f"{what}: {first}{hint}") from error
+        self._head = self._address_of_head()
+        self._looked_at = self._answered_at = time.monotonic()
         try:
             self._needs = resources_of(config, cpus=cpus, gpus=gpus, has_gpus=self._total("GPU") > 0)
         except BsoptError:
@@ -100,11 +105,39 @@ class RayEngine:
         actor = self._ray.remote(_Worker).options(
             num_cpus=self._needs.cpus, num_gpus=self._needs.gpus, max_restarts=0, max_task_retries=0
         )
-        return RayPlace(self._ray, actor.remote(), job)
+        return RayPlace(self, self._ray, actor.remote(), job)
+
+    def check_head(self) -> None:
+        """Look from time to time whether the cluster's head is there; Ray itself ends this process a minute after it.
+
+        Raises:
+            MachineError: It hasn't answered for some seconds.
+        """
+        now = time.monotonic()
+        if self._head is None or now - self._looked_at < _HEAD_LOOK_SECONDS:
+            return
+        self._looked_at = now
+        try:
+            socket.create_connection(self._head, timeout=_HEAD_LOOK_SECONDS).close()
+            self._answered_at = now
+        except OSError as error:
+            if now - self._answered_at > _HEAD_PATIENCE_SECONDS:
+                host, port = self._head
+                raise MachineError(
+                    f"the head of the Ray cluster, {host}:{port}, is gone ({error.strerror or error}); the same "
+                    "command goes on, and the trials that were running are run again."
+                ) from error
 
     def close(self) -> None:
         """Leave the cluster, or end the one that was started."""
         self._ray.shutdown()
+
+    def _address_of_head(self) -> tuple[str, int] | None:
+        """Return host and port; None where the cluster is reached through Ray Client, which watches it itself."""
+        if (self._joined or "").startswith("ray://"):
+            return None
+        host, _, port = self._ray.get_runtime_context().gcs_address.rpartition(":")
+        return host.strip("[]"), int(port)
 
     def _total(self, resource: str) -> float:
         return float(self._ray.cluster_resources().get(resource, 0.0))
@@ -113,7 +146,8 @@ class RayEngine:
 class RayPlace:
     """A worker on Ray."""
 
-    def __init__(self, ray: Any, actor: Any, job: Job) -> None:
+    def __init__(self, engine: RayEngine, ray: Any, actor: Any, job: Job) -> None:
+        self._engine = engine
         self._ray = ray
         self._actor = actor
         self._here = actor.host.remote()
@@ -124,9 +158,11 @@ class RayPlace:
 
         Raises:
             Lost: Its process or its node is gone, or couldn't be set up.
+            MachineError: The cluster is gone.
         """
         done, _ = self._ray.wait([self._outcome], timeout=0)
         if not done:
+            self._engine.check_head()
             return None
         try:
             outcome: Outcome = self._ray.get(self._outcome)

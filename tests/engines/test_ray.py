@@ -12,16 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from process_tree import family
 from script import Script, owner, press_ctrl_c
 
 from bsopt.config import LoadedConfig
 from bsopt.engines.leader import Leader
+from bsopt.errors import MachineError
 from bsopt.storage.attributes import read_records
 from bsopt.trial.record import StopReason
 
 pytestmark = [
     pytest.mark.distributed,
     pytest.mark.slow,
+    pytest.mark.timeout(1200),  # on a busy machine every process of Ray's starts slowly
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed"),
     pytest.mark.filterwarnings("ignore"),  # Ray's own
 ]
@@ -85,6 +88,23 @@ def test_a_lost_node_and_a_lost_worker_cost_no_trial_and_ctrl_c_ends_the_last(
     assert {r.stop_reason for r in records[2:]} == {StopReason.COMPLETED, StopReason.INTERRUPTED}
     assert sorted(r.lr or 0 for r in records[:2]) == sorted(r.lr or 0 for r in records[2:])
     assert "raylet" not in capfd.readouterr().out
+
+
+def test_a_head_that_dies_ends_the_run_with_a_message(
+    held: Callable[..., LoadedConfig], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bsopt.engines import ray as engines
+
+    monkeypatch.setattr(engines, "_HEAD_LOOK_SECONDS", 1.0)
+    monkeypatch.setattr(engines, "_HEAD_PATIENCE_SECONDS", 3.0)
+    loaded = held("budget.trials=1", f"storage=journal://{project}/journal.log")
+    leader = Leader.create(loaded, engines.RayEngine(loaded.config, loaded.folder))
+    (head,) = [pid for pid in family(os.getpid()) if "gcs_server" in Path(f"/proc/{pid}/cmdline").read_text()]
+    script = Script(lambda event, argument: os.kill(head, signal.SIGKILL) if event == "ticked" else None)
+    with pytest.raises(MachineError, match=r"the head of the Ray cluster, .* is gone"):
+        leader.run(script)
+    (record,) = read_records(leader.optuna)
+    assert record.stop_reason is StopReason.LOST  # and is run again
 
 
 def _completed(script: Script) -> int:
