@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import time
 import warnings
@@ -18,22 +19,32 @@ from bsopt.storage.addresses import redacted, study_url, without_secrets
 from bsopt.storage.failures import DamagedJournalError, is_passing, last_line_of
 from bsopt.storage.journal import Journal
 from bsopt.storage.optuna_internals import with_cache
-from bsopt.storage.patience import patient
+from bsopt.storage.patience import patient, wait_seconds
 
 __all__ = ["open_storage", "redacted", "study_url"]
 
+_log = logging.getLogger(__name__)
 _ATTEMPTS = 4
 _SECONDS_BETWEEN_ATTEMPTS = 0.5
 _SECONDS_TO_CONNECT = 10
-_NO_ANSWER = ("refused", "timeout", "timed out", "starting up", "shutting down", "closed the connection", "unreachable")
+_SOON_READY = (  # what a server says that is there, but not for us yet
+    "starting up",
+    "shutting down",
+    "recovery mode",
+    "accepting connections",
+    "too many clients",
+    "too many connections",
+    "connection slots",
+)
+_NO_ANSWER = ("refused", "timeout", "timed out", "closed the connection", "unreachable", *_SOON_READY)
 _DAMAGED = ("malformed", "is not a database", "disk I/O error")
 
 
 def open_storage(url: str) -> BaseStorage:
     """Open an Optuna storage by its address.
 
-    What passes by itself later on (a database that restarts, a full disk) is waited out: see
-    `bsopt.storage.patience`.
+    A server that is starting is waited for. What passes by itself later on (a database that restarts, a full disk) is
+    waited out: see `bsopt.storage.patience`.
 
     Args:
         url: Any SQLAlchemy URL (`sqlite:///file.db`, `postgresql+psycopg://…`), `journal:///path/to/file.log`,
@@ -49,7 +60,7 @@ def open_storage(url: str) -> BaseStorage:
     if address == "memory://":
         return optuna.storages.InMemoryStorage()
     try:
-        return patient(_opened(address), url)
+        return patient(_opened_once_ready(address, url), url)
     except BsoptError:
         raise
     except ImportError as error:
@@ -59,6 +70,22 @@ def open_storage(url: str) -> BaseStorage:
         ) from error
     except Exception as error:
         raise _as_told(error, url) from error
+
+
+def _opened_once_ready(address: str, url: str) -> BaseStorage:
+    """Open a storage, and wait for a server that says that it is starting or has too many clients."""
+    until, is_told = time.monotonic() + wait_seconds(), False
+    while True:
+        try:
+            return _opened(address)
+        except Exception as error:
+            why = without_secrets(last_line_of(error), url)
+            if time.monotonic() > until or not any(sign in why.lower() for sign in _SOON_READY):
+                raise
+            if not is_told:
+                _log.warning("the storage %s isn't ready (%s); waiting for it", redacted(url), why)
+            is_told = True
+        time.sleep(_SECONDS_BETWEEN_ATTEMPTS)
 
 
 def _opened(address: str) -> BaseStorage:

@@ -20,7 +20,7 @@ from bsopt.errors import ConfigError
 from bsopt.storage.addresses import redacted, without_secrets
 from bsopt.storage.failures import as_storage_failure, is_passing, last_line_of
 
-__all__ = ["WAIT_SECONDS", "patient"]
+__all__ = ["WAIT_SECONDS", "patient", "wait_seconds"]
 
 WAIT_SECONDS = 120.0
 """So long a call waits for a storage that doesn't answer."""
@@ -39,7 +39,7 @@ def patient(storage: BaseStorage, url: str, *, clock: Callable[[], float] = time
     Raises:
         ConfigError: `BSOPT_STORAGE_WAIT` is no number of seconds.
     """
-    made: BaseStorage = _PatientStorage(storage, url, seconds=_asked_seconds(), clock=clock)
+    made: BaseStorage = _PatientStorage(storage, url, seconds=wait_seconds(), clock=clock)
     return made
 
 
@@ -94,7 +94,12 @@ _PatientStorage = type("_PatientStorage", (_Patient, BaseStorage), {name: _metho
 """Every method of Optuna's interface; written out they would be thirty times the same two lines."""
 
 
-def _asked_seconds() -> float:
+def wait_seconds() -> float:
+    """Return for how long a storage is waited for: what `BSOPT_STORAGE_WAIT` says, else `WAIT_SECONDS`.
+
+    Raises:
+        ConfigError: It is no number of seconds.
+    """
     text = os.environ.get("BSOPT_STORAGE_WAIT")
     if not text:
         return WAIT_SECONDS

@@ -12,6 +12,7 @@ import sqlalchemy.exc
 from optuna.trial import TrialState
 
 from bsopt.errors import ConfigError, StorageFailedError
+from bsopt.storage import databases
 from bsopt.storage.patience import patient
 
 
@@ -110,3 +111,26 @@ def test_every_method_of_optunas_interface_is_passed_on(tmp_path: Path) -> None:
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=3)
     assert study.best_value <= 0.5
     assert optuna.get_all_study_names(made) == ["s"]
+
+
+@pytest.mark.parametrize(
+    "words", ["the database system is starting up", "the database system is not yet accepting connections"]
+)
+def test_a_server_that_is_starting_is_waited_for(monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    refusal = sqlalchemy.exc.OperationalError("SELECT 1", {}, Exception(f"connection failed: FATAL:  {words}"))
+    refusals = [refusal] * 3
+
+    def connect(address: str, options: object) -> str:
+        if refusals:
+            raise refusals.pop()
+        return "opened"
+
+    monkeypatch.setattr(databases, "_with_tables", connect)
+    monkeypatch.setattr(databases, "with_cache", lambda storage: storage)
+    monkeypatch.setattr(databases, "patient", lambda storage, url: storage)
+    monkeypatch.setattr(databases, "_SECONDS_BETWEEN_ATTEMPTS", 0.01)
+    assert databases.open_storage("postgresql+psycopg://me@host/db") == "opened"
+    refusals.append(refusal)
+    monkeypatch.setenv("BSOPT_STORAGE_WAIT", "0")
+    with pytest.raises(StorageFailedError, match=f"{words}. Once it answers, run the same command again"):
+        databases.open_storage("postgresql+psycopg://me@host/db")
