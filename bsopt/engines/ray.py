@@ -16,6 +16,7 @@ from bsopt.engines.leader import Lost
 from bsopt.engines.resources import resources_of
 from bsopt.engines.worker import Job, Outcome, work
 from bsopt.errors import BsoptError, MachineError, MissingExtraError, StudyError
+from bsopt.training.processes.temporary import leave_temporary_folder
 
 __all__ = ["RayEngine"]
 
@@ -187,7 +188,10 @@ class _Worker:
         return socket.gethostname()
 
     def work(self, job: Job) -> Outcome:
-        return work(job)
+        try:
+            return work(job)
+        finally:
+            leave_temporary_folder()  # Ray ends processes without their own last steps
 
 
 def _why(error: Exception) -> str:

@@ -11,7 +11,7 @@ import time
 from multiprocessing import process
 from pathlib import Path
 
-__all__ = ["use_temporary_folder"]
+__all__ = ["leave_temporary_folder", "use_temporary_folder"]
 
 _PREFIX = "bsopt-"
 _LONGEST = 60
@@ -40,6 +40,13 @@ def use_temporary_folder() -> Path:
     atexit.register(_remove_own, folder, os.getpid())
     config["tempdir"] = str(folder)
     return folder
+
+
+def leave_temporary_folder() -> None:
+    """Remove this process's folder, if it has one, where the process is about to be killed and starts no more others."""
+    folder = process.current_process()._config.pop("tempdir", None)  # type: ignore[attr-defined]
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _short_base() -> Path:

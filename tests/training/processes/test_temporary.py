@@ -12,13 +12,15 @@ from pathlib import Path
 CODE = """
 import os, signal, sys
 from multiprocessing.connection import Listener
-from bsopt.training.processes.temporary import use_temporary_folder
+from bsopt.training.processes.temporary import leave_temporary_folder, use_temporary_folder
 
 folder = use_temporary_folder()
 assert use_temporary_folder() == folder
 with Listener(family="AF_UNIX") as listener:
     print(folder, listener.address, flush=True)
-    if sys.argv[1] == "kill":
+    if sys.argv[1] == "leave":
+        leave_temporary_folder()
+    if sys.argv[1] != "end":
         os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -40,6 +42,8 @@ def test_a_folder_is_removed_at_the_end_and_after_a_kill_by_the_next() -> None:
         assert address.startswith(str(folder))
         code, killed, _ = _run("kill", tmp)
         assert (code, killed.exists()) == (-signal.SIGKILL, True)
+        _, left, _ = _run("leave", tmp)
+        assert not left.exists()
         os.utime(killed, (0, 0))
         _run("end", tmp)
         assert not any(tmp.iterdir())
