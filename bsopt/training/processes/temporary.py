@@ -43,7 +43,7 @@ def use_temporary_folder() -> Path:
 
 
 def leave_temporary_folder() -> None:
-    """Remove this process's folder, if it has one, where the process is about to be killed and starts no more others."""
+    """Remove this process's folder, if it has one: for a process that will be killed, and starts no others before."""
     folder = process.current_process()._config.pop("tempdir", None)  # type: ignore[attr-defined]
     if folder is not None:
         shutil.rmtree(folder, ignore_errors=True)
