@@ -17,6 +17,7 @@ from bsopt.engines.resources import resources_of
 from bsopt.engines.worker import Job, Outcome, work
 from bsopt.errors import BsoptError, MachineError, MissingExtraError, StudyError
 from bsopt.training.processes.temporary import leave_temporary_folder
+from bsopt.units import count_of
 
 __all__ = ["RayEngine"]
 
@@ -91,13 +92,14 @@ class RayEngine:
         return sum(bool(node["Alive"]) for node in self._ray.nodes()) > 1
 
     def advice(self, workers: int) -> str:
-        """Return how many of the workers the cluster has room for, where it isn't all."""
+        """Return where the workers start, which takes a while, and how many of them there is room for."""
         needs = self._needs
         fits = int(self._total("CPU") // needs.cpus)
         if needs.gpus:
             fits = min(fits, int(self._total("GPU") // needs.gpus))
         if fits >= workers:
-            return ""
+            where = f"the Ray cluster at {self._joined}" if self._joined else "a Ray cluster on this machine"
+            return f"{count_of(workers, 'worker')} start on {where}"
         each = f"{needs.cpus} CPU" + (f" and {needs.gpus} GPU" if needs.gpus else "")
         return f"the cluster has room for {fits} of {workers} workers ({each} each); the others wait until it grows"
 
