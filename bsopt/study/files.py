@@ -16,7 +16,7 @@ from bsopt.storage.queue import NUM_FINALISTS, root_of
 from bsopt.study.make_spec import folder_of, resume_file_of
 from bsopt.training.processes.logs import trim_log
 from bsopt.trial.record import TrialRecord
-from bsopt.trial.spec import checkpoint_name
+from bsopt.trial.spec import checkpoint_name, delete_state
 
 __all__ = ["StudyFiles", "check_writable"]
 
@@ -68,7 +68,7 @@ class StudyFiles:
         Raises:
             OSError: It can't be deleted.
         """
-        self._delete(self.resume_file(number))
+        delete_state(self.resume_file(number))
 
     def drop_states(self) -> None:
         """Delete the states of all trials of a finished study, which nobody goes on from any more.
@@ -78,7 +78,7 @@ class StudyFiles:
         """
         name = self.resume_file(0).name
         for path in self.folder_of(0).parent.glob(f"*/{name}*"):  # also one that was being written at a kill
-            self._delete(path)
+            delete_state(path)
 
     def take_over(self, trial: optuna.Trial) -> None:
         """Give a trial that goes on from an earlier one's state what that one has kept of its weights.
@@ -147,13 +147,6 @@ class StudyFiles:
         for record in records:
             for path in self._weights_in(self.folder_of(record.number)):
                 self.artifacts.keep(path, name=_name_in_study(record.number, path.name))
-
-    @staticmethod
-    def _delete(state: Path) -> None:
-        if state.is_dir():  # shards
-            shutil.rmtree(state)
-        else:
-            state.unlink(missing_ok=True)
 
     @property
     def _is_choice(self) -> bool:

@@ -5,10 +5,8 @@ Weights are files of a Lightning checkpoint's form without optimizer state.
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import os
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,9 +15,9 @@ from typing import Any
 from bsopt.callbacks._base import Callback
 from bsopt.serialization import from_plain, to_plain
 from bsopt.trial.record import Tick
-from bsopt.trial.spec import checkpoint_name
+from bsopt.trial.spec import checkpoint_name, delete_state
 
-__all__ = ["KeptState", "KeptTicks", "KeptWeights", "StaleStateError", "delete_state", "going_on_from"]
+__all__ = ["KeptState", "KeptTicks", "KeptWeights", "StaleStateError", "going_on_from"]
 
 
 class KeptWeights(Callback):
@@ -154,10 +152,3 @@ def going_on_from(path: str | None, fit: Callable[..., Any]) -> dict[str, Any]:
         return {}
     takes_all = {"weights_only": False} if "weights_only" in inspect.signature(fit).parameters else {}
     return {"ckpt_path": path, **takes_all}
-
-
-def delete_state(path: Path) -> None:
-    """Delete a state, a file or a folder, if it is there and can be deleted."""
-    shutil.rmtree(path, ignore_errors=True)
-    with contextlib.suppress(OSError):
-        path.unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from bsopt.callbacks.update_norms import UpdateNorms
 from bsopt.callbacks.weight_distance import WeightDistance
 from bsopt.errors import BsoptError, TaskError
 from bsopt.serialization import to_plain
-from bsopt.training.checkpoints import KeptState, KeptTicks, KeptWeights, StaleStateError, delete_state
+from bsopt.training.checkpoints import KeptState, KeptTicks, KeptWeights, StaleStateError
 from bsopt.training.device import device_name, grown_bytes, is_out_of_memory
 from bsopt.training.safeguards import Safeguards
 from bsopt.training.task.build import ReadyTask
@@ -26,7 +27,7 @@ from bsopt.training.tick_clock import TickClock, missing_metric
 from bsopt.training.tick_schedule import Schedule, exact_samples
 from bsopt.trial.curve import train_loss
 from bsopt.trial.record import StopReason, Tick, TrialRecord
-from bsopt.trial.spec import Channel, StopDecision, TrialSpec
+from bsopt.trial.spec import Channel, StopDecision, TrialSpec, delete_state
 
 __all__ = ["run_trial"]
 
@@ -62,7 +63,8 @@ def run_trial(spec: TrialSpec, channel: Channel, *, clock: Callable[[], float] =
         except Exception as error:
             if begun is None or run.clock.has_started or isinstance(error, BsoptError) or is_out_of_memory(error):
                 raise
-            delete_state(begun)
+            with contextlib.suppress(OSError):
+                delete_state(begun)
             raise StaleStateError(f"what it was to go on from doesn't fit any more ({_first_line(error)})") from error
 
     try:

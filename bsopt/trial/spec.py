@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ __all__ = [
     "TaskSpec",
     "TrialSpec",
     "checkpoint_name",
+    "delete_state",
     "trial_folder",
 ]
 
@@ -179,6 +181,18 @@ class TrialSpec:
 def trial_folder(output: Path, number: int) -> Path:
     """Return the folder of a trial's log and weights inside a study's output."""
     return output / "trials" / f"{number:04d}"
+
+
+def delete_state(path: Path) -> None:
+    """Delete what a trial would go on from, a file or, of shards, a folder, if it is there.
+
+    Raises:
+        OSError: It can't be deleted.
+    """
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def checkpoint_name(kind: str) -> str:
