@@ -21,8 +21,8 @@ from bsopt.units import count_of
 
 __all__ = ["RayEngine"]
 
-_HEAD_LOOK_SECONDS = 5.0
-_HEAD_PATIENCE_SECONDS = 20.0  # a head that is started again takes its cluster over
+_LOOK_SECONDS = 5.0
+_PATIENCE_SECONDS = 20.0  # a head that is started again takes its cluster over
 _LEFT_BEHIND = ["runs", ".git", ".venv", "__pycache__", "*.db", "*.log"]
 
 
@@ -110,30 +110,38 @@ class RayEngine:
         )
         return RayPlace(self, self._ray, actor.remote(), job)
 
-    def check_head(self) -> None:
-        """Look from time to time whether the cluster's head is there; Ray itself ends this process a minute after it.
+    def check_cluster(self) -> None:
+        """Look from time to time whether the cluster's head and its node on this machine are there.
+
+        Without the head Ray ends this process after a minute; without the node it waits for ever.
 
         Raises:
-            MachineError: It hasn't answered for some seconds.
+            MachineError: One of them has been gone for some seconds.
         """
         now = time.monotonic()
-        if self._head is None or now - self._looked_at < _HEAD_LOOK_SECONDS:
+        if self._head is None or now - self._looked_at < _LOOK_SECONDS:
             return
         self._looked_at = now
-        try:
-            socket.create_connection(self._head, timeout=_HEAD_LOOK_SECONDS).close()
+        gone = self._what_is_gone(self._head)
+        if gone is None:
             self._answered_at = now
-        except OSError as error:
-            if now - self._answered_at > _HEAD_PATIENCE_SECONDS:
-                host, port = self._head
-                raise MachineError(
-                    f"the head of the Ray cluster, {host}:{port}, is gone ({error.strerror or error}); the same "
-                    "command goes on, and the trials that were running are run again."
-                ) from error
+        elif now - self._answered_at > _PATIENCE_SECONDS:
+            raise MachineError(f"{gone}; the same command goes on, and the trials that were running are run again.")
 
     def close(self) -> None:
         """Leave the cluster, or end the one that was started."""
         self._ray.shutdown()
+
+    def _what_is_gone(self, head: tuple[str, int]) -> str | None:
+        """Return which part of the cluster doesn't answer; None where all that this process needs is there."""
+        try:
+            socket.create_connection(head, timeout=_LOOK_SECONDS).close()
+        except OSError as error:
+            return f"the head of the Ray cluster, {head[0]}:{head[1]}, is gone ({error.strerror or error})"
+        here = self._ray.get_runtime_context().get_node_id()
+        if not any(node["Alive"] for node in self._ray.nodes() if node["NodeID"] == here):
+            return "the Ray cluster's node on this machine is gone (its raylet or an agent of it died)"
+        return None
 
     def _address_of_head(self) -> tuple[str, int] | None:
         """Return host and port; None where the cluster is reached through Ray Client, which watches it itself."""
@@ -165,7 +173,7 @@ class RayPlace:
         """
         done, _ = self._ray.wait([self._outcome], timeout=0)
         if not done:
-            self._engine.check_head()
+            self._engine.check_cluster()
             return None
         try:
             outcome: Outcome = self._ray.get(self._outcome)
