@@ -39,15 +39,23 @@ class Follower:
     Args:
         study: The study.
         listener: Receives the events.
-        total: Trials of the study.
+        done: Trials of the study that count, from earlier runs.
+        total: Trials that it is to have.
         callbacks: Called with the study and each trial that ended.
     """
 
     def __init__(
-        self, study: optuna.Study, listener: Listener, *, total: int, callbacks: Sequence[Callback] = ()
+        self,
+        study: optuna.Study,
+        listener: Listener,
+        *,
+        done: int,
+        total: int,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         self._study = study
         self._listener = listener
+        self._done = done
         self._total = total
         self._callbacks = callbacks
         self._info: StudyInfo | None = None
@@ -56,7 +64,6 @@ class Follower:
         for trial in study.get_trials(deepcopy=False):
             if trial.state.is_finished():
                 self._seen[trial.number] = _Seen(ended=True)
-        self._done = len(self._seen)
 
     def look(self) -> None:
         """Tell what is new."""
@@ -64,7 +71,7 @@ class Follower:
             if not is_ours(self._study):
                 return  # the first worker hasn't built the task yet
             self._info = read_info(self._study)
-            self._listener.study_started(self._info, done=min(self._done, self._total), total=self._total)
+            self._listener.study_started(self._info, done=self._done, total=self._total)
         for trial in self._study.get_trials(deepcopy=False):
             seen = self._seen.setdefault(trial.number, _Seen())
             if not seen.ended and trial.state != TrialState.WAITING:

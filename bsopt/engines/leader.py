@@ -157,8 +157,9 @@ class _Run:
         listener, study = self._listener, self._study
         self._queue.queue_design()
         self._queue.look_for_lost()
-        total = self._queue.num_begun() + self._queue.num_open()
-        follower = Follower(study, listener, total=total, callbacks=self._callbacks)
+        done = self._queue.num_begun()
+        total = done + self._queue.num_open()
+        follower = Follower(study, listener, done=done, total=total, callbacks=self._callbacks)
         if not self._queue.num_open() and not self._running() and not self._queue.queue_confirmations():
             self._ending = self._queue.nothing_to_do(total)
         else:

@@ -22,9 +22,10 @@ class Script(Listener):
         self.ticks: list[tuple[int, Tick]] = []
         self.ended: list[TrialRecord] = []
         self.info: StudyInfo | None = None
+        self.done: int | None = None
 
     def study_started(self, info: StudyInfo, *, done: int, total: int) -> None:
-        self.info = info
+        self.info, self.done = info, done
 
     def trial_started(self, start: TrialStart) -> None:
         self.started.append(start)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from optuna.trial import TrialState
 from script import Script
 
 from bsopt.cli.main import main
@@ -130,6 +131,15 @@ def test_a_closed_terminal_ends_the_workers_unless_they_are_the_clusters(project
     summary = leader.run()
     assert (summary.ended, summary.signal) == ("interrupted", signal.SIGHUP)
     assert bool(ended) is not outlives_leader
+
+
+def test_a_trial_that_never_began_is_not_told_as_done(project: Path) -> None:
+    load(project, "budget.trials=1").run()
+    leader = load(project, "budget.trials=2")
+    leader.optuna.tell(leader.optuna.ask(), state=TrialState.FAIL)
+    script = Script()
+    leader.run(script)
+    assert (script.done, len(script.ended)) == (1, 1)
 
 
 def test_an_interrupted_worker_is_replaced_and_its_trial_run_again(project: Path) -> None:
