@@ -33,12 +33,21 @@ def ending_with(leader: int) -> Iterator[None]:
 
 def _watch(leader: int, worker: int) -> None:
     while os.getppid() == worker:
-        try:
-            os.kill(leader, 0)
-        except ProcessLookupError:
+        if _is_gone(leader):
             os.kill(worker, signal.SIGKILL)
             return
         time.sleep(_LOOK_SECONDS)
+
+
+def _is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        with open(f"/proc/{pid}/stat") as stat:  # one that nobody has waited for is still there, as a zombie
+            return stat.read().rpartition(")")[2].split()[0] in "ZX"
+    except ProcessLookupError:
+        return True
+    except FileNotFoundError:  # no Linux
+        return False
 
 
 def _end_with_parent() -> None:
