@@ -80,7 +80,7 @@ class ThroughputMonitor(Callback):
         """Wait for the GPU, close the epoch's time, exchange memory and energy, and log."""
         synchronize(trainer)
         self._meter.end_epoch()
-        self._used = self._read_counters(trainer)
+        self.update(trainer)
         summary = self.summary
         if summary is not None:
             for name in ("seconds_per_step", "samples_per_second", "data_share"):
@@ -89,6 +89,10 @@ class ThroughputMonitor(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Read memory and energy of all ranks once more."""
+        self.update(trainer)
+
+    def update(self, trainer: Trainer) -> None:
+        """Read memory and energy of all ranks now, as before a checkpoint within an epoch; every rank takes part."""
         self._used = self._read_counters(trainer)
 
     def state_dict(self) -> dict[str, Any]:

@@ -152,6 +152,7 @@ class _Run:
         if answer.is_stop or not self.answer.is_stop:
             self.answer = answer
         if self.state is not None and keeps and self.answer.stop_reason in (None, StopReason.PAUSED):
+            self.throughput.update(trainer)  # what the epoch so far has taken is kept, too
             self.state.keep(trainer)
         return self.answer.is_stop
 

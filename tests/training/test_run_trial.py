@@ -71,6 +71,25 @@ def test_a_paused_trial_goes_on_with_its_schedule_where_it_stood(train: Any, tmp
     assert rest.ticks[0].value == whole.ticks[0].value > rest.ticks[1].value
 
 
+def test_a_trial_that_goes_on_has_the_energy_of_all_its_parts(
+    train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Meter:
+        source = "nvml"
+
+        def __init__(self, device: torch.device) -> None:
+            pass
+
+        def joules(self) -> float:
+            return 100.0  # of each part
+
+    monkeypatch.setattr("bsopt.callbacks.throughput_monitor.EnergyMeter", Meter)
+    state, pause = str(tmp_path / "resume.ckpt"), StopDecision(StopReason.PAUSED, message="paused")
+    paused = train(resume_file=state, on_tick=lambda tick: pause if tick.index == 1 else StopDecision())
+    rest = train(resume_file=state)
+    assert (paused.energy_joules, rest.energy_joules) == (100.0, 200.0)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("tick_every", [Amount(1, "epochs"), Amount(8, "samples")])  # the latter ends at a tick
 def test_time_limit_ends_a_trial_as_timeout(train: Any, tick_every: Amount) -> None:
