@@ -63,6 +63,14 @@ class Safeguards(Callback):
         """Count batches."""
         self.num_batches += 1
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the count as plain data, for a checkpoint."""
+        return {"num_batches": self.num_batches}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting where the interrupted trial was."""
+        self.num_batches = state_dict["num_batches"]
+
 
 def _log_parameters(trainer: Any, spec: TrialSpec) -> None:
     """Tell the user's loggers which trial this is; they log on rank zero."""

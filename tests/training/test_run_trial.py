@@ -71,7 +71,7 @@ def test_a_paused_trial_goes_on_with_its_schedule_where_it_stood(train: Any, tmp
     assert rest.ticks[0].value == whole.ticks[0].value > rest.ticks[1].value
 
 
-def test_a_trial_that_goes_on_has_the_energy_of_all_its_parts(
+def test_a_trial_that_goes_on_has_the_samples_and_the_energy_of_all_its_parts(
     train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Meter:
@@ -88,6 +88,7 @@ def test_a_trial_that_goes_on_has_the_energy_of_all_its_parts(
     paused = train(resume_file=state, on_tick=lambda tick: pause if tick.index == 1 else StopDecision())
     rest = train(resume_file=state)
     assert (paused.energy_joules, rest.energy_joules) == (100.0, 200.0)
+    assert (paused.samples_exact, rest.samples_exact) == (96, 3 * 96)
 
 
 @pytest.mark.slow
