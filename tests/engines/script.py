@@ -24,6 +24,11 @@ class Script(Listener):
         self.info: StudyInfo | None = None
         self.done: int | None = None
 
+    @property
+    def held(self) -> set[int]:
+        """Trials that have ticked and not ended."""
+        return {number for number, _ in self.ticks} - {record.number for record in self.ended}
+
     def study_started(self, info: StudyInfo, *, done: int, total: int) -> None:
         self.info, self.done = info, done
 
