@@ -242,8 +242,9 @@ class StudyConfig(Block):
     resume: bool | Literal["auto"] = Field(
         default="auto",
         description="an interrupted trial goes on from its last validation, not from its start; a trial with a small "
-        "chance to be the best is paused, to go on from there if the chance comes back. auto: where a checkpoint has "
-        "at most 256 MiB and one node trains, kept as often as takes 1 % of the training time",
+        "chance to be the best is paused, to go on from there if the chance comes back, or isn't nil at the study's "
+        "end. auto: where a checkpoint has at most 256 MiB and one node trains, kept as often as takes 1 % of the "
+        "training time",
     )
     isolation: Literal["process", "none"] = "process"
     measure: list[Literal["noise_scale", "weight_distance", "update_norms"]] = Field(

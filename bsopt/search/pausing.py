@@ -17,12 +17,16 @@ it in the user attribute `continues`. In plain Optuna:
 
     study = optuna.create_study(pruner=bsopt.PlateauPruner(pause_below=0.3))
     study.optimize(objective, n_trials=40, callbacks=[bsopt.continue_paused])
+    while bsopt.continue_paused(study, at_end=True) is not None:
+        study.optimize(objective, n_trials=1)
+
+The last two lines go on with whatever is not hopeless by then: a pause puts a trial off, and alone ends none.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -35,34 +39,44 @@ from bsopt.trial.record import StopReason
 __all__ = ["continue_paused", "continued", "worth_continuing"]
 
 
-def continue_paused(study: optuna.Study, trial: FrozenTrial | None = None) -> int | None:
+def continue_paused(study: optuna.Study, trial: FrozenTrial | None = None, *, at_end: bool = False) -> int | None:
     """Queue the paused trial whose chance to be the best has come back, and return its number; None where none has.
 
-    A callback for `study.optimize`, which calls it after each trial. One continuation is queued at a time, each trial
-    is continued at most once, and a diverged one never. Does nothing unless the study's pruner is a `PlateauPruner`
-    that pauses.
+    A callback for `study.optimize`, which calls it after each trial. One continuation is queued at a time, the most
+    promising first; each trial is continued at most once, and a diverged one never. Does nothing unless the study's
+    pruner is a `PlateauPruner` that pauses.
 
     Args:
         study: A study with one objective.
         trial: The trial that has just ended; not needed.
+        at_end: No new trials are to come: any paused trial that the pruner wouldn't call hopeless is worth it.
     """
-    number = worth_continuing(study)
+    number = worth_continuing(study, at_end=at_end)
     if number is not None:
         queue_continuation(study, number)
     return number
 
 
-def worth_continuing(study: optuna.Study) -> int | None:
-    """Return the number of the paused trial that `continue_paused` would queue now; None where none is worth it."""
+def worth_continuing(
+    study: optuna.Study, *, at_end: bool = False, can_continue: Callable[[FrozenTrial], bool] | None = None
+) -> int | None:
+    """Return the number of the paused trial that `continue_paused` would queue now; None where none is worth it.
+
+    Args:
+        study: A study with one objective.
+        at_end: As in `continue_paused`.
+        can_continue: Whether a trial can be gone on with here; None where all can.
+    """
     pruner = study.pruner
     if not isinstance(pruner, PlateauPruner) or not pruner.pause_below or len(study.directions) != 1:
         return None
     trials = study.get_trials(deepcopy=False)
     if any(continued_number(t) is not None for t in trials if t.state == TrialState.WAITING):
         return None
-    chances = {t.number: pruner.chance(study, t) for t in _paused(trials)}
-    number = max(chances, key=lambda one: chances[one], default=None)
-    return number if number is not None and chances[number] >= pruner.continue_above else None
+    least = pruner.threshold if at_end else pruner.continue_above
+    chances = {t.number: pruner.chance(study, t) for t in _paused(trials) if can_continue is None or can_continue(t)}
+    worth = {number: chance for number, chance in chances.items() if chance >= least}  # an unknown one isn't
+    return max(worth, key=lambda number: worth[number], default=None)
 
 
 def continued(trial: optuna.Trial) -> FrozenTrial | None:

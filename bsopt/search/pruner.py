@@ -67,8 +67,9 @@ class PlateauPruner(BasePruner):
     Whether the learning rate is still to decay is said by `decays_to_end`, or for one trial at a time by its user
     attribute `lr_decay_remaining`; `bsopt study run` and `bsopt.callbacks.OptunaPruning` read it from Lightning.
     With `pause_below` a trial whose chance is small but not nil is *paused*: to Optuna it is pruned, and
-    `bsopt.continue_paused` queues it again if its chance comes back, from its checkpoint (`bsopt.search.pausing`). As
-    that can be undone, it starts with the first finished trial; it ends with the first half of a run.
+    `bsopt.continue_paused` queues it again if its chance comes back, or at the end, from its checkpoint
+    (`bsopt.search.pausing`). As that can be undone, it starts with the first finished trial; it ends with the first
+    half of a run.
 
     With a `patience` of your own and no decay to come (False, not unknown) a plateau is the end without more evidence:
     that is what patience means in other rules.

@@ -88,17 +88,22 @@ class RunQueue:
             self._listener.note(f"the search is done; {queued} repeats of the finalists over fresh seeds follow")
         return queued
 
-    def queue_continuation(self, has_state: Callable[[int], bool]) -> None:
-        """Queue the paused trial whose chance to be the best has come back, if there is one.
+    def queue_continuation(self, has_state: Callable[[int], bool], *, at_end: bool = False) -> bool:
+        """Queue the paused trial that is most worth going on with, if there is one; return whether there is.
 
         Args:
             has_state: Whether the state of a trial, given by its first try's number, is on this host to go on from.
+            at_end: No new trial is to be begun: then any that isn't hopeless is worth it.
         """
-        number = worth_continuing(self._study)
-        if number is None or not has_state(queue.root_of(self._study.get_trials(deepcopy=False)[number])):
-            return
+        number = worth_continuing(
+            self._study, at_end=at_end, can_continue=lambda trial: has_state(queue.root_of(trial))
+        )
+        if number is None:
+            return False
         queue.queue_continuation(self._study, number)
-        self._listener.note(f"trial {number} is gone on with: its chance to be the best has come back")
+        why = "nothing new is to come, and it isn't hopeless" if at_end else "its chance to be the best has come back"
+        self._listener.note(f"trial {number} is gone on with: {why}")
+        return True
 
     def num_open(self) -> int:
         """Return the number of trials that could be begun now."""

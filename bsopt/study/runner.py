@@ -103,7 +103,7 @@ class StudyRunner:
         study, listener = self._study, self._listener
         self._queue.look_for_lost()
         self._queue.queue_design()
-        if not self._queue.num_open():
+        if not self._queue.num_open() and not self._queue.queue_continuation(self._files.has_state, at_end=True):
             self._queue_confirmations()
         done, open_ = self._queue.num_begun(), self._queue.num_open()
         total = done + open_
@@ -196,7 +196,7 @@ class StudyRunner:
                 if self._has_place():
                     self._reserved += 1
                     return True
-                if not self._reserved:
+                if not self._reserved and not self._queue.queue_continuation(self._files.has_state, at_end=True):
                     return False
             self._stopping.wait(_ASK_SECONDS)
         return False

@@ -111,10 +111,10 @@ def overhead(place: Place) -> Found:
     found: dict[str, dict[str, float]] = {}
     for wanted, network in ((5.0, "resnet8"), (20.0, "resnet18"))[: 1 if place.small else 2]:
         spec = make_spec(place, Plan(64), model={"network": network}, data={"num_train": 16384 if is_cuda else 64})
-        spent = launcher().call(
-            "gpu_checks.speed:shares", spec, WATCHED, list(callbacks.__all__), wanted / 1e3, 100 if is_cuda else 2
+        num_blocks, num_steps = (20, 20) if is_cuda else (2, 2)
+        found |= launcher().call(
+            "gpu_checks.speed:shares", spec, WATCHED, list(callbacks.__all__), wanted / 1e3, num_blocks, num_steps
         )
-        found |= spent
     parts, holds = [], True
     for step, each in found.items():
         noise = each["noise"]
@@ -127,23 +127,19 @@ def overhead(place: Place) -> Found:
 
 
 def shares(
-    spec: TrialSpec, channel: Channel, names: Sequence[str], wanted: float, num_steps: int
+    spec: TrialSpec, channel: Channel, names: Sequence[str], wanted: float, num_blocks: int, num_steps: int
 ) -> dict[str, dict[str, float]]:
     """Return what each callback adds to a step, as a share, under the step's milliseconds.
 
-    "noise" is the largest difference between two runs without one.
+    A callback takes part in every second block of so many steps of one and the same run, and is compared with the
+    blocks beside. "noise" is the largest share that an empty callback seems to add, of three.
     """
     size = _size_of(spec, wanted, num_steps)
-    _seconds(spec, size, None, num_steps)
-    before = first = _seconds(spec, size, None, num_steps)
-    found = {"noise": 0.0}
+    empty = [_share(spec, size, pl.Callback(), num_blocks, num_steps) for _ in range(3)]
+    found = {"noise": max(abs(share) for share, _ in empty)}
     for name in names:
-        mine = _seconds(spec, size, _callback(name), num_steps)
-        after = _seconds(spec, size, None, num_steps)
-        found[name] = 2 * mine / (before + after) - 1
-        found["noise"] = max(found["noise"], abs(after / before - 1))
-        before = after
-    return {f"{1e3 * first:.1f}": found}
+        found[name], _ = _share(spec, size, _callback(name), num_blocks, num_steps)
+    return {f"{1e3 * statistics.median(seconds for _, seconds in empty):.1f}": found}
 
 
 def pinned(place: Place) -> Found:
@@ -196,18 +192,20 @@ def _fit(spec: TrialSpec, added: Sequence[Any], *, data: Any = None, **arguments
     return trainer
 
 
-def _seconds(spec: TrialSpec, size: int, callback: Any, num_steps: int) -> float:
-    """Return the seconds of a step at a micro-batch, from the time of so many of them."""
-    marks = _Marks(is_cuda=spec.trainer["accelerator"] == "gpu")
-    _fit(sized(spec, size), [marks, *([callback] if callback is not None else [])], max_steps=num_steps)
-    return (marks.ended - marks.began) / num_steps
+def _share(spec: TrialSpec, size: int, callback: Any, num_blocks: int, num_steps: int) -> tuple[float, float]:
+    """Return what a callback adds to a step at a micro-batch, as a share, and the seconds of a step without it."""
+    blocks = _Blocks(callback, num_steps, is_cuda=spec.trainer["accelerator"] == "gpu")
+    _fit(sized(spec, size), [blocks, callback], max_steps=num_steps * (num_blocks + 2) + 1)
+    seconds = blocks.seconds[2:]  # after the first two everything is warm
+    with_it, without = statistics.fmean(seconds[0::2]), statistics.fmean(seconds[1::2])
+    return with_it / without - 1, without / num_steps
 
 
 def _size_of(spec: TrialSpec, seconds: float, num_steps: int) -> int:
     """Return a micro-batch whose step takes about so many seconds."""
     size = 8
     for _ in range(5):
-        took = _seconds(spec, size, None, min(20, num_steps))
+        _, took = _share(spec, size, pl.Callback(), 2, num_steps)
         if took >= 0.8 * seconds or size >= 4096 or num_steps < 20:
             return size
         size = min(4096, max(size + 1, round(size * min(4.0, seconds / took))))
@@ -260,6 +258,33 @@ class _Marks(pl.Callback):
         if self._is_cuda:
             torch.cuda.synchronize()
         return time.time()
+
+
+class _Blocks(pl.Callback):
+    """Lets another callback take part in the batches of every second block of steps, and times the blocks."""
+
+    def __init__(self, callback: Any, num_steps: int, *, is_cuda: bool) -> None:
+        self._num_steps, self._is_cuda = num_steps, is_cuda
+        self._began = 0.0
+        self._is_on = True
+        self.seconds: list[float] = []
+        for name in dir(callback):
+            if name.startswith(("on_train_batch", "on_before", "on_after")):
+                setattr(callback, name, self._switched(getattr(callback, name)))
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        number, step = divmod(trainer.global_step, self._num_steps)
+        if step:
+            return
+        if self._is_cuda:
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        if number:
+            self.seconds.append(now - self._began)
+        self._began, self._is_on = now, number % 2 == 0
+
+    def _switched(self, hook: Any) -> Any:
+        return lambda *arguments, **named: hook(*arguments, **named) if self._is_on else None
 
 
 class _PowerReadings:

@@ -89,6 +89,19 @@ def test_a_paused_trial_is_queued_again_once_its_chance_is_back() -> None:
     assert worth_continuing(study) is None  # it runs
 
 
+def test_at_the_end_all_that_is_not_hopeless_is_gone_on_with_the_most_promising_first() -> None:
+    done = [trial_of(curve(f)) for f in (0.35, 0.4, 0.5)]
+    hopeless, behind, nearer = (trial_of(curve(f)[:6], state=TrialState.PRUNED) for f in (2.0, 0.4, 0.38))
+    study = study_of(*done, hopeless, behind, nearer)
+    assert continue_paused(study) is None
+    assert worth_continuing(study, at_end=True, can_continue=lambda trial: trial.number != 5) == 4
+    assert continue_paused(study, at_end=True) == 5
+    study.tell(study.ask(), 0.4)
+    assert continue_paused(study, at_end=True) == 4
+    study.tell(study.ask(), 0.4)
+    assert continue_paused(study, at_end=True) is None
+
+
 def test_what_was_called_hopeless_or_diverged_is_not_gone_on_with() -> None:
     late = [trial_of(falls_late(f)) for f in (0.34, 0.345, 0.35, 0.355)]
     study = study_of(*late, trial_of([1.0, 0.6, float("nan"), float("nan")], state=TrialState.PRUNED))

@@ -220,12 +220,14 @@ def test_a_target_that_was_never_reached_prunes(pretend: Pretend) -> None:
 class PausesSecond(PlateauPruner):
     """Pauses trial 1 at its second tick and finds its chance back once three others have finished."""
 
+    chance_at_first = 0.0
+
     def decide(self, study: optuna.Study, trial: optuna.trial.FrozenTrial, **kwargs: Any) -> StopDecision:
         pauses = trial.number == 1 and len(trial.intermediate_values) == 2
         return StopDecision(StopReason.PAUSED, "paused", 0.2) if pauses else StopDecision()
 
     def chance(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> float:
-        return 1.0 if len(study.get_trials(states=(TrialState.COMPLETE,))) >= 3 else 0.0
+        return 1.0 if len(study.get_trials(states=(TrialState.COMPLETE,))) >= 3 else self.chance_at_first
 
 
 def test_a_paused_trial_is_gone_on_with_from_its_state_and_counts_once(pretend: Pretend, usual: Train) -> None:
@@ -251,6 +253,44 @@ def test_a_paused_trial_is_gone_on_with_from_its_state_and_counts_once(pretend: 
     assert specs[4].seeds == specs[1].seeds
     assert not Path(str(specs[1].resume_file)).exists()
     assert any("trial 1 is gone on with" in note for note in study.log.notes)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_paused_trial_is_gone_on_with_when_nothing_new_is_to_come(
+    workers: int, pretend: Pretend, usual: Train
+) -> None:
+    def train(spec: TrialSpec, supervision: Supervision) -> TrialRecord:
+        if spec.number == 1:
+            Path(str(spec.resume_file)).parent.mkdir(parents=True, exist_ok=True)
+            Path(str(spec.resume_file)).write_text("state")
+        return usual(spec, supervision)
+
+    study = pretend(train, budget={"trials": 3, "epochs": 3}, workers=workers)
+    study.optuna.pruner = PausesSecond(pause_below=0.3)
+    study.optuna.pruner.chance_at_first = 0.2
+    assert study.run().num_complete == 3
+    assert study.records[1].stop_reason is StopReason.PAUSED
+    assert study.optuna.trials[3].user_attrs["continues"] == 1
+    assert any("trial 1 is gone on with: nothing new is to come" in note for note in study.log.notes)
+
+
+def test_what_is_left_paused_by_an_interrupted_run_is_gone_on_with(pretend: Pretend, usual: Train) -> None:
+    states: list[Path] = []
+
+    def train(spec: TrialSpec, supervision: Supervision) -> TrialRecord:
+        states.append(Path(str(spec.resume_file)))
+        if spec.number == 1:
+            states[-1].parent.mkdir(parents=True, exist_ok=True)
+            states[-1].write_text("state")
+        return usual(spec, supervision)
+
+    study = pretend(train, budget={"trials": 2, "epochs": 3})
+    study.optuna.pruner = PausesSecond(pause_below=0.3)
+    study.run()
+    states[1].write_text("state")  # as after an interruption, which deletes none
+    study.optuna.pruner.chance_at_first = 0.2
+    assert study.run().num_complete == 2
+    assert study.optuna.trials[2].user_attrs["continues"] == 1
 
 
 def test_the_states_of_paused_trials_are_deleted_with_the_study_s_last_trial(pretend: Pretend, usual: Train) -> None:
