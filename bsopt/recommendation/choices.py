@@ -117,17 +117,44 @@ def _largest(evidence: Evidence) -> Choice | None:
 
 def _least(evidence: Evidence, goal: Goal) -> Choice | None:
     """Return the choice of least time, device time or energy on the devices asked about; None where it isn't known."""
-    asked = (evidence.num_devices, evidence.num_nodes)
-    there = [c for c in costs_that_count(evidence) if (c.plan.num_devices, c.plan.num_nodes) == asked]
-    costs = [(amount, cost) for cost in there if (amount := _amount(cost, goal)) is not None]
+    costs = _amounts(evidence, costs_that_count(evidence), goal)
     if not costs:
         return None
     amount, cost = min(costs, key=lambda pair: pair[0].value)
+    spent = _spent(amount, goal)
+    what = "uses" if goal == "frugal" else "takes"
+    among = "the least of all" if evidence.target is not None else "the least of those known to be as good as the best"
+    if evidence.target is None and len(costs) == 1:
+        among = "and no other size is known to be as good"
+    reason = f"It {what} {spent} {to_what(evidence)} on {where(cost.plan)}, {among}."
+    return choice_at(evidence, cost.batch_size, goal, reason, *_cheaper(evidence, amount, goal), cost=cost)
+
+
+def _cheaper(evidence: Evidence, amount: Estimate, goal: Goal) -> list[str]:
+    """Return what the size of least cost among those that may be as good, too, would take, in a sentence."""
+    open_sizes = [
+        found.batch_size
+        for found in evidence.findings
+        if found.state is SizeState.OPEN and not evidence.counts(found.batch_size)
+    ]
+    costs = _amounts(evidence, [cost for size in open_sizes for cost in costs_at(evidence, size)], goal)
+    other, cost = min(costs, key=lambda pair: pair[0].value, default=(amount, None))
+    if cost is None or other.value >= amount.value:
+        return []
+    what = "use" if goal == "frugal" else "take"
+    return [f"{cost.batch_size} would {what} {_spent(other, goal)}, but whether it is as good can't be told yet."]
+
+
+def _amounts(evidence: Evidence, costs: list[Cost], goal: Goal) -> list[tuple[Estimate, Cost]]:
+    """Return what a goal counts of the costs on the devices asked about, where it is known."""
+    asked = (evidence.num_devices, evidence.num_nodes)
+    there = [cost for cost in costs if (cost.plan.num_devices, cost.plan.num_nodes) == asked]
+    return [(amount, cost) for cost in there if (amount := _amount(cost, goal)) is not None]
+
+
+def _spent(amount: Estimate, goal: Goal) -> str:
     spent = energy(amount) if goal == "frugal" else duration(amount)
-    what = {"fastest": "takes", "cheapest": "takes", "frugal": "uses"}[goal]
-    of_devices = " of device time" if goal == "cheapest" else ""
-    reason = f"It {what} {spent}{of_devices} {to_what(evidence)} on {where(cost.plan)}, the least of all."
-    return choice_at(evidence, cost.batch_size, goal, reason, cost=cost)
+    return f"{spent} of device time" if goal == "cheapest" else spent
 
 
 def _amount(cost: Cost, goal: Goal) -> Estimate | None:

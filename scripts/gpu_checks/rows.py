@@ -28,7 +28,7 @@ ROWS: tuple[Row, ...] = (
     Row("dividing", "two workers, and two ranks, on two GPUs", f"{_PROCESSES}:dividing", seconds=25, num_devices=2),
     Row("sharing", "two workers on one GPU", f"{_PROCESSES}:sharing", seconds=20),
     Row("noise", "noise scale against every sample's gradient", f"{_LEARNING}:noise", seconds=25),
-    Row("overhead", "what callbacks add to a step", f"{_SPEED}:overhead", seconds=60),
+    Row("overhead", "what callbacks add to a step", f"{_SPEED}:overhead", seconds=100),
     Row("pinned", "pinned memory, copies that don't wait", f"{_SPEED}:pinned", seconds=15),
     Row("halving", "a study halves until it fits", f"{_MEMORY}:halving", seconds=30, needs=_STUDY),
     _largest("fp16", "16-mixed", 50, precision="16-mixed"),

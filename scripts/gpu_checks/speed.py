@@ -111,7 +111,7 @@ def overhead(place: Place) -> Found:
     found: dict[str, dict[str, float]] = {}
     for wanted, network in ((5.0, "resnet8"), (20.0, "resnet18"))[: 1 if place.small else 2]:
         spec = make_spec(place, Plan(64), model={"network": network}, data={"num_train": 16384 if is_cuda else 64})
-        num_blocks, num_steps = (20, 20) if is_cuda else (2, 2)
+        num_blocks, num_steps = (12, 20) if is_cuda else (2, 2)
         found |= launcher().call(
             "gpu_checks.speed:shares", spec, WATCHED, list(callbacks.__all__), wanted / 1e3, num_blocks, num_steps
         )

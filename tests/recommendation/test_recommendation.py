@@ -18,6 +18,7 @@ from bsopt.errors import ConfigError
 from bsopt.laws.estimate import FitStatus
 from bsopt.recommendation import Answer, Evidence, Recommendation, Refusal, answers, recommend, recommend_from
 from bsopt.recommendation.fits import fit_laws
+from bsopt.recommendation.result import SizeState
 from bsopt.serialization import to_json
 from bsopt.storage.attributes import read_info, read_records, write_info
 from bsopt.testing.study import example_study
@@ -90,6 +91,22 @@ def test_fastest_and_cheapest_need_measured_times(found: Recommendation) -> None
     assert {choice.goal for choice in found.alternatives} == {"largest"}
     fastest = recommend(foreign(50), goal="fastest")
     assert any("No trial measured how long" in caveat for caveat in fastest.caveats)
+
+
+def test_fastest_names_a_faster_size_that_may_be_as_good_and_none_that_is_slower() -> None:
+    study = ours()
+    known = recommend(study, goal="fastest").choice
+    assert known is not None
+    assert known.reasons[0].endswith("the least of those known to be as good as the best.")
+    assert not any("can't be told yet" in reason for reason in known.reasons)
+    strict = recommend(study, goal="fastest", margin=0.002)
+    assert strict.choice is not None
+    is_open = [found.batch_size for found in strict.sizes if found.state is SizeState.OPEN]
+    faster = [size for size in is_open if size > strict.choice.batch_size]
+    assert faster
+    said = strict.choice.reasons[1]
+    assert said.startswith(f"{max(faster)} would take ")
+    assert said.endswith("but whether it is as good can't be told yet.")
 
 
 def test_more_devices_are_faster_and_cost_more_device_hours() -> None:
