@@ -10,7 +10,16 @@ import plotly.graph_objects as go
 
 from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.visualization import _traces
-from bsopt.visualization._axes import batch_size_axis, beyond, value_label, worth_seeing
+from bsopt.visualization._axes import (
+    Axis,
+    batch_size_axis,
+    beyond,
+    fitting_axis,
+    is_wide,
+    value_axis,
+    value_label,
+    worth_seeing,
+)
 from bsopt.visualization._theme import escape, look_of, new_figure
 from bsopt.visualization.study_data import Source, load_all, why_empty
 
@@ -66,7 +75,7 @@ def plot_best_by_batch_size(
         _draw(figure, info, place, several=len(infos) > 1)
     sizes = [float(row.batch_size) for info in infos for row in info.rows]
     figure.update_xaxes(**batch_size_axis(sizes))
-    figure.update_yaxes(title={"text": value_label(infos[0].info)}, range=_value_range(infos))
+    figure.update_yaxes(title={"text": value_label(infos[0].info)}, **_value_axis(infos))
     others = [cast(float, r.value) for info in infos for row in info.rows for r in row.others]
     _traces.add_caption(
         figure,
@@ -76,16 +85,18 @@ def plot_best_by_batch_size(
     return figure
 
 
-def _value_range(infos: Sequence[BestByBatchSizeInfo]) -> tuple[float, float] | None:
+def _value_axis(infos: Sequence[BestByBatchSizeInfo]) -> Axis:
     """The best values fill the axis; of the worse trials those that fit beside them are seen."""
     sign = infos[0].info.objective.sign
     bests = [cast(float, row.best.value) for info in infos for row in info.rows]
     others = [cast(float, r.value) for info in infos for row in info.rows for r in row.others]
+    if sign > 0 and len(bests) > 1 and is_wide(bests):
+        return fitting_axis([*bests, *(value for value in others if value <= max(bests))], is_log=True)
     if len(bests) == 1:
-        return worth_seeing([*bests, *others], sign, typical=0.6)
+        return value_axis(worth_seeing([*bests, *others], sign, typical=0.6), is_log=False)
     best, worst = min(sign * v for v in bests), max(sign * v for v in bests)
     seen = [v for v in others if sign * v <= worst + (worst - best)]
-    return worth_seeing([*bests, *seen], sign, typical=1.0)
+    return value_axis(worth_seeing([*bests, *seen], sign, typical=1.0), is_log=False)
 
 
 def _draw(figure: go.Figure, info: BestByBatchSizeInfo, place: int, *, several: bool) -> None:

@@ -52,6 +52,13 @@ def test_a_far_worse_trial_does_not_flatten_the_bests() -> None:
     assert figure.layout.yaxis.range[1] < 1
 
 
+def test_a_batch_size_far_off_the_others_does_not_flatten_them() -> None:
+    rows = [_trial(0, 8, 0.08, 1), _trial(1, 16, 0.1, 1), _trial(2, 2048, 11.0, 1), _trial(3, 8, 90.0, 1)]
+    axis = plot_best_by_batch_size(_data(*rows)).layout.yaxis
+    assert axis.type == "log"
+    assert 10 ** axis.range[0] < 0.08 < 11.0 < 10 ** axis.range[1] < 90.0
+
+
 def test_studies_are_compared_in_one_plot(study: optuna.Study) -> None:
     figure = plot_best_by_batch_size([study, example_study(20, name="other", seed=1)])
     assert [trace.name for trace in figure.data if trace.showlegend is not False] == ["example", "other"]
