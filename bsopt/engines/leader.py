@@ -90,10 +90,10 @@ class Leader:
         config: What its file says; `workers` are to be placed.
     """
 
-    def __init__(self, study: optuna.Study, config: StudyConfig, folder: Path, engine: Engine) -> None:
+    def __init__(self, study: optuna.Study, config: StudyConfig, file: Path, engine: Engine) -> None:
         self.optuna = study
         self.config = config
-        self.folder = folder
+        self.file = file
         self.engine = engine
 
     @classmethod
@@ -106,7 +106,7 @@ class Leader:
         """
         config = loaded.config
         _check_shareable(config.storage, spans_hosts=engine.spans_hosts)
-        return cls(find_or_make(config), config, loaded.folder, engine)
+        return cls(find_or_make(config), config, loaded.path, engine)
 
     @property
     def info(self) -> StudyInfo:
@@ -138,7 +138,7 @@ class _Run:
     ) -> None:
         self._study = leader.optuna
         self._config = leader.config
-        self._folder = leader.folder
+        self._file = leader.file
         self._engine = leader.engine
         self._listener = listener
         self._callbacks = callbacks
@@ -243,7 +243,7 @@ class _Run:
             self._placed += 1
             config = {**self._config.as_dict(), "workers": 1}
             place = self._engine.place(
-                Job(config, str(self._folder), os.getcwd(), self._id, name, self._engine.uploads_code)
+                Job(config, str(self._file), os.getcwd(), self._id, name, self._engine.uploads_code)
             )
             self._active[name] = place
 

@@ -33,7 +33,7 @@ class Job:
 
     Attributes:
         config: The study file as plain data.
-        folder: The study file's folder, where imports are looked up first.
+        file: The study file, in whose folder imports are looked up first.
         working_folder: Where the command was given; relative paths start here.
         run: The leader's run, which may ask its workers to stop.
         name: The worker's own name, different for each that is placed.
@@ -41,7 +41,7 @@ class Job:
     """
 
     config: Mapping[str, Any]
-    folder: str
+    file: str
     working_folder: str
     run: str
     name: str
@@ -76,9 +76,9 @@ def work(job: Job, *, is_stopped: Callable[[], bool] = lambda: False) -> Outcome
     from bsopt.study.study import Study
 
     try:
-        folder = _enter(job)
+        _enter(job)
         config = validate_config(job.config)
-        study = Study.create(LoadedConfig(config, folder / "study.yaml"))
+        study = Study.create(LoadedConfig(config, Path(job.file)))
         if is_stopped() or ownership.is_asked_to_stop(study.optuna, job.run):
             return Outcome("interrupted", "asked to stop before it began")
         with _listening_for_stop(study.optuna, job.run):
@@ -90,18 +90,17 @@ def work(job: Job, *, is_stopped: Callable[[], bool] = lambda: False) -> Outcome
     return Outcome(summary.ended, summary.message)
 
 
-def _enter(job: Job) -> Path:
-    """Go where the command was given, if that is here, and return the study's folder."""
-    folder = Path(job.folder)
+def _enter(job: Job) -> None:
+    """Go where the command was given, if that is here; imports of uploaded files are found in the working folder."""
     if job.is_uploaded:
-        return folder  # as the study remembers it; imports are found in the working folder
+        return
+    folder = Path(job.file).parent
     if not folder.is_dir():
         raise ConfigError(
             f"the study's folder {folder} isn't there: put it on a disk that every host sees under the same path "
             "(with Ray, --upload-code sends it along)."
         )
     os.chdir(job.working_folder if Path(job.working_folder).is_dir() else folder)
-    return folder
 
 
 @contextlib.contextmanager

@@ -33,7 +33,7 @@ def next_steps(data: StudyData, *, prefix: str) -> Html | None:
         command = _going_on(data)
     else:
         words = tag("p", "Nothing is open that a few runs would settle. Train the best once more and keep its weights:")
-        command = "bsopt study train study.yaml" if data.info.config else None
+        command = f"bsopt study train {data.info.typed_file}" if data.info.config else None
     return tag(
         "section",
         tag("h3", "What to run next", _total(runs), id=f"{prefix}-next-title"),
@@ -64,7 +64,7 @@ def _total(runs: Sequence[NextRun]) -> Html | None:
 
 def _settling(data: StudyData, runs: Sequence[NextRun]) -> str:
     if data.info.config:
-        return "bsopt study run study.yaml --settle"
+        return f"bsopt study run {data.info.typed_file} --settle"
     lines = [f"study.enqueue_trial({_params(run, data.names)})" for run in runs]
     return "\n".join([*lines, f"study.optimize(objective, n_trials={len(runs)})"])
 
@@ -74,7 +74,7 @@ def _going_on(data: StudyData) -> str:
         return "study.optimize(objective, n_trials=20)"
     asked = data.info.num_trials or 0
     is_done = len(data.records) >= asked
-    return f"bsopt study run study.yaml{f' --set budget.trials={asked + 20}' if is_done else ''}"
+    return f"bsopt study run {data.info.typed_file}{f' --set budget.trials={asked + 20}' if is_done else ''}"
 
 
 def _params(run: NextRun, names: ParameterNames | None) -> dict[str, Any]:

@@ -117,14 +117,14 @@ def stored_limit(info: StudyInfo, config: StudyConfig, description: TaskDescript
     return info.max_micro_batch_size if same and same_device else None
 
 
-def info_of(config: StudyConfig, description: TaskDescription, limits: Limits, *, folder: Path) -> StudyInfo:
+def info_of(config: StudyConfig, description: TaskDescription, limits: Limits, *, file: Path) -> StudyInfo:
     """Return what is stored of a study: what it searches, how its trials train, and on what they run.
 
     Args:
         config: The study file.
         description: What building its task told.
         limits: What the devices and the user allow.
-        folder: The study file's folder.
+        file: The study file.
 
     Raises:
         ConfigError: The time between validations is in epochs and the training set's length isn't known.
@@ -151,7 +151,8 @@ def info_of(config: StudyConfig, description: TaskDescription, limits: Limits, *
         num_trials=budget.trials,
         has_batch_norm=description.has_batch_norm,
         max_micro_batch_size=limits.max_micro_batch_size,
-        config={**config.as_dict(), "storage": redacted(config.storage), "folder": str(folder)},
+        config={**config.as_dict(), "storage": redacted(config.storage)},
+        file=str(file),
         environment=_environment_of(description),
     )
 

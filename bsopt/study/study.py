@@ -45,20 +45,21 @@ class Study:
     Args:
         study: The Optuna study.
         task: Builds, probes and trains what is studied.
+        file: The study file.
 
     Attributes:
         optuna: The Optuna study.
         task: The task, as the study file describes it.
         config: What the study file says, defaults filled in.
-        folder: The study file's folder, where imports are looked up first.
+        file: The study file, in whose folder imports are looked up first.
         files: The trials' logs and weights, and the artifact store.
     """
 
-    def __init__(self, study: optuna.Study, task: TaskRunner) -> None:
+    def __init__(self, study: optuna.Study, task: TaskRunner, file: Path) -> None:
         self.optuna = study
         self.task = task
         self.config = task.config
-        self.folder = task.folder
+        self.file = file
         self.files = StudyFiles(study, task.config)
         self._is_prepared = False
 
@@ -85,7 +86,7 @@ class Study:
         """
         config = _renamed(loaded.config, storage, study_name)
         check_writable(config.folder)
-        study = cls(find_or_make(config), TaskRunner(config, loaded.folder, ranks=ranks))
+        study = cls(find_or_make(config), TaskRunner(config, loaded.folder, ranks=ranks), loaded.path)
         study._prepare()
         return study
 
@@ -119,7 +120,7 @@ class Study:
         found = report(config, task.description, task.limits(), storage=redacted(config.storage))
         if found.problems:
             return found
-        make_pruner(config, info_of(config, task.description, task.limits(), folder=loaded.folder))
+        make_pruner(config, info_of(config, task.description, task.limits(), file=loaded.path))
         return with_first_step(found, task) if step else found
 
     @property
@@ -231,7 +232,7 @@ class Study:
         problems = misfits(config, task.description, task.limits())
         if problems:
             raise ConfigError("\n".join(problems))
-        info = info_of(config, task.description, task.limits(), folder=self.folder)
+        info = info_of(config, task.description, task.limits(), file=self.file)
         info = with_start(info, stored.measured_start if stored is not None else None)
         if stored is None or not is_same(stored, info):
             write_info(study, info)
@@ -287,10 +288,9 @@ def load_study(name: str, storage: str = "sqlite:///bsopt.db") -> Study:
         raise StudyError(
             f"the study {name!r} wasn't made by bsopt, so there is no task to train. Figures and reports work on it."
         )
-    stored = dict(info.config)
-    folder = Path(stored.pop("folder", "."))
-    config = validate_config({**stored, "storage": storage}, source=f"study {name}")
-    return Study(study, TaskRunner(config, folder, memory_limit=info.max_micro_batch_size))
+    config = validate_config({**info.config, "storage": storage}, source=f"study {name}")
+    file = Path(info.file or "study.yaml")
+    return Study(study, TaskRunner(config, file.parent, memory_limit=info.max_micro_batch_size), file)
 
 
 def list_studies(storage: str) -> list[optuna.Study]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -243,6 +245,7 @@ class StudyInfo:
         has_batch_norm: Whether the model has BatchNorm layers; None where it isn't known.
         max_micro_batch_size: Largest micro-batch that the probe verified, or the user's limit.
         config: The study file, defaults filled in, secrets removed.
+        file: Path of the study file, as it was named on the host that made the study; None where there is none.
         environment: Versions and hardware.
         step_unit: What reports are counted in; None where nobody has said: then nothing is told in samples.
     """
@@ -267,6 +270,7 @@ class StudyInfo:
     has_batch_norm: bool | None = None
     max_micro_batch_size: int | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
+    file: str | None = None
     environment: Mapping[str, Any] = field(default_factory=dict)
     step_unit: StepUnit | None = "samples"
 
@@ -298,6 +302,14 @@ class StudyInfo:
     def folder(self) -> Path:
         """Where its logs, report and figures go, seen from where the study is run."""
         return Path(self.config.get("output") or f"runs/{_folder_name(self.name)}")
+
+    @property
+    def typed_file(self) -> str:
+        """The study file as it is typed in a shell, seen from the working folder if it lies there."""
+        if self.file is None:
+            return "study.yaml"
+        seen = os.path.relpath(self.file)
+        return shlex.quote(self.file if seen.startswith("..") else seen)
 
     @property
     def artifact_folder(self) -> Path:

@@ -42,7 +42,7 @@ def test_what_to_do_next_is_told_with_names_quoted_for_the_shell(invoke: Invoke,
     from bsopt.storage.databases import open_storage
 
     output = invoke("study", "show", "done").output  # an interrupted trial is to be run again
-    assert "Next: bsopt study run FILE   (goes on: 1 of its 6 trials are left)\n" in output
+    assert "Next: bsopt study run study.yaml   (goes on: 1 of its 6 trials are left)\n" in output
     assert "\n      bsopt study recommend done\n" in output
     study = optuna.create_study(study_name="my study; rm x", storage=open_storage(finished))
     study.optimize(lambda trial: trial.suggest_int("batch_size", 8, 16) * trial.suggest_float("lr", 0.1, 1), n_trials=1)

@@ -115,9 +115,9 @@ def test_a_model_that_has_changed_is_told(study: Study, project: Path) -> None:
     changed = study.config.task.model_copy(
         update={"model": study.config.task.model.model_copy(update={"init_args": {"width": 3}})}  # type: ignore[union-attr]
     )
-    task = TaskRunner(study.config.model_copy(update={"task": changed}), study.folder)
+    task = TaskRunner(study.config.model_copy(update={"task": changed}), study.file.parent)
     with pytest.raises(TaskError, match="don't fit the model"):
-        analyze(Study(study.optuna, task), QUICK)
+        analyze(Study(study.optuna, task, study.file), QUICK)
 
 
 def test_runs_without_weights_are_counted(load: Load) -> None:

@@ -122,7 +122,7 @@ def test_the_trial_of_a_killed_host_is_run_again_by_the_other(
     host.communicate()
     study = _load(project, "killed", *settings[1:], "task.model.init_args.trouble=hang@1")
     healthy = study.config.model_copy(update={"task": load_config(project / "study.yaml").config.task})
-    study = Study(study.optuna, TaskRunner(healthy, study.folder))
+    study = Study(study.optuna, TaskRunner(healthy, study.file.parent), study.file)
     notes: list[str] = []
 
     class Log(Listener):

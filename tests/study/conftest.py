@@ -150,7 +150,7 @@ class Pretended:
         sampler, pruner = optuna.samplers.RandomSampler(seed=0), optuna.pruners.NopPruner()
         self.optuna = optuna.create_study(direction=direction, sampler=sampler, pruner=pruner)
         description, limits = self.task.description, self.task.limits()
-        write_info(self.optuna, info_of(self.config, description, limits, folder=Path(".")))
+        write_info(self.optuna, info_of(self.config, description, limits, file=Path("study.yaml")))
 
     @property
     def records(self) -> list[TrialRecord]:

@@ -29,7 +29,7 @@ def stored(configure: Configure, description: TaskDescription) -> Callable[..., 
 
     def store(**blocks: Any) -> optuna.Study:
         study = optuna.create_study()
-        write_info(study, info_of(configure(**blocks), description, Limits(), folder=Path(".")))
+        write_info(study, info_of(configure(**blocks), description, Limits(), file=Path("study.yaml")))
         return study
 
     return store
@@ -111,7 +111,7 @@ def test_a_probed_limit_is_known_again_on_the_same_devices_under_the_same_limits
     configure: Configure, description: TaskDescription
 ) -> None:
     config = configure(limits={"memory": "1 GiB"})
-    info = info_of(config, description, Limits(max_micro_batch_size=16), folder=Path("."))
+    info = info_of(config, description, Limits(max_micro_batch_size=16), file=Path("study.yaml"))
     assert stored_limit(info, config, description) == 16
     assert stored_limit(info, configure(limits={"memory": "2 GiB"}), description) is None
     assert stored_limit(info, config, replace(description, device="NVIDIA H200")) is None
@@ -119,8 +119,8 @@ def test_a_probed_limit_is_known_again_on_the_same_devices_under_the_same_limits
 
 
 def test_versions_and_hardware_alone_make_no_other_study(configure: Configure, description: TaskDescription) -> None:
-    info = info_of(configure(), description, Limits(), folder=Path("."))
-    elsewhere = info_of(configure(), replace(description, versions={"torch": "9.9"}), Limits(), folder=Path("."))
+    info = info_of(configure(), description, Limits(), file=Path("study.yaml"))
+    elsewhere = info_of(configure(), replace(description, versions={"torch": "9.9"}), Limits(), file=Path("study.yaml"))
     assert info != elsewhere
     assert is_same(info, elsewhere)
     assert not is_same(info, replace(info, num_trials=9))
@@ -128,11 +128,11 @@ def test_versions_and_hardware_alone_make_no_other_study(configure: Configure, d
 
 def test_a_study_is_described_in_nominal_samples(configure: Configure, description: TaskDescription) -> None:
     config = configure(budget={"trials": 4, "epochs": 3, "validate_every": "0.5 epochs"})
-    info = info_of(config, description, Limits(), folder=Path("here"))
+    info = info_of(config, description, Limits(), file=Path("here/study.yaml"))
     assert (info.budget_samples, info.tick_samples, info.num_train_samples) == (288.0, 48.0, 96)
     assert (info.batch_sizes, info.batch_size_range, info.lr_range) == ((4, 8, 16, 32), (4, 32), (0.001, 0.3))
-    assert (info.config["folder"], info.environment["device"]) == ("here", "cpu")
+    assert (info.file, info.environment["device"]) == ("here/study.yaml", "cpu")
     steps = configure(budget={"trials": 4, "steps": 10})
-    assert info_of(steps, description, Limits(), folder=Path(".")).budget_samples is None
+    assert info_of(steps, description, Limits(), file=Path("study.yaml")).budget_samples is None
     with pytest.raises(ConfigError, match="no known length"):
-        info_of(config, replace(description, num_train_samples=None), Limits(), folder=Path("."))
+        info_of(config, replace(description, num_train_samples=None), Limits(), file=Path("study.yaml"))

@@ -26,7 +26,7 @@ Load = Callable[..., LoadedConfig]
 def healthy(study: Study, loaded: LoadedConfig) -> Study:
     """Return a study whose task is that of another file."""
     config = study.config.model_copy(update={"task": loaded.config.task})
-    return Study(study.optuna, TaskRunner(config, study.folder))
+    return Study(study.optuna, TaskRunner(config, study.file.parent), study.file)
 
 
 def _command(*arguments: str) -> list[str]:

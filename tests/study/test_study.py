@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 import pytest
 
-from bsopt.config import LoadedConfig
+from bsopt.config import LoadedConfig, validate_config
 from bsopt.errors import ConfigError, StorageError, StudyError, TaskError
 from bsopt.search.pruner import PlateauPruner
 from bsopt.storage.attributes import read_records
@@ -50,6 +50,13 @@ def test_a_finished_study_says_so_and_changes_nothing(load: Load) -> None:
     assert summary.ended == "nothing_to_do"
     assert "finished" in summary.message
     assert Path("bsopt.db").read_bytes() == before
+
+
+def test_what_is_stored_is_a_study_file_that_makes_the_same_study(load: Load) -> None:
+    info = Study.create(load("budget.trials=1")).info
+    again = validate_config(dict(info.config)).as_dict()
+    assert again == load("budget.trials=1", "search.optimizer=sgd").config.as_dict()  # it is the task's
+    assert info.file == str(load().path)
 
 
 def test_the_same_command_continues_to_a_larger_total(load: Load) -> None:

@@ -81,7 +81,8 @@ def recommend(
     from bsopt.storage.attributes import read_info, read_records
     from bsopt.storage.parameter_names import find_names
 
-    study = named.open().optuna
+    opened = named.open()
+    study = opened.optuna
     names = find_names(study, batch_size=batch_size_name, lr=lr_name)
     evidence = Evidence.of(
         read_info(study, names=names, step_unit=step_unit),
@@ -106,7 +107,7 @@ def recommend(
     elif as_python:
         click.echo(found.to_lightning(), nl=False)
     else:
-        _show(found)
+        _show(found, file=opened.info.typed_file)
         for answer in asked:
             click.echo("\n" + click.style(answer.question, bold=True))
             click.echo(f"{flowing(answer.answer)}\n({answer.basis})")
@@ -114,7 +115,7 @@ def recommend(
         click.get_current_context().exit(1)
 
 
-def _show(found: Recommendation) -> None:
+def _show(found: Recommendation, *, file: str) -> None:
     from bsopt.recommendation.views import next_run_text
 
     click.secho(flowing(found.sentence), bold=True)
@@ -139,7 +140,8 @@ def _show(found: Recommendation) -> None:
         click.echo(f"\n{_TITLES[refusal.goal]}: can't be told\n{flowing(refusal.reason, indent='  ')}")
     _show_sizes(found)
     _show_list("To know:", found.caveats)
-    _show_list("What to run next (`bsopt study run FILE --settle`):", [next_run_text(run) for run in found.next_runs])
+    settling = f"bsopt study run {file} --settle"
+    _show_list(f"What to run next (`{settling}`):", [next_run_text(run) for run in found.next_runs])
     click.echo("\nTo paste (--yaml for LightningCLI, --json for programs):\n")
     click.echo(found.to_lightning(), nl=False)
 

@@ -55,8 +55,9 @@ def show(named: NamedStudy, top: int | None, trial: int | None, as_json: bool) -
         _show_failures(records)
         where = as_typed(opened.optuna.study_name, opened.storage)
         steps = [f"bsopt study {'recommend' if best_first else 'report'} {where}"]
-        if left := num_left(opened.optuna, opened.info.num_trials):
-            steps.insert(0, f"bsopt study run FILE   (goes on: {left} of its {opened.info.num_trials} trials are left)")
+        asked, going_on = opened.info.num_trials, f"bsopt study run {opened.info.typed_file}"
+        if left := num_left(opened.optuna, asked):
+            steps.insert(0, f"{going_on}   (goes on: {left} of its {asked} trials are left)")
         worth_a_look = best if best is not None else shown[0].number
         steps.append(f"bsopt study show {where} --trial {worth_a_look}   (all about one trial)")
         click.echo("\nNext: " + "\n      ".join(steps))
