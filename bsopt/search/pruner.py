@@ -68,8 +68,7 @@ class PlateauPruner(BasePruner):
     attribute `lr_decay_remaining`; `bsopt study run` and `bsopt.callbacks.OptunaPruning` read it from Lightning.
     With `pause_below` a trial whose chance is small but not nil is *paused*: to Optuna it is pruned, and
     `bsopt.continue_paused` queues it again if its chance comes back, or at the end, from its checkpoint
-    (`bsopt.search.pausing`). As that can be undone, it starts with the first finished trial; it ends with the first
-    half of a run.
+    (`bsopt.search.pausing`). Nothing is paused in the second half of a run.
 
     With a `patience` of your own and no decay to come (False, not unknown) a plateau is the end without more evidence:
     that is what patience means in other rules.
@@ -299,8 +298,8 @@ class PlateauPruner(BasePruner):
             if stuck_for is not None:
                 return StopDecision(StopReason.PRUNED_PLATEAU, verdict, chance, reports.best)
             return StopDecision(StopReason.PRUNED_HOPELESS, f"hopeless {verdict}", chance, reports.best)
-        is_early = len(reports.steps) >= self.min_reports and prospects.progress <= _LATEST_PAUSE
-        if prospects.num_finished and is_early and chance < self.pause_below and self._may_pause(trial, trials):
+        is_unlikely = may_judge and chance < self.pause_below
+        if is_unlikely and prospects.progress <= _LATEST_PAUSE and self._may_pause(trial, trials):
             verdict = f"paused {words}; {self._comparison(prospects, chance)}"
             return StopDecision(StopReason.PAUSED, verdict, chance, reports.best)
         if stuck_for is None:
