@@ -24,7 +24,7 @@ _MEANING: dict[str, str] = {
     StopReason.PRUNED.words: "stopped by the pruner",
     StopReason.PRUNED_PLATEAU.words: "stopped improving out of reach of the best",
     StopReason.PRUNED_HOPELESS.words: "was not going to come near the best",
-    StopReason.PAUSED.words: "had a small chance to come near the best; gone on with if that rises, or is left at last",
+    StopReason.PAUSED.words: "had a small chance to come near the best; what others reach decides whether it goes on",
     StopReason.DIVERGED.words: "the metric became NaN, infinite or exploded",
     StopReason.OUT_OF_MEMORY.words: "didn't fit into memory",
     StopReason.FAILED.words: "raised an error",
