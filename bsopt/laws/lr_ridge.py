@@ -93,6 +93,7 @@ class LrRidgeFit:
         law_exponent: The saturating law's exponent below its knee.
         knee_batch_size: The law's B_n in samples.
         noise_sd: Standard deviation of repeated values near the best, in the objective's unit.
+        run_sd: What noise adds to the value of one more run there: the same, with what isn't known of it.
         best_lr: The best learning rate at whichever batch size is best.
         chances: For each batch size of `table`, the chance that it is the best of those that were tried.
         table: Predictions on a lattice of batch sizes.
@@ -107,6 +108,7 @@ class LrRidgeFit:
     law_exponent: Estimate | None = None
     knee_batch_size: Estimate | None = None
     noise_sd: float | None = None
+    run_sd: float | None = None
     best_lr: Estimate | None = None
     tried_low: float | None = None
     tried_high: float | None = None
@@ -247,6 +249,7 @@ def read_ridge(surface: ValueSurface, *, batch_sizes: Sequence[float] = ()) -> L
         law_exponent=estimate_from_samples(exponents) if len(tried) > 2 else None,
         knee_batch_size=estimate_from_samples(2.0**knees) if len(tried) > 2 else None,
         noise_sd=surface.noise_sd,
+        run_sd=surface.run_sd,
         best_lr=_exp2(overall),
         tried_low=float(2.0 ** tried[0]),
         tried_high=float(2.0 ** tried[-1]),

@@ -8,6 +8,7 @@ Notation, beside that of `surface_prior` (k batch sizes, r learning rates, S sam
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -117,6 +118,15 @@ class ValueSurface:
         return noise_near_best(self.belief, self.transform)
 
     @property
+    def run_sd(self) -> float:
+        """What noise adds to the value of one more run there, in the study's unit: the root mean square of draws.
+
+        It is more than `noise_sd` where few trials tell the noise: what isn't known of it widens a prediction, too.
+        """
+        draws = _noises_near_best(self.belief, self.transform)
+        return math.sqrt(float(self.belief.weights @ draws**2 / self.belief.weights.sum()))
+
+    @property
     def spread(self) -> float:
         """Median − best of the values to expect over the ranges that were searched, in the study's unit.
 
@@ -139,9 +149,7 @@ def noise_near_best(belief: ResponseSurface, transform: ValueTransform) -> float
         belief: In squashed, standardised units.
         transform: From the study's values to those units.
     """
-    expected, _ = belief.moments(belief.data.at)
-    gap = float(transform.gap(transform.inverse(expected.min())))
-    return _middle(belief, belief.parameters.noise_of_gap(gap)) * transform.scale * transform.sd
+    return _middle(belief, _noises_near_best(belief, transform))
 
 
 def noise_at(belief: ResponseSurface, transform: ValueTransform, mean: float) -> float:
@@ -154,6 +162,13 @@ def noise_at(belief: ResponseSurface, transform: ValueTransform, mean: float) ->
     """
     gap = transform.gap(transform.inverse(np.array([mean])))
     return _middle(belief, belief.parameters.noise_at(gap)[:, 0])
+
+
+def _noises_near_best(belief: ResponseSurface, transform: ValueTransform) -> Array:
+    """Return the noise where the best is expected, in the study's unit, of each draw."""
+    expected, _ = belief.moments(belief.data.at)
+    gap = float(transform.gap(transform.inverse(expected.min())))
+    return belief.parameters.noise_of_gap(gap) * transform.scale * transform.sd
 
 
 def _middle(belief: ResponseSurface, values: Array) -> float:

@@ -201,21 +201,32 @@ def _fitted(evidence: Evidence, size: int) -> _Expected | None:
     if found.is_extrapolated:
         return _Expected(lr, None, f"No trial ran near {size}: its learning rate is extrapolated, its value unknown.")
     there = trials_by_size(evidence.records, (size,))[size]
-    value = _of_one_run(found.value, evidence.fits.noise_sd or 0.0)
+    value = _of_one_run(found.value, evidence.fits.run_sd or 0.0, perfect=evidence.perfect_value)
     if any(record.outcome == "complete" for record in there):
         return _Expected(lr, value)
     return _Expected(lr, value, f"No trial ran to its end at {size}: what is said of it rests on other sizes.")
 
 
-def _of_one_run(value: Estimate, noise_sd: float) -> Estimate:
-    """Return what one more training shows: the law's value with the noise of a seed.
+def _of_one_run(value: Estimate, run_sd: float, *, perfect: float | None) -> Estimate:
+    """Return what one more training shows: the law's value with the noise of a seed, on this side of a perfect value.
 
     The noise also makes up for the law's optimism, which takes each draw at its own best learning rate: on replayed
     tables the law's own interval held the truth at the rate told half of the time, and this one does nearly always.
     """
-    noise = float(norm.ppf(0.5 + INTERVAL_MASS / 2.0)) * noise_sd
-    down, up = math.hypot(value.value - value.low, noise), math.hypot(value.high - value.value, noise)
-    return Estimate(value.value, value.value - down, value.value + up)
+    noise = float(norm.ppf(0.5 + INTERVAL_MASS / 2.0)) * run_sd
+    low = value.value - math.hypot(value.value - value.low, noise)
+    high = value.value + math.hypot(value.high - value.value, noise)
+    if perfect is not None and perfect < value.low:
+        low = _short_of(perfect, value.value, value.low, noise)
+    elif perfect is not None and perfect > value.high:
+        high = _short_of(perfect, value.value, value.high, noise)
+    return Estimate(value.value, low, high)
+
+
+def _short_of(perfect: float, value: float, end: float, noise: float) -> float:
+    """Return the end of an interval towards a value that none can beat, with noise: in logs of the distance to it."""
+    distance = value - perfect
+    return perfect + distance * math.exp(-math.hypot(math.log((end - perfect) / distance), noise / distance))
 
 
 def _feasible(evidence: Evidence, size: int, lr: Estimate) -> Estimate:

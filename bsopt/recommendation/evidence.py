@@ -187,10 +187,17 @@ class Evidence:
         Ranges that reach far beyond what trains well have a median far above the best, and 2 % of that may be half of a
         small loss.
         """
+        sign, perfect = self.info.objective.sign, self.perfect_value
+        values = [sign * cast(float, record.value) for record in self.records if record.has_result]
+        return math.inf if perfect is None else min(values) - sign * perfect
+
+    @property
+    def perfect_value(self) -> float | None:
+        """The value that none can beat, as far as the trials tell: 0 for a loss; None where there is no such value."""
         sign = self.info.objective.sign
         values = [sign * cast(float, record.value) for record in self.records if record.has_result]
         perfect = best_possible(min(values), max(values), sign=sign) if values else None
-        return math.inf if perfect is None else min(values) - perfect
+        return None if perfect is None else sign * perfect
 
     @cached_property
     def findings(self) -> tuple[SizeFinding, ...]:

@@ -60,6 +60,7 @@ class Fits:
         updates: Seconds of an update where ranks ran, by (micro-batch, accumulation, devices, nodes), each the median
             over its trials.
         noise_sd: Standard deviation of a repeated trial's value; None where nothing tells it.
+        run_sd: What noise adds to one more run's value: the surface's, which knows of repeats; without one, noise_sd.
         noise_is_repeated: Whether it comes from repeated settings, and not from the ridge's fit.
         noise_scale: The gradient noise scale in samples, the median over the trials that measured it.
         num_complete: Complete trials with a finite value.
@@ -76,6 +77,7 @@ class Fits:
     step_time_world: int = 1
     updates: Mapping[tuple[int, int, int, int], Estimate] = field(default_factory=dict)
     noise_sd: float | None = None
+    run_sd: float | None = None
     noise_is_repeated: bool = False
     noise_scale: Estimate | None = None
     num_complete: int = 0
@@ -146,6 +148,7 @@ def fit_laws(
         step_time_world=world,
         updates=_updates(records),
         noise_sd=repeated if repeated is not None else ridge.noise_sd,
+        run_sd=ridge.run_sd if ridge.run_sd is not None else repeated,
         noise_is_repeated=repeated is not None,
         noise_scale=_noise_scale(records),
         num_complete=sum(_is_complete(record) for record in records),

@@ -7,6 +7,7 @@ import math
 import re
 from dataclasses import replace
 from itertools import pairwise
+from typing import cast
 
 import optuna
 import pytest
@@ -15,8 +16,9 @@ from recommended_studies import best_log_lr, foreign, loss, of_records, ours, tr
 
 import bsopt
 from bsopt.errors import ConfigError
-from bsopt.laws.estimate import FitStatus
+from bsopt.laws.estimate import Estimate, FitStatus
 from bsopt.recommendation import Answer, Evidence, Recommendation, Refusal, answers, recommend, recommend_from
+from bsopt.recommendation.choices import _of_one_run
 from bsopt.recommendation.fits import fit_laws
 from bsopt.recommendation.result import SizeState
 from bsopt.serialization import to_json
@@ -343,3 +345,26 @@ def test_a_cost_to_a_target_is_named_in_the_sentence() -> None:
     info = StudyInfo("made", objective=Objective("loss", target=0.1, cost="seconds"))
     found = recommend_from(Evidence.of(info, [trial(0, 32, 0.1, 12.5)]))
     assert "(seconds to the target 12.5)" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("value", "perfect", "low", "high"),
+    [
+        (Estimate(1.0, 0.9, 1.2), None, 1.0 - math.hypot(0.1, 1.645), 1.0 + math.hypot(0.2, 1.645)),
+        (Estimate(1.0, 0.9, 1.2), 0.0, math.exp(-math.hypot(math.log(0.9), 1.645)), 1.0 + math.hypot(0.2, 1.645)),
+        (Estimate(-1.0, -1.2, -0.9), 0.0, -1.0 - math.hypot(0.2, 1.645), -math.exp(-math.hypot(math.log(0.9), 1.645))),
+        (Estimate(100.0, 99.9, 100.2), 0.0, 100.0 - math.hypot(0.1, 1.645), 100.0 + math.hypot(0.2, 1.645)),
+    ],
+)
+def test_one_more_run_has_noise_and_never_beats_a_perfect_value(
+    value: Estimate, perfect: float | None, low: float, high: float
+) -> None:
+    found = _of_one_run(value, 1.0, perfect=perfect)
+    assert (found.low, found.value, found.high) == pytest.approx((low, value.value, high), rel=1e-3)
+
+
+def test_noise_that_few_trials_tell_widens_what_one_run_is_expected_to_show() -> None:
+    few, many = (Evidence.of(read_info(study), read_records(study)) for study in (foreign(14), foreign(120)))
+    widening = [cast(float, e.fits.run_sd) / cast(float, e.fits.noise_sd) for e in (few, many)]
+    assert widening[0] > 1.15
+    assert widening[1] == pytest.approx(1.0, abs=0.1)
