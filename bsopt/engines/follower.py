@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.errors import PlanError
-from bsopt.storage import queue
 from bsopt.storage.attributes import BATCH_SIZE, LR, is_ours, read_info, read_record
-from bsopt.study.running_trial import start_of
+from bsopt.study.running_trial import marked, start_of
 from bsopt.trial.events import Listener, TrialStart
 from bsopt.trial.plan import Limits, Plan, nearest_realisable
 from bsopt.trial.record import StudyInfo, Tick
@@ -104,7 +103,7 @@ def _start(trial: FrozenTrial, info: StudyInfo) -> TrialStart:
     plan, lr = _plan(trial, info), float(trial.params[LR])
     folder = trial_folder(info.folder, trial.number)
     start = start_of(trial.number, trial.params, plan=plan, lr=lr, info=info, folder=folder)
-    return replace(start, variant=queue.variant_of(trial))
+    return marked(start, trial)
 
 
 def _plan(trial: FrozenTrial, info: StudyInfo) -> Plan:

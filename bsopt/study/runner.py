@@ -21,7 +21,7 @@ from bsopt.storage.parameter_names import OUR_NAMES
 from bsopt.study.failures import as_failure, missing_folder
 from bsopt.study.files import StudyFiles
 from bsopt.study.run_queue import Ending, RunQueue, interrupted_by
-from bsopt.study.running_trial import RunningTrial, ShieldedListener, start_of
+from bsopt.study.running_trial import RunningTrial, ShieldedListener, marked, start_of
 from bsopt.study.samplers import suggest
 from bsopt.study.signals import first_signal_calls
 from bsopt.study.stopping import Stopping, designed_patience, value_to_tell
@@ -269,7 +269,7 @@ class StudyRunner:
             start = start_of(
                 trial.number, spec.params, plan=plan, lr=spec.lr, info=self._info, folder=Path(spec.folder)
             )
-            self._listener.trial_started(replace(start, variant=queue.variant_of(trial)))
+            self._listener.trial_started(marked(start, trial))
             record = self._attempt(trial, spec, worker)
             smaller = plan.micro_batch_size // 2
             if record.stop_reason is not StopReason.OUT_OF_MEMORY or smaller < 1 or not limits.allow_accumulation:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.trial import FrozenTrial
 
-from bsopt.storage import ownership
+from bsopt.storage import ownership, queue
+from bsopt.storage.attributes import continued_number
 from bsopt.study.stopping import Stopping
 from bsopt.training.tick_schedule import Schedule
 from bsopt.trial.curve import best_tick
@@ -23,7 +26,7 @@ from bsopt.trial.record import StopReason, StudyInfo, Tick, TrialRecord
 from bsopt.trial.spec import StopDecision, TrialSpec
 from bsopt.units import Amount
 
-__all__ = ["RunningTrial", "ShieldedListener", "start_of"]
+__all__ = ["RunningTrial", "ShieldedListener", "marked", "start_of"]
 
 
 class RunningTrial:
@@ -111,6 +114,11 @@ class ShieldedListener(Listener):
             event(self._listener)
         except Exception as error:  # noqa: BLE001  (it is the listener's)
             self._on_error(error)
+
+
+def marked(start: TrialStart, trial: optuna.Trial | FrozenTrial) -> TrialStart:
+    """Return a start with what the trial's attributes say: the variant, and the paused trial that it goes on from."""
+    return replace(start, variant=queue.variant_of(trial), continues=continued_number(trial))
 
 
 def start_of(

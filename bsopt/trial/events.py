@@ -25,6 +25,7 @@ class TrialStart:
         num_ticks: Ticks of a full trial; None when a trial is limited by time.
         log: Path of the trial's log.
         variant: Name of the experiment's variant that it trains; None for the study's own settings.
+        continues: Number of the paused trial that it goes on from; None where it starts anew.
     """
 
     number: int
@@ -35,6 +36,7 @@ class TrialStart:
     num_ticks: int | None
     log: str
     variant: str | None = None
+    continues: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,29 @@ def test_progress_counts_and_knows_the_best() -> None:
     assert progress.seconds_left == pytest.approx(10 / 3 * 7)
 
 
+def test_a_paused_trial_that_is_gone_on_with_counts_once() -> None:
+    progress = RunProgress([ended(0, 0.5), ended(1, 0.9, StopReason.PAUSED)])
+    progress.study_started(INFO, done=2, total=3)
+    end(progress, ended(2, 0.8, StopReason.PAUSED))
+    progress.trial_started(replace(start(3), continues=1))
+    assert (progress.num_done, progress.num_new, progress.total) == (2, 1, 3)
+    end(progress, ended(3, None, StopReason.INTERRUPTED))
+    progress.trial_started(replace(start(4), continues=1))
+    assert end(progress, ended(4, 0.4))
+    progress.trial_started(replace(start(5), continues=2))
+    end(progress, ended(5, 0.6))
+    assert (progress.num_done, progress.num_new, progress.total) == (3, 2, 3)
+    assert progress.counts == {"complete": 3, "pruned": 0, "fail": 0}
+
+
+def test_lines_name_the_trial_that_is_gone_on_with() -> None:
+    lines: list[str] = []
+    progress = RunProgress()
+    progress.shown_by(PlainLines(lines.append, progress))
+    progress.trial_started(replace(start(3), continues=1))
+    assert lines == ["trial 3: batch size 64 (32 × 2 accumulated = 64), lr 0.02, going on from trial 1"]
+
+
 def test_progress_continues_earlier_runs_without_counting_their_time() -> None:
     clock = Clock()
     progress = RunProgress([ended(0, 0.5), ended(1, 0.4)], clock=clock)

@@ -235,10 +235,11 @@ def follow(
     from bsopt.cli.terminal.progress_live import LiveProgress
     from bsopt.cli.terminal.run_progress import RunProgress
     from bsopt.cli.terminal.start_times import StartTimes
-    from bsopt.storage.attributes import read_records
+    from bsopt.storage.attributes import continued_number, read_records
 
     console = Console(highlight=False)
-    progress = RunProgress(read_records(study.optuna))
+    gone_on_with = {continued_number(trial) for trial in study.optuna.get_trials(deepcopy=False)}
+    progress = RunProgress(r for r in read_records(study.optuna) if r.number not in gone_on_with)
 
     def run(view: Listener) -> RunSummary:
         return study.run(progress.shown_by(StartTimes(view) if verbose else view), callbacks=callbacks)

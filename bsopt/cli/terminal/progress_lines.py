@@ -35,7 +35,9 @@ class PlainLines(Listener):
     def trial_started(self, start: TrialStart) -> None:
         plan = f" ({start.plan})" if str(start.plan) != str(start.batch_size) else ""
         variant = f", with {start.variant}" if start.variant else ""
-        self._write(f"trial {start.number}: batch size {start.batch_size}{plan}, lr {format_number(start.lr)}{variant}")
+        earlier = "" if start.continues is None else f", going on from trial {start.continues}"
+        words = f"batch size {start.batch_size}{plan}, lr {format_number(start.lr)}{variant}{earlier}"
+        self._write(f"trial {start.number}: {words}")
 
     def ticked(self, number: int, tick: Tick) -> None:
         now = self._progress.elapsed

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from bsopt.trial.events import Listener, RunSummary, TrialStart
-from bsopt.trial.record import StudyInfo, Tick, TrialRecord, ranked
+from bsopt.trial.record import StopReason, StudyInfo, Tick, TrialRecord, ranked
 
 __all__ = ["RunProgress", "Running"]
 
@@ -33,7 +33,7 @@ class RunProgress(Listener):
 
     Events are taken in and shown one at a time, whichever thread they come from. Reading waits for nothing, so that
     a view may also read from a thread of its own. Trials that are run again, since they were interrupted or lost,
-    don't count.
+    don't count, and a paused trial that is gone on with counts once.
 
     Args:
         earlier: Records of the trials that ended before this run.
@@ -44,7 +44,8 @@ class RunProgress(Listener):
         self.info = StudyInfo(name="")
         self.total = 0
         self.counts = {"complete": 0, "pruned": 0, "fail": 0}
-        self.num_new = 0
+        self._new: set[int] = set()
+        self._paused: set[int] = set()
         self.best: TrialRecord | None = None
         self._running: dict[int, Running] = {}
         self._earlier = tuple(earlier)
@@ -62,6 +63,11 @@ class RunProgress(Listener):
     def running(self) -> tuple[Running, ...]:
         """The trials under way, in the order of their starts."""
         return tuple(self._running.values())
+
+    @property
+    def num_new(self) -> int:
+        """Trials that ended in this run and count."""
+        return len(self._new)
 
     @property
     def num_done(self) -> int:
@@ -101,6 +107,10 @@ class RunProgress(Listener):
     def trial_started(self, start: TrialStart) -> None:
         with self._lock:
             self._running[start.number] = Running(start)
+            if start.continues in self._paused:  # it was counted as pruned, and is under way again
+                self.counts["pruned"] -= 1
+                self._paused.discard(start.continues)
+                self._new.discard(start.continues)
             self.total = max(self.total, self.num_done + len(self._running))  # repeats come on top of the search
             self._view.trial_started(start)
 
@@ -113,7 +123,8 @@ class RunProgress(Listener):
     def trial_ended(self, record: TrialRecord) -> None:
         with self._lock:
             self._running.pop(record.number, None)
-            self.num_new += self._count(record)
+            if self._count(record):
+                self._new.add(record.number)
             self._view.trial_ended(record)
 
     def note(self, message: str) -> None:
@@ -129,5 +140,7 @@ class RunProgress(Listener):
         if record.outcome == "running" or (record.stop_reason and record.stop_reason.is_retried):
             return False
         self.counts[record.outcome] += 1
+        if record.stop_reason is StopReason.PAUSED:
+            self._paused.add(record.number)
         self.best = next(iter(ranked([*([self.best] if self.best else []), record], self.info.objective)), None)
         return True
