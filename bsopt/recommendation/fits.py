@@ -60,7 +60,8 @@ class Fits:
         updates: Seconds of an update where ranks ran, by (micro-batch, accumulation, devices, nodes), each the median
             over its trials.
         noise_sd: Standard deviation of a repeated trial's value; None where nothing tells it.
-        run_sd: What noise adds to one more run's value: the surface's, which knows of repeats; without one, noise_sd.
+        run_sd: What noise adds to one more run's value: by the ridge, what isn't known of it included, or by repeated
+            settings where those say more: noise that differs from place to place, or has heavy tails.
         noise_is_repeated: Whether it comes from repeated settings, and not from the ridge's fit.
         noise_scale: The gradient noise scale in samples, the median over the trials that measured it.
         num_complete: Complete trials with a finite value.
@@ -148,7 +149,7 @@ def fit_laws(
         step_time_world=world,
         updates=_updates(records),
         noise_sd=repeated if repeated is not None else ridge.noise_sd,
-        run_sd=ridge.run_sd if ridge.run_sd is not None else repeated,
+        run_sd=max((sd for sd in (ridge.run_sd, repeated) if sd is not None), default=None),
         noise_is_repeated=repeated is not None,
         noise_scale=_noise_scale(records),
         num_complete=sum(_is_complete(record) for record in records),

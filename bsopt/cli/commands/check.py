@@ -62,7 +62,7 @@ def check(
         if report.plans:
             click.echo("\nHow each batch size is realised:")
             for size, text in report.plans:
-                click.echo(f"  {size:>6}  {text}")
+                click.echo(f"  {size:>6}  {'in one pass' if text == str(size) else text}")
         for text in report.warnings:
             click.secho(f"\nWarning: {text}", fg="yellow")
         for text in report.problems:
