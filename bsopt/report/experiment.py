@@ -37,8 +37,8 @@ def experiment_section(data: StudyData, *, prefix: str) -> Html | None:
             "supported or contradicted where the p of its test, two-sided and corrected for the number of findings "
             "(Holm) and of looks, is below 0.05, over at least 5 seeds; its interval, corrected alike, then leaves out "
             "no effect. That the data can't tell is no evidence of no effect: the interval says how large one may be, "
-            "and the number of seeds how many would decide; `bsopt study run FILE --settle` trains them. Other models "
-            "and data may differ.",
+            f"and the number of seeds how many would decide; `bsopt study run {data.info.typed_file} --settle` trains "
+            "them. Other models and data may differ.",
             class_="hint",
         ),
         *(_variant(name, found) for name, found in experiment.variant_verdicts.items()),

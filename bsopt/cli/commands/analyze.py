@@ -90,13 +90,13 @@ def analyze(
     if as_json:
         click.echo(json_text(experiment.document(), indent=None))
         return
-    click.echo(_said(experiment))
+    click.echo(_said(experiment, file=known.info.typed_file))
     folder = Path(output) if output else known.folder / "figures"
     click.echo(f"\n{_draw(known.optuna, folder, suffix)} figures are in {folder}")
     click.echo(f"Next: bsopt study report {as_typed(known.optuna.study_name, known.storage)}")
 
 
-def _said(experiment: Experiment) -> str:
+def _said(experiment: Experiment, *, file: str) -> str:
     """Return every finding with what the data say about it."""
     design = experiment.design
     lines = [
@@ -110,10 +110,10 @@ def _said(experiment: Experiment) -> str:
         lines += ["", f"With {name} ({count_of(sum(run.variant == name for run in experiment.varied), 'run')}):"]
         for verdict in found:
             lines += [f"{SIGNS[verdict.outcome.value]} {verdict.claim}", f"    {verdict.sentence}"]
-    return "\n".join([*lines, *_counted(experiment)])
+    return "\n".join([*lines, *_counted(experiment, file=file)])
 
 
-def _counted(experiment: Experiment) -> list[str]:
+def _counted(experiment: Experiment, *, file: str) -> list[str]:
     """Return how many findings were told, and what more seeds would tell."""
     from bsopt.experiment.settling import settling_of
 
@@ -125,7 +125,7 @@ def _counted(experiment: Experiment) -> list[str]:
         most = max(settling.seeds.values())
         lines.append(
             f"Up to {most} seeds, {count_of(len(settling.runs), 'run')} more, would decide "
-            f"{count_of(len(settling.seeds), 'finding')} with 80 % power: bsopt study run FILE --settle"
+            f"{count_of(len(settling.seeds), 'finding')} with 80 % power: bsopt study run {file} --settle"
         )
     return lines
 
