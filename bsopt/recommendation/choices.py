@@ -208,7 +208,7 @@ def _fitted(evidence: Evidence, size: int) -> _Expected | None:
 
 
 def _of_one_run(value: Estimate, run_sd: float, *, perfect: float | None) -> Estimate:
-    """Return what one more training shows: the law's value with the noise of a seed, on this side of a perfect value.
+    """Return what one more training shows: the law's value with the noise of a seed; no further than a perfect value.
 
     The noise also makes up for the law's optimism, which takes each draw at its own best learning rate: on replayed
     tables the law's own interval held the truth at the rate told half of the time, and this one does nearly always.
@@ -216,17 +216,11 @@ def _of_one_run(value: Estimate, run_sd: float, *, perfect: float | None) -> Est
     noise = float(norm.ppf(0.5 + INTERVAL_MASS / 2.0)) * run_sd
     low = value.value - math.hypot(value.value - value.low, noise)
     high = value.value + math.hypot(value.high - value.value, noise)
-    if perfect is not None and perfect < value.low:
-        low = _short_of(perfect, value.value, value.low, noise)
-    elif perfect is not None and perfect > value.high:
-        high = _short_of(perfect, value.value, value.high, noise)
+    if perfect is not None and perfect <= value.low:
+        low = max(low, perfect)
+    elif perfect is not None and perfect >= value.high:
+        high = min(high, perfect)
     return Estimate(value.value, low, high)
-
-
-def _short_of(perfect: float, value: float, end: float, noise: float) -> float:
-    """Return the end of an interval towards a value that none can beat, with noise: in logs of the distance to it."""
-    distance = value - perfect
-    return perfect + distance * math.exp(-math.hypot(math.log((end - perfect) / distance), noise / distance))
 
 
 def _feasible(evidence: Evidence, size: int, lr: Estimate) -> Estimate:

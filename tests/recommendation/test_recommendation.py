@@ -351,8 +351,8 @@ def test_a_cost_to_a_target_is_named_in_the_sentence() -> None:
     ("value", "perfect", "low", "high"),
     [
         (Estimate(1.0, 0.9, 1.2), None, 1.0 - math.hypot(0.1, 1.645), 1.0 + math.hypot(0.2, 1.645)),
-        (Estimate(1.0, 0.9, 1.2), 0.0, math.exp(-math.hypot(math.log(0.9), 1.645)), 1.0 + math.hypot(0.2, 1.645)),
-        (Estimate(-1.0, -1.2, -0.9), 0.0, -1.0 - math.hypot(0.2, 1.645), -math.exp(-math.hypot(math.log(0.9), 1.645))),
+        (Estimate(1.0, 0.9, 1.2), 0.0, 0.0, 1.0 + math.hypot(0.2, 1.645)),
+        (Estimate(0.8, 0.7, 0.85), 1.0, 0.8 - math.hypot(0.1, 1.645), 1.0),
         (Estimate(100.0, 99.9, 100.2), 0.0, 100.0 - math.hypot(0.1, 1.645), 100.0 + math.hypot(0.2, 1.645)),
     ],
 )
