@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
 from typing import cast
@@ -181,7 +181,7 @@ def _panel(info: AnswerInfo, key: str, *, is_first: bool) -> list[go.Scatter]:
 
 def _bands(info: AnswerInfo, key: str) -> list[go.Scatter]:
     """Return the intervals as bands, hatched between batch sizes of which one has no complete trial."""
-    known = [(size, cast(Estimate, getattr(size, key))) for size in info.found.sizes if getattr(size, key) is not None]
+    known = [(size, _drawn(found)) for size in info.found.sizes if (found := getattr(size, key)) is not None]
     groups: list[tuple[bool, list[tuple[SizeFinding, Estimate]]]] = []
     for before, after in pairwise(known):
         is_open = not (before[0].num_complete and after[0].num_complete)
@@ -198,6 +198,11 @@ def _bands(info: AnswerInfo, key: str) -> list[go.Scatter]:
             found = [trace.update(fillpattern=pattern) for trace in found]
         traces += found
     return traces
+
+
+def _drawn(found: Estimate) -> Estimate:
+    """Return an interval that a logarithmic axis can show: one from zero on, from a thousandth of its number on."""
+    return replace(found, low=found.value / 1e3) if found.low == 0.0 else found
 
 
 def _runs(info: AnswerInfo, key: str, *, is_first: bool) -> list[go.Scatter]:
@@ -332,10 +337,10 @@ def _values_seen(info: AnswerInfo) -> list[float]:
     if info.message or not told:
         return told + runs
     ends = [end for size in info.found.sizes if size.value is not None for end in (size.value.low, size.value.high)]
+    own = [end for end in (choice.value.low, choice.value.high) if math.isfinite(end)] if choice.value else []
     if is_wide(told):
         seen = [end for end in [*ends, *runs] if min(told) / 2.0 <= end <= 2.0 * max(told)]
-        return told + seen
-    own = [end for end in (choice.value.low, choice.value.high) if math.isfinite(end)] if choice.value else []
+        return told + seen + [min(max(end, min(told) / 4.0), 4.0 * max(told)) for end in own]
     reach = max(max(told) - min(told), max(own, default=0.0) - min(own, default=0.0))
     low, high = min(told) - 0.5 * reach, max(told) + 0.5 * reach
     return told + own + [end for end in runs if low <= end <= high] + [min(max(end, low), high) for end in ends]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import optuna
 import plotly.graph_objects as go
 import pytest
 
+from bsopt.laws.estimate import Estimate
 from bsopt.recommendation.result import SizeState
 from bsopt.testing.study import example_data
 from bsopt.trial.record import StopReason
-from bsopt.visualization.answer import answer_info, plot_answer
+from bsopt.visualization.answer import _bands, _values_seen, answer_info, plot_answer
 from bsopt.visualization.study_data import StudyData
 
 Make = Callable[..., StudyData]
@@ -109,3 +111,19 @@ def test_several_studies_stand_side_by_side(data: StudyData, foreign_study: optu
     figure = plot_answer([data, foreign_study])
     assert {trace.xaxis for trace in figure.data} == {"x", "x2", "x3", "x4"}
     assert not figure.layout.updatemenus
+
+
+def test_an_interval_from_zero_on_can_be_drawn_and_the_recommended_one_is_seen(data: StudyData) -> None:
+    info = answer_info(data)
+    choice = info.found.choice
+    assert choice is not None
+    values = {size.batch_size: 0.02 * 3.0**place for place, size in enumerate(info.found.sizes)}
+    sizes = [
+        replace(size, value=Estimate(v, 0.0, 1.1 * v))
+        for size, v in zip(info.found.sizes, values.values(), strict=True)
+    ]
+    value = values[choice.batch_size]
+    star = replace(choice, value=Estimate(value, value / 3.0, 1.1 * value))
+    wide = replace(info, found=replace(info.found, sizes=tuple(sizes), choice=star))
+    assert min(_values_seen(wide)) <= value / 3.0
+    assert all(y > 0 for band in _bands(wide, "value") for y in band.y)
