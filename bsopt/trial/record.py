@@ -305,7 +305,7 @@ class StudyInfo:
 
     @property
     def typed_file(self) -> str:
-        """The study file as it is typed in a shell, seen from the working folder if it lies there."""
+        """The study file as it is typed in a shell, from the working folder if it lies there; study.yaml for none."""
         if self.file is None:
             return "study.yaml"
         seen = os.path.relpath(self.file)

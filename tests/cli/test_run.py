@@ -108,8 +108,9 @@ def test_study_without_a_successful_trial_ends_with_1(bsopt: Bsopt) -> None:
 def test_check_prints_everything_and_leaves_no_study(bsopt: Bsopt) -> None:
     result = bsopt("study", "check", "d/study.yaml", "--study-name", "checked")
     assert result.exit_code == 0, result.stderr
-    for part in ("DiabetesMLP", "pruning.patience", "5 epochs", "64  in one pass", "bsopt study run d/study.yaml"):
+    for part in ("353", "DiabetesMLP", "pruning.patience", "5 epochs", "bsopt study run d/study.yaml"):
         assert part in result.stdout
+    assert "64  in one pass" in result.stdout
     assert "checked" not in bsopt("study", "list").stdout
 
 

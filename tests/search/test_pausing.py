@@ -64,6 +64,15 @@ def test_a_small_chance_pauses_and_none_prunes() -> None:
     assert decisions[2.0].stop_reason is StopReason.PRUNED_HOPELESS
 
 
+def test_nothing_is_paused_before_three_trials_have_finished() -> None:
+    running = trial_of(curve(0.6)[:6], state=TrialState.RUNNING)
+    two = study_of(*(trial_of(curve(f)) for f in (0.35, 0.4)))
+    decision = pausing().decide(two, running)
+    assert decision.stop_reason is None
+    assert 0.05 < decision.probability < 0.3
+    assert pausing(min_finished=2).decide(two, running).stop_reason is StopReason.PAUSED
+
+
 def test_nothing_is_paused_in_the_second_half() -> None:
     study = study_of(*(trial_of(curve(f)) for f in (0.35, 0.4, 0.5)), threshold=0.0)
     early, late = (trial_of(curve(0.4)[:n], state=TrialState.RUNNING) for n in (6, 12))
@@ -155,6 +164,8 @@ def test_the_documented_pattern_pays_only_for_the_rest() -> None:
 
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1), pruner=pausing(pause_below=0.5))
     study.optimize(objective, n_trials=25, callbacks=[bsopt.continue_paused])
+    while bsopt.continue_paused(study, at_end=True) is not None:
+        study.optimize(objective, n_trials=1)
     paused = [t for t in study.trials if read_record(study, t).stop_reason is StopReason.PAUSED]
     continuations = [t for t in study.trials if CONTINUES in t.user_attrs]
     assert paused
@@ -162,4 +173,6 @@ def test_the_documented_pattern_pays_only_for_the_rest() -> None:
         before = study.trials[trial.user_attrs[CONTINUES]]
         assert trial.params == before.params
         assert trained[trial.number] + len(before.intermediate_values) == len(trial.intermediate_values)
+    assert worth_continuing(study, at_end=True) is None
+    assert len(study.trials) > 25
     assert sum(trained) < 20 * len(study.trials)
