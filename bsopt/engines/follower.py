@@ -59,7 +59,7 @@ class Follower:
         self._callbacks = callbacks
         self._info: StudyInfo | None = None
         self._seen: dict[int, _Seen] = {}
-        self.num_ended = 0
+        self.ended: list[int] = []
         for trial in study.get_trials(deepcopy=False):
             if trial.state.is_finished():
                 self._seen[trial.number] = _Seen(ended=True)
@@ -93,7 +93,7 @@ class Follower:
         for tick in record.ticks[seen.ticks :]:
             self._listener.ticked(trial.number, tick)
         seen.ended = True
-        self.num_ended += 1
+        self.ended.append(trial.number)
         self._listener.trial_ended(record)
         for callback in self._callbacks:
             callback(self._study, trial)

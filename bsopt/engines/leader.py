@@ -171,7 +171,7 @@ class _Run:
                 finally:
                     self._end_all()
         follower.look()
-        summary = self._queue.summary(self._ending, num_new=follower.num_ended, num_asked=total)
+        summary = self._queue.summary(self._ending, ended=follower.ended, num_asked=total)
         listener.study_ended(summary)
         if self._ending.error is not None:
             raise self._ending.error
@@ -180,7 +180,7 @@ class _Run:
     def _lead(self, follower: Follower) -> None:
         while True:
             looked = time.monotonic()
-            self._collect(follower.num_ended)
+            self._collect(len(follower.ended))
             follower.look()
             if self._is_left:
                 return

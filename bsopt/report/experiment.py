@@ -10,6 +10,7 @@ from bsopt.experiment.measurements import Experiment
 from bsopt.report.boxes import framed
 from bsopt.report.figures import pictures
 from bsopt.report.markup import Html, join, tag
+from bsopt.study.command_line import typed_study
 from bsopt.trial.record import StopReason
 from bsopt.visualization.experiment.verdicts import short_name
 from bsopt.visualization.figure import EXPERIMENT_FIGURES
@@ -37,8 +38,8 @@ def experiment_section(data: StudyData, *, prefix: str) -> Html | None:
             "supported or contradicted where the p of its test, two-sided and corrected for the number of findings "
             "(Holm) and of looks, is below 0.05, over at least 5 seeds; its interval, corrected alike, then leaves out "
             "no effect. That the data can't tell is no evidence of no effect: the interval says how large one may be, "
-            f"and the number of seeds how many would decide; `bsopt study run {data.info.typed_file} --settle` trains "
-            "them. Other models and data may differ.",
+            f"and the number of seeds how many would decide; `bsopt study run {typed_study(data.info)} --settle` "
+            "trains them. Other models and data may differ.",
             class_="hint",
         ),
         *(_variant(name, found) for name, found in experiment.variant_verdicts.items()),

@@ -12,6 +12,7 @@ from bsopt.recommendation.views import next_run_setting, next_run_time, total_se
 from bsopt.report.boxes import code
 from bsopt.report.markup import Html, tag
 from bsopt.storage.parameter_names import BATCH_SIZE, LR, ParameterNames
+from bsopt.study.command_line import typed_study
 from bsopt.units import count_of, format_duration
 from bsopt.visualization.study_data import StudyData
 
@@ -33,7 +34,7 @@ def next_steps(data: StudyData, *, prefix: str) -> Html | None:
         command = _going_on(data)
     else:
         words = tag("p", "Nothing is open that a few runs would settle. Train the best once more and keep its weights:")
-        command = f"bsopt study train {data.info.typed_file}" if data.info.config else None
+        command = f"bsopt study train {typed_study(data.info)}" if data.info.config else None
     return tag(
         "section",
         tag("h3", "What to run next", _total(runs), id=f"{prefix}-next-title"),
@@ -64,7 +65,7 @@ def _total(runs: Sequence[NextRun]) -> Html | None:
 
 def _settling(data: StudyData, runs: Sequence[NextRun]) -> str:
     if data.info.config:
-        return f"bsopt study run {data.info.typed_file} --settle"
+        return f"bsopt study run {typed_study(data.info)} --settle"
     lines = [f"study.enqueue_trial({_params(run, data.names)})" for run in runs]
     return "\n".join([*lines, f"study.optimize(objective, n_trials={len(runs)})"])
 
@@ -74,7 +75,7 @@ def _going_on(data: StudyData) -> str:
         return "study.optimize(objective, n_trials=20)"
     asked = data.info.num_trials or 0
     is_done = len(data.records) >= asked
-    return f"bsopt study run {data.info.typed_file}{f' --set budget.trials={asked + 20}' if is_done else ''}"
+    return f"bsopt study run {typed_study(data.info, changes={'budget.trials': asked + 20} if is_done else None)}"
 
 
 def _params(run: NextRun, names: ParameterNames | None) -> dict[str, Any]:

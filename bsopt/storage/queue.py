@@ -47,6 +47,7 @@ __all__ = [
     "num_open",
     "num_waiting",
     "num_waiting_designed",
+    "numbers_gone_on_with",
     "queue_confirmations",
     "queue_continuation",
     "queue_design",
@@ -233,6 +234,12 @@ def queue_design(
         asked = {key: value for key, value in ((LOOK_KEY, look), (VARIANT_KEY, run.variant)) if value}
         study.enqueue_trial(params, user_attrs={DESIGN_KEY: key, REPLICATE_KEY: run.seed, **asked})
     return len(missing)
+
+
+def numbers_gone_on_with(study: optuna.Study) -> frozenset[int]:
+    """Return the numbers of the paused trials that another trial went on from: it ended there, or is under way."""
+    numbers = (continued_number(t) for t in study.get_trials(deepcopy=False) if _is_settled(t))
+    return frozenset(number for number in numbers if number is not None)
 
 
 def num_waiting_designed(study: optuna.Study) -> int:

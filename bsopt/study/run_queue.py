@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import optuna
@@ -128,15 +128,16 @@ class RunQueue:
         message = f"the study is finished: it has its {total} trials. Raise budget.trials to go on."
         return Ending("nothing_to_do", message)
 
-    def summary(self, ending: Ending, *, num_new: int, num_asked: int) -> RunSummary:
-        """Return how the run ended, with the study's counts and its best trial.
+    def summary(self, ending: Ending, *, ended: Collection[int], num_asked: int) -> RunSummary:
+        """Return how the run ended, with the study's counts and its best trial; what was gone on with counts once.
 
         Args:
             ending: How; with an empty message the counts are the message.
-            num_new: Trials that ended in this run.
+            ended: Numbers of the trials that ended in this run.
             num_asked: The study's total number of trials.
         """
-        records = read_records(self._study)
+        gone_on_with = queue.numbers_gone_on_with(self._study)
+        records = [record for record in read_records(self._study) if record.number not in gone_on_with]
         failed = [r for r in records if r.outcome == "fail" and not (r.stop_reason and r.stop_reason.is_retried)]
         best = None
         with contextlib.suppress(ValueError):
@@ -147,7 +148,7 @@ class RunQueue:
             num_complete=complete,
             num_pruned=pruned,
             num_failed=len(failed),
-            num_new=num_new,
+            num_new=len(set(ended) - gone_on_with),
             num_asked=num_asked,
             ended=ending.ended,  # type: ignore[arg-type]
             message=ending.message or f"{complete} trials complete, {pruned} pruned, {len(failed)} failed",

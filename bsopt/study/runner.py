@@ -87,7 +87,7 @@ class StudyRunner:
         self._stopping = threading.Event()
         self._ending = Ending()
         self._lock = threading.Lock()
-        self._new = 0
+        self._new: list[int] = []
         self._reserved = 0  # trials that workers are about to ask for
         self._overtaken: set[int] = set()  # workers whose trial another host has given up
         self._kills: Counter[int] = Counter()  # first try of a trial -> how often its process was killed
@@ -117,7 +117,7 @@ class StudyRunner:
                 while self._goes_on() and (self._is_left_by_others() or self._queue_confirmations()):
                     self._work(self._config.workers)
         self._tidy()
-        summary = self._queue.summary(self._ending, num_new=self._new, num_asked=total)
+        summary = self._queue.summary(self._ending, ended=self._new, num_asked=total)
         listener.study_ended(summary)
         if self._ending.error is not None:
             raise self._ending.error
@@ -234,7 +234,7 @@ class StudyRunner:
         """Store all that a trial left, before it is told; a file that can't be kept ends the run and costs no trial."""
         write_record(trial, record)
         with self._lock:
-            self._new += 1
+            self._new.append(record.number)
         self._listener.trial_ended(record)
         for warning in record.warnings:
             self._listener.note(f"trial {record.number}: {warning}")

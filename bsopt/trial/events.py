@@ -38,6 +38,12 @@ class TrialStart:
     variant: str | None = None
     continues: int | None = None
 
+    @property
+    def words(self) -> str:
+        """What to add where it is named: the variant that it trains, and which trial it goes on from."""
+        variant = f", with {self.variant}" if self.variant else ""
+        return variant + ("" if self.continues is None else f", going on from trial {self.continues}")
+
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
@@ -47,7 +53,7 @@ class RunSummary:
         num_complete: Trials of the study that are complete, earlier runs' included.
         num_pruned: Pruned trials.
         num_failed: Failed trials that count.
-        num_new: Trials that ended in this run.
+        num_new: Trials that ended in this run; one that was paused and gone on with counts once, here and above.
         num_asked: The study's total number of trials.
         ended: Why the run ended.
         message: The same in a sentence.

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
 import re
-import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -302,14 +300,6 @@ class StudyInfo:
     def folder(self) -> Path:
         """Where its logs, report and figures go, seen from where the study is run."""
         return Path(self.config.get("output") or f"runs/{_folder_name(self.name)}")
-
-    @property
-    def typed_file(self) -> str:
-        """The study file as it is typed in a shell, from the working folder if it lies there; study.yaml for none."""
-        if self.file is None:
-            return "study.yaml"
-        seen = os.path.relpath(self.file)
-        return shlex.quote(self.file if seen.startswith("..") else seen)
 
     @property
     def artifact_folder(self) -> Path:

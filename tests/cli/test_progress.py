@@ -124,6 +124,14 @@ def test_lines_name_the_trial_that_is_gone_on_with() -> None:
     assert lines == ["trial 3: batch size 64 (32 × 2 accumulated = 64), lr 0.02, going on from trial 1"]
 
 
+def test_the_live_picture_names_the_trial_that_is_gone_on_with() -> None:
+    console = Console(width=120, file=io.StringIO(), force_terminal=False)
+    progress = RunProgress()
+    progress.trial_started(replace(start(3), continues=1))
+    console.print(LiveProgress(console, progress).picture())
+    assert "starting, going on from trial 1" in console.file.getvalue()
+
+
 def test_progress_continues_earlier_runs_without_counting_their_time() -> None:
     clock = Clock()
     progress = RunProgress([ended(0, 0.5), ended(1, 0.4)], clock=clock)

@@ -268,7 +268,8 @@ def test_a_paused_trial_is_gone_on_with_when_nothing_new_is_to_come(
     study = pretend(train, budget={"trials": 3, "epochs": 3}, workers=workers)
     study.optuna.pruner = PausesSecond(pause_below=0.3)
     study.optuna.pruner.chance_at_first = 0.2
-    assert study.run().num_complete == 3
+    summary = study.run()
+    assert (summary.num_complete, summary.num_pruned, summary.num_new) == (3, 0, 3), "it counts once"
     assert study.records[1].stop_reason is StopReason.PAUSED
     assert study.optuna.trials[3].user_attrs["continues"] == 1
     assert any("trial 1 is gone on with: nothing new is to come" in note for note in study.log.notes)

@@ -6,7 +6,6 @@ import inspect
 import json
 import math
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -106,12 +105,3 @@ def test_study_info_of_a_newer_format_is_read() -> None:
 def test_values_are_documented_field_by_field(kind: type) -> None:
     undocumented = [f.name for f in fields(kind) if f"\n    {f.name}: " not in (inspect.getdoc(kind) or "")]
     assert not undocumented
-
-
-def test_a_study_file_is_typed_as_seen_from_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    typed = [
-        StudyInfo("one", file=file).typed_file
-        for file in (str(tmp_path / "a b" / "study.yaml"), str(tmp_path.parent / "study.yaml"), None)
-    ]
-    assert typed == ["'a b/study.yaml'", str(tmp_path.parent / "study.yaml"), "study.yaml"]

@@ -79,6 +79,7 @@ def analyze(
     from bsopt.cli.terminal.progress_analysis import showing_analysis
     from bsopt.experiment.analyzing import AnalysisPlan
     from bsopt.experiment.analyzing import analyze as analyze_study
+    from bsopt.study.command_line import typed_study
     from bsopt.study.study import load_study
 
     known = named.open()
@@ -90,7 +91,7 @@ def analyze(
     if as_json:
         click.echo(json_text(experiment.document(), indent=None))
         return
-    click.echo(_said(experiment, file=known.info.typed_file))
+    click.echo(_said(experiment, file=typed_study(known.info)))
     folder = Path(output) if output else known.folder / "figures"
     click.echo(f"\n{_draw(known.optuna, folder, suffix)} figures are in {folder}")
     click.echo(f"Next: bsopt study report {as_typed(known.optuna.study_name, known.storage)}")

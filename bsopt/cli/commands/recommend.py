@@ -80,6 +80,7 @@ def recommend(
     from bsopt.serialization import to_json
     from bsopt.storage.attributes import read_info, read_records
     from bsopt.storage.parameter_names import find_names
+    from bsopt.study.command_line import typed_study
 
     opened = named.open()
     study = opened.optuna
@@ -107,7 +108,7 @@ def recommend(
     elif as_python:
         click.echo(found.to_lightning(), nl=False)
     else:
-        _show(found, file=opened.info.typed_file)
+        _show(found, file=typed_study(opened.info))
         for answer in asked:
             click.echo("\n" + click.style(answer.question, bold=True))
             click.echo(f"{flowing(answer.answer)}\n({answer.basis})")

@@ -32,6 +32,7 @@ def show(named: NamedStudy, top: int | None, trial: int | None, as_json: bool) -
     from bsopt.recommendation.recommender import recommend
     from bsopt.storage.attributes import read_records
     from bsopt.storage.queue import num_left
+    from bsopt.study.command_line import typed_study
     from bsopt.trial.record import ranked
 
     opened = named.open()
@@ -55,7 +56,7 @@ def show(named: NamedStudy, top: int | None, trial: int | None, as_json: bool) -
         _show_failures(records)
         where = as_typed(opened.optuna.study_name, opened.storage)
         steps = [f"bsopt study {'recommend' if best_first else 'report'} {where}"]
-        asked, going_on = opened.info.num_trials, f"bsopt study run {opened.info.typed_file}"
+        asked, going_on = opened.info.num_trials, f"bsopt study run {typed_study(opened.info)}"
         if left := num_left(opened.optuna, asked):
             steps.insert(0, f"{going_on}   (goes on: {left} of its {asked} trials are left)")
         worth_a_look = best if best is not None else shown[0].number

@@ -34,9 +34,7 @@ class PlainLines(Listener):
 
     def trial_started(self, start: TrialStart) -> None:
         plan = f" ({start.plan})" if str(start.plan) != str(start.batch_size) else ""
-        variant = f", with {start.variant}" if start.variant else ""
-        earlier = "" if start.continues is None else f", going on from trial {start.continues}"
-        words = f"batch size {start.batch_size}{plan}, lr {format_number(start.lr)}{variant}{earlier}"
+        words = f"batch size {start.batch_size}{plan}, lr {format_number(start.lr)}{start.words}"
         self._write(f"trial {start.number}: {words}")
 
     def ticked(self, number: int, tick: Tick) -> None:

@@ -88,7 +88,7 @@ class LiveProgress(Listener):
             f"lr {format_number(start.lr, digits=3)}",
             format_number(trial.ticks[-1].value) if trial.ticks else "…",
             _curve(trial.ticks),
-            Text(_how_far(trial) + (f", with {start.variant}" if start.variant else ""), style="dim"),
+            Text(_how_far(trial) + start.words, style="dim"),
         )
         if str(start.plan) == str(start.batch_size):
             return row
