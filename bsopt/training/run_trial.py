@@ -28,10 +28,12 @@ from bsopt.training.tick_schedule import Schedule, exact_samples
 from bsopt.trial.curve import train_loss
 from bsopt.trial.record import StopReason, Tick, TrialRecord
 from bsopt.trial.spec import Channel, StopDecision, TrialSpec, delete_state
+from bsopt.units import Amount, format_number
 
 __all__ = ["run_trial"]
 
 _UPDATES_BETWEEN_NORMS = 5
+_BY_THE_PROJECT = "ended by the project itself"
 
 
 def run_trial(spec: TrialSpec, channel: Channel, *, clock: Callable[[], float] = time.monotonic) -> TrialRecord:
@@ -201,8 +203,7 @@ def _record(spec: TrialSpec, run: _Run, trainer: Any, *, started: float, residen
             + (missing_metric(spec.objective.monitor, logged) if not logged else "Is there a val_dataloader?")
         )
     if not answer.is_stop:
-        epochs = run.ticks[-1].epoch
-        answer = StopDecision(StopReason.COMPLETED, message=f"trained for all of its {epochs:g} epochs")
+        answer = _own_end(spec, clock, trainer)
     speed = run.throughput.summary
     return TrialRecord(
         number=spec.number,
@@ -229,9 +230,35 @@ def _record(spec: TrialSpec, run: _Run, trainer: Any, *, started: float, residen
         device=device_name(trainer) if trainer is not None else None,
         precision=str(trainer.precision) if trainer is not None else None,
         started=started,
-        warnings=(*_warnings(spec, clock, trainer), *run.safeguards.warnings, *run.state_warnings),
+        warnings=(*_warnings(spec, clock, trainer), *_warned(answer), *run.safeguards.warnings, *run.state_warnings),
         measurements={name: _measured(callback) for name, callback in run.measures.items()},
     )
+
+
+def _own_end(spec: TrialSpec, clock: TickClock, trainer: Any) -> StopDecision:
+    """Return how a trial ended that nothing of bsopt's stopped: with its budget, or before it as the project wanted."""
+    length = spec.budget.length
+    if length is None:
+        return StopDecision(StopReason.CONVERGED, f"{_BY_THE_PROJECT} before its time was over")
+    done, is_over = _done(clock, trainer, length)
+    if is_over:
+        whole = format_number(length.value, thousands=True)
+        return StopDecision(StopReason.COMPLETED, f"trained for all of its {whole} {length.unit}")
+    told = format_number(done, thousands=True), format_number(length.value, thousands=True)
+    return StopDecision(StopReason.CONVERGED, f"{_BY_THE_PROJECT} at {told[0]} of {told[1]} {length.unit}")
+
+
+def _done(clock: TickClock, trainer: Any, length: Amount) -> tuple[float, bool]:
+    """Return how much of its length a trial has trained, in the length's unit, and whether that is all of it."""
+    if length.unit == "steps":
+        updates = clock.updates_done(trainer)
+        return float(updates), updates >= length.value
+    samples = clock.samples_seen(trainer)
+    if length.unit == "samples":
+        return samples, clock.schedule.is_over(samples)
+    # A sampler may give fewer batches than its length says: the epoch is over all the same.
+    is_over = clock.schedule.is_over(samples) or trainer.current_epoch >= length.value
+    return clock.epochs_done(trainer), is_over
 
 
 def _measures(names: tuple[str, ...]) -> dict[str, Any]:
@@ -271,6 +298,13 @@ def _warnings(spec: TrialSpec, clock: TickClock, trainer: Any) -> list[str]:
         if lost > 0.05:
             found.append(f"drop_last leaves out {lost:.0%} of the training set at batch size {spec.batch_size}")
     return found
+
+
+def _warned(answer: StopDecision) -> list[str]:
+    """Return what the user can do where the project ends trials itself."""
+    if not answer.message.startswith(_BY_THE_PROJECT):
+        return []
+    return [f"{answer.message}, by an EarlyStopping or should_stop of its own: without it, the study decides"]
 
 
 def _first_line(error: BaseException) -> str:

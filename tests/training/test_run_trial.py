@@ -127,10 +127,45 @@ def test_trainer_arguments_are_passed_on_and_callbacks_are_built(train: Any, spe
         "init_args": {"monitor": "val_loss", "patience": 0, "stopping_threshold": 1e9},
     }
     record = train(trainer={**spec.trainer, "callbacks": [stopping], "limit_val_batches": 1})
-    assert record.stop_reason is StopReason.COMPLETED
     assert len(record.ticks) < 3
     with pytest.raises(TaskError, match="refuses its arguments"):
         train(trainer={"no_such_argument": 1})
+
+
+@pytest.mark.parametrize(
+    ("length", "told"),
+    [(Amount(3, "epochs"), "1 of 3 epochs"), (Amount(288, "samples"), "96 of 288 samples")],
+)
+def test_a_trial_that_the_project_ends_early_is_not_told_as_trained_to_its_end(
+    train: Any, spec: TrialSpec, length: Amount, told: str
+) -> None:
+    stopping = {
+        "class_path": "pytorch_lightning.callbacks.EarlyStopping",
+        "init_args": {"monitor": "val_loss", "stopping_threshold": 1e9},
+    }
+    record = train(
+        trainer={**spec.trainer, "callbacks": [stopping]}, budget=Budget(length, Amount(96, "samples")), max_steps=36
+    )
+    assert (record.stop_reason, record.outcome) == (StopReason.CONVERGED, "complete")
+    assert record.message == f"ended by the project itself at {told}"
+    assert record.message in record.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("length", "is_sized", "told"),
+    [
+        (Amount(3, "epochs"), True, "3 epochs"),
+        (Amount(1.5, "epochs"), True, "1.5 epochs"),
+        (Amount(1152, "samples"), False, "1,152 samples"),
+        (Amount(30, "steps"), False, "30 steps"),
+    ],
+)
+def test_a_trained_budget_is_told_in_its_own_unit(train: Any, length: Amount, is_sized: bool, told: str) -> None:
+    budget = Budget(length, Amount(96, "samples"))
+    steps = 30 if length.unit == "steps" else None
+    record = train(data={"sized": is_sized}, budget=budget, max_steps=steps)
+    assert (record.stop_reason, record.message) == (StopReason.COMPLETED, f"trained for all of its {told}")
+    assert record.warnings == ()
 
 
 def test_callbacks_measure_into_the_record(train: Any) -> None:
