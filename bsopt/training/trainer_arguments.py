@@ -13,8 +13,9 @@ from bsopt.training.task.build import Task, instantiate, look_up_first
 from bsopt.training.task.loggers import trial_loggers
 from bsopt.trial.spec import TrialSpec
 
-__all__ = ["built_arguments", "make_trainer", "trainer_arguments"]
+__all__ = ["built_arguments", "made_up_steps", "make_trainer", "trainer_arguments"]
 
+_MADE_UP_STEPS = 1000
 _DEFAULTS: Mapping[str, Any] = {
     "enable_progress_bar": False,
     "enable_model_summary": False,
@@ -33,6 +34,9 @@ def trainer_arguments(spec: TrialSpec, *, for_training: bool = True) -> dict[str
     """
     length = spec.budget.length
     num_epochs = length.value if length is not None and length.unit == "epochs" else None
+    max_steps = spec.max_steps
+    if not for_training and max_steps is None and num_epochs is None and length is not None:
+        max_steps = made_up_steps(spec)  # a schedule is planned with a number, also where the data's isn't known yet
     where: dict[str, Any] = {"devices": spec.plan.num_devices, "num_nodes": spec.plan.num_nodes}
     if not for_training:
         chosen = spec.trainer.get("devices")
@@ -47,13 +51,23 @@ def trainer_arguments(spec: TrialSpec, *, for_training: bool = True) -> dict[str
         **({"strategy": "ddp"} if spec.plan.world_size > 1 else {}),
         **spec.trainer,
         "max_epochs": math.ceil(num_epochs - 1e-9) if num_epochs is not None else -1,
-        "max_steps": spec.max_steps if spec.max_steps is not None else -1,
+        "max_steps": max_steps if max_steps is not None else -1,
         "accumulate_grad_batches": spec.plan.accumulate_grad_batches,
         "check_val_every_n_epoch": None,
         "val_check_interval": NEVER,
         "default_root_dir": spec.folder,
         **where,
     }
+
+
+def made_up_steps(spec: TrialSpec) -> int:
+    """Return optimizer updates to plan a trial with that is only looked at; of data without a length the true ones."""
+    length = spec.budget.length
+    if length is None or length.unit == "epochs":
+        return _MADE_UP_STEPS
+    if length.unit == "steps":
+        return int(length.value)
+    return max(1, math.ceil(length.value / spec.plan.global_batch_size - 1e-9))
 
 
 def built_arguments(spec: TrialSpec, callbacks: Sequence[Any] = (), *, for_training: bool = True) -> dict[str, Any]:

@@ -52,6 +52,18 @@ def test_a_look_at_the_task_takes_one_device(spec: TrialSpec) -> None:
     assert trainer_arguments(several)["devices"] == 2
 
 
+@pytest.mark.parametrize(
+    ("length", "num_steps"),
+    [(Amount(8190, "samples"), 1024), (Amount(3, "epochs"), -1), (Amount(120, "steps"), 120), (None, -1)],
+)
+def test_a_schedule_can_be_planned_where_the_task_is_only_looked_at(
+    spec: TrialSpec, length: Amount | None, num_steps: int
+) -> None:
+    looked_at = replace(spec, budget=Budget(length, TICK), max_steps=None)
+    assert trainer_arguments(looked_at, for_training=False)["max_steps"] == num_steps
+    assert trainer_arguments(looked_at)["max_steps"] == -1
+
+
 def test_a_strategy_that_the_accelerator_cannot_run_is_refused_in_lightnings_words(spec: TrialSpec) -> None:
     task = Task(None, None, "pytorch_lightning")
     arguments = built_arguments(replace(spec, trainer={"accelerator": "cpu", "strategy": "fsdp"}))

@@ -47,6 +47,7 @@ from bsopt.training.task.lightning_cli import with_overrides
 from bsopt.training.task.loggers import trial_loggers
 from bsopt.training.task.patches import Tee, as_if_started, overridden, replaced
 from bsopt.training.task.proposals import options_like, paths_in, paths_like
+from bsopt.training.trainer_arguments import made_up_steps
 from bsopt.trial.spec import TaskSpec, TrialSpec
 from bsopt.units import in_words
 
@@ -256,7 +257,7 @@ def _told(spec: TrialSpec, *, is_final: bool) -> dict[str, Any]:
 
     Before the data's length is known, and nothing is trained, the trial's length is made up.
     """
-    made_up = {} if is_final else {"max_epochs": 1, "max_steps": 1000}
+    made_up = {} if is_final else {"max_epochs": 1, "max_steps": made_up_steps(spec)}
     return {
         "seed": spec.seeds.weights,
         "accumulate_grad_batches": spec.plan.accumulate_grad_batches,
