@@ -276,7 +276,8 @@ def _data_warnings(config: StudyConfig, description: TaskDescription, limits: Li
     found = []
     n, sizes = description.num_train_samples, config.search.batch_size.sizes()
     if n and description.drop_last:
-        lost = {size: n % size / n for size in sizes}
+        plans = [plan for size in sizes if isinstance(plan := _realised(size, limits), Plan)]
+        lost = {plan.global_batch_size: n % (plan.micro_batch_size * plan.world_size) / n for plan in plans}
         found += [
             f"drop_last leaves out {share:.0%} of the training set at batch size {size}."
             for size, share in lost.items()

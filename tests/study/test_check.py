@@ -146,6 +146,14 @@ def test_samples_that_drop_last_leaves_out_are_told_above_a_twentieth(warned: Ca
     assert warned({"num_train_samples": 90}) == []
 
 
+def test_samples_that_drop_last_leaves_out_are_those_of_the_micro_batches(
+    configure: Configure, description: TaskDescription
+) -> None:
+    dropping = replace(description, drop_last=True, num_train_samples=90)
+    made = report(configure(), dropping, Limits(max_micro_batch_size=8), storage="memory://")
+    assert made.warnings == ()  # 2 of 90, whichever multiple of 8 a batch is
+
+
 def test_a_batch_norm_with_few_samples_is_told(warned: Callable[..., list[str]]) -> None:
     (found,) = warned({"has_batch_norm": True})
     assert "as few as 4 samples" in found
