@@ -48,6 +48,7 @@ MEMORY_MARGIN = 0.05
 """Share of a device's memory kept free for fragmentation and validation peaks."""
 
 _DRAWS = 199
+_LEAST_BYTES = 1.0  # of memory that a sample takes: less is rounding
 _SCATTER, _SCATTER_LOG_SD = 0.03, 0.7  # of ln t about the law: the published sets' median error is 2.7 %
 _RISE, _RISE_SD = 0.5, 0.5  # of power between idle and busy, relative to the mean power of the probes
 _BEND, _BEND_LENGTH = 0.03, 1.0  # smooth misfit of the law: standard deviation of ln t, length in ln b
@@ -251,7 +252,7 @@ def fit_memory(points: Iterable[tuple[float, float]]) -> MemoryFit:
     """Fit m(b) = m0 + m1·b to (micro-batch, peak bytes) pairs, each after the first optimizer step.
 
     Returns:
-        The fit: `too_few` under two sizes; `contradictory` where memory doesn't grow with the micro-batch.
+        The fit: `too_few` under two sizes; `contradictory` where memory doesn't grow with the micro-batch by a byte per sample.
     """
     b, peak = _clean(points)
     sizes = len(np.unique(b))
@@ -262,7 +263,7 @@ def fit_memory(points: Iterable[tuple[float, float]]) -> MemoryFit:
     mean, square = float(b.mean()), float(((b - b.mean()) ** 2).sum())
     slope = float(((b - mean) * peak).sum() / square)
     fixed = float(peak.mean() - slope * mean)
-    if slope <= 0:
+    if slope < _LEAST_BYTES:
         return MemoryFit(
             FitStatus.CONTRADICTORY,
             "Peak memory doesn't grow with the micro-batch: it is set by something else, so no largest size follows.",
