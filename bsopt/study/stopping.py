@@ -2,7 +2,7 @@
 
 What ends a trial, in the order in which it counts:
 
-- *Its own metric*: not finite, or at the target (`bsopt.trial.curve`, pure rules).
+- *Its own metric*: not finite as it is after divergence, or at the target (`bsopt.trial.curve`, pure rules).
 - *Its end is near or fixed*: the last validation of its budget, and repeats of finalists, are never cut short.
 - *The design*: a designed run trains until its metric hasn't improved for the experiment's patience.
 - *The pruner*: ours says which of its rules it was; one of Optuna's says yes or no.
@@ -14,6 +14,7 @@ the user's interrupt ends it everywhere; a crash comes with its reason. Every an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import optuna
@@ -61,8 +62,8 @@ class Stopping:
     def decide(self, ticks: Sequence[Tick]) -> StopDecision:
         """Return whether the trial stops after the last of its ticks."""
         tick = ticks[-1]
-        by_value = end_by_value(tick, self._objective)
-        if by_value.is_stop:
+        by_value = end_by_value(ticks, self._objective)
+        if by_value.is_stop or not math.isfinite(tick.value):  # a single such validation says nothing
             return by_value
         if tick.samples >= self._budget_samples or self._is_repeat:
             return StopDecision()

@@ -194,9 +194,12 @@ class Study:
         start = start_of(frozen.number, spec.params, plan=plan, lr=spec.lr, info=self.info, folder=folder)
         watch.trial_started(start)
 
+        ticks: list[Tick] = []
+
         def on_tick(tick: Tick) -> StopDecision:
+            ticks.append(tick)
             watch.ticked(frozen.number, tick)
-            return end_by_value(tick, spec.objective)
+            return end_by_value(ticks, spec.objective)
 
         try:
             record = self.task.launch(spec, Supervision(on_tick, lambda: False))

@@ -28,7 +28,7 @@ from bsopt.training.tick_schedule import Schedule, exact_samples
 from bsopt.trial.curve import train_loss
 from bsopt.trial.record import StopReason, Tick, TrialRecord
 from bsopt.trial.spec import Channel, StopDecision, TrialSpec, delete_state
-from bsopt.units import Amount, format_number
+from bsopt.units import Amount, count_of, format_number
 
 __all__ = ["run_trial"]
 
@@ -202,6 +202,8 @@ def _record(spec: TrialSpec, run: _Run, trainer: Any, *, started: float, residen
             f"the trial ended without a single validation, so {spec.objective.monitor!r} was never measured. "
             + (missing_metric(spec.objective.monitor, logged) if not logged else "Is there a val_dataloader?")
         )
+    if not answer.is_stop and best is None:
+        answer = StopDecision(StopReason.DIVERGED, f"{spec.objective.monitor} was finite at none of its validations")
     if not answer.is_stop:
         answer = _own_end(spec, clock, trainer)
     speed = run.throughput.summary
@@ -230,7 +232,7 @@ def _record(spec: TrialSpec, run: _Run, trainer: Any, *, started: float, residen
         device=device_name(trainer) if trainer is not None else None,
         precision=str(trainer.precision) if trainer is not None else None,
         started=started,
-        warnings=(*_warnings(spec, clock, trainer), *_warned(answer), *run.safeguards.warnings, *run.state_warnings),
+        warnings=(*_warnings(spec, clock, trainer), *_warned(answer), *_left_out(run, spec), *run.safeguards.warnings, *run.state_warnings),
         measurements={name: _measured(callback) for name, callback in run.measures.items()},
     )
 
@@ -305,6 +307,17 @@ def _warned(answer: StopDecision) -> list[str]:
     if not answer.message.startswith(_BY_THE_PROJECT):
         return []
     return [f"{answer.message}, by an EarlyStopping or should_stop of its own: without it, the study decides"]
+
+
+def _left_out(run: _Run, spec: TrialSpec) -> list[str]:
+    """Return at how many validations the metric wasn't finite although training was."""
+    missing = [tick.index for tick in run.ticks if tick.is_training_finite]
+    if not missing:
+        return []
+    return [
+        f"{spec.objective.monitor} wasn't finite at {len(missing)} of {count_of(len(run.ticks), 'validation')}, while the "
+        "training loss stayed finite: these don't count, and the metric is worth a look"
+    ]
 
 
 def _first_line(error: BaseException) -> str:

@@ -92,6 +92,7 @@ class TickClock(Callback):
         self._told = 0
         self._due = 0
         self._ticked_at = -1
+        self._loss: Any = None
         self._started = 0.0
 
     @property
@@ -159,6 +160,7 @@ class TickClock(Callback):
         """Decide whether a tick is due at this optimizer-step boundary."""
         validate_never(trainer)
         self._num_batches += 1
+        self._loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         stepped = trainer.global_step != self._last_step
         self._last_step = trainer.global_step
         if not stepped:
@@ -191,16 +193,18 @@ class TickClock(Callback):
         validate_never(trainer)
         self._ticked_at = self._num_batches
         metrics = _scalars(trainer)
+        value = self._value(trainer, metrics)
         tick = Tick(
             index=index,
             samples=self.schedule.samples_at(index),
             step=self.updates_done(trainer),
             epoch=self.epochs_done(trainer),
             seconds=now - self._started,
-            value=self._value(trainer, metrics),
+            value=value,
             lr=_current_lr(trainer, self._group),
             is_decaying=is_decaying(trainer),
             metrics=metrics,
+            is_training_finite=None if math.isfinite(value) else _is_finite(self._loss, *pl_module.parameters()),
         )
         if self._on_tick(trainer, tick):
             trainer.should_stop = True
@@ -235,6 +239,11 @@ def _training_samples(trainer: _Trainer, plan: Plan) -> int | None:
         return at_most
     whole = num_batches_of(trainer.train_dataloader)
     return length if whole is None or trainer.num_training_batches >= whole else min(length, at_most)
+
+
+def _is_finite(*values: Any) -> bool:
+    """Whether all numbers in those of the values that are tensors are finite."""
+    return all(bool(value.isfinite().all()) for value in values if hasattr(value, "isfinite"))
 
 
 def _scalars(trainer: _Trainer) -> dict[str, float]:

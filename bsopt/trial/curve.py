@@ -24,15 +24,26 @@ def cost_at(tick: Tick, cost: Cost | None) -> float | None:
     return costs.get(cost or "")
 
 
-def end_by_value(tick: Tick, objective: Objective) -> StopDecision:
-    """Return whether a tick's metric ends its trial: as diverged where it isn't finite, or at the target.
+def end_by_value(ticks: Sequence[Tick], objective: Objective) -> StopDecision:
+    """Return whether the last tick's metric ends its trial: as diverged, or at the target.
+
+    It has diverged where the metric isn't finite twice in a row, or once with a training loss or weights that aren't.
+    A metric alone may be undefined once, as an AUC is where a class is missing.
 
     >>> tick = Tick(index=1, samples=96.0, step=12, epoch=1.0, seconds=0.5, value=0.25)
-    >>> end_by_value(tick, Objective("val_loss", target=0.3)).message
+    >>> end_by_value([tick], Objective("val_loss", target=0.3)).message
     'val_loss reached 0.25 (target 0.3) after 1 epochs'
     """
+    tick = ticks[-1]
     if not math.isfinite(tick.value):
+        loss = train_loss(tick, objective.monitor)
+        is_sound = tick.is_training_finite is not False and (loss is None or math.isfinite(loss))
+        is_again = len(ticks) > 1 and not math.isfinite(ticks[-2].value)
+        if is_sound and not is_again:
+            return StopDecision()
         message = f"{objective.monitor} became {tick.value} after {tick.epoch:.3g} epochs"
+        if is_sound and tick.is_training_finite:
+            message += "; the training loss stayed finite: look at the metric"
         return StopDecision(StopReason.DIVERGED, message)
     if objective.reaches(tick.value):
         reached = f"{objective.monitor} reached {tick.value:.5g} (target {objective.target:g})"

@@ -95,6 +95,7 @@ class Tick:
         lr: Learning rate of the first parameter group.
         is_decaying: Whether a schedule will still lower the learning rate.
         metrics: Every scalar that the module logged, the monitored one among them.
+        is_training_finite: Where the value isn't finite, whether the last training loss and the weights are; else None.
     """
 
     index: int
@@ -106,6 +107,7 @@ class Tick:
     lr: float | None = None
     is_decaying: bool = False
     metrics: Mapping[str, float] = field(default_factory=dict)
+    is_training_finite: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

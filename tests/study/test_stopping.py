@@ -58,8 +58,9 @@ def test_what_the_metric_says_comes_before_everything(study: optuna.Study) -> No
     target = Objective("val_loss", target=0.5, cost="samples")
     trial = asked(study, 1.0)
     assert decide(trial, 1.0) is StopReason.PRUNED
-    assert decide(trial, math.nan) is StopReason.DIVERGED
-    assert decide(trial, math.nan, budget_samples=100.0) is StopReason.DIVERGED
+    assert decide(trial, math.nan) is None
+    assert decide(trial, math.nan, math.nan) is StopReason.DIVERGED
+    assert decide(trial, math.nan, math.nan, budget_samples=200.0) is StopReason.DIVERGED
     assert decide(trial, 0.4, objective=target, budget_samples=100.0) is StopReason.TARGET_REACHED
 
 
@@ -76,7 +77,7 @@ def test_a_finalists_repeat_is_trained_to_its_end(study: optuna.Study) -> None:
     repeat = asked(study, 1.0)
     assert queue.is_repeat(repeat)
     assert decide(repeat, 1.0) is None
-    assert decide(repeat, math.nan) is StopReason.DIVERGED
+    assert decide(repeat, math.nan, math.nan) is StopReason.DIVERGED
 
 
 def test_a_designed_run_ends_by_its_patience_and_by_no_pruner(study: optuna.Study) -> None:

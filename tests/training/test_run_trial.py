@@ -101,9 +101,40 @@ def test_time_limit_ends_a_trial_as_timeout(train: Any, tick_every: Amount) -> N
 
 def test_target_ends_a_trial(train: Any) -> None:
     objective = Objective("val_loss", target=1e9)
-    record = train(objective=objective, on_tick=lambda tick: end_by_value(tick, objective))
+    record = train(objective=objective, on_tick=lambda tick: end_by_value([tick], objective))
     assert record.stop_reason is StopReason.TARGET_REACHED
     assert len(record.ticks) == 1
+
+
+def test_one_undefined_value_of_the_metric_is_left_out_and_told(train: Any) -> None:
+    ticks: list[Tick] = []
+
+    def decide(tick: Tick) -> StopDecision:
+        ticks.append(tick)
+        return end_by_value(ticks, Objective("val_loss"))
+
+    record = train(model={"trouble": "nan@2"}, on_tick=decide)
+    assert (record.stop_reason, len(record.ticks)) == (StopReason.COMPLETED, 3)
+    assert [tick.is_training_finite for tick in record.ticks] == [None, None, True]
+    assert record.value == min(tick.value for tick in record.ticks[:2])
+    assert "val_loss wasn't finite at 1 of 3 validations" in record.warnings[0]
+    ticks.clear()
+    ended = train(model={"trouble": "nan@1"}, on_tick=decide)
+    assert (ended.stop_reason, len(ended.ticks)) == (StopReason.DIVERGED, 3)
+    assert "the training loss stayed finite: look at the metric" in ended.message
+
+
+def test_a_training_that_blows_up_ends_at_its_first_value_that_is_not_finite(train: Any) -> None:
+    record = train(lr=1e6, params={"batch_size": 8, "lr": 1e6}, on_tick=lambda t: end_by_value([t], Objective("val_loss")))
+    assert record.stop_reason is StopReason.DIVERGED
+    assert record.ticks[-1].is_training_finite is False
+    assert "look at the metric" not in record.message
+    assert record.warnings == ()
+
+
+def test_a_metric_that_is_never_finite_is_divergence(train: Any) -> None:
+    record = train(model={"trouble": "nan"}, budget=Budget(Amount(1, "epochs"), Amount(1, "epochs")))
+    assert (record.stop_reason, record.outcome, record.value) == (StopReason.DIVERGED, "pruned", None)
 
 
 def test_out_of_memory_is_a_stop_reason(train: Any) -> None:

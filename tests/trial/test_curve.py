@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -31,20 +33,41 @@ def test_the_best_tick_is_the_first_of_the_best_finite_ones() -> None:
 @pytest.mark.parametrize(
     ("objective", "value", "reason"),
     [
-        (LOSS, math.nan, StopReason.DIVERGED),
-        (ACCURACY, math.inf, StopReason.DIVERGED),
+        (LOSS, math.nan, None),
+        (ACCURACY, math.inf, None),
         (LOSS, 1e9, None),
         (Objective("val_loss", target=0.3, cost="seconds"), 0.3, StopReason.TARGET_REACHED),
         (Objective("val_loss", target=0.3, cost="seconds"), 0.31, None),
         (Objective("val_acc", "maximize", 0.9, "seconds"), 0.95, StopReason.TARGET_REACHED),
         (Objective("val_acc", "maximize", 0.9, "seconds"), 0.85, None),
-        (Objective("val_loss", target=0.3, cost="seconds"), -math.inf, StopReason.DIVERGED),
+        (Objective("val_loss", target=0.3, cost="seconds"), -math.inf, None),
     ],
 )
-def test_a_value_ends_a_trial_when_it_is_not_finite_or_at_the_target(
+def test_a_single_value_ends_a_trial_at_the_target_alone(
     objective: Objective, value: float, reason: StopReason | None
 ) -> None:
-    assert end_by_value(ticks(value)[0], objective).stop_reason is reason
+    assert end_by_value(ticks(value), objective).stop_reason is reason
+
+
+@pytest.mark.parametrize(
+    ("values", "ends"),
+    [((1.0, math.nan), False), ((math.nan, 1.0), False), ((1.0, math.nan, math.inf), True), ((math.nan,) * 2, True)],
+)
+def test_a_metric_that_is_not_finite_twice_in_a_row_ends_a_trial_as_diverged(
+    values: tuple[float, ...], ends: bool
+) -> None:
+    decision = end_by_value(ticks(*values), LOSS)
+    assert decision.stop_reason is (StopReason.DIVERGED if ends else None)
+
+
+@pytest.mark.parametrize(
+    "told", [{"is_training_finite": False}, {"metrics": {"train_loss": math.inf}, "is_training_finite": True}]
+)
+def test_a_training_that_is_not_finite_ends_a_trial_at_once(told: dict[str, Any]) -> None:
+    (tick,) = ticks(math.nan)
+    decision = end_by_value([replace(tick, **told)], LOSS)
+    assert decision.stop_reason is StopReason.DIVERGED
+    assert "look at the metric" not in decision.message
 
 
 @pytest.mark.parametrize(
