@@ -68,6 +68,8 @@ class Toy(pl.LightningModule):
     def training_step(self, batch, batch_idx):
         x, y = batch
         self.misbehave()
+        if self.trouble == "small" and len(x) > 4:
+            raise RuntimeError("at most 4 samples fit into the cache")
         loss = torch.nn.functional.mse_loss(self.net(x), y)
         self.log("train_loss", loss, on_step=False, on_epoch=True)
         if self.trouble == "manual":

@@ -10,6 +10,7 @@ from typing import Any
 from bsopt.config import StudyConfig
 from bsopt.errors import BsoptError, ConfigError, PlanError
 from bsopt.experiment.design import design_of
+from bsopt.laws.lattice import nearest_in_ratio
 from bsopt.study.make_spec import budget_samples_of, keeps_state, length_of
 from bsopt.study.measured_start import outlook
 from bsopt.study.samplers import reference_of, rule_of, with_optimizer
@@ -86,24 +87,26 @@ def report(config: StudyConfig, description: TaskDescription, limits: Limits, *,
 def with_first_step(found: CheckReport, task: TaskRunner) -> CheckReport:
     """Return a report with what came of training one optimizer step, with accumulation if any batch size needs it.
 
-    With an experiment, so does each of its variants: a mistake in one would show only after all other runs.
+    So is one at the reference batch size, which is the first trial's, and with an experiment one of each of its
+    variants: a mistake in one would show only after all other runs.
 
     Args:
         found: A report without problems.
         task: The study's task.
     """
-    sizes, limits = task.config.search.batch_size.sizes(), task.limits()
-    plans = [plan for size in sizes if isinstance(plan := _realised(size, limits), Plan)]
-    plan = next((plan for plan in plans if plan.accumulate_grad_batches > 1), plans[0])
+    plan, *others = _rehearsed(task)
     start, variants = time.monotonic(), task.config.experiment.variants if task.config.experiment is not None else {}
-    name: str | None = None
+    which = ""
     try:
         record = task.rehearse(plan)
+        for other in others:
+            which = f" at batch size {other}"
+            task.rehearse(other)  # where memory runs out, trials take less at a time
         for name in variants:
+            which = f" with experiment.variants.{name}"
             task.rehearse(plan, name)
     except (BsoptError, Crash) as error:
         words = error.full_message if isinstance(error, Crash) else str(error)
-        which = f" with experiment.variants.{name}" if name is not None else ""
         return replace(found, problems=(f"one step was trained{which}, and a trial would fail like it: {words}",))
     if record.stop_reason is StopReason.OUT_OF_MEMORY:
         return replace(found, problems=(f"a step at batch size {plan} runs {record.message}.",))
@@ -113,6 +116,19 @@ def with_first_step(found: CheckReport, task: TaskRunner) -> CheckReport:
     known = {text.rstrip(".") for text in found.warnings}
     new = (f"{text}." for text in record.warnings if text not in known)
     return replace(found, rows=(row, *found.rows), warnings=(*found.warnings, *new))
+
+
+def _rehearsed(task: TaskRunner) -> list[Plan]:
+    """Return the plans to try a step of: one that accumulates if any does, else the smallest, and the reference's."""
+    config, description, limits = task.config, task.description, task.limits()
+    plans = [plan for size in config.search.batch_size.sizes() if isinstance(plan := _realised(size, limits), Plan)]
+    first = next((plan for plan in plans if plan.accumulate_grad_batches > 1), plans[0])
+    reference = reference_of(
+        with_optimizer(config, description.optimizer),
+        budget_samples=budget_samples_of(config, description.num_train_samples),
+    )
+    size = nearest_in_ratio(reference.batch_size, [plan.global_batch_size for plan in plans])
+    return [first, *(plan for plan in plans if plan.global_batch_size == size and plan != first)]
 
 
 def _optimizer(config: StudyConfig, description: TaskDescription) -> str:

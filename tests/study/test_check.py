@@ -197,6 +197,12 @@ def test_one_step_is_trained_and_validated(load: Callable[..., Any]) -> None:
     assert dict(made.rows)["first step"].startswith("batch size 4 × 2 accumulated = 8, then val_loss ")
 
 
+def test_a_step_at_the_first_trial_s_batch_size_is_tried_too(load: Callable[..., Any]) -> None:
+    (problem,) = checked(load, "task.model.init_args.trouble=small").problems
+    assert problem.startswith("one step was trained at batch size 8, and a trial would fail like it:")
+    assert "at most 4 samples" in problem
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "words"),
