@@ -252,7 +252,7 @@ def fit_memory(points: Iterable[tuple[float, float]]) -> MemoryFit:
     """Fit m(b) = m0 + m1·b to (micro-batch, peak bytes) pairs, each after the first optimizer step.
 
     Returns:
-        The fit: `too_few` under two sizes; `contradictory` where memory doesn't grow with the micro-batch by a byte per sample.
+        The fit: `too_few` under two sizes; `contradictory` where memory doesn't grow by a byte per sample.
     """
     b, peak = _clean(points)
     sizes = len(np.unique(b))

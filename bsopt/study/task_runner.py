@@ -32,6 +32,8 @@ RanksLaunch: TypeAlias = Callable[[TrialSpec, Supervision], TrialRecord]
 """Trains a trial on ranks that were started elsewhere (`bsopt.engines.ranks.Ranks.launch`)."""
 
 _UNWATCHED = Supervision()
+_GRACE_SECONDS = 3.0
+"""Longest time from an interrupt to a trial's next validation, where its state is kept once more."""
 _log = logging.getLogger(__name__)
 
 
@@ -247,6 +249,8 @@ class TaskRunner:
                 )
             Path(spec.folder).mkdir(parents=True, exist_ok=True)
             return run_here(spec, supervision)
+        if spec.resume_file is not None:
+            supervision = replace(supervision, grace_seconds=_GRACE_SECONDS)
         return self._processes().run(spec, supervision, devices=self._devices_of(worker, spec.plan))
 
     def call(self, function: str, spec: TrialSpec, supervision: Supervision, *arguments: Any) -> Any:

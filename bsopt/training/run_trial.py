@@ -147,16 +147,23 @@ class _Run:
             self.weights.found_best(trainer)
         # Rank 0 asks the study; every rank does what it was told.
         answer = self._channel.tick(tick) if trainer.is_global_zero else StopDecision()
-        keeps = self.state is not None and (self.state.is_due or answer.stop_reason is StopReason.PAUSED)
+        keeps = self.state is not None and (self.state.is_due or self._is_left_off(answer))
         if self.spec.plan.world_size > 1:
             answer, keeps = trainer.strategy.broadcast((answer, keeps))
         # A time limit may have run out at the step before this validation: going on doesn't undo that.
         if answer.is_stop or not self.answer.is_stop:
             self.answer = answer
-        if self.state is not None and keeps and self.answer.stop_reason in (None, StopReason.PAUSED):
+        if self.state is not None and keeps and (not self.answer.is_stop or self._is_left_off(self.answer)):
             self.throughput.update(trainer)  # what the epoch so far has taken is kept, too
             self.state.keep(trainer)
         return self.answer.is_stop
+
+    def _is_left_off(self, answer: StopDecision) -> bool:
+        """Whether a trial that ends with an answer may be gone on with, so that its state is kept whatever it takes."""
+        is_interrupted = (
+            answer.stop_reason is StopReason.INTERRUPTED and self.state is not None and not self.state.error
+        )
+        return is_interrupted or answer.stop_reason is StopReason.PAUSED
 
     def _on_epoch(self, trainer: Any, metrics: Mapping[str, float]) -> None:
         """Give the tick at an epoch's end what the module logs for that epoch, which comes after its validation."""
@@ -232,7 +239,13 @@ def _record(spec: TrialSpec, run: _Run, trainer: Any, *, started: float, residen
         device=device_name(trainer) if trainer is not None else None,
         precision=str(trainer.precision) if trainer is not None else None,
         started=started,
-        warnings=(*_warnings(spec, clock, trainer), *_warned(answer), *_left_out(run, spec), *run.safeguards.warnings, *run.state_warnings),
+        warnings=(
+            *_warnings(spec, clock, trainer),
+            *_warned(answer),
+            *_left_out(run, spec),
+            *run.safeguards.warnings,
+            *run.state_warnings,
+        ),
         measurements={name: _measured(callback) for name, callback in run.measures.items()},
     )
 
@@ -314,9 +327,10 @@ def _left_out(run: _Run, spec: TrialSpec) -> list[str]:
     missing = [tick.index for tick in run.ticks if tick.is_training_finite]
     if not missing:
         return []
+    share = f"{len(missing)} of {count_of(len(run.ticks), 'validation')}"
     return [
-        f"{spec.objective.monitor} wasn't finite at {len(missing)} of {count_of(len(run.ticks), 'validation')}, while the "
-        "training loss stayed finite: these don't count, and the metric is worth a look"
+        f"{spec.objective.monitor} wasn't finite at {share}, while the training loss stayed finite: these don't count, "
+        "and the metric is worth a look"
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,8 +12,11 @@ import torch
 
 from bsopt.training.checkpoints import KeptState
 from bsopt.training.processes.crash import Crash
+from bsopt.training.processes.launcher import Launcher, run_here
+from bsopt.training.processes.supervision import Supervision
 from bsopt.trial.record import StopReason, Tick
-from bsopt.trial.spec import StopDecision
+from bsopt.trial.spec import Budget, StopDecision, TrialSpec
+from bsopt.units import Amount
 
 
 class Clock:
@@ -135,3 +139,20 @@ def test_a_state_that_does_not_fit_any_more_is_left_and_the_trial_begins_anew(
     assert lost.value.reason is StopReason.LOST  # which is run again
     assert (told, state.exists()) == ([], False)
     assert train(resume_file=str(state)).stop_reason is StopReason.COMPLETED
+
+
+@pytest.mark.parametrize("is_own_process", [False, True])
+def test_an_interrupted_trial_keeps_its_state_once_more_before_its_share_of_time_allows_it(
+    spec: TrialSpec, tmp_path: Path, is_own_process: bool
+) -> None:
+    told: list[Tick] = []
+    supervision = Supervision(
+        lambda tick: told.append(tick) or StopDecision(), lambda: len(told) >= 3, grace_seconds=60.0
+    )
+    state = tmp_path / "resume.ckpt"
+    long = replace(spec, budget=Budget(Amount(1000, "epochs"), Amount(1, "epochs")))
+    kept = replace(long, resume_file=str(state), resume_overhead=1e-9)
+    record = (Launcher().run if is_own_process else run_here)(kept, supervision)
+    assert (record.stop_reason, len(record.ticks)) == (StopReason.INTERRUPTED, 3)
+    callbacks = torch.load(state, weights_only=False)["callbacks"].values()
+    assert [len(kept["ticks"]) for kept in callbacks if "ticks" in kept] == [3]

@@ -125,7 +125,9 @@ def test_one_undefined_value_of_the_metric_is_left_out_and_told(train: Any) -> N
 
 
 def test_a_training_that_blows_up_ends_at_its_first_value_that_is_not_finite(train: Any) -> None:
-    record = train(lr=1e6, params={"batch_size": 8, "lr": 1e6}, on_tick=lambda t: end_by_value([t], Objective("val_loss")))
+    record = train(
+        lr=1e6, params={"batch_size": 8, "lr": 1e6}, on_tick=lambda t: end_by_value([t], Objective("val_loss"))
+    )
     assert record.stop_reason is StopReason.DIVERGED
     assert record.ticks[-1].is_training_finite is False
     assert "look at the metric" not in record.message

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bsopt.trial.record import Tick
+from bsopt.trial.record import StopReason, Tick
 from bsopt.trial.spec import StopDecision
 
 __all__ = ["DirectChannel", "Supervision"]
@@ -20,6 +20,8 @@ class Supervision:
         is_cancelled: Whether the trial should be ended now.
         on_idle: Called about twice a second while the trial runs.
         on_progress: Receives what a call that reports progress has done, and out of how much.
+        grace_seconds: How long a cancelled trial in a process of its own may train on to its next validation, where its
+            state is kept.
         stall_seconds: Longest time that no rank may say anything; then the trial is ended as failed.
     """
 
@@ -27,7 +29,15 @@ class Supervision:
     is_cancelled: Callable[[], bool] = lambda: False
     on_idle: Callable[[], None] = lambda: None
     on_progress: Callable[[int, int], None] = lambda done, total: None
+    grace_seconds: float = 0.0
     stall_seconds: float = 1800.0
+
+    def answer(self, tick: Tick) -> StopDecision:
+        """Return whether the trial goes on after a tick, which it doesn't where it is cancelled."""
+        answer = self.on_tick(tick)
+        if not answer.is_stop and self.is_cancelled():
+            return StopDecision(StopReason.INTERRUPTED, "interrupted")
+        return answer
 
 
 class DirectChannel:
@@ -38,7 +48,7 @@ class DirectChannel:
 
     def tick(self, tick: Tick) -> StopDecision:
         """Tell a tick and return the answer."""
-        return self._supervision.on_tick(tick)
+        return self._supervision.answer(tick)
 
     def is_cancelled(self) -> bool:
         """Return whether the trial should end now."""

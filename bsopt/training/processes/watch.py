@@ -70,6 +70,7 @@ class Watch:
         self._failures: dict[int, Message] = {}
         self._memory = MemoryEvidence()
         self._alive_at = self._looked_at = time.monotonic()
+        self._cancelled_at: float | None = None
 
     def result(self) -> Any:
         """Wait for rank 0's result and return it.
@@ -80,7 +81,7 @@ class Watch:
         """
         while True:
             ready = wait([*self._lines, *self._sentinels], timeout=_POLL_SECONDS)
-            if self._supervision.is_cancelled():
+            if self._supervision.is_cancelled() and self._has_no_grace():
                 raise Crash(StopReason.INTERRUPTED, "interrupted")
             self._supervision.on_idle()
             self._look_after()
@@ -99,6 +100,12 @@ class Watch:
                 )
                 raise Crash(StopReason.FAILED, message, log_tail=last_log_lines(self._log))
 
+    def _has_no_grace(self) -> bool:
+        """Return whether a cancelled trial is ended now, and not at a validation that may still come."""
+        if self._cancelled_at is None:
+            self._cancelled_at = time.monotonic()
+        return time.monotonic() - self._cancelled_at >= self._supervision.grace_seconds
+
     def _look_after(self) -> None:
         """Keep an eye on memory and the log, as often as that is worth it."""
         if time.monotonic() - self._looked_at >= _POLL_SECONDS:
@@ -113,7 +120,7 @@ class Watch:
             del self._lines[rank.line]
             return None
         if message.kind == "tick":
-            rank.line.send(self._supervision.on_tick(message.value))
+            rank.line.send(self._supervision.answer(message.value))
         elif message.kind == "progress":
             self._supervision.on_progress(*message.value)
         elif message.kind == "error":
