@@ -72,6 +72,51 @@ def test_existing_study_is_only_added_to_when_asked(invoke: Invoke, tmp_path: Pa
     assert set(optuna.search_space.IntersectionSearchSpace().calculate(study)) == {"batch_size", "lr"}
 
 
+def test_trials_that_optuna_pruned_or_failed_are_left_out(invoke: Invoke, tmp_path: Path) -> None:
+    table = (
+        "number,value,params_batch_size,params_lr,state\n"
+        "0,0.5,32,0.1,COMPLETE\n1,0.1,64,0.2,PRUNED\n2,0.2,64,0.3,FAIL\n3,0.6,64,0.3,TrialState.PRUNED\n"
+    )
+    (tmp_path / "trials.csv").write_text(table)
+    columns = ("--batch-size-column", "params_batch_size", "--lr-column", "params_lr")
+    result = invoke("study", "import", "trials.csv", "--study-name", "past", *columns)
+    assert result.exit_code == 0, result.output
+    assert [trial.value for trial in load(tmp_path).trials] == [0.5]
+    assert re.findall(r"left out: (.*)", result.output) == [
+        "line 3: it is pruned",
+        "line 4: it is fail",
+        "line 5: it is pruned",
+    ]
+
+
+def test_state_of_a_finished_run_may_be_any_word(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "runs.csv").write_text("State,batch_size,lr,value\nfinished,32,0.1,0.5\ncrashed,64,0.2,0.4\n")
+    invoke("study", "import", "runs.csv", "--study-name", "past")
+    assert [trial.value for trial in load(tmp_path).trials] == [0.5]
+
+
+def test_table_is_not_added_to_a_study_of_the_other_direction(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "runs.csv").write_text("batch_size,lr,value\n32,0.1,0.5\n")
+    command = ("study", "import", "runs.csv", "--study-name", "past")
+    invoke(*command, "--direction", "maximize")
+    refused = invoke(*command, "--append", "--direction", "minimize")
+    assert refused.exit_code == 2
+    assert "--direction minimize, but the study 'past' has direction maximize" in refused.stderr
+    assert len(load(tmp_path).trials) == 1
+    assert invoke(*command, "--append").exit_code == 0
+    assert len(load(tmp_path).trials) == 2
+
+
+def test_table_is_not_added_to_a_study_of_several_objectives(invoke: Invoke, tmp_path: Path) -> None:
+    optuna.create_study(
+        study_name="two", storage=f"sqlite:///{tmp_path}/bsopt.db", directions=["minimize", "maximize"]
+    )
+    (tmp_path / "runs.csv").write_text("batch_size,lr,value\n32,0.1,0.5\n")
+    refused = invoke("study", "import", "runs.csv", "--study-name", "two", "--append")
+    assert refused.exit_code == 2
+    assert "2 objectives" in refused.stderr
+
+
 def test_direction_is_kept(invoke: Invoke, tmp_path: Path) -> None:
     (tmp_path / "runs.csv").write_text("batch_size,lr,value\n32,0.1,0.5\n64,0.2,0.4\n")
     invoke("study", "import", "runs.csv", "--study-name", "past", "--direction", "maximize")

@@ -35,7 +35,11 @@ __all__ = ["import_"]
     multiple=True,
     help="A further parameter: its column and, if it is to be called otherwise, its name. Can be repeated.",
 )
-@click.option("--direction", type=click.Choice(["minimize", "maximize"]), default="minimize", show_default=True)
+@click.option(
+    "--direction",
+    type=click.Choice(["minimize", "maximize"]),
+    help="Which way values get better; by default minimize, or with --append the study's.",
+)
 @click.option("--append", is_flag=True, help="Add to a study that exists.")
 def import_(
     file: str,
@@ -45,13 +49,13 @@ def import_(
     lr_column: str,
     value_column: str,
     params: tuple[str, ...],
-    direction: Literal["minimize", "maximize"],
+    direction: Literal["minimize", "maximize"] | None,
     append: bool,
 ) -> None:
     """Make a study of runs that were made elsewhere, from the table FILE (CSV).
 
     Each row becomes a complete trial with its batch size, learning rate and value. Rows without a value are left
-    out. The study can then be shown, plotted and reported like any other, or teach a later study: name it in
+    out, and those that a column outcome or state says were pruned or failed. The study can then be shown, plotted and reported like any other, or teach a later study: name it in
     that study's search.prior_from.
     """
     import optuna
@@ -77,14 +81,33 @@ def import_(
     ranges: Mapping[str, BaseDistribution] = {}
     if exists:
         study = optuna.load_study(study_name=study_name, storage=opened)
+        _check_directions(study, direction)
         ranges = _ranges_of(study)
     else:
-        study = optuna.create_study(study_name=study_name, storage=opened, direction=direction)
+        study = optuna.create_study(study_name=study_name, storage=opened, direction=direction or "minimize")
         study.set_metric_names([value_column])
     study.add_trials(_frozen(past.trials, ranges))
     click.echo(f"{len(past.trials)} trials in the study {study_name}.")
     for reason in past.skipped:
         click.echo(f"left out: {reason}")
+
+
+def _check_directions(study: optuna.Study, asked: str | None) -> None:
+    """Refuse to add values to a study that would read them otherwise.
+
+    Raises:
+        StudyError: It has several objectives, or its values get better the other way.
+    """
+    from bsopt.errors import StudyError
+
+    own = [direction.name.lower() for direction in study.directions]
+    if len(own) > 1:
+        raise StudyError(f"the study {study.study_name!r} has {len(own)} objectives, and a table holds one value a row.")
+    if asked is not None and own != [asked]:
+        raise StudyError(
+            f"--direction {asked}, but the study {study.study_name!r} has direction {own[0]}: leave --direction out if "
+            "the table's values get better that way too, or choose another --study-name."
+        )
 
 
 def _frozen(trials: Sequence[PastTrial], ranges: Mapping[str, BaseDistribution]) -> list[optuna.trial.FrozenTrial]:

@@ -18,6 +18,8 @@ __all__ = ["Columns", "PastTrial", "PastTrials", "curve_rows", "read_past_trials
 
 _NOT_IN_ROWS = {"params", "ticks", "best_tick", "plan", "warnings", "measurements"}
 """Fields of a record that aren't one value, or stand in columns of their own."""
+_UNFINISHED = {"pruned", "fail", "failed", "running", "waiting", "crashed", "killed", "preempted"}
+"""What a column `state` says of a run whose value isn't that of a whole training: Optuna's words and W&B's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +109,8 @@ def write_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 def read_past_trials(text: str, columns: Columns) -> PastTrials:
     """Read a table of runs.
 
-    Rows without a finite value are left out, and so are, where there is a column `outcome` as `bsopt study export`
-    writes it, those that aren't complete.
+    Rows without a finite value are left out, and so are those that aren't complete, where a column `outcome` as
+    `bsopt study export` writes it or a column `state` as Optuna's `trials_dataframe` does says so.
 
     Args:
         text: CSV with a header; a semicolon or a tab may stand for the comma.
@@ -127,7 +129,7 @@ def read_past_trials(text: str, columns: Columns) -> PastTrials:
     trials, skipped = [], []
     for row in reader:
         line = reader.line_num
-        outcome = (row.get("outcome") or "complete").strip().lower()
+        outcome = _outcome(row)
         value = _number(row[columns.value], column=columns.value, line=line, empty=math.nan)
         if outcome != "complete":
             skipped.append(f"line {line}: it is {outcome}")
@@ -136,6 +138,13 @@ def read_past_trials(text: str, columns: Columns) -> PastTrials:
         else:
             trials.append(PastTrial(_params(row, columns, line), value))
     return PastTrials(tuple(trials), tuple(skipped))
+
+
+def _outcome(row: Mapping[str, str | None]) -> str:
+    """Return how a run ended, in small letters; "complete" where the row doesn't say otherwise."""
+    told = {str(name).strip().lower(): str(text or "").strip().lower() for name, text in row.items()}
+    state = told.get("state", "").rpartition(".")[-1]  # "TrialState.PRUNED", as some programs write it
+    return told.get("outcome") or (state if state in _UNFINISHED else "complete")
 
 
 def _params(row: Mapping[str, str | None], columns: Columns, line: int) -> dict[str, int | float | str]:
