@@ -12,8 +12,10 @@ from bsopt.recommendation.evidence import Evidence
 from bsopt.recommendation.next_runs import next_runs
 from bsopt.recommendation.result import GOALS, Goal, Recommendation, Refusal
 from bsopt.recommendation.sentences import caveats, no_answer, of_front, sentence, why_missing
+from bsopt.recommendation.settings import UserCode
 from bsopt.storage.attributes import read_info, read_records
 from bsopt.storage.parameter_names import find_names
+from bsopt.trial.asked import code_in
 from bsopt.trial.record import StepUnit
 
 __all__ = ["recommend", "recommend_from"]
@@ -119,7 +121,15 @@ def recommend_from(evidence: Evidence, *, goal: str = "quality", at_batch_size: 
         caveats=(*missing, *caveats(evidence, choice)),
         pareto=pareto(evidence),
         critical_batch_size=evidence.fits.steps.critical_batch_size,
+        code=_code(evidence),
     )
+
+
+def _code(evidence: Evidence) -> UserCode:
+    info, best = evidence.info, evidence.best
+    params = dict(best.params) if best is not None else {}
+    further = {name: value for name, value in params.items() if name not in ("batch_size", "lr")}
+    return UserCode(code_in(info.config), further, info.seed, info.num_train_samples, evidence.budget_samples)
 
 
 def _check_goal(goal: str) -> Goal:

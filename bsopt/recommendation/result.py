@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal
 
 from bsopt.laws.estimate import Estimate, FitStatus
 from bsopt.recommendation.notebook import answer_card
+from bsopt.recommendation.settings import UserCode, as_python, as_yaml
 from bsopt.trial.plan import Plan
 
 __all__ = [
@@ -202,6 +203,7 @@ class Recommendation:
         pareto: Costs that no other placement or batch size beats in both time and device-hours, quickest first.
         critical_batch_size: In samples; None where no trials tell it.
         front: With several objectives, the trials that no other beats in all of them, by batch size.
+        code: Where the study's code takes the choice.
     """
 
     status: FitStatus
@@ -218,6 +220,7 @@ class Recommendation:
     pareto: tuple[Cost, ...] = ()
     critical_batch_size: Estimate | None = None
     front: tuple[FrontPoint, ...] = ()
+    code: UserCode = field(default_factory=UserCode)
 
     @property
     def ties(self) -> tuple[int, ...]:
@@ -231,36 +234,18 @@ class Recommendation:
         return answer_card(self.sentence, self.caveats, goals, self.to_yaml())
 
     def to_yaml(self) -> str:
-        """Return the choice as a LightningCLI configuration; empty without a choice."""
+        """Return the choice as a LightningCLI configuration, or as a script's arguments; empty without a choice."""
         if self.choice is None:
             return ""
-        plan = self.choice.plan
-        lines = [
-            *(f"# {line}" for line in (self.sentence, *self.choice.doubts)),
-            "model:",
-            f"  lr: {self.choice.lr.value:.4g}",
-            "data:",
-            f"  batch_size: {plan.micro_batch_size}",
-            "trainer:",
-            f"  accumulate_grad_batches: {plan.accumulate_grad_batches}",
-            f"  devices: {plan.num_devices}",
-            f"  num_nodes: {plan.num_nodes}",
-        ]
-        return "\n".join(lines) + "\n"
+        comments = (f"# {line}\n" for line in (self.sentence, *self.choice.doubts))
+        return "".join(comments) + as_yaml(self.code, self.choice.lr.value, self.choice.plan)
 
     def to_lightning(self) -> str:
         """Return the choice as Python to paste; empty without a choice."""
         if self.choice is None:
             return ""
-        plan = self.choice.plan
-        placement = f"devices={plan.num_devices}, num_nodes={plan.num_nodes}"
         doubts = "".join(f"# {doubt}\n" for doubt in self.choice.doubts)
-        return (
-            f"{doubts}model = YourModule(lr={self.choice.lr.value:.4g})\n"
-            f"data = YourDataModule(batch_size={plan.micro_batch_size})  # {plan} samples per optimizer update\n"
-            f"trainer = Trainer(accumulate_grad_batches={plan.accumulate_grad_batches}, {placement})\n"
-            "trainer.fit(model, datamodule=data)\n"
-        )
+        return doubts + as_python(self.code, self.choice.lr.value, self.choice.plan)
 
 
 @dataclass(frozen=True, slots=True)

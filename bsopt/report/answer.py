@@ -141,12 +141,15 @@ def _front(data: StudyData) -> Html | None:
 def _settings(found: Recommendation, prefix: str) -> Html | None:
     if found.choice is None:
         return None
+    titles = ("YAML, for LightningCLI", "Python, for a Lightning Trainer")
+    if found.code.asked.args:
+        titles = ("YAML, with the script's arguments", "The script's command line, and its Trainer")
     return join(
         tag("h3", "Settings to paste"),
         tag(
             "div",
-            code("YAML, for LightningCLI", found.to_yaml().strip(), f"{prefix}-yaml"),
-            code("Python, for a Lightning Trainer", found.to_lightning().strip(), f"{prefix}-python"),
+            code(titles[0], found.to_yaml().strip(), f"{prefix}-yaml"),
+            code(titles[1], found.to_lightning().strip(), f"{prefix}-python"),
             class_="settings",
         ),
     )

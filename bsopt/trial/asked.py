@@ -7,10 +7,19 @@ has no file: there everything is None.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["AskedLimits", "AskedSearch", "experiment_in", "limits_in", "momentum_in", "search_in"]
+__all__ = [
+    "AskedCode",
+    "AskedLimits",
+    "AskedSearch",
+    "code_in",
+    "experiment_in",
+    "limits_in",
+    "momentum_in",
+    "search_in",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,31 @@ class AskedLimits:
     memory_bytes: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class AskedCode:
+    """Where the user's code takes the learning rate and the batch size: the blocks `task`, `inject` and `budget`.
+
+    Attributes:
+        lr: Path of the learning rate; None where the file leaves it to the usual names.
+        batch_size: Path of the batch size; None where the file leaves it to the usual names.
+        is_global: Whether that batch size is the global one, and not the micro-batch.
+        arguments: "model" and "data" -> the init arguments that the file gives.
+        factory: Path of the function that makes module and data; None without one.
+        entry: The project's script or function; None without one.
+        args: The entry's arguments, with placeholders.
+        steps: Optimizer updates of a trial; None where something else limits it.
+    """
+
+    lr: str | None = None
+    batch_size: str | None = None
+    is_global: bool = False
+    arguments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    factory: str | None = None
+    entry: str | None = None
+    args: tuple[str, ...] = ()
+    steps: int | None = None
+
+
 def search_in(config: Mapping[str, Any]) -> AskedSearch | None:
     """Return a study file's `search` block, None where there is none.
 
@@ -60,6 +94,27 @@ def search_in(config: Mapping[str, Any]) -> AskedSearch | None:
         lattice=(_block(search, "batch_size") or {}).get("lattice", "pow2"),
         prior_from=search.get("prior_from"),
         has_reference=bool((_block(search, "lr") or {}).get("reference")),
+    )
+
+
+def code_in(config: Mapping[str, Any]) -> AskedCode:
+    """Return where a study file's code takes the learning rate and the batch size.
+
+    >>> code_in({"inject": {"lr": "optim.lr"}}).lr
+    'optim.lr'
+    """
+    task, inject = _block(config, "task") or {}, _block(config, "inject") or {}
+    entry = _block(task, "entry") or {}
+    blocks = {name: _block(task, name) or {} for name in ("model", "data")}
+    return AskedCode(
+        lr=inject.get("lr"),
+        batch_size=inject.get("batch_size"),
+        is_global=inject.get("batch_size_is") == "global",
+        arguments={name: _block(block, "init_args") or {} for name, block in blocks.items()},
+        factory=task.get("factory"),
+        entry=entry.get("script") or entry.get("function"),
+        args=tuple(entry.get("args") or ()),
+        steps=(_block(config, "budget") or {}).get("steps"),
     )
 
 

@@ -108,9 +108,7 @@ def test_table_is_not_added_to_a_study_of_the_other_direction(invoke: Invoke, tm
 
 
 def test_table_is_not_added_to_a_study_of_several_objectives(invoke: Invoke, tmp_path: Path) -> None:
-    optuna.create_study(
-        study_name="two", storage=f"sqlite:///{tmp_path}/bsopt.db", directions=["minimize", "maximize"]
-    )
+    optuna.create_study(study_name="two", storage=f"sqlite:///{tmp_path}/bsopt.db", directions=["minimize", "maximize"])
     (tmp_path / "runs.csv").write_text("batch_size,lr,value\n32,0.1,0.5\n")
     refused = invoke("study", "import", "runs.csv", "--study-name", "two", "--append")
     assert refused.exit_code == 2

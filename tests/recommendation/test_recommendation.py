@@ -193,6 +193,16 @@ def test_unknown_goal_names_the_nearest() -> None:
         recommend(foreign(1), goal="fastes")
 
 
+def test_settings_to_paste_follow_the_study_files_inject() -> None:
+    study = ours()
+    write_info(study, replace(read_info(study), config={"inject": {"lr": "cfg.optim.lr", "batch_size": "loader.bs"}}))
+    found = recommend(study)
+    assert found.choice is not None
+    settings = yaml.safe_load(found.to_yaml())
+    assert settings["model"] == {"cfg": {"optim": {"lr": pytest.approx(found.choice.lr.value, rel=1e-3)}}}
+    assert settings["data"] == {"loader": {"bs": found.choice.plan.micro_batch_size}}
+
+
 def test_answer_can_be_pasted_and_stored(found: Recommendation) -> None:
     settings = yaml.safe_load(found.to_yaml())
     assert found.choice is not None

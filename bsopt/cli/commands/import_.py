@@ -102,7 +102,9 @@ def _check_directions(study: optuna.Study, asked: str | None) -> None:
 
     own = [direction.name.lower() for direction in study.directions]
     if len(own) > 1:
-        raise StudyError(f"the study {study.study_name!r} has {len(own)} objectives, and a table holds one value a row.")
+        raise StudyError(
+            f"the study {study.study_name!r} has {len(own)} objectives, and a table holds one value a row."
+        )
     if asked is not None and own != [asked]:
         raise StudyError(
             f"--direction {asked}, but the study {study.study_name!r} has direction {own[0]}: leave --direction out if "
