@@ -93,9 +93,10 @@ def caveats(evidence: Evidence, choice: Choice) -> tuple[str, ...]:
     if info.has_batch_norm and choice.plan.micro_batch_size < SMALL_BATCH_NORM:
         found.append(batch_norm_warning(choice.plan.micro_batch_size))
     if info.objective.target is None and evidence.target is not None:
+        yours = ", as the study names no target; objective.target sets yours" if info.config else ""
         found.append(
             f"Times and costs are to {info.objective.monitor} {evidence.target:.4g}, which tells the batch sizes "
-            "apart, as the study names no target; objective.target sets yours."
+            f"apart{yours}."
         )
     if not fits.noise_is_repeated:
         found.append("No setting was repeated often enough to know the noise between seeds: confirm the finalists.")

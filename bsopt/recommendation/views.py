@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from bsopt.laws.estimate import Estimate
 from bsopt.recommendation.result import Goal, NextRun, Recommendation, SizeFinding, SizeState
+from bsopt.storage.parameter_names import BATCH_SIZE, LR, ParameterNames
+from bsopt.study.command_line import typed_study
+from bsopt.trial.record import StudyInfo
 from bsopt.units import format_chance, format_device_time, format_duration, format_number
 
 __all__ = [
@@ -16,6 +20,7 @@ __all__ = [
     "next_run_setting",
     "next_run_text",
     "next_run_time",
+    "settling_command",
     "size_rows",
     "total_seconds",
 ]
@@ -61,6 +66,20 @@ def next_run_time(run: NextRun) -> str:
     return f"{took}, {format_device_time(run.device_hours)} of device time" if is_many else took
 
 
+def settling_command(info: StudyInfo, runs: Sequence[NextRun], *, names: ParameterNames | None = None) -> str:
+    """Return what makes runs happen: a command, or lines of Python for a study that bsopt didn't make.
+
+    Args:
+        info: The study.
+        runs: What would settle something.
+        names: What the study calls its batch size and learning rate; our names by default.
+    """
+    if info.config:
+        return f"bsopt study run {typed_study(info)} --settle"
+    lines = [f"study.enqueue_trial({_params(run, names)})" for run in runs]
+    return "\n".join([*lines, f"study.optimize(objective, n_trials={len(runs)})"])
+
+
 def total_seconds(runs: Sequence[NextRun]) -> float | None:
     """Return what runs take one after the other, in seconds; None where one of them isn't known."""
     seconds = [run.seconds for run in runs if run.seconds is not None]
@@ -92,3 +111,10 @@ def _standing(finding: SizeFinding) -> str:
 
 def _span(gap: Estimate | None) -> str:
     return "–" if gap is None else f"{gap.low:.2g} to {gap.high:.2g}"
+
+
+def _params(run: NextRun, names: ParameterNames | None) -> dict[str, Any]:
+    size, lr = (names.batch_size, names.lr) if names is not None else (None, None)
+    is_log = size is not None and "log2" in size.lower()
+    value = round(math.log2(run.batch_size), 4) if is_log else run.batch_size
+    return {size or BATCH_SIZE: value, lr or LR: float(f"{run.lr:.4g}"), **run.further}

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any
 
 from bsopt.laws.estimate import FitStatus
 from bsopt.recommendation.result import NextRun
-from bsopt.recommendation.views import next_run_setting, next_run_time, total_seconds
+from bsopt.recommendation.views import next_run_setting, next_run_time, settling_command, total_seconds
 from bsopt.report.boxes import code
 from bsopt.report.markup import Html, tag
-from bsopt.storage.parameter_names import BATCH_SIZE, LR, ParameterNames
 from bsopt.study.command_line import typed_study
 from bsopt.units import count_of, format_duration
 from bsopt.visualization.study_data import StudyData
@@ -28,7 +25,7 @@ def next_steps(data: StudyData, *, prefix: str) -> Html | None:
     command: str | None
     if runs:
         words = tag("ul", *(_run(run) for run in runs), class_="runs")
-        command = _settling(data, runs)
+        command = settling_command(data.info, runs, names=data.names)
     elif found.status is not FitStatus.OK:
         words = tag("p", "More trials: these are too few to say how sure the answer is.")
         command = _going_on(data)
@@ -63,23 +60,9 @@ def _total(runs: Sequence[NextRun]) -> Html | None:
     return tag("span", f"{count_of(len(runs), 'run')}, about {format_duration(seconds)}", class_="took")
 
 
-def _settling(data: StudyData, runs: Sequence[NextRun]) -> str:
-    if data.info.config:
-        return f"bsopt study run {typed_study(data.info)} --settle"
-    lines = [f"study.enqueue_trial({_params(run, data.names)})" for run in runs]
-    return "\n".join([*lines, f"study.optimize(objective, n_trials={len(runs)})"])
-
-
 def _going_on(data: StudyData) -> str:
     if not data.info.config:
         return "study.optimize(objective, n_trials=20)"
     asked = data.info.num_trials or 0
     is_done = len(data.records) >= asked
     return f"bsopt study run {typed_study(data.info, changes={'budget.trials': asked + 20} if is_done else None)}"
-
-
-def _params(run: NextRun, names: ParameterNames | None) -> dict[str, Any]:
-    size, lr = (names.batch_size, names.lr) if names is not None else (None, None)
-    is_log = size is not None and "log2" in size.lower()
-    value = round(math.log2(run.batch_size), 4) if is_log else run.batch_size
-    return {size or BATCH_SIZE: value, lr or LR: float(f"{run.lr:.4g}"), **run.further}

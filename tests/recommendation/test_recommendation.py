@@ -203,6 +203,20 @@ def test_settings_to_paste_follow_the_study_files_inject() -> None:
     assert settings["data"] == {"loader": {"bs": found.choice.plan.micro_batch_size}}
 
 
+def test_only_a_study_with_a_file_is_told_the_files_target() -> None:
+    def told(study: optuna.Study) -> list[str]:
+        evidence = evidence_of(study)
+        return [caveat for caveat in recommend_from(evidence).caveats if caveat.startswith("Times and costs are to")]
+
+    study = example_study(40)
+    info = read_info(study)
+    write_info(study, replace(info, config={"name": "n"}, objective=replace(info.objective, target=None)))
+    assert any("objective.target" in caveat for caveat in told(study))
+    write_info(study, replace(info, config={}, objective=replace(info.objective, target=None)))
+    assert told(study)
+    assert not any("objective.target" in caveat for caveat in told(study))
+
+
 def test_answer_can_be_pasted_and_stored(found: Recommendation) -> None:
     settings = yaml.safe_load(found.to_yaml())
     assert found.choice is not None

@@ -55,8 +55,8 @@ def import_(
     """Make a study of runs that were made elsewhere, from the table FILE (CSV).
 
     Each row becomes a complete trial with its batch size, learning rate and value. Rows without a value are left
-    out, and those that a column outcome or state says were pruned or failed. The study can then be shown, plotted and reported like any other, or teach a later study: name it in
-    that study's search.prior_from.
+    out, and those that a column outcome or state says were pruned or failed. The study can then be shown, plotted
+    and reported like any other, or teach a later study: name it in that study's search.prior_from.
     """
     import optuna
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bsopt.recommendation.result import Recommendation
-    from bsopt.trial.record import StepUnit
+    from bsopt.storage.parameter_names import ParameterNames
+    from bsopt.trial.record import StepUnit, StudyInfo
 
 __all__ = ["recommend"]
 
@@ -80,7 +81,6 @@ def recommend(
     from bsopt.serialization import to_json
     from bsopt.storage.attributes import read_info, read_records
     from bsopt.storage.parameter_names import find_names
-    from bsopt.study.command_line import typed_study
 
     opened = named.open()
     study = opened.optuna
@@ -108,7 +108,7 @@ def recommend(
     elif as_python:
         click.echo(found.to_lightning(), nl=False)
     else:
-        _show(found, file=typed_study(opened.info))
+        _show(found, evidence.info, names)
         for answer in asked:
             click.echo("\n" + click.style(answer.question, bold=True))
             click.echo(f"{flowing(answer.answer)}\n({answer.basis})")
@@ -116,8 +116,7 @@ def recommend(
         click.get_current_context().exit(1)
 
 
-def _show(found: Recommendation, *, file: str) -> None:
-    from bsopt.recommendation.views import next_run_text
+def _show(found: Recommendation, info: StudyInfo, names: ParameterNames) -> None:
 
     click.secho(flowing(found.sentence), bold=True)
     if found.front:
@@ -141,10 +140,23 @@ def _show(found: Recommendation, *, file: str) -> None:
         click.echo(f"\n{_TITLES[refusal.goal]}: can't be told\n{flowing(refusal.reason, indent='  ')}")
     _show_sizes(found)
     _show_list("To know:", found.caveats)
-    settling = f"bsopt study run {file} --settle"
-    _show_list(f"What to run next (`{settling}`):", [next_run_text(run) for run in found.next_runs])
+    _show_next_runs(found, info, names)
     click.echo("\nTo paste (--yaml for LightningCLI, --json for programs):\n")
     click.echo(found.to_lightning(), nl=False)
+
+
+def _show_next_runs(found: Recommendation, info: StudyInfo, names: ParameterNames) -> None:
+    from bsopt.recommendation.views import next_run_text, settling_command
+
+    if not found.next_runs:
+        return
+    runs = [next_run_text(run) for run in found.next_runs]
+    command = settling_command(info, found.next_runs, names=names)
+    if info.config:
+        _show_list(f"What to run next (`{command}`):", runs)
+        return
+    _show_list("What to run next:", runs)
+    click.echo("\n" + command)  # to copy, so no line of it is broken
 
 
 def _show_list(title: str, lines: Sequence[str]) -> None:
