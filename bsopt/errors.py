@@ -27,6 +27,9 @@ __all__ = [
     "nearest_or_all",
 ]
 
+_TELLING = 3
+"""Letters from which on a name's beginning tells which one is meant."""
+
 
 class BsoptError(Exception):
     """The root of bsopt's errors: a mistake that the user can put right, or a failure that isn't theirs."""
@@ -97,8 +100,14 @@ class MissingExtraError(BsoptError, ImportError):
 
 
 def nearest(wrong: str, allowed: Iterable[str]) -> str:
-    """Return ` Did you mean 'x'?` for the closest allowed name, or an empty string when none is close."""
-    close = difflib.get_close_matches(wrong, list(allowed), n=1, cutoff=0.6)
+    """Return ` Did you mean 'x'?` for the closest allowed name, or an empty string when none is close.
+
+    The closest is the shortest that starts with the wrong one, as "val_loss/dataloader_idx_0" does with "val_loss";
+    without any the most similar.
+    """
+    names = list(allowed)
+    starting = [name for name in names if name.startswith(wrong)] if len(wrong) >= _TELLING else []
+    close = sorted(starting, key=len)[:1] or difflib.get_close_matches(wrong, names, n=1, cutoff=0.6)
     return f" Did you mean {close[0]!r}?" if close else ""
 
 

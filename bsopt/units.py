@@ -14,6 +14,7 @@ __all__ = [
     "Amount",
     "Unit",
     "count_of",
+    "digits_telling",
     "format_bytes",
     "format_chance",
     "format_device_time",
@@ -161,6 +162,25 @@ def format_number(value: float | None, *, digits: int = 4, thousands: bool = Fal
     if abs(value) >= 10 ** (digits - 1):
         return f"{value:,.0f}" if abs(value) < 1e9 else f"{value:.{digits - 1}g}"
     return f"{value:.{digits}g}"
+
+
+def digits_telling(low: float, high: float, *, digits: int = 4) -> int:
+    """Return the significant digits with which an interval's ends, and a value between, can be told apart.
+
+    Args:
+        low: The lower end.
+        high: The upper end; of the interval's width at least two significant digits are seen.
+        digits: The fewest; all that are needed where an end isn't finite.
+
+    >>> digits_telling(0.678, 0.698), digits_telling(10229.93, 10230.31), digits_telling(1.0, math.inf)
+    (4, 7, 4)
+    """
+    width, largest = high - low, max(abs(low), abs(high))
+    if not math.isfinite(width) or width <= 0:
+        return digits
+    first, first_of_width = (math.floor(math.log10(size)) for size in (largest, width))
+    whole = first + 1 if first < 6 else digits  # 10230 and not 1.023e+04
+    return min(15, max(digits, whole, first - first_of_width + 2))
 
 
 def format_duration(seconds: float | None) -> str:

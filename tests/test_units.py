@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bsopt.errors import ConfigError
-from bsopt.units import Amount, Unit, parse_amount, parse_bytes
+from bsopt.errors import ConfigError, nearest
+from bsopt.units import Amount, Unit, digits_telling, parse_amount, parse_bytes
 
 
 @pytest.mark.parametrize(
@@ -85,3 +85,18 @@ def test_what_is_no_memory_is_refused(text: object) -> None:
 def test_two_dots_are_no_memory() -> None:
     with pytest.raises(ConfigError, match="no amount of memory"):
         parse_bytes("1.2.3 GB")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "digits"),
+    [(0.678, 0.6979, 4), (10229.93, 10230.31, 7), (10000.0, 20000.0, 5), (-3.0, -2.9999, 6), (2.0, 2.0, 4)],
+)
+def test_ends_of_an_interval_are_told_apart(low: float, high: float, digits: int) -> None:
+    assert digits_telling(low, high) == digits
+
+
+def test_a_name_that_starts_with_the_wrong_one_is_meant() -> None:
+    logged = ["train_loss", "val_loss/dataloader_idx_0", "val_acc"]
+    assert nearest("val_loss", logged) == " Did you mean 'val_loss/dataloader_idx_0'?"
+    assert nearest("val_lss", ["val_loss", "val_acc"]) == " Did you mean 'val_loss'?"
+    assert nearest("v", ["val_loss"]) == ""

@@ -11,7 +11,7 @@ from bsopt.recommendation.evidence import Evidence
 from bsopt.recommendation.result import Choice, Goal, SizeState
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import TrialRecord
-from bsopt.units import count_of, in_words
+from bsopt.units import count_of, digits_telling, in_words
 
 __all__ = [
     "SMALL_BATCH_NORM",
@@ -234,6 +234,7 @@ def _tied(evidence: Evidence, choice: Choice) -> str:
 def _with_interval(value: Estimate, *, digits: int = 4) -> str:
     if not math.isfinite(value.low) or not math.isfinite(value.high):
         return f"{value.value:.{digits}g}"
+    digits = digits_telling(value.low, value.high, digits=digits)
     return f"{value.value:.{digits}g} (90 %: {value.low:.{digits}g} to {value.high:.{digits}g})"
 
 

@@ -11,7 +11,7 @@ from bsopt.recommendation.result import Goal, NextRun, Recommendation, SizeFindi
 from bsopt.storage.parameter_names import BATCH_SIZE, LR, ParameterNames
 from bsopt.study.command_line import typed_study
 from bsopt.trial.record import StudyInfo
-from bsopt.units import format_chance, format_device_time, format_duration, format_number
+from bsopt.units import digits_telling, format_chance, format_device_time, format_duration, format_number
 
 __all__ = [
     "GOAL_NAMES",
@@ -110,7 +110,10 @@ def _standing(finding: SizeFinding) -> str:
 
 
 def _span(gap: Estimate | None) -> str:
-    return "–" if gap is None else f"{gap.low:.2g} to {gap.high:.2g}"
+    if gap is None:
+        return "–"
+    digits = digits_telling(gap.low, gap.high, digits=2)
+    return f"{gap.low:.{digits}g} to {gap.high:.{digits}g}"
 
 
 def _params(run: NextRun, names: ParameterNames | None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from bsopt.report.figures import hero
 from bsopt.report.markup import Html, join, tag
 from bsopt.report.next_steps import next_steps
 from bsopt.report.sizes import size_lights
+from bsopt.units import digits_telling
 from bsopt.visualization.study_data import StudyData
 
 __all__ = ["answer_section", "comparison_table"]
@@ -73,7 +74,7 @@ def _numbers(found: Recommendation) -> Html | None:
         return None
     facts = [("Batch size", Html(f"{choice.batch_size:,}")), ("Learning rate", _interval(choice.lr, ".2g"))]
     if choice.value is not None:
-        facts.append((f"{found.monitor} to expect", _interval(choice.value, ".4g")))
+        facts.append((f"{found.monitor} to expect", _interval(choice.value, _form(choice.value))))
     return tag("dl", *(tag("div", tag("dt", name), tag("dd", value)) for name, value in facts), class_="numbers")
 
 
@@ -99,7 +100,7 @@ def _goal_row(choice: Choice, names: Sequence[str]) -> Html:
     cells = (
         str(choice.batch_size),
         _interval(choice.lr, ".2g"),
-        _interval(choice.value, ".4g"),
+        _interval(choice.value, _form(choice.value)),
         _interval(choice.cost.seconds if choice.cost is not None else None, ".3g"),
     )
     numbers = (
@@ -163,6 +164,11 @@ def _interval(estimate: Estimate | None, form: str) -> Html:
     if not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
         return value
     return join(value, " ", tag("small", f"{format(estimate.low, form)} to {format(estimate.high, form)}"))
+
+
+def _form(value: Estimate | None) -> str:
+    """Return the format of a metric's value, with the digits that tell its interval's ends apart."""
+    return ".4g" if value is None else f".{digits_telling(value.low, value.high)}g"
 
 
 def _text(value: float | None, form: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeAlias
 import plotly.graph_objects as go
 
 from bsopt.trial.record import StudyInfo, TrialRecord
-from bsopt.units import format_number
+from bsopt.units import digits_telling, format_number
 from bsopt.visualization._theme import GRID, Look, escape, faded, look_of, new_figure
 
 __all__ = [
@@ -329,6 +329,7 @@ def describe(record: TrialRecord, info: StudyInfo) -> str:
 
 def span_text(interval: Interval, *, digits: int = 3) -> str:
     """Return an interval as people read it: "0.3 to 0.4"."""
+    digits = digits_telling(interval.low, interval.high, digits=digits)
     low, high = (format_number(end, digits=digits, thousands=True) for end in (interval.low, interval.high))
     return f"{low} to {high}"
 

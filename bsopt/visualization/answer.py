@@ -15,7 +15,7 @@ from bsopt.laws.estimate import Estimate, FitStatus
 from bsopt.recommendation.result import Choice, Cost, Recommendation, SizeFinding, SizeState
 from bsopt.recommendation.sentences import devices_in_words, to_what
 from bsopt.trial.record import StudyInfo, TrialRecord
-from bsopt.units import count_of, format_number
+from bsopt.units import count_of, digits_telling, format_number
 from bsopt.visualization import _traces
 from bsopt.visualization._axes import batch_size_axis, beyond, is_wide, log_axis, lr_axis, value_axis, value_label
 from bsopt.visualization._theme import INK, STAR, Look, colour_of, escape, faded, panels
@@ -373,7 +373,8 @@ def _size_text(info: AnswerInfo, size: SizeFinding) -> str:
     name = escape(info.info.objective.cost or info.info.objective.monitor)
     lines = [f"<b>batch size {size.batch_size}</b>: {size.state.words}"]
     if size.value is not None:
-        lines.append(f"{name} {size.value.value:.4g} (90 %: {_traces.span_text(size.value)})")
+        digits = digits_telling(size.value.low, size.value.high)
+        lines.append(f"{name} {size.value.value:.{digits}g} (90 %: {_traces.span_text(size.value)})")
     if size.lr is not None:
         lines.append(f"lr {format_number(size.lr.value, digits=2)} (90 %: {_traces.span_text(size.lr, digits=2)})")
     best = f", the best is trial {size.trial}" if size.trial is not None else ""

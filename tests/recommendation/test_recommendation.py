@@ -217,6 +217,16 @@ def test_only_a_study_with_a_file_is_told_the_files_target() -> None:
     assert not any("objective.target" in caveat for caveat in told(study))
 
 
+def test_values_far_from_zero_are_told_apart_in_their_interval() -> None:
+    study = foreign(30)
+    far = [replace(record, value=cast(float, record.value) + 10230.0) for record in read_records(study)]
+    found = recommend_from(Evidence.of(read_info(study), far))
+    said = re.search(r"expect value (\S+) \(90 %: (\S+) to (\S+)\)", found.sentence)
+    assert said is not None, found.sentence
+    value, low, high = map(float, said.groups())
+    assert 10230.0 < low < value < high
+
+
 def test_answer_can_be_pasted_and_stored(found: Recommendation) -> None:
     settings = yaml.safe_load(found.to_yaml())
     assert found.choice is not None
