@@ -112,6 +112,8 @@ def unknown_names(study: optuna.Study, names: ParameterNames) -> str:
     missing = [f"{role}=" for role, found in ((BATCH_SIZE, names.batch_size), (LR, names.lr)) if found is None]
     what = {BATCH_SIZE: "the batch size", LR: "the learning rate"}
     unknown = in_words([what[name.removesuffix("=")] for name in missing], last="or")
+    if spaces.keys() <= {names.batch_size, names.lr}:
+        return f"The study doesn't search {unknown}: its only parameter is {in_words(spaces)}."
     return (
         f"Which parameter is {unknown} isn't known: the study has {in_words(sorted(spaces))}. "
         f"Say it with {in_words([f'{name}NAME' for name in missing])} (--batch-size-name, --lr-name)."

@@ -76,6 +76,7 @@ class InteractionInfo:
         ridge: The fitted best learning rate at each batch size that ran; empty where it isn't fitted.
         surface: What is believed of the value; None with too few trials.
         message: What the fit of the ridge says.
+        num_objectives: Values per trial; with several nothing is recommended, and the colours are of the first.
     """
 
     info: StudyInfo
@@ -90,6 +91,7 @@ class InteractionInfo:
     ridge: tuple[LrPrediction, ...]
     surface: Surface | None
     message: str
+    num_objectives: int = 1
 
 
 def interaction_info(study: Source) -> InteractionInfo:
@@ -117,6 +119,7 @@ def interaction_info(study: Source) -> InteractionInfo:
         ridge=_ridge(data),
         surface=believed_surface(data),
         message=data.fits.ridge.message,
+        num_objectives=data.evidence.num_objectives,
     )
 
 
@@ -206,8 +209,10 @@ def _draw(infos: Sequence[InteractionInfo]) -> go.Figure:
 
 def _caption(info: InteractionInfo) -> list[str]:
     said = []
-    if info.choice is None:
+    if not info.settings and info.choice is None:
         said.append("no trial has a value yet")
+    elif info.num_objectives > 1:
+        said.append(f"no recommendation: that is for one objective; the colours are the first of {info.num_objectives}")
     elif len(info.settings) > 1:
         said.append("the more vivid and large a circle, the better its value")
     if info.lines:

@@ -123,3 +123,11 @@ def test_no_band_wider_than_a_factor_of_eight_hides_the_trials(study: optuna.Stu
             for size in set(trace.x):
                 ends = [y for x, y in zip(trace.x, trace.y, strict=True) if x == size]
                 assert max(ends) <= 8.01 * min(ends)
+
+
+def test_values_of_several_objectives_are_not_said_to_be_missing() -> None:
+    study = optuna.create_study(directions=["minimize", "maximize"], sampler=optuna.samplers.RandomSampler(seed=0))
+    study.optimize(lambda t: (t.suggest_int("batch_size", 8, 64), t.suggest_float("lr", 0.1, 1)), n_trials=5)
+    words = plot_interaction(study).to_json().replace("\\u003cbr\\u003e", " ").replace("<br>", " ").lower()
+    assert "no trial has a value yet" not in words
+    assert "for one objective" in words
