@@ -184,7 +184,9 @@ def _belief(study: optuna.Study, info: StudyInfo, names: ParameterNames) -> Valu
     distributions = joint_space(trials)
     if len(study.directions) > 1 or not {size, rate} <= distributions.keys():
         return None
-    return Model.of(study, trials, distributions, settings=settings, is_thorough=True).values
+    model = Model.of(study, trials, distributions, settings=settings, is_thorough=True)
+    has_both = model.prior.has_batch_size and model.prior.has_lr  # a name alone may hold what can't be read
+    return model.values if has_both else None
 
 
 def _fitted(

@@ -8,7 +8,7 @@ from typing import Any
 
 from bsopt.laws.estimate import Estimate
 from bsopt.recommendation.result import Goal, NextRun, Recommendation, SizeFinding, SizeState
-from bsopt.storage.parameter_names import BATCH_SIZE, LR, ParameterNames
+from bsopt.storage.parameter_names import BATCH_SIZE, LR, ParameterNames, exponent_base
 from bsopt.study.command_line import typed_study
 from bsopt.trial.record import StudyInfo
 from bsopt.units import digits_telling, format_chance, format_device_time, format_duration, format_number
@@ -118,6 +118,7 @@ def _span(gap: Estimate | None) -> str:
 
 def _params(run: NextRun, names: ParameterNames | None) -> dict[str, Any]:
     size, lr = (names.batch_size, names.lr) if names is not None else (None, None)
-    is_log = size is not None and "log2" in size.lower()
-    value = round(math.log2(run.batch_size), 4) if is_log else run.batch_size
-    return {size or BATCH_SIZE: value, lr or LR: float(f"{run.lr:.4g}"), **run.further}
+    bases = [None if name is None else exponent_base(name) for name in (size, lr)]
+    value = round(math.log(run.batch_size, bases[0]), 4) if bases[0] else run.batch_size
+    rate = round(math.log(run.lr, bases[1]), 4) if bases[1] else float(f"{run.lr:.4g}")
+    return {size or BATCH_SIZE: value, lr or LR: rate, **run.further}

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from bsopt.laws.stability import Ending, Stability
 from bsopt.search.space import Space
 from bsopt.storage.attributes import read_stop_reason
+from bsopt.storage.parameter_names import natural_log2
 from bsopt.trial.record import StopReason
 
 __all__ = ["Endings", "ending_of", "endings_of"]
@@ -127,14 +128,10 @@ def _place(trial: FrozenTrial, space: Space, names: tuple[str, str]) -> tuple[fl
         if size is not None:
             return b, x
     else:
-        x = _log2(trial.params.get(names[1]))
+        x = natural_log2(trial, names[1])
     told = trial.params.get(names[0])
-    b = size.encode(told) if size is not None and told is not None else _log2(told)
+    b = size.encode(told) if size is not None and told is not None else natural_log2(trial, names[0])
     return (0.0 if math.isnan(b) else b), x
-
-
-def _log2(value: object) -> float:
-    return math.log2(value) if isinstance(value, (int, float)) and value > 0 else math.nan
 
 
 def _cell(row: Array) -> tuple[float, float]:

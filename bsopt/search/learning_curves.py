@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from bsopt.laws.learning_curves import MOST_CURVES, Curve, CurveModel, PredictedFinal, fit_curves
 from bsopt.search.history import finite_reports, study_sign
 from bsopt.storage.attributes import BATCH_SIZE, LR, continued_number, is_ours, read_info
+from bsopt.storage.parameter_names import natural_log2
 
 __all__ = ["UNKNOWN_UNIT", "UPDATES", "Curves", "finished_curves", "predicted_finals"]
 
@@ -88,7 +89,7 @@ class Curves:
 
     def last_step(self, trial: FrozenTrial) -> float:
         """Return the step at which a trial of this batch size would finish."""
-        return self.model.last_step(_log2(trial.params.get(self.batch_size)))
+        return self.model.last_step(natural_log2(trial, self.batch_size))
 
     def predict(self, trial: FrozenTrial, *, latest: float | None = None) -> PredictedFinal | None:
         """Return the predicted final value of a trial; None where it hasn't reported a finite value.
@@ -179,10 +180,6 @@ def _curve(trial: FrozenTrial, sign: float, batch_size: str, lr: str) -> Curve:
     steps, values = finite_reports(trial)
     if len(steps) and min(trial.intermediate_values) <= 0:
         steps = steps + 1.0  # epochs counted from 0: after epoch 0 one epoch is done
-    b, x = (_log2(trial.params.get(name)) for name in (batch_size, lr))
+    b, x = (natural_log2(trial, name) for name in (batch_size, lr))
     final = sign * trial.values[0] if trial.state == TrialState.COMPLETE and trial.values else math.nan
     return Curve.of(steps, sign * values, b=b, x=x, final=final)
-
-
-def _log2(value: object) -> float:
-    return math.log2(value) if isinstance(value, (int, float)) and value > 0 else math.nan

@@ -209,15 +209,15 @@ def edges_of(model: Model) -> tuple[Edge, ...]:
         if column.role not in ("batch_size", "lr") or column.high - column.low < 1e-9:
             continue
         reach = 2.0 if column.role == "batch_size" else 3.0  # octaves further
-        low, high, margin = 2.0**column.low, 2.0**column.high, EDGE_SHARE * (column.high - column.low)
-        if best[i] <= column.low + margin:
-            wider = low * 2.0**-reach
+        low, high, margin = column.low, column.high, EDGE_SHARE * (column.high - column.low)
+        if best[i] <= low + margin:
+            wider = low - reach
             if column.role == "batch_size":
-                wider = float(max(round(wider), 1))
+                wider = float(np.log2(max(round(2.0**wider), 1)))
             if wider < low:
-                edges.append(_edge(column.name, "low", wider, high))
-        elif best[i] >= column.high - margin:
-            edges.append(_edge(column.name, "high", low, high * 2.0**reach))
+                edges.append(_edge(column.name, "low", column.value_at(wider), column.value_at(high)))
+        elif best[i] >= high - margin:
+            edges.append(_edge(column.name, "high", column.value_at(low), column.value_at(high + reach)))
     return tuple(edges)
 
 

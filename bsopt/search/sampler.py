@@ -31,7 +31,7 @@ from bsopt.search.history import finished_key, joint_space
 from bsopt.search.model import ANSWER_SEED, Model, Prediction, Settings, edges_of
 from bsopt.search.space import Space
 from bsopt.storage.attributes import enqueued_params
-from bsopt.storage.parameter_names import note_names
+from bsopt.storage.parameter_names import note_names, unreadable
 from bsopt.units import in_words
 
 __all__ = ["ScalingSampler"]
@@ -280,6 +280,7 @@ class ScalingSampler(BaseSampler):
         with self._lock:
             trials = study.get_trials(deepcopy=False)
             weights = self._scalarisation(trial, len(study.directions))
+            self._warn_of_unreadable(study, distributions)
             model = self._fitted(study, trials, distributions, weights)
             space = model.space.restricted(fixed)
             pending = self._pending(study, trial, trials, model.space)
@@ -389,6 +390,14 @@ class ScalingSampler(BaseSampler):
                 in_words(missing, last="and no"),
                 in_words(sorted(names)),
             )
+
+    def _warn_of_unreadable(self, study: Study, distributions: Mapping[str, BaseDistribution]) -> None:
+        """Warn once of a batch size or learning rate whose values can't be read as such."""
+        for name in (self._settings.batch_size, self._settings.lr):
+            key = (study.study_name, name, "unreadable")
+            if name in distributions and key not in self._warned and (why := unreadable(name, distributions[name])):
+                self._warned.add(key)
+                _logger.warning("%s Until then the model knows it as any other parameter.", why)
 
     def _warn_of_independent(self, study: Study, name: str) -> None:
         """Warn once of a parameter that the model doesn't choose although there are trials to learn from."""

@@ -28,6 +28,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from bsopt.laws.lattice import Lattice, lattice_sizes
 from bsopt.laws.surface_prior import Coordinates, Domain
+from bsopt.storage.parameter_names import exponent_base, unreadable
 
 __all__ = ["Column", "Space", "batch_sizes_on"]
 
@@ -42,6 +43,9 @@ MOST_BATCH_SIZES = 33
 LEAST_COVERED = 0.75
 """Share of a range's octaves that powers of two must span to be enough."""
 
+FROM_ZERO = 2.0**-10
+"""A linear range of learning rates that starts at 0 is looked at from this share of its upper end."""
+
 MANY_BATCH_SIZES = 100_000
 """A lattice with more sizes than this is thinned before they are listed."""
 
@@ -51,6 +55,8 @@ class Column:
     """One searched parameter and its coordinate: log2 for batch size, learning rate and log ranges.
 
     Attributes:
+        is_log: Whether the coordinate is log2 of the parameter's value.
+        octaves: Otherwise the coordinate of the value 1: log2 of the base where values are exponents, else 1.
         values: The allowed coordinates in increasing order, or None for a continuous one.
     """
 
@@ -61,13 +67,14 @@ class Column:
     high: float
     is_log: bool
     values: Array | None = None
+    octaves: float = 1.0
 
     def encode(self, value: Any) -> float:
         """Return the coordinate of a parameter's value."""
         if self.role == "choice":
             return float(self.distribution.to_internal_repr(value))
         if not self.is_log:
-            return float(value)
+            return self.octaves * float(value)
         # A foreign trial may lie anywhere, even at 0; ten octaves outside are far enough.
         return float(np.clip(np.log2(max(float(value), 1e-300)), self.low - 10, self.high + 10))
 
@@ -81,9 +88,13 @@ class Column:
         if grid is None:
             return clipped
         low, step = grid
-        natural = 2.0**clipped if self.is_log else clipped
+        natural = 2.0**clipped if self.is_log else clipped / self.octaves
         rounded = low + step * np.round((natural - low) / step)
-        return np.clip(np.log2(rounded) if self.is_log else rounded, self.low, self.high)
+        if self.is_log:
+            rounded = np.log2(np.maximum(rounded, 2.0**self.low))
+        else:
+            rounded = rounded * self.octaves
+        return np.clip(rounded, self.low, self.high)
 
     def decode(self, coordinate: float) -> Any:
         """Return the parameter's value at a coordinate, as a plain Python value inside the distribution."""
@@ -92,13 +103,17 @@ class Column:
             if self.role == "choice":
                 return distribution.choices[round(coordinate)]
             return min(distribution.choices, key=lambda choice: abs(self.encode(choice) - coordinate))
-        natural = float(2.0**coordinate) if self.is_log else float(coordinate)
+        natural = self.value_at(coordinate)
         assert isinstance(distribution, (FloatDistribution, IntDistribution))
         grid = _step(distribution)
         if grid is not None:
             natural = grid[0] + grid[1] * round((natural - grid[0]) / grid[1])
         natural = min(max(natural, distribution.low), distribution.high)
         return round(natural) if isinstance(distribution, IntDistribution) else natural
+
+    def value_at(self, coordinate: float) -> float:
+        """Return the numeric parameter's value at a coordinate, whether or not it can take it."""
+        return float(2.0**coordinate) if self.is_log else float(coordinate) / self.octaves
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +129,10 @@ class Space:
         """Return the space of Optuna's distributions, given the names of the two parameters."""
         columns = []
         for name, distribution in distributions.items():
-            if name == batch_size and _is_positive(distribution):
+            if name == batch_size and not unreadable(name, distribution):
                 columns.append(_batch_size_column(name, distribution, lattice))
-            elif name == lr and _is_positive(distribution):
-                columns.append(_log_column(name, "lr", distribution))
+            elif name == lr and not unreadable(name, distribution):
+                columns.append(_exponents(name, "lr", distribution) or _log_column(name, "lr", distribution))
             else:
                 columns.append(_further_column(name, distribution))
         return cls(tuple(columns))
@@ -206,9 +221,10 @@ def batch_sizes_on(lattice: Lattice, distribution: BaseDistribution) -> Array:
     three times as large come in between. A lattice with no size in the range gives way to `any`.
     """
     if isinstance(distribution, CategoricalDistribution):
-        return np.unique(np.array(distribution.choices, dtype=float))
+        sizes = np.unique(np.array(distribution.choices, dtype=float))
+        return np.asarray(sizes[sizes > 0])
     assert isinstance(distribution, (FloatDistribution, IntDistribution))
-    low, high = float(distribution.low), float(distribution.high)
+    low, high = max(float(distribution.low), min(1.0, float(distribution.high))), float(distribution.high)
     grid = _step(distribution)
     if lattice == "any" and grid is None:
         return np.geomspace(low, high, MOST_BATCH_SIZES)
@@ -222,6 +238,7 @@ def batch_sizes_on(lattice: Lattice, distribution: BaseDistribution) -> Array:
         return batch_sizes_on("any", distribution)
     if not len(kept) and grid is not None:
         kept = grid[0] + grid[1] * np.arange(np.floor((high - grid[0]) / grid[1]) + 1)
+        kept = kept[kept > 0]
     if len(kept) <= MOST_BATCH_SIZES:
         return kept
     wanted = np.geomspace(kept[0], kept[-1], MOST_BATCH_SIZES)
@@ -236,20 +253,45 @@ def _spread(sizes: Sequence[int]) -> Array:
 
 
 def _batch_size_column(name: str, distribution: BaseDistribution, lattice: Lattice) -> Column:
-    if "log2" in name.lower() and isinstance(distribution, IntDistribution) and not distribution.log:
-        exponents = np.arange(distribution.low, distribution.high + 1, distribution.step, dtype=float)
-        return Column(name, "batch_size", distribution, exponents[0], exponents[-1], is_log=False, values=exponents)
+    if (exponents := _exponents(name, "batch_size", distribution)) is not None:
+        if exponents.values is not None:
+            return exponents
+        natural = FloatDistribution(2.0**exponents.low, 2.0**exponents.high)
+        sizes = np.clip(np.log2(batch_sizes_on(lattice, natural)), exponents.low, exponents.high)
+        return replace(exponents, low=float(sizes[0]), high=float(sizes[-1]), values=sizes)
     sizes = np.log2(batch_sizes_on(lattice, distribution))
     return Column(name, "batch_size", distribution, float(sizes[0]), float(sizes[-1]), is_log=True, values=sizes)
 
 
+def _exponents(name: str, role: Literal["batch_size", "lr"], distribution: BaseDistribution) -> Column | None:
+    """Return the column of a parameter whose values are exponents; None where they aren't.
+
+    Its `values` are None for a continuous one, and where a learning rate's are on a step.
+    """
+    base = exponent_base(name, distribution)
+    if base is None:
+        return None
+    octaves, values = math.log2(base), None
+    if isinstance(distribution, CategoricalDistribution):
+        values = np.unique(np.array(distribution.choices, dtype=float)) * octaves
+        low, high = float(values[0]), float(values[-1])
+    else:
+        assert isinstance(distribution, (FloatDistribution, IntDistribution))
+        low, high = distribution.low * octaves, distribution.high * octaves
+        grid = _step(distribution)
+        if role == "batch_size" and grid is not None:
+            values = (grid[0] + grid[1] * np.arange(round((distribution.high - grid[0]) / grid[1]) + 1)) * octaves
+    return Column(name, role, distribution, low, high, is_log=False, values=values, octaves=octaves)
+
+
 def _log_column(name: str, role: Literal["lr", "weight_decay"], distribution: BaseDistribution) -> Column:
     if isinstance(distribution, CategoricalDistribution):
-        rates = np.unique(np.log2(np.array(distribution.choices, dtype=float)))
+        choices = np.array(distribution.choices, dtype=float)
+        rates = np.unique(np.log2(choices[choices > 0]))
         return Column(name, role, distribution, float(rates[0]), float(rates[-1]), is_log=True, values=rates)
     assert isinstance(distribution, (FloatDistribution, IntDistribution))
-    low, high = float(np.log2(distribution.low)), float(np.log2(distribution.high))
-    return Column(name, role, distribution, low, high, is_log=True)
+    least = distribution.low if distribution.low > 0 else distribution.step or distribution.high * FROM_ZERO
+    return Column(name, role, distribution, float(np.log2(least)), float(np.log2(distribution.high)), is_log=True)
 
 
 def _further_column(name: str, distribution: BaseDistribution) -> Column:
@@ -265,12 +307,6 @@ def _further_column(name: str, distribution: BaseDistribution) -> Column:
     if distribution.log:
         low, high = float(np.log2(low)), float(np.log2(high))
     return Column(name, "momentum" if is_momentum else "number", distribution, low, high, is_log=distribution.log)
-
-
-def _is_positive(distribution: BaseDistribution) -> bool:
-    if isinstance(distribution, CategoricalDistribution):
-        return all(isinstance(c, (int, float)) and not isinstance(c, bool) and c > 0 for c in distribution.choices)
-    return isinstance(distribution, (FloatDistribution, IntDistribution)) and distribution.low > 0
 
 
 def _momentum_shift(momentum: Array) -> Array:

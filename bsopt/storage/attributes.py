@@ -10,18 +10,24 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
 import optuna
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.errors import StorageError
 from bsopt.serialization import from_plain, to_plain
-from bsopt.storage.parameter_names import BATCH_SIZE, LR, ParameterNames, as_batch_size, find_names
+from bsopt.storage.parameter_names import (
+    BATCH_SIZE,
+    LR,
+    ParameterNames,
+    find_names,
+    natural_range,
+    natural_value,
+)
 from bsopt.trial.objective import Direction, Objective, sign_of
 from bsopt.trial.record import FORMAT_VERSION, Outcome, StepUnit, StopReason, StudyInfo, Tick, TrialRecord
 
@@ -133,7 +139,7 @@ def read_record(
             design_look=int(trial.user_attrs.get(LOOK_KEY, 0)),
             design_variant=trial.user_attrs.get(VARIANT_KEY),
         )
-    params = _in_our_words(trial.params, names or find_names(study))
+    params = _in_our_words(trial, names or find_names(study))
     size, lr = params.get(BATCH_SIZE), params.get(LR)
     ticks = _reports(trial, step_unit, size)
     best = _best_tick(ticks, _direction(study))
@@ -143,7 +149,7 @@ def read_record(
         number=trial.number,
         outcome=outcome,
         stop_reason=read_stop_reason(trial),
-        batch_size=int(size) if isinstance(size, (int, float)) else None,
+        batch_size=int(size * (1 + 1e-9)) if isinstance(size, (int, float)) else None,  # 10**log10(64) is below 64
         lr=float(lr) if isinstance(lr, (int, float)) else None,
         params=params,
         message=ending.get("message", ""),
@@ -213,18 +219,14 @@ def read_info(
     if text is not None:
         return _parsed_info(text)
     found = names or find_names(study)
-    sizes: list[float] = []
-    rates: list[float] = []
-    for trial in study.get_trials(deepcopy=False):
-        ends = _range(trial.distributions.get(found.batch_size or BATCH_SIZE))
-        sizes += [as_batch_size(end, found.batch_size) for end in ends]
-        rates += _range(trial.distributions.get(found.lr or LR))
+    trials = study.get_trials(deepcopy=False)
+    sizes, rates = _searched(trials, found.batch_size or BATCH_SIZE), _searched(trials, found.lr or LR)
     called = study.metric_names or ["value"]
     return StudyInfo(
         name=study.study_name,
         objective=Objective(monitor or called[0], _direction(study)),
-        batch_size_range=(int(min(sizes)), int(max(sizes))) if sizes else None,
-        lr_range=(min(rates), max(rates)) if rates else None,
+        batch_size_range=(max(int(sizes[0]), 1), int(sizes[1] * (1 + 1e-9))) if sizes else None,
+        lr_range=rates,
         step_unit=step_unit,
     )
 
@@ -369,12 +371,14 @@ def _plain(value: object) -> object:
     return str(value)
 
 
-def _in_our_words(params: Mapping[str, Any], names: ParameterNames) -> dict[str, Any]:
+def _in_our_words(trial: FrozenTrial, names: ParameterNames) -> dict[str, Any]:
     """Return a trial's parameters with the batch size, in samples, and the learning rate under our names."""
     own = {names.batch_size: BATCH_SIZE, names.lr: LR}
-    found = {own.get(name, name): value for name, value in params.items()}
-    if isinstance(size := found.get(BATCH_SIZE), (int, float)):
-        found[BATCH_SIZE] = as_batch_size(size, names.batch_size)
+    found = {own.get(name, name): value for name, value in trial.params.items()}
+    for role, name in ((BATCH_SIZE, names.batch_size), (LR, names.lr)):
+        if name in trial.params:
+            value = natural_value(trial.params[name], name, trial.distributions[name])
+            found[role] = trial.params[name] if value is None else value
     return found
 
 
@@ -419,9 +423,15 @@ def _best_tick(ticks: tuple[Tick, ...], direction: Direction) -> Tick | None:
     return min(finite, key=lambda tick: sign_of(direction) * tick.value, default=None)
 
 
-def _range(distribution: object) -> list[float]:
-    if isinstance(distribution, (IntDistribution, FloatDistribution)):
-        return [distribution.low, distribution.high]
-    if isinstance(distribution, CategoricalDistribution):
-        return [float(c) for c in distribution.choices if isinstance(c, (int, float))]
-    return []
+def _searched(trials: Sequence[FrozenTrial], name: str) -> tuple[float, float] | None:
+    """Return the smallest and the largest batch size or learning rate searched under a name.
+
+    Where a range starts at 0, what trials had above it counts in the place of that end.
+    """
+    found: list[float] = []
+    for trial in trials:
+        if name in trial.distributions:
+            ends = natural_range(name, trial.distributions[name])
+            own = natural_value(trial.params[name], name, trial.distributions[name])
+            found += ends if len(ends) > 1 or own is None or own <= 0 else [*ends, float(own)]
+    return (min(found), max(found)) if found else None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial
 
 from bsopt.errors import ConfigError, nearest
 from bsopt.storage.optuna_internals import whole_study
@@ -19,10 +21,15 @@ __all__ = [
     "LR",
     "OUR_NAMES",
     "ParameterNames",
-    "as_batch_size",
+    "as_number",
+    "exponent_base",
     "find_names",
+    "natural_log2",
+    "natural_range",
+    "natural_value",
     "note_names",
     "unknown_names",
+    "unreadable",
 ]
 
 BATCH_SIZE = "batch_size"
@@ -31,9 +38,18 @@ NAMES_KEY = "bsopt:parameter_names"
 """A study's note, {"batch_size": name, "lr": name}."""
 
 _USUAL: dict[str, tuple[str, ...]] = {
-    BATCH_SIZE: ("batchsize", "globalbatchsize", "trainbatchsize", "bs", "log2batchsize", "batchsizelog2"),
-    LR: ("lr", "learningrate", "baselr", "maxlr", "initiallr", "lr0", "eta"),
-}
+    BATCH_SIZE: ("batchsize", "globalbatchsize", "trainbatchsize", "bs", "log2batchsize", "batchsizelog2", "log2bs"),
+    LR: (
+        "lr", "learningrate", "baselr", "maxlr", "initiallr", "lr0", "eta", "log10lr", "log2lr", "lrlog10",
+        "log10learningrate", "log2learningrate",
+    ),
+}  # fmt: skip
+
+LARGEST_EXPONENT = 64
+"""A name may say "log10" of a log-scaled range; no batch size or learning rate has a logarithm beyond this."""
+
+_LOGARITHM = re.compile(r"(neg|minus)?[^a-z0-9]*log(10|2)(?![0-9])")
+_UNCLEAR = re.compile(r"(?<![a-z])(neg|minus)?[^a-z0-9]*(log|ln)(?![a-z0-9])|(neg|minus)[^a-z0-9]*log(10|2)(?![0-9])")
 
 _Spaces: TypeAlias = Mapping[str, BaseDistribution]
 
@@ -43,8 +59,8 @@ class ParameterNames:
     """The names of the two parameters in an Optuna study; None for one that isn't known.
 
     Attributes:
-        batch_size: Of the global batch size in samples, or of its log2 where the name says "log2".
-        lr: Of the learning rate.
+        batch_size: Of the global batch size in samples, or of its logarithm where the name says "log2" or "log10".
+        lr: Of the learning rate, or of its logarithm likewise.
     """
 
     batch_size: str | None = BATCH_SIZE
@@ -72,7 +88,7 @@ def find_names(study: optuna.Study, *, batch_size: str | None = None, lr: str | 
         lr: Name of the learning rate parameter, where it is known.
 
     Raises:
-        ConfigError: A name was told that no trial of the study has.
+        ConfigError: A name was told that no trial of the study has, or whose values can't be read.
     """
     spaces = _spaces(study)
     for role, told in ((BATCH_SIZE, batch_size), (LR, lr)):
@@ -81,6 +97,8 @@ def find_names(study: optuna.Study, *, batch_size: str | None = None, lr: str | 
                 f"{role}={told!r}: no trial has a parameter of that name; the study has {in_words(spaces)}."
                 + nearest(told, spaces)
             )
+        if told in spaces and (why := unreadable(told, spaces[told])):
+            raise ConfigError(f"{role}={told!r}: {why}")
     noted = whole_study(study).user_attrs.get(NAMES_KEY) or {}
     return ParameterNames(
         batch_size or _find(BATCH_SIZE, spaces, noted),
@@ -112,21 +130,113 @@ def unknown_names(study: optuna.Study, names: ParameterNames) -> str:
     missing = [f"{role}=" for role, found in ((BATCH_SIZE, names.batch_size), (LR, names.lr)) if found is None]
     what = {BATCH_SIZE: "the batch size", LR: "the learning rate"}
     unknown = in_words([what[name.removesuffix("=")] for name in missing], last="or")
-    if spaces.keys() <= {names.batch_size, names.lr}:
+    noted = whole_study(study).user_attrs.get(NAMES_KEY) or {}
+    likely = [str(noted.get(name.removesuffix("="), name.removesuffix("="))) for name in missing]
+    reasons = [why for name in likely if name in spaces and (why := unreadable(name, spaces[name]))]
+    if not reasons and spaces.keys() <= {names.batch_size, names.lr}:
         return f"The study doesn't search {unknown}: its only parameter is {in_words(spaces)}."
-    return (
-        f"Which parameter is {unknown} isn't known: the study has {in_words(sorted(spaces))}. "
-        f"Say it with {in_words([f'{name}NAME' for name in missing])} (--batch-size-name, --lr-name)."
-    )
+    remedy = f"Say it with {in_words([f'{name}NAME' for name in missing])} (--batch-size-name, --lr-name)."
+    found = f"Which parameter is {unknown} isn't known: the study has {in_words(sorted(spaces))}."
+    return " ".join([found, *reasons, remedy])
 
 
-def as_batch_size(value: float, name: str | None) -> float:
-    """Return a batch size in samples from a parameter's value, which is its log2 where its name says so.
+def as_number(value: object) -> float | None:
+    """Return a finite number, or one's text, as a number; None for anything else.
 
-    >>> as_batch_size(5, "log2_batch_size"), as_batch_size(32, "batch_size")
-    (32.0, 32)
+    >>> as_number(16), as_number("16"), as_number("small"), as_number(True)
+    (16.0, 16.0, None, None)
     """
-    return 2.0 ** float(value) if name is not None and "log2" in name.lower() else value
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def exponent_base(name: str, distribution: BaseDistribution | None = None) -> float | None:
+    """Return 2 or 10 where a parameter's values are logarithms to that base, as its name says; None where they aren't.
+
+    >>> exponent_base("log2_batch_size"), exponent_base("log10_lr", FloatDistribution(-4, 0)), exponent_base("lr")
+    (2.0, 10.0, None)
+
+    Args:
+        name: The parameter's.
+        distribution: Its range. One on a log scale, or beyond what a logarithm can be, holds the values themselves.
+    """
+    found = _LOGARITHM.search(_last(name))
+    if found is None or found[1]:
+        return None
+    if distribution is not None:
+        values = _values(distribution)
+        if getattr(distribution, "log", False) or values is None or max(map(abs, values)) > LARGEST_EXPONENT:
+            return None
+    return float(found[2])
+
+
+def natural_value(value: object, name: str | None, distribution: BaseDistribution | None = None) -> float | None:
+    """Return the batch size or learning rate that a parameter's value stands for; None where it isn't a number.
+
+    >>> natural_value(5, "log2_batch_size"), natural_value("32", "batch_size"), natural_value(-2, "log10_lr")
+    (32.0, 32, 0.01)
+    """
+    number = as_number(value)
+    if number is None:
+        return None
+    base = None if name is None else exponent_base(name, distribution)
+    if base is not None and abs(number) <= LARGEST_EXPONENT:
+        return float(base**number)
+    if isinstance(value, (int, float)):
+        return value
+    return int(number) if number.is_integer() else number
+
+
+def natural_log2(trial: FrozenTrial, name: str) -> float:
+    """Return log2 of a trial's batch size or learning rate; NaN where it has none above 0."""
+    value = natural_value(trial.params.get(name), name, trial.distributions.get(name))
+    return math.log2(value) if value is not None and value > 0 else math.nan
+
+
+def natural_range(name: str, distribution: BaseDistribution) -> list[float]:
+    """Return the ends of a parameter's range, or its choices, as batch sizes or learning rates; those above 0 only."""
+    found = [natural_value(value, name, distribution) for value in _values(distribution) or ()]
+    return [float(value) for value in found if value is not None and value > 0]
+
+
+def unreadable(name: str, distribution: BaseDistribution) -> str:
+    """Return why a parameter can't be read as a batch size or learning rate, and what to do; empty where it can.
+
+    >>> unreadable("neg_log_lr", FloatDistribution(0, 4)).partition(":")[0]
+    "neg_log_lr holds a logarithm by its name, and which isn't clear"
+    """
+    values = _values(distribution)
+    if values is None:
+        return f"{name} has choices that aren't numbers: suggest the numbers themselves."
+    remedy = "suggest the value itself with log=True, or its logarithm under a name that says log10 or log2."
+    if exponent_base(name, distribution) is not None:
+        return ""
+    if not getattr(distribution, "log", False) and _UNCLEAR.search(_last(name)):
+        return f"{name} holds a logarithm by its name, and which isn't clear: {remedy}"
+    if min(values) < 0 or max(values) <= 0:
+        return f"{name} reaches {min(values):g}, and only values above 0 can be read: {remedy}"
+    return ""
+
+
+def _values(distribution: BaseDistribution) -> list[float] | None:
+    """Return the ends of a range or the choices as numbers; None where one isn't a number."""
+    found: list[float | None] = []
+    if isinstance(distribution, CategoricalDistribution):
+        found = [as_number(choice) for choice in distribution.choices]
+    elif isinstance(distribution, (IntDistribution, FloatDistribution)):
+        found = [float(distribution.low), float(distribution.high)]
+    numbers = [value for value in found if value is not None]
+    return numbers if numbers and len(numbers) == len(found) else None
+
+
+def _last(name: str) -> str:
+    """Return a name's last part in small letters: "model.log10_LR" is "log10_lr"."""
+    return re.split(r"[./]", name)[-1].lower()
 
 
 def _spaces(study: optuna.Study) -> dict[str, BaseDistribution]:
@@ -139,23 +249,13 @@ def _spaces(study: optuna.Study) -> dict[str, BaseDistribution]:
 
 
 def _find(role: str, spaces: _Spaces, noted: Mapping[str, Any]) -> str | None:
-    if role in noted:
-        return str(noted[role])
-    if role in spaces or not spaces:
-        return role
-    usual = [name for name, space in spaces.items() if _short(name) in _USUAL[role] and _is_positive(space)]
+    likely = str(noted.get(role, role))
+    if role in noted or role in spaces or not spaces:
+        return None if likely in spaces and unreadable(likely, spaces[likely]) else likely
+    usual = [name for name, space in spaces.items() if _short(name) in _USUAL[role] and not unreadable(name, space)]
     return usual[0] if len(usual) == 1 else None
 
 
 def _short(name: str) -> str:
     """Return a name's last part in small letters: "model.learning_rate" is "learningrate"."""
-    return re.sub(r"[^a-z0-9]", "", re.split(r"[./]", name)[-1].lower())
-
-
-def _is_positive(space: BaseDistribution) -> bool:
-    ends: Iterable[object] = ()
-    if isinstance(space, CategoricalDistribution):
-        ends = space.choices
-    elif isinstance(space, (IntDistribution, FloatDistribution)):
-        ends = (space.low, space.high)
-    return all(isinstance(end, (int, float)) and not isinstance(end, bool) and end > 0 for end in ends)
+    return re.sub(r"[^a-z0-9]", "", _last(name))

@@ -95,3 +95,71 @@ def test_held_parameter_keeps_the_coordinates_of_the_others() -> None:
     row = held.snap(np.array([[-5.0, 0.45]]))
     assert held.decode(row[0])["dropout"] == pytest.approx(0.2)
     assert space.coordinates(row).numbers[0, 0] == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(
+    ("name", "distribution", "value", "size"),
+    [
+        ("log2_batch_size", IntDistribution(3, 9), 6, 64),
+        ("log2_batch_size", CategoricalDistribution([3, 4, 6, 9]), 6, 64),
+        ("log2_batch_size", FloatDistribution(3.0, 9.0), 6.0, 64),
+        ("log2_batch_size", FloatDistribution(3.0, 9.0, step=0.5), 6.5, 2**6.5),
+        ("log10_batch_size", FloatDistribution(1.0, 3.0, step=0.5), 1.5, 10**1.5),
+        ("log2_batch_size", IntDistribution(8, 512, log=True), 64, 64),
+        ("batch_size", CategoricalDistribution(["16", "64"]), "64", 64),
+    ],
+)
+def test_a_batch_size_is_placed_by_what_its_name_and_values_stand_for(
+    name: str, distribution: BaseDistribution, value: object, size: float
+) -> None:
+    space = Space.of({name: distribution}, batch_size=name, lr="lr")
+    row = space.encode([{name: value}])
+    assert space.coordinates(row).b[0] == pytest.approx(np.log2(size))
+    assert space.decode(space.snap(row)[0]) == {name: value}
+
+
+@pytest.mark.parametrize(
+    ("name", "distribution", "value", "rate"),
+    [
+        ("log10_lr", FloatDistribution(-4.0, 0.0), -2.0, 0.01),
+        ("log10_lr", FloatDistribution(-4.0, 0.0, step=0.5), -1.5, 10**-1.5),
+        ("model.lr_log2", IntDistribution(-10, 0), -3, 0.125),
+        ("log10_lr", CategoricalDistribution([-3, -2, -1]), -2, 0.01),
+        ("lr", CategoricalDistribution([0.0, 0.01, 0.1]), 0.01, 0.01),
+        ("lr", FloatDistribution(0.0, 0.5), 0.01, 0.01),
+        ("lr", FloatDistribution(0.0, 0.5, step=0.1), 0.1, 0.1),
+    ],
+)
+def test_a_learning_rate_is_placed_by_what_its_name_and_values_stand_for(
+    name: str, distribution: BaseDistribution, value: float, rate: float
+) -> None:
+    space = Space.of({name: distribution}, batch_size="batch_size", lr=name)
+    row = space.encode([{name: value}])
+    assert space.coordinates(row).x[0] == pytest.approx(np.log2(rate))
+    assert space.decode(space.snap(row)[0])[name] == pytest.approx(value)
+    lowest = space.decode(space.snap(np.array([[-100.0]]))[0])[name]
+    assert lowest != 0 or "log" in name, "a learning rate of 0 is never proposed"
+
+
+def test_batch_sizes_from_zero_are_proposed_above_it() -> None:
+    assert batch_sizes_on("pow2", IntDistribution(0, 64, step=16)).tolist() == [16, 32, 64]
+    assert batch_sizes_on("any", IntDistribution(0, 3)).min() == 1
+
+
+def test_continuous_exponents_keep_to_the_lattice() -> None:
+    distributions: dict[str, BaseDistribution] = {"log2_bs": FloatDistribution(3.5, 6.5)}
+    (column,) = Space.of(distributions, batch_size="log2_bs", lr="lr", lattice={"multiple_of": 24}).columns
+    assert column.values is not None
+    assert (2.0**column.values).tolist() == pytest.approx([24, 48, 72])
+
+
+@pytest.mark.parametrize(("name", "distribution"), [
+    ("lr", CategoricalDistribution(["low", "high"])),
+    ("lr", FloatDistribution(-4.0, -1.0)),
+    ("neg_log_lr", FloatDistribution(1.0, 4.0)),
+])  # fmt: skip
+def test_what_can_not_be_read_as_a_learning_rate_is_a_further_parameter(
+    name: str, distribution: BaseDistribution
+) -> None:
+    (column,) = Space.of({name: distribution}, batch_size="batch_size", lr=name).columns
+    assert column.role in ("number", "choice")

@@ -12,6 +12,7 @@ import bsopt
 from bsopt.errors import ConfigError
 from bsopt.visualization.figure import FIGURES
 from bsopt.visualization.study_data import load
+from bsopt.visualization.surface import believed_surface
 
 DRAWN = ("interaction", "lr_slice", "best_by_batch_size")
 
@@ -43,6 +44,21 @@ def test_what_our_sampler_was_told_is_found_by_all_who_open_the_study(
     assert all(FIGURES[name](data).data for name in DRAWN)
     assert bsopt.recommend(study).choice is not None
     assert "Which parameter is" not in bsopt.write_report(study, tmp_path / "report.html").path.read_text()
+
+
+def test_a_learning_rate_searched_from_zero_is_drawn() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+
+    def objective(trial: optuna.Trial) -> float:
+        size, rate = trial.suggest_int("batch_size", 8, 512, log=True), trial.suggest_float("lr", 0.0, 0.5)
+        return (math.log2(rate + 1e-6) + 5.0) ** 2 + abs(math.log2(size / 64))
+
+    study.optimize(objective, n_trials=7)
+    data = load(study)
+    surface = believed_surface(data)
+    assert surface is not None
+    assert 0 < surface.lrs[0] < surface.lrs[-1]
+    assert all(FIGURES[name](data).data for name in DRAWN)
 
 
 @pytest.mark.parametrize("name", DRAWN)
