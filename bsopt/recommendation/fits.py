@@ -86,7 +86,7 @@ class Fits:
     @property
     def spread(self) -> float:
         """Median − best of the values to expect over the searched ranges, in the objective's unit; 0 without any."""
-        if self.surface is None or np.ptp(self.surface.belief.data.y) <= 0:
+        if self.surface is None or len(told := self.surface.belief.data.y) == 0 or np.ptp(told) <= 0:
             return 0.0
         return self.surface.spread
 

@@ -9,7 +9,7 @@ import numpy as np
 import optuna
 import pytest
 
-from bsopt import ScalingSampler
+from bsopt import ScalingSampler, recommend
 from bsopt.laws.estimate import FitStatus
 from bsopt.recommendation.fits import Fits, fit_laws
 from bsopt.storage.attributes import read_info, read_records
@@ -197,3 +197,19 @@ def test_variants_of_an_experiment_do_not_count() -> None:
         for r in plain
     ]
     assert repr(fit_laws([*plain, *varied], INFO)) == repr(fit_laws(plain, INFO))  # arrays have no one truth
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_trials_that_were_all_stopped_early_still_have_a_best_so_far(direction: str) -> None:
+    study = optuna.create_study(direction=direction, sampler=optuna.samplers.RandomSampler(0))
+
+    def objective(trial: optuna.Trial) -> float:
+        trial.suggest_int("batch_size", 8, 512, log=True)
+        trial.suggest_float("lr", 1e-3, 1.0, log=True)
+        trial.report(1.0, 1)
+        raise optuna.TrialPruned
+
+    study.optimize(objective, n_trials=6)
+    fits = fit_laws(read_records(study), read_info(study), study=study)
+    assert fits.spread == 0.0
+    assert "was the best so far when it was stopped early" in recommend(study).sentence
