@@ -16,7 +16,7 @@ from bsopt.laws.direction import best_possible
 from bsopt.laws.estimate import FitStatus
 from bsopt.laws.lattice import lattice_sizes
 from bsopt.recommendation.equivalence import NEAR_OCTAVES, judge_sizes, trials_by_size
-from bsopt.recommendation.fits import Fits, fit_laws
+from bsopt.recommendation.fits import Fits, as_reported, fit_laws
 from bsopt.recommendation.result import FrontPoint, SizeFinding, SizeState
 from bsopt.storage.parameter_names import ParameterNames, find_names, unknown_names
 from bsopt.trial.plan import Limits, Plan, nearest_realisable, realise
@@ -100,6 +100,7 @@ class Evidence:
         """
         if margin is not None and not margin >= 0:
             raise ConfigError(f"margin must be 0 or more, in the unit of {info.objective.value_name}; got {margin:g}.")
+        records = records if study is None else as_reported(records, study)
         asked, own = _asked_samples(budget, info), info.budget_samples
         if asked is not None and own is not None and asked < SHORTER * own:
             fits = fit_laws(records, info, budget_samples=asked)

@@ -22,13 +22,13 @@ from bsopt.laws.steps_to_target import StepsToTargetFit, TargetRun, fit_steps_to
 from bsopt.laws.surface_prior import RidgePrior, ridge_prior
 from bsopt.laws.value_surface import RidgePoint, ValueSurface, fit_values
 from bsopt.search.history import joint_space
-from bsopt.search.learning_curves import predicted_finals
+from bsopt.search.learning_curves import means_of_reports, predicted_finals, what_is_reported
 from bsopt.search.model import ANSWER_SEED, Model, Settings
 from bsopt.storage.parameter_names import BATCH_SIZE, LR, ParameterNames, find_names
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import StopReason, StudyInfo, TrialRecord
 
-__all__ = ["Fits", "fit_laws"]
+__all__ = ["Fits", "as_reported", "fit_laws"]
 
 _K = TypeVar("_K", bound=Hashable)
 
@@ -115,6 +115,8 @@ def fit_laws(
             predictions, which are for the study's own budget, don't count then.
     """
     predicted: Mapping[int, PredictedFinal] = {}
+    if study is not None:
+        records = as_reported(records, study)
     own = [record for record in records if record.design_variant is None]
     has_variants, records = len(own) < len(records), own
     if budget_samples is not None:
@@ -154,6 +156,26 @@ def fit_laws(
         noise_scale=_noise_scale(records),
         num_complete=sum(_is_complete(record) for record in records),
     )
+
+
+def as_reported(records: Sequence[TrialRecord], study: optuna.Study) -> Sequence[TrialRecord]:
+    """Return records as they are, unless their reports are no curve (`what_is_reported`).
+
+    Then a pruned trial has no value. Where reports are the parts of a value it has their mean, and no record has ticks.
+
+    Args:
+        records: Of the study's trials.
+        study: The study.
+    """
+    trials = study.get_trials(deepcopy=False)
+    if len(study.directions) > 1 or (kind := what_is_reported(study, trials)) == "curve":
+        return records
+    if kind == "parts":
+        means = {number: mean for number, (mean, _) in means_of_reports(trials).items()}
+        records = [replace(record, ticks=(), best_tick=None) for record in records]
+    else:
+        means = {}
+    return [replace(r, value=means.get(r.number)) if r.outcome == "pruned" else r for r in records]
 
 
 # --- what the records say --------------------------------------------------------------------------------------

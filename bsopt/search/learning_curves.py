@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -15,9 +16,26 @@ from optuna.trial import FrozenTrial, TrialState
 from bsopt.laws.learning_curves import MOST_CURVES, Curve, CurveModel, PredictedFinal, fit_curves
 from bsopt.search.history import finite_reports, study_sign
 from bsopt.storage.attributes import BATCH_SIZE, LR, continued_number, is_ours, read_info
+from bsopt.storage.optuna_internals import wrapped_pruners
 from bsopt.storage.parameter_names import natural_log2
 
-__all__ = ["UNKNOWN_UNIT", "UPDATES", "Curves", "finished_curves", "predicted_finals"]
+__all__ = [
+    "UNKNOWN_UNIT",
+    "UPDATES",
+    "Curves",
+    "Reported",
+    "finished_curves",
+    "means_of_reports",
+    "predicted_finals",
+    "what_is_reported",
+]
+
+Reported: TypeAlias = Literal["curve", "parts", "other"]
+"""What a trial's reports are: its value as it trains, parts that its value is the mean of, or neither."""
+
+SAME_SHARE = 0.1
+"""A value this near a report, as a share of what the trial's reports span, counts as the same: a test set's beside
+the validation set's."""
 
 UNKNOWN_UNIT = "steps"
 """What a pruner calls the steps of reports where nobody said what they count."""
@@ -64,7 +82,7 @@ class Curves:
         the trials of both end at the same step.
 
         None in a multi-objective study, before the first trial with reports has finished, and where values aren't
-        what is reported (time to a target).
+        what is reported (time to a target) or reports are no curve (`what_is_reported`).
         """
         if len(study.directions) != 1:
             return None
@@ -82,7 +100,8 @@ class Curves:
                     memory.curves[trial.number] = _curve(trial, sign, batch_size, lr)
             curves = [memory.curves[trial.number] for trial in complete]
             usable = _with_earlier([curve for curve in curves if _is_whole(curve)], earlier)
-            model = None if _is_for_a_target(study) else fit_curves(usable, sign=sign, per_batch=per_batch)
+            is_curve = not _is_for_a_target(study) and what_is_reported(study, complete) == "curve"
+            model = None if not is_curve else fit_curves(usable, sign=sign, per_batch=per_batch)
             memory.model = None if model is None else cls(model, batch_size, lr)
             memory.model_of = key
         return memory.model
@@ -144,6 +163,39 @@ def predicted_finals(
     return {number: final for number, final in found.items() if final is not None}
 
 
+def what_is_reported(study: optuna.Study, trials: Sequence[FrozenTrial]) -> Reported:
+    """Return what the reports of a study's trials are, as its pruner and its finished trials tell; else a curve.
+
+    They are one in every study that bsopt runs. With Optuna's WilcoxonPruner a step names a problem instance, or a
+    fold, and trials end at the mean of all.
+
+    Args:
+        study: The study.
+        trials: Its trials; the finished ones with reports tell.
+    """
+    if is_ours(study):
+        return "curve"
+    sign = study_sign(study)
+    ended = [t for t in trials if t.state == TrialState.COMPLETE and t.values and math.isfinite(t.values[0])]
+    told = [(finite_reports(trial)[1], trial.values[0]) for trial in ended[-MOST_CURVES:]]
+    kinds = [_kind_of(reports, value, sign) for reports, value in told if len(reports) > 1]
+    are_parts = 2 * kinds.count("parts") >= max(len(kinds), 1)
+    has_wilcoxon = any(isinstance(p, optuna.pruners.WilcoxonPruner) for p in wrapped_pruners(study.pruner))
+    if not has_wilcoxon and 2 * kinds.count("curve") >= len(kinds):
+        return "curve"
+    return "parts" if are_parts else "other"
+
+
+def means_of_reports(trials: Sequence[FrozenTrial]) -> dict[int, tuple[float, float]]:
+    """Return the mean and its standard error of each trial's finite reports, by number; of two reports at least."""
+    found = {}
+    for trial in trials:
+        _, values = finite_reports(trial)
+        if len(values) > 1:
+            found[trial.number] = (float(values.mean()), float(values.std(ddof=1)) / math.sqrt(len(values)))
+    return found
+
+
 def finished_curves(study: optuna.Study, *, batch_size: str = BATCH_SIZE, lr: str = LR) -> tuple[Curve, ...]:
     """Return the curves of a study's latest finished trials, at most `MOST_CURVES`; none of times to a target."""
     if _is_for_a_target(study):
@@ -151,6 +203,15 @@ def finished_curves(study: optuna.Study, *, batch_size: str = BATCH_SIZE, lr: st
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     curves = [_curve(trial, study_sign(study), batch_size, lr) for trial in complete]
     return tuple([curve for curve in curves if _is_whole(curve)][-MOST_CURVES:])
+
+
+def _kind_of(values: NDArray[np.float64], final: float, sign: float) -> Reported:
+    """Return what reports of shape (r,), two or more, are to a final value."""
+    near = max(SAME_SHARE * float(np.ptp(values)), 1e-9 * abs(final))
+    off = [abs(final - float(value)) for value in (values[-1], sign * (sign * values).min(), values.mean())]
+    if off[2] < 1e-6 * max(float(np.ptp(values)), 1e-12 * abs(final)) and off[2] < min(off[:2]):
+        return "parts"
+    return "curve" if min(off[:2]) <= near else "other"
 
 
 def _is_whole(curve: Curve) -> bool:

@@ -22,7 +22,7 @@ from bsopt.laws.value_surface import ValueSurface, noise_near_best
 from bsopt.search.endings import Endings, ending_of, endings_of
 from bsopt.search.feasibility import Feasibility
 from bsopt.search.history import History, history_of
-from bsopt.search.learning_curves import predicted_finals
+from bsopt.search.learning_curves import means_of_reports, predicted_finals, what_is_reported
 from bsopt.search.space import Space
 
 __all__ = ["ANSWER_SEED", "Edge", "Model", "Prediction", "Settings", "edges_of"]
@@ -149,6 +149,8 @@ class Model:
             finals = predicted_finals(study, trials, batch_size=settings.batch_size, lr=settings.lr)
             known = {number: (final.mean, final.sd) for number, final in finals.items() if number in pruned}
             predicted = {**_middling(study, trials, pruned), **known}
+            if len(study.directions) == 1 and what_is_reported(study, trials) == "parts":
+                predicted |= means_of_reports([t for t in trials if t.number in predicted])
         endings = endings_of(trials, space, names=(settings.batch_size, settings.lr))
         if weights is None:
             predicted |= _bad(study, trials, endings.diverged)  # whatever their curves were like before

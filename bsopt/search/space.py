@@ -221,8 +221,8 @@ def batch_sizes_on(lattice: Lattice, distribution: BaseDistribution) -> Array:
     three times as large come in between. A lattice with no size in the range gives way to `any`.
     """
     if isinstance(distribution, CategoricalDistribution):
-        sizes = np.unique(np.array(distribution.choices, dtype=float))
-        return np.asarray(sizes[sizes > 0])
+        choices = np.unique(np.array(distribution.choices, dtype=float))
+        return np.asarray(choices[choices > 0])
     assert isinstance(distribution, (FloatDistribution, IntDistribution))
     low, high = max(float(distribution.low), min(1.0, float(distribution.high))), float(distribution.high)
     grid = _step(distribution)
@@ -271,7 +271,8 @@ def _exponents(name: str, role: Literal["batch_size", "lr"], distribution: BaseD
     base = exponent_base(name, distribution)
     if base is None:
         return None
-    octaves, values = math.log2(base), None
+    octaves = math.log2(base)
+    values: Array | None = None
     if isinstance(distribution, CategoricalDistribution):
         values = np.unique(np.array(distribution.choices, dtype=float)) * octaves
         low, high = float(values[0]), float(values[-1])

@@ -12,7 +12,7 @@ from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
 from optuna.storages import BaseStorage, get_storage
 from optuna.trial import FrozenTrial
 
-__all__ = ["artifact_ids", "trial_of", "whole_study", "with_cache"]
+__all__ = ["artifact_ids", "trial_of", "whole_study", "with_cache", "wrapped_pruners"]
 
 
 def trial_of(study: optuna.Study, frozen: FrozenTrial) -> optuna.Trial:
@@ -24,6 +24,15 @@ def whole_study(study: optuna.Study) -> optuna.Study:
     """Return the study itself for one bracket of it, as Hyperband hands it on, which hides the study's attributes."""
     whole: optuna.Study = getattr(study, "_study", study)
     return whole
+
+
+def wrapped_pruners(pruner: object) -> list[object]:
+    """Return a pruner and all that it wraps, as PatientPruner and ours do, the outermost first."""
+    found: list[object] = []
+    while pruner is not None:
+        found.append(pruner)
+        pruner = getattr(pruner, "wrapped_pruner", None) or getattr(pruner, "_wrapped_pruner", None)
+    return found
 
 
 def with_cache(storage: optuna.storages.RDBStorage) -> BaseStorage:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 
 import numpy as np
 import optuna
@@ -8,8 +9,11 @@ import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from bsopt.search.learning_curves import Curves, predicted_finals
-from bsopt.storage.attributes import write_info
+from bsopt.laws.surface_prior import ridge_prior
+from bsopt.recommendation.fits import as_reported
+from bsopt.search.learning_curves import Curves, predicted_finals, what_is_reported
+from bsopt.search.model import Model, Settings
+from bsopt.storage.attributes import read_records, write_info
 from bsopt.trial.objective import Objective
 from bsopt.trial.record import StudyInfo
 
@@ -199,3 +203,58 @@ def test_predicting_300_pruned_trials_takes_a_fraction_of_a_second() -> None:
     found = predicted_finals(study, known)
     assert len(found) == 300
     assert time.process_time() - start < 0.5
+
+
+INSTANCES = 0.3 * np.sin(2.1 * np.arange(15))
+
+
+def tried_on_instances(study: optuna.Study, *, num_trials: int, num_of_pruned: int = 5) -> None:
+    """Report one value per problem instance, in no order, and return their mean; every other trial is pruned."""
+    for number in range(num_trials):
+        size, lr = FINISHED[number % len(FINISHED)]
+        order = np.random.default_rng(number).permutation(len(INSTANCES))[: num_of_pruned if number % 2 else None]
+        reports = {int(i): float(level(size, lr) + INSTANCES[i]) for i in order}
+        trial = trial_of(size, lr, reports=reports, state=TrialState.PRUNED if number % 2 else TrialState.COMPLETE)
+        if trial.state == TrialState.COMPLETE:
+            trial.values = [float(np.mean(list(reports.values())))]
+        study.add_trial(trial)
+
+
+def test_reports_of_instances_are_no_curve() -> None:
+    study = study_of()
+    tried_on_instances(study, num_trials=8)
+    assert what_is_reported(study, study.trials) == "parts"
+    assert finals(study) == {}
+
+
+def test_a_wilcoxon_pruner_says_so_before_any_trial_has_finished() -> None:
+    study = study_of(trial_of(32, 0.01))
+    assert what_is_reported(study, study.trials) == "curve"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.pruner = optuna.pruners.PatientPruner(optuna.pruners.WilcoxonPruner(), patience=1)
+    assert what_is_reported(study, study.trials) == "other"
+    assert finals(study) == {}
+
+
+def test_a_value_of_the_test_set_beside_the_validation_curve_leaves_it_a_curve() -> None:
+    trials = [trial_of(*point) for point in FINISHED]
+    for trial in trials:
+        trial.values = [1.02 * trial.value]
+    study = study_of(*trials, trial_of(128, 0.02, reports=8, state=TrialState.PRUNED))
+    assert what_is_reported(study, study.trials) == "curve"
+    assert len(finals(study)) == 1
+
+
+def test_a_pruned_trial_of_instances_counts_with_the_mean_of_its_reports() -> None:
+    study = study_of()
+    tried_on_instances(study, num_trials=12)
+    settings = Settings(ridge_prior("sgd", None, None), "pow2", "batch_size", "lr", 0)
+    model = Model.of(study, study.trials, SPACE, settings=settings)
+    at = model.history.numbers.index(1)
+    mean = np.mean(list(study.trials[1].intermediate_values.values()))
+    assert model.history.transform.inverse(model.history.y[[at]])[0] == pytest.approx(mean, rel=1e-3)
+    assert model.history.sd[at] > 0
+    pruned = as_reported(read_records(study), study)[1]
+    assert pruned.value == pytest.approx(mean)
+    assert not pruned.ticks

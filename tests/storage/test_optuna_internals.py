@@ -9,8 +9,9 @@ import optuna
 import pytest
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
 
+from bsopt import PlateauPruner
 from bsopt.storage.databases import open_storage
-from bsopt.storage.optuna_internals import artifact_ids, trial_of, whole_study
+from bsopt.storage.optuna_internals import artifact_ids, trial_of, whole_study, wrapped_pruners
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -63,3 +64,11 @@ def test_bracket_of_hyperband_is_part_of_a_whole_study(study: optuna.Study) -> N
     study.ask()
     assert not hasattr(seen[0], "user_attrs")
     assert whole_study(seen[0]) is whole_study(study) is study
+
+
+def test_wrapped_pruners_are_found() -> None:
+    inner = optuna.pruners.MedianPruner()
+    patient = optuna.pruners.PatientPruner(inner, patience=1)
+    outer = PlateauPruner(wrapped_pruner=patient)
+    assert wrapped_pruners(outer) == [outer, patient, inner]
+    assert wrapped_pruners(None) == []
