@@ -281,7 +281,9 @@ def _exponents(name: str, role: Literal["batch_size", "lr"], distribution: BaseD
         low, high = distribution.low * octaves, distribution.high * octaves
         grid = _step(distribution)
         if role == "batch_size" and grid is not None:
-            values = (grid[0] + grid[1] * np.arange(round((distribution.high - grid[0]) / grid[1]) + 1)) * octaves
+            values = np.asarray(
+                (grid[0] + grid[1] * np.arange(round((distribution.high - grid[0]) / grid[1]) + 1)) * octaves
+            )
     return Column(name, role, distribution, low, high, is_log=False, values=values, octaves=octaves)
 
 

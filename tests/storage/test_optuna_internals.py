@@ -66,6 +66,7 @@ def test_bracket_of_hyperband_is_part_of_a_whole_study(study: optuna.Study) -> N
     assert whole_study(seen[0]) is whole_study(study) is study
 
 
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_wrapped_pruners_are_found() -> None:
     inner = optuna.pruners.MedianPruner()
     patient = optuna.pruners.PatientPruner(inner, patience=1)
