@@ -54,7 +54,7 @@ def gradient_sq_norms(
         loss_scale: Multiplies the loss before the backward pass, so that half-precision gradients don't vanish.
 
     Raises:
-        TaskError: A batch can't be taken apart, or `training_step` fails on a part or returns no loss there.
+        TaskError: A batch can't be taken apart, or `training_step` or its gradient fails on a part, whatever it raises.
     """
     from pytorch_lightning.utilities.seed import isolate_rng
 
@@ -67,21 +67,24 @@ def gradient_sq_norms(
                 raise TaskError(
                     f"single samples can't be taken out of a batch of type {type(batch).__name__}.{_INSTEAD}"
                 )
-            with trainer.precision_plugin.train_step_context():
-                loss = _loss(cast("LightningModule", shadow_of(module)), part, batch_idx)
-            gradients = torch.autograd.grad(loss * loss_scale, parameters, allow_unused=True)
+            try:
+                with trainer.precision_plugin.train_step_context():
+                    loss = _loss(cast("LightningModule", shadow_of(module)), part, batch_idx)
+                gradients = torch.autograd.grad(loss * loss_scale, parameters, allow_unused=True)
+            except TaskError:
+                raise
+            except Exception as error:  # a user's code on a batch it wasn't written for: it may raise anything
+                raise TaskError(
+                    "training_step or its gradient failed on a part of a batch, which the per-sample noise scale "
+                    f"needs ({type(error).__name__}: {error}).{_INSTEAD}"
+                ) from error
             norms.append(sq_norm([g for g in gradients if g is not None]) / loss_scale**2)
     return norms
 
 
 def _loss(module: LightningModule, batch: object, batch_idx: int) -> Tensor:
-    try:
-        takes_index = len(inspect.signature(module.training_step).parameters) > 1
-        output = module.training_step(batch, batch_idx) if takes_index else module.training_step(batch)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        raise TaskError(
-            f"training_step failed on a part of a batch, which the per-sample noise scale needs: {error}.{_INSTEAD}"
-        ) from error
+    takes_index = len(inspect.signature(module.training_step).parameters) > 1
+    output = module.training_step(batch, batch_idx) if takes_index else module.training_step(batch)
     loss = output["loss"] if isinstance(output, dict) else output
     if not isinstance(loss, Tensor):
         raise TaskError(f"training_step returned {type(output).__name__} and no loss on a part of a batch.{_INSTEAD}")

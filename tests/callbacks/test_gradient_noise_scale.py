@@ -195,6 +195,44 @@ def test_a_model_that_takes_no_single_samples_trains_on_and_it_is_said(caplog: p
         )
 
 
+class _AssertsTwo(LinearRegression):
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        assert len(batch[0]) > 1, "pairs"
+        return super().training_step(batch, batch_idx)
+
+
+class _HasUnlabelledParts(LinearRegression):
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        is_labelled = batch[1] > 0
+        if not is_labelled.any():
+            return torch.tensor(0.0)
+        return super().training_step([batch[0][is_labelled], batch[1][is_labelled]], batch_idx)
+
+
+class _CannotBeCopied(LinearRegression):
+    def __deepcopy__(self, memo: object) -> Any:
+        raise RuntimeError("not to be copied")
+
+    def __getstate__(self) -> dict[str, Any]:
+        raise RuntimeError("not to be copied")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        raise RuntimeError("not to be copied")
+
+
+@pytest.mark.parametrize("module", [_AssertsTwo, _HasUnlabelledParts, _CannotBeCopied])
+def test_no_way_to_fail_on_single_samples_ends_a_training(module: Any, caplog: pytest.LogCaptureFixture) -> None:
+    model = module()
+    with caplog.at_level("INFO"):
+        quiet_trainer(callbacks=[GradientNoiseScale(every=1)]).fit(model, loader(num_samples=64, batch_size=16))
+    assert model.num_steps == 4
+    assert caplog.text.count("measures nothing here") == 1
+    with pytest.raises(TaskError, match="accumulate_grad_batches to 2 or more"):
+        quiet_trainer(callbacks=[GradientNoiseScale("samples", every=1)]).fit(
+            module(), loader(num_samples=64, batch_size=16)
+        )
+
+
 def test_state_survives_a_checkpoint(tmp_path: Path) -> None:
     data = loader(num_samples=640, batch_size=16)
     whole = GradientNoiseScale(every=1)
