@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from bsopt.callbacks._batches import num_samples, select_samples
 from bsopt.callbacks._norms import sq_norm
@@ -22,7 +23,7 @@ from bsopt.errors import TaskError
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule, Trainer
 
-__all__ = ["gradient_sq_norms", "shadow_of"]
+__all__ = ["gradient_sq_norms", "optimized_parameters", "shadow_of"]
 
 _INSTEAD = " Set accumulate_grad_batches to 2 or more instead: micro-batches give the noise scale without that."
 
@@ -30,6 +31,13 @@ _INSTEAD = " Set accumulate_grad_batches to 2 or more instead: micro-batches giv
 def shadow_of(module: nn.Module) -> nn.Module:
     """Return a module that computes the same with the same parameters and leaves no trace in the original."""
     return _shadow(module, {})
+
+
+def optimized_parameters(trainer: Trainer) -> list[Tensor]:
+    """Return the parameters that get gradients and are zeroed before each update: those that an optimizer holds."""
+    groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+    found = {id(p): p for group in groups for p in group["params"] if p.requires_grad and not is_lazy(p)}
+    return list(found.values())
 
 
 def gradient_sq_norms(
@@ -58,7 +66,7 @@ def gradient_sq_norms(
     """
     from pytorch_lightning.utilities.seed import isolate_rng
 
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    parameters = optimized_parameters(trainer)
     norms = []
     with isolate_rng(include_cuda=parameters[0].is_cuda), torch.enable_grad():
         for indices in parts:

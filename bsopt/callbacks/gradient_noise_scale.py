@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
@@ -14,7 +14,7 @@ from bsopt.callbacks._base import Callback, announce, is_sharded
 from bsopt.callbacks._batches import ends_update, num_samples
 from bsopt.callbacks._norms import norm, sq_norm, sum_of_squares
 from bsopt.callbacks._overhead_budget import DEFAULT_OVERHEAD, OverheadBudget
-from bsopt.callbacks._per_sample_gradients import gradient_sq_norms
+from bsopt.callbacks._per_sample_gradients import gradient_sq_norms, optimized_parameters
 from bsopt.callbacks._ranks import over_ranks
 from bsopt.errors import ConfigError, TaskError, nearest
 from bsopt.laws.noise_history import NoiseHistory, NoisePoint
@@ -58,7 +58,8 @@ class GradientNoiseScale(Callback):
 
     Every rank holds the same estimate. Logs `bsopt/noise_scale`, `bsopt/noise_scale_low` and
     `bsopt/noise_scale_high`, and says at the end what they mean for the batch size in use. The loss has to be a mean
-    over samples. BatchNorm makes samples depend on each other; dropout and augmentation count as noise. Manual
+    over samples; only parameters that an optimizer holds count, and a micro-batch whose `training_step` returns None
+    doesn't. BatchNorm makes samples depend on each other; dropout and augmentation count as noise. Manual
     optimization, sharded weights and DeepSpeed are refused.
 
     Args:
@@ -177,9 +178,9 @@ class GradientNoiseScale(Callback):
             self._window.close()
             self._window = _Window(is_measured=self._overhead_budget.is_due)
             if self._window.is_measured and self._uses_parts(trainer):
-                self._window.open(pl_module, self._clock)
+                self._window.open(optimized_parameters(trainer), self._clock)
         self._starts_update = ends_update(trainer, batch_idx)
-        self._window.sizes.append(size)
+        self._window.part_size = size
         self._window.is_last = self._starts_update
         self._window.batch = batch if self._window.is_measured and not self._uses_parts(trainer) else None
         self._window.batch_idx = batch_idx
@@ -187,13 +188,17 @@ class GradientNoiseScale(Callback):
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Read the norm of what this backward pass added, and after the update's last one the whole gradient's."""
         window = self._window
-        if not window.is_measured or len(window.part_sq_norms) >= len(window.sizes):
+        if window.part_size is None:  # an optimizer such as LBFGS evaluates a batch again
+            return
+        window.sizes.append(window.part_size)
+        window.part_size = None
+        if not window.is_measured:
             return
         start = self._clock()
         scale = _loss_scale(trainer)
         window.end_part()
         if window.is_last:
-            gradients = [p.grad for p in pl_module.parameters() if p.requires_grad and p.grad is not None]
+            gradients = [p.grad for p in optimized_parameters(trainer) if p.grad is not None]
             k, accumulate = len(window.sizes), trainer.accumulate_grad_batches
             big = sq_norm(gradients) * (accumulate / k) ** 2 / scale**2
             if self._uses_parts(trainer):
@@ -313,7 +318,8 @@ class _Window:
     def __init__(self, *, is_measured: bool = False) -> None:
         self.is_measured = is_measured
         self.is_last = False
-        self.sizes: list[int] = []
+        self.sizes: list[int] = []  # of the micro-batches that reached the backward pass
+        self.part_size: int | None = None  # of the one that hasn't yet
         self.part_sq_norms: list[float] = []
         self.batch: object = None
         self.batch_idx = 0
@@ -321,8 +327,8 @@ class _Window:
         self._norms: list[Tensor] = []
         self._handles: list[RemovableHandle] = []
 
-    def open(self, module: LightningModule, clock: Callable[[], float]) -> None:
-        """Hook every parameter; the hook sees what one backward pass adds to its gradient."""
+    def open(self, parameters: Sequence[Tensor], clock: Callable[[], float]) -> None:
+        """Hook the parameters; the hook sees what one backward pass adds to its gradient."""
 
         def read(gradient: Tensor) -> None:
             start = clock()
@@ -330,7 +336,7 @@ class _Window:
             self.cost += clock() - start
 
         start = clock()
-        self._handles = [p.register_hook(read) for p in module.parameters() if p.requires_grad]  # type: ignore[no-untyped-call]
+        self._handles = [p.register_hook(read) for p in parameters]  # type: ignore[no-untyped-call]
         self.cost += clock() - start
 
     def end_part(self) -> None:

@@ -86,6 +86,46 @@ def test_a_short_window_at_the_end_of_an_epoch_is_measured_without_bias() -> Non
     assert estimate.covariance_trace == pytest.approx(float(gradients.var(0).sum()), rel=0.15)
 
 
+class _HasUnoptimized(LinearRegression):
+    def __init__(self) -> None:
+        super().__init__()
+        self.probed = torch.nn.Parameter(DELTA.clone())
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        return super().training_step(batch, batch_idx) + (batch[0] @ self.probed).square().mean()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD([self.weight], lr=0.0)
+
+
+class _LeavesBatchesOut(LinearRegression):
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Any:
+        return None if batch_idx % 4 == 2 else super().training_step(batch, batch_idx)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_parameters_that_no_optimizer_holds_do_not_count(accumulate: int) -> None:
+    estimates = []
+    for model in (LinearRegression(), _HasUnoptimized()):
+        callback = GradientNoiseScale(every=1)
+        trainer = quiet_trainer(callbacks=[callback], accumulate_grad_batches=accumulate)
+        trainer.fit(model, loader(num_samples=320, batch_size=16))
+        estimates.append(callback.estimate)
+    assert estimates[0] == estimates[1]
+
+
+@pytest.mark.filterwarnings("ignore:.training_step. returned .None.")
+def test_a_micro_batch_without_a_loss_does_not_count() -> None:
+    callback = GradientNoiseScale(every=1, decay=1.0)
+    trainer = quiet_trainer(callbacks=[callback], accumulate_grad_batches=4)
+    trainer.fit(_LeavesBatchesOut(), loader(num_samples=4000, batch_size=8))
+    estimate = callback.estimate
+    assert estimate is not None
+    assert estimate.num_measurements == 125
+    assert estimate.low < TRACE / SQ_NORM < estimate.high
+    assert estimate.covariance_trace == pytest.approx(TRACE, rel=0.15)
+
+
 def test_clipping_changes_nothing() -> None:
     values = []
     for clip in (None, 0.01):
