@@ -42,7 +42,6 @@ class BatchSizeAdvisor(Callback):
         self._lr: float | None = None
         self._optimizer = "sgd"
         self._scaling: LearningRateScaling | None = None
-        self._num_parts = 1
 
     @property
     def advice(self) -> Advice | None:
@@ -58,7 +57,7 @@ class BatchSizeAdvisor(Callback):
             optimizer=self._optimizer,
             throughput=self._throughput.summary,
             lr_factor=factor,
-            num_parts=self._num_parts,
+            num_parts=self._noise.num_parts,
         )
 
     def _factor_at(self, size: int) -> float:
@@ -75,7 +74,6 @@ class BatchSizeAdvisor(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start both measurements, and note the learning rate and the optimizer in use."""
-        self._noise.on_train_start(trainer, pl_module)
         self._throughput.on_train_start(trainer, pl_module)
         group = trainer.optimizers[0].param_groups[0]
         # the learning rate that a person would set: a scheduler keeps it in these
@@ -83,7 +81,6 @@ class BatchSizeAdvisor(Callback):
         self._optimizer = type(trainer.optimizers[0]).__name__
         callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]  # set by Lightning's connector
         self._scaling = next((found for found in callbacks if isinstance(found, LearningRateScaling)), None)
-        self._num_parts = trainer.accumulate_grad_batches * trainer.world_size
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin an epoch of both measurements."""

@@ -104,8 +104,12 @@ class GradientNoiseScale(Callback):
         self._overhead_budget = OverheadBudget(every, overhead=overhead, clock=clock)
         self._history = NoiseHistory(decay=decay, confidence=confidence)
         self._has_no_samples = False
-        self._samples_seen = 0
+        self._samples_seen = 0  # by all ranks, as of the last measurement
+        self._own_samples = 0  # by this rank, since then
         self._global_batch_size = 0
+        self._num_parts = 1
+        self._num_ranks = 1
+        self._is_offered = False
         self._window = _Window()
         self._starts_update = True
         self._measured = False
@@ -127,8 +131,17 @@ class GradientNoiseScale(Callback):
 
     @property
     def global_batch_size(self) -> int:
-        """The batch size in use: samples of the last full update; 0 before the first."""
+        """The batch size in use: samples of this fit's last full update; 0 before the first.
+
+        An update is full that isn't cut short by the end of an epoch or by a micro-batch without a loss; such a one
+        counts where it is the largest so far. With several ranks, the last one measured counts.
+        """
         return self._global_batch_size
+
+    @property
+    def num_parts(self) -> int:
+        """Micro-batches of that update, over all ranks."""
+        return self._num_parts
 
     @property
     def num_skipped(self) -> int:
@@ -150,9 +163,12 @@ class GradientNoiseScale(Callback):
                 "or accumulates them itself. Measure on one device, or with strategy='ddp'."
             )
         self._overhead_budget = self._overhead_budget.restarted()
+        self._global_batch_size = 0
+        self._num_parts = 1
+        self._has_no_samples = False
+        self._is_offered = False
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse a source that the Trainer doesn't offer."""
+    def _check_source(self, trainer: Trainer) -> None:
         offers = {
             "ranks": trainer.world_size > 1,
             "accumulation": trainer.world_size == 1 and trainer.accumulate_grad_batches > 1,
@@ -171,12 +187,16 @@ class GradientNoiseScale(Callback):
         self._starts_update = True
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Count samples, and prepare the measurement where this update is one to measure."""
+        """Count samples, refuse a source that the Trainer doesn't offer, and prepare the measurement where this update is one to measure."""
+        if not self._is_offered:  # not before: a GradientAccumulationScheduler sets the first epoch's at its start
+            self._check_source(trainer)
+            self._num_ranks = trainer.world_size
+            self._is_offered = True
         size = num_samples(batch)
-        self._samples_seen += size * trainer.world_size
+        self._own_samples += size
         if self._starts_update:
             self._window.close()
-            self._window = _Window(is_measured=self._overhead_budget.is_due)
+            self._window = _Window(is_measured=self._overhead_budget.is_due and self._has_source(trainer))
             if self._window.is_measured and self._uses_parts(trainer):
                 self._window.open(optimized_parameters(trainer), self._clock)
         self._starts_update = ends_update(trainer, batch_idx)
@@ -205,6 +225,7 @@ class GradientNoiseScale(Callback):
                 small = [square * accumulate**2 / scale**2 for square in window.part_sq_norms]
                 self._add_parts(trainer, small, big)
             else:
+                self._take_over(self._own_samples, sum(window.sizes))
                 self._try_samples(trainer, pl_module, big=big, loss_scale=scale)
         window.cost += self._clock() - start
 
@@ -215,7 +236,7 @@ class GradientNoiseScale(Callback):
         if not self._starts_update:
             return
         window = self._window
-        self._global_batch_size = max(self._global_batch_size, sum(window.sizes) * trainer.world_size)
+        self._note_size(trainer)
         window.close()
         if window.is_measured and (estimate := self.estimate) is not None:
             for name, value in (("", estimate.value), ("_low", estimate.low), ("_high", estimate.high)):
@@ -251,23 +272,45 @@ class GradientNoiseScale(Callback):
         """Return what was measured as plain data, for a checkpoint."""
         return {
             "history": self._history.state(),
-            "samples_seen": self._samples_seen,
+            "samples_seen": self._samples_seen + self._own_samples * self._num_ranks,
             "global_batch_size": self._global_batch_size,
+            "num_parts": self._num_parts,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the measurements of a checkpoint."""
         self._history.load(state_dict["history"])
-        self._samples_seen = state_dict["samples_seen"]
+        self._samples_seen, self._own_samples = state_dict["samples_seen"], 0
         self._global_batch_size = state_dict["global_batch_size"]
+        self._num_parts = state_dict.get("num_parts", 1)
 
     def _uses_parts(self, trainer: Trainer) -> bool:
         return self._source != "samples" and trainer.world_size * trainer.accumulate_grad_batches > 1
 
+    def _has_source(self, trainer: Trainer) -> bool:
+        """Return whether the source is there now: a scheduler may have ended the accumulation."""
+        return self._source != "accumulation" or trainer.accumulate_grad_batches > 1
+
+    def _take_over(self, samples: float, window_samples: float) -> None:
+        """Note what all ranks have seen since the last measurement, and in the window that is measured."""
+        self._samples_seen += round(samples)
+        self._own_samples = 0
+        self._window.num_samples = round(window_samples)
+
+    def _note_size(self, trainer: Trainer) -> None:
+        window, accumulate = self._window, trainer.accumulate_grad_batches
+        size = sum(window.sizes) if trainer.world_size == 1 else window.num_samples
+        is_full = len(window.sizes) == accumulate and not trainer.is_last_batch
+        if size > self._global_batch_size or (size > 0 and is_full):
+            self._global_batch_size = size
+            self._num_parts = len(window.sizes) * trainer.world_size
+
     def _add_parts(self, trainer: Trainer, part_sq_norms: list[float], big_sq_norm: float) -> None:
         """Combine the micro-batches of all ranks: b is the harmonic mean of their sizes, B is b times their number."""
-        sums = [sum(part_sq_norms), sum(1.0 / size for size in self._window.sizes), float(len(part_sq_norms))]
-        small, inverse_sizes, k = over_ranks(trainer, sums, "sum")
+        sizes = self._window.sizes
+        own = [sum(part_sq_norms), sum(1.0 / size for size in sizes), len(sizes), self._own_samples, sum(sizes)]
+        small, inverse_sizes, k, samples, window_samples = over_ranks(trainer, own, "sum")
+        self._take_over(samples, window_samples)
         if k < 2:  # a short window at the end of an epoch
             return
         b = k / inverse_sizes
@@ -320,6 +363,7 @@ class _Window:
         self.is_last = False
         self.sizes: list[int] = []  # of the micro-batches that reached the backward pass
         self.part_size: int | None = None  # of the one that hasn't yet
+        self.num_samples = 0  # over all ranks; 0 where the window isn't measured
         self.part_sq_norms: list[float] = []
         self.batch: object = None
         self.batch_idx = 0

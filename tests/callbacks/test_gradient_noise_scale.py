@@ -21,7 +21,7 @@ from linear_regression import (
 )
 from torch import Tensor
 
-from bsopt.callbacks import GradientNoiseScale
+from bsopt.callbacks import BatchSizeAdvisor, GradientNoiseScale
 from bsopt.callbacks._overhead_budget import OverheadBudget
 from bsopt.errors import ConfigError, TaskError
 
@@ -124,6 +124,42 @@ def test_a_micro_batch_without_a_loss_does_not_count() -> None:
     assert estimate.num_measurements == 125
     assert estimate.low < TRACE / SQ_NORM < estimate.high
     assert estimate.covariance_trace == pytest.approx(TRACE, rel=0.15)
+
+
+@pytest.mark.parametrize(("scheduling", "size"), [({0: 4}, 32), ({0: 1, 1: 4}, 32), ({0: 4, 1: 1}, 8)])
+def test_the_batch_size_in_use_follows_a_change_of_accumulation(scheduling: dict[int, int], size: int) -> None:
+    callback, advisor = GradientNoiseScale(every=1), BatchSizeAdvisor(every=1)
+    scheduler = pl.callbacks.GradientAccumulationScheduler(scheduling)
+    trainer = quiet_trainer(callbacks=[scheduler, callback, advisor], max_epochs=2)
+    trainer.fit(LinearRegression(), loader(num_samples=84, batch_size=8))
+    assert callback.global_batch_size == size
+    assert callback.num_parts == size // 8
+    assert advisor.advice is not None
+    assert advisor.advice.batch_size == size
+
+
+def test_accumulation_that_a_scheduler_starts_and_ends_is_measured_while_it_lasts() -> None:
+    callback = GradientNoiseScale("accumulation", every=1)
+    scheduler = pl.callbacks.GradientAccumulationScheduler({0: 4, 1: 1})
+    trainer = quiet_trainer(callbacks=[scheduler, callback], max_epochs=2)
+    trainer.fit(LinearRegression(), loader(num_samples=80, batch_size=10))
+    assert callback.estimate is not None
+    assert callback.estimate.num_measurements == 2
+
+
+def test_a_second_fit_has_its_own_batch_size() -> None:
+    callback = GradientNoiseScale(every=1)
+    for size in (64, 16):
+        quiet_trainer(callbacks=[callback]).fit(LinearRegression(), loader(num_samples=128, batch_size=size))
+        assert callback.global_batch_size == size
+
+
+def test_a_pass_over_the_data_for_running_statistics_is_no_update() -> None:
+    callback = GradientNoiseScale(every=1)
+    averaging = pl.callbacks.StochasticWeightAveraging(0.01, swa_epoch_start=1)
+    trainer = quiet_trainer(callbacks=[callback, averaging], max_epochs=3, num_sanity_val_steps=0)
+    trainer.fit(_Net(), loader(num_samples=160, batch_size=16))
+    assert callback.global_batch_size == 16
 
 
 def test_clipping_changes_nothing() -> None:

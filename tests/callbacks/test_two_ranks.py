@@ -55,7 +55,7 @@ def _run(folder: Path, *what: str) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """Return what the two ranks of one start wrote."""
-    return _run(tmp_path_factory.mktemp("ranks"), "measure", "prune", "identity")
+    return _run(tmp_path_factory.mktemp("ranks"), "measure", "uneven", "prune", "identity")
 
 
 def test_two_ranks_measure_what_two_micro_batches_do(ended: list[dict[str, Any]]) -> None:
@@ -73,6 +73,10 @@ def test_two_ranks_measure_what_two_micro_batches_do(ended: list[dict[str, Any]]
     assert first["num_samples"] == second["num_samples"] == 640
     assert first["peak_memory_bytes"] == second["peak_memory_bytes"] > 0
     assert first["global_batch_size"] == second["global_batch_size"] == [32, 32]
+
+
+def test_batches_of_unequal_ranks_add_up_to_the_same_batch_size_on_both(ended: list[dict[str, Any]]) -> None:
+    assert [rank["uneven"] for rank in ended] == [{"global_batch_size": 24, "samples_seen": 240}] * 2
 
 
 def test_ranks_are_unbiased_and_covered_over_200_seeds(tmp_path: Path) -> None:

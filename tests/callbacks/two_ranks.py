@@ -1,6 +1,6 @@
 """One rank of two-rank fits, started from outside as torchrun does; writes what its callbacks measured as JSON.
 
-Arguments: the file to write, and what to run, one after another: "measure", "seeds", "prune" and "identity".
+Arguments: the file to write, and what to run, one after another: "measure", "seeds", "uneven", "prune" and "identity".
 """
 
 from __future__ import annotations
@@ -58,6 +58,13 @@ def seeds() -> dict[str, Any]:
     return {"num_seeds": len(collector.estimates)}
 
 
+def uneven() -> dict[str, Any]:
+    noise = GradientNoiseScale(every=1)
+    data = loader(num_samples=320, batch_size=(16, 8)[RANK], rank=0, num_ranks=2 - RANK)
+    quiet_trainer(callbacks=[noise], limit_train_batches=10, **DDP).fit(LinearRegression(), data)
+    return {"global_batch_size": noise.global_batch_size, "samples_seen": noise.history[-1].samples_seen}
+
+
 def prune() -> dict[str, Any]:
     study = optuna.create_study(pruner=optuna.pruners.ThresholdPruner(upper=1e-3)) if RANK == 0 else None
     trial = study.ask() if study is not None else None
@@ -85,5 +92,5 @@ def identity() -> dict[str, Any]:
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    runs = {"measure": measure, "seeds": seeds, "prune": prune, "identity": identity}
+    runs = {"measure": measure, "seeds": seeds, "uneven": uneven, "prune": prune, "identity": identity}
     Path(sys.argv[1]).write_text(json.dumps({name: runs[name]() for name in sys.argv[2:]}))
