@@ -187,7 +187,7 @@ class GradientNoiseScale(Callback):
         self._starts_update = True
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Count samples, refuse a source that the Trainer doesn't offer, and prepare the measurement where this update is one to measure."""
+        """Count samples, prepare the measurement of an update that is due, and refuse a source that isn't there."""
         if not self._is_offered:  # not before: a GradientAccumulationScheduler sets the first epoch's at its start
             self._check_source(trainer)
             self._num_ranks = trainer.world_size
