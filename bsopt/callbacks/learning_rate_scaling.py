@@ -150,8 +150,15 @@ class LearningRateScaling(Callback):
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
         return metrics
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Put the configured values back, before a checkpoint is made of what is left of the fit."""
+        self._release(trainer)
+
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Put the configured values back and take the hooks off."""
+        self._release(trainer)
+
+    def _release(self, trainer: Trainer) -> None:
         for optimizer in trainer.optimizers:
             self._restore(optimizer)
         for handle in self._handles:

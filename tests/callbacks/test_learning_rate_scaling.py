@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from linear_regression import DELTA, LinearRegression, loader, quiet_trainer
+from pytorch_lightning.callbacks import OnExceptionCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 
 from bsopt.callbacks import LearningRateScaling
@@ -117,6 +118,22 @@ def test_warm_up_continues_after_a_resume(tmp_path: Path) -> None:
     second = quiet_trainer(callbacks=[LearningRateScaling(4, rule="linear", warmup_samples=96), spy], max_epochs=2)
     second.fit(LinearRegression(lr=0.01), data, ckpt_path=str(tmp_path / "run.ckpt"))
     assert [groups[0]["lr"] for groups in spy.seen] == pytest.approx([0.03, 0.035, 0.04])
+
+
+@pytest.mark.filterwarnings("ignore:.*ckpt_path")  # Lightning looks for a checkpoint to go on from
+def test_a_checkpoint_of_a_failed_fit_holds_the_configured_lr(tmp_path: Path) -> None:
+    class Failing(LinearRegression):
+        def training_step(self, batch: list[torch.Tensor], batch_idx: int) -> torch.Tensor:
+            if batch_idx == 2:
+                raise RuntimeError("failed on purpose")
+            return super().training_step(batch, batch_idx)
+
+    callbacks = [LearningRateScaling(4, rule="linear"), OnExceptionCheckpoint(tmp_path, "failed")]
+    with pytest.raises(RuntimeError, match="failed on purpose"):
+        trainer = quiet_trainer(callbacks=callbacks, enable_checkpointing=True)
+        trainer.fit(Failing(lr=0.01), loader(num_samples=64, batch_size=16))
+    checkpoint = torch.load(tmp_path / "failed.ckpt", weights_only=True)
+    assert checkpoint["optimizer_states"][0]["param_groups"][0]["lr"] == 0.01
 
 
 def test_betas_of_an_optimizer_without_any_are_refused() -> None:
