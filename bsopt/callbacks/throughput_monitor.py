@@ -69,12 +69,13 @@ class ThroughputMonitor(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop counting time as training."""
-        if not trainer.sanity_checking:
+        if _interrupts_training(trainer):
             self._meter.pause()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count time as training again."""
-        self._meter.resume()
+        if _interrupts_training(trainer):
+            self._meter.resume()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Wait for the GPU, close the epoch's time, exchange memory and energy, and log."""
@@ -118,3 +119,8 @@ class ThroughputMonitor(Callback):
             energy_joules=None if math.isnan(energy) else self._joules_before + energy,
             energy_source=source,
         )
+
+
+def _interrupts_training(trainer: Trainer) -> bool:
+    """Return whether a validation is one of a running fit: neither its sanity check nor a `Trainer.validate`."""
+    return trainer.state.fn == "fit" and not trainer.sanity_checking

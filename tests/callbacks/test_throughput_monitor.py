@@ -77,6 +77,21 @@ def test_steps_epochs_and_waiting_are_told_apart_and_validation_is_left_out(accu
     json.dumps(to_plain(summary), allow_nan=False)
 
 
+def test_validations_outside_a_fit_are_not_training_time() -> None:
+    clock = _Clock()
+    clock.now = 1e6  # a monotonic clock starts anywhere
+    callback, model = ThroughputMonitor(clock=clock), _SlowModel(clock)
+    validation = DataLoader([(torch.zeros(1, DIMENSION), torch.zeros(1))], batch_size=None)  # type: ignore[arg-type]
+    trainer = quiet_trainer(callbacks=[callback])
+    trainer.validate(model, validation, verbose=False)
+    trainer.fit(model, DataLoader(_SlowData(clock), batch_size=None))
+    clock.now += 1000.0
+    trainer.validate(model, validation, verbose=False)
+    assert callback.summary is not None
+    assert callback.summary.train_seconds == pytest.approx(0.8, abs=0.011)
+    assert callback.summary.data_share == pytest.approx(0.25, abs=0.01)
+
+
 def test_state_survives_a_checkpoint(tmp_path: Path) -> None:
     clock = _Clock()
     _fit(ThroughputMonitor(clock=clock), clock, epochs=1).save_checkpoint(tmp_path / "run.ckpt")
