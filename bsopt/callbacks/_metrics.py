@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bsopt.callbacks._base import Callback
 from bsopt.callbacks._batches import num_samples
-from bsopt.callbacks._ranks import over_ranks
+from bsopt.callbacks._ranks import SampleCount, over_ranks
 from bsopt.errors import MetricError, nearest
 
 if TYPE_CHECKING:
@@ -16,10 +16,10 @@ __all__ = ["MetricCallback"]
 
 
 class MetricCallback(Callback):
-    """Counts samples over all ranks and reads a metric whenever it has a new value.
+    """Counts samples and reads a metric whenever it has a new value.
 
     That is after each validation of a fit except the sanity check, or at the end of each epoch if the fit has no
-    validation.
+    validation. Ranks add up their samples just before, so that a reading's step is exact and the same on all of them.
 
     Args:
         monitor: A logged metric.
@@ -27,21 +27,28 @@ class MetricCallback(Callback):
 
     def __init__(self, monitor: str) -> None:
         self._monitor = monitor
-        self._samples_seen = 0
+        self._samples = SampleCount()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Count the batch's samples over all ranks."""
-        self._samples_seen += num_samples(batch) * trainer.world_size
+        """Count the batch's samples."""
+        self._samples.add(trainer, num_samples(batch))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Read the metric after a validation of the fit."""
         if not trainer.sanity_checking and trainer.state.fn == "fit":
+            self._samples.settle(trainer)
             self._read_metric(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Read the metric where nothing is validated."""
         if not trainer.enable_validation:
+            self._samples.settle(trainer)
             self._read_metric(trainer)
+
+    @property
+    def _samples_seen(self) -> int:
+        """Samples over all ranks."""
+        return self._samples.total
 
     def _read_metric(self, trainer: Trainer) -> None:
         """Do what the callback does with a fresh metric."""

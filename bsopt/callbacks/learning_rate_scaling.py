@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from bsopt.callbacks._base import Callback, announce
 from bsopt.callbacks._batches import ends_update, num_samples
+from bsopt.callbacks._ranks import over_ranks
 from bsopt.errors import ConfigError
 from bsopt.laws.scaling import (
     Reference,
@@ -35,10 +36,10 @@ class LearningRateScaling(Callback):
     `lr` in every parameter group right before its step and put it back right after it. So a scheduler of any kind
     keeps working on the configured values, and a checkpoint doesn't depend on the batch size. Lightning's
     LearningRateMonitor therefore shows the configured values; the ones in use are logged as `bsopt/lr` (first group)
-    and `bsopt/lr_factor`, as often as the trainer logs. Costs microseconds per step. Every rank does the same. It
-    works with manual optimization.
+    and `bsopt/lr_factor`, as often as the trainer logs. Costs microseconds per step. Ranks add up their batch sizes
+    once, at the first batch, and then all do the same. It works with manual optimization.
 
-    The global batch size is the first batch's samples × accumulate_grad_batches × ranks; where Lightning's
+    The global batch size is the first batch's samples over all ranks × accumulate_grad_batches; where Lightning's
     GradientAccumulationScheduler changes it, the factor follows.
 
     Args:
@@ -79,7 +80,7 @@ class LearningRateScaling(Callback):
         self._scale_betas = scale_betas
         self._scale_weight_decay = scale_weight_decay
         self._samples_seen = 0
-        self._micro_batch_size: int | None = None
+        self._samples_per_pass: int | None = None  # one forward pass on every rank
         self._global_batch_size = reference_batch_size
         self._configured: dict[int, list[dict[str, Any]]] = {}
         self._handles: list[RemovableHandle] = []
@@ -109,7 +110,7 @@ class LearningRateScaling(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put a hook before and after each optimizer's step."""
-        self._micro_batch_size = None
+        self._samples_per_pass = None
         for optimizer in trainer.optimizers:
             if self._scale_betas and not any("betas" in group for group in optimizer.param_groups):
                 raise ConfigError(
@@ -123,13 +124,15 @@ class LearningRateScaling(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Find the global batch size in use, and say once what it does to the learning rate."""
         size = num_samples(batch)
-        is_first = self._micro_batch_size is None
-        self._micro_batch_size = self._micro_batch_size or size
-        self._global_batch_size = self._micro_batch_size * trainer.accumulate_grad_batches * trainer.world_size
+        is_first = self._samples_per_pass is None
+        if self._samples_per_pass is None:
+            self._samples_per_pass = round(over_ranks(trainer, [size], "sum")[0])
+        self._global_batch_size = self._samples_per_pass * trainer.accumulate_grad_batches
         if is_first:
             for optimizer in trainer.optimizers:
                 announce(self._describe(optimizer))
-        self._samples_seen += size * trainer.world_size
+        # ranks count what they agreed on, so that their warm-ups stay together without a word per step
+        self._samples_seen += size if trainer.world_size == 1 else self._samples_per_pass
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

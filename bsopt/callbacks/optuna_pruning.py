@@ -113,7 +113,7 @@ class OptunaPruning(MetricCallback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the state of a checkpoint."""
-        self._samples_seen = state_dict["samples_seen"]
+        self._samples.load(state_dict["samples_seen"])
         self._last_step = state_dict["last_step"]
         self._best = state_dict["best"]
 

@@ -27,8 +27,8 @@ class ThroughputMonitor(Callback):
 
     Reads a clock in `on_train_batch_start` and `on_train_batch_end` (microseconds) and nothing else per step; the GPU
     is waited for at the end of an epoch only, so the time of one step may count as another's and the median is the
-    number to trust. Ranks keep their own time and exchange peak memory and energy at the end of each epoch and of
-    the fit. Logs `bsopt/seconds_per_step`, `bsopt/samples_per_second` and `bsopt/data_share` per epoch. It works with
+    number to trust. Ranks keep their own time and exchange samples, peak memory and energy at the end of each epoch
+    and of the fit. Logs `bsopt/seconds_per_step`, `bsopt/samples_per_second` and `bsopt/data_share` per epoch. It works with
     manual optimization, where every batch counts as a step.
 
     Args:
@@ -51,7 +51,7 @@ class ThroughputMonitor(Callback):
         reset_peak_memory(trainer)
         self._joules_before = self._used.energy_joules or 0.0
         self._energy = EnergyMeter(trainer.strategy.root_device)
-        self._meter.start_fit()
+        self._meter.start_fit(trainer.world_size)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin an epoch."""
@@ -59,7 +59,7 @@ class ThroughputMonitor(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """End the wait for this batch."""
-        self._meter.start_batch(num_samples(batch) * trainer.world_size, is_first=batch_idx == 0)
+        self._meter.start_batch(num_samples(batch), is_first=batch_idx == 0)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -78,7 +78,7 @@ class ThroughputMonitor(Callback):
             self._meter.resume()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Wait for the GPU, close the epoch's time, exchange memory and energy, and log."""
+        """Wait for the GPU, close the epoch's time, exchange samples, memory and energy, and log."""
         synchronize(trainer)
         self._meter.end_epoch()
         self.update(trainer)
@@ -89,11 +89,11 @@ class ThroughputMonitor(Callback):
                     pl_module.log(f"bsopt/{name}", value, on_step=False, on_epoch=True, rank_zero_only=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Read memory and energy of all ranks once more."""
+        """Read samples, memory and energy of all ranks once more."""
         self.update(trainer)
 
     def update(self, trainer: Trainer) -> None:
-        """Read memory and energy of all ranks now, as before a checkpoint within an epoch; every rank takes part."""
+        """Read samples, memory and energy of all ranks now, as before a checkpoint within an epoch; every rank takes part."""
         self._used = self._read_counters(trainer)
 
     def state_dict(self) -> dict[str, Any]:
@@ -111,7 +111,9 @@ class ThroughputMonitor(Callback):
         if source == "rapl" and trainer.local_rank != 0:
             joules = 0.0  # the ranks of a node share its processors
         peak = int(over_ranks(trainer, [peak_memory_bytes(trainer)], "max")[0])
-        energy = over_ranks(trainer, [joules if joules is not None else math.nan], "sum")[0]
+        own = [*self._meter.unsettled(), joules if joules is not None else math.nan]
+        num_samples, steady_samples, energy = over_ranks(trainer, own, "sum")
+        self._meter.settle(round(num_samples), round(steady_samples))
         kind: MemoryKind = "none" if sys.platform == "win32" else "process"
         return ResourceUse(
             peak_memory_bytes=max(self._used.peak_memory_bytes or 0, peak) or None,

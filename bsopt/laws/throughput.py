@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any, Literal, TypeAlias
 
@@ -74,7 +74,7 @@ class Throughput:
 
 @dataclass(slots=True)
 class _Totals:
-    """Sums over a run; steady ones leave out the first steps of each fit."""
+    """Sums over a run; steady ones leave out the first steps of each fit. Samples are those of all processes."""
 
     num_steps: int = 0
     num_samples: int = 0
@@ -90,6 +90,9 @@ class ThroughputMeter:
     All time between the start of a fit and its last batch is training time, but for what lies between `pause` and
     `resume`. What lies between batches is a gap: loading, transfer, and what loggers and checkpoints do there.
 
+    Each of several processes has a meter, which counts its own samples: the others' count for as many until `settle`
+    is told the sums of what `unsettled` returns in each.
+
     Args:
         clock: Seconds; a monotonic clock.
     """
@@ -100,15 +103,19 @@ class ThroughputMeter:
         self._steps: deque[float] = deque(maxlen=_WINDOW)
         self._epochs: list[float] = []
         self._fit_steps = 0
+        self._num_processes = 1
+        self._own_samples = 0  # of this process, since the processes last settled
+        self._own_steady_samples = 0
         self._mark = 0.0  # end of the last thing that was accounted for
         self._step_seconds = 0.0
         self._step_samples = 0
         self._epoch_seconds = 0.0
         self._is_whole_epoch = False
 
-    def start_fit(self) -> None:
-        """Begin a fit: its first steps warm up."""
+    def start_fit(self, num_processes: int = 1) -> None:
+        """Begin a fit in so many processes: its first steps warm up."""
         self._fit_steps = 0
+        self._num_processes = num_processes
         self.start_epoch()
 
     def start_epoch(self) -> None:
@@ -120,7 +127,7 @@ class ThroughputMeter:
         self._step_samples = 0
 
     def start_batch(self, num_samples: int, *, is_first: bool) -> None:
-        """Begin a batch of so many samples over all ranks, the first of its epoch or not."""
+        """Begin a batch of so many samples in this process, the first of its epoch or not."""
         self._is_whole_epoch = self._is_whole_epoch or is_first
         self.pause()
         self._step_samples += num_samples
@@ -147,7 +154,7 @@ class ThroughputMeter:
 
     def summary(self, used: ResourceUse = NOTHING_USED) -> Throughput | None:
         """Return the measurements so far with what the run has taken, or None before the first step."""
-        totals = self._totals
+        totals = self._all_processes()
         if totals.num_steps == 0:
             return None
         return Throughput(
@@ -164,15 +171,33 @@ class ThroughputMeter:
             train_seconds=totals.train_seconds,
         )
 
+    def unsettled(self) -> tuple[int, int]:
+        """Return the samples of this process since the last `settle`: all, and those after the first five steps."""
+        return self._own_samples, self._own_steady_samples
+
+    def settle(self, num_samples: int, steady_samples: int) -> None:
+        """Put the sums over processes of what `unsettled` returns in place of this process's estimate of them."""
+        self._totals.num_samples += num_samples
+        self._totals.steady_samples += steady_samples
+        self._own_samples = self._own_steady_samples = 0
+
     def state(self) -> dict[str, Any]:
         """Return what was counted as plain data."""
-        return {"totals": to_plain(self._totals), "steps": list(self._steps), "epochs": list(self._epochs)}
+        return {"totals": to_plain(self._all_processes()), "steps": list(self._steps), "epochs": list(self._epochs)}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Take over what `state` returned."""
         self._totals = from_plain(_Totals, state["totals"])
         self._steps = deque(state["steps"], maxlen=_WINDOW)
         self._epochs = list(state["epochs"])
+        self._own_samples = self._own_steady_samples = 0
+
+    def _all_processes(self) -> _Totals:
+        return replace(
+            self._totals,
+            num_samples=self._totals.num_samples + self._own_samples * self._num_processes,
+            steady_samples=self._totals.steady_samples + self._own_steady_samples * self._num_processes,
+        )
 
     def _account(self) -> float:
         """Count the time since the last mark as training time, and return it."""
@@ -186,10 +211,10 @@ class ThroughputMeter:
     def _end_step(self) -> None:
         self._fit_steps += 1
         self._totals.num_steps += 1
-        self._totals.num_samples += self._step_samples
+        self._own_samples += self._step_samples
         if self._fit_steps > _WARMUP_STEPS:
             self._steps.append(self._step_seconds)
             self._totals.steady_seconds += self._step_seconds
-            self._totals.steady_samples += self._step_samples
+            self._own_steady_samples += self._step_samples
         self._step_seconds = 0.0
         self._step_samples = 0

@@ -55,7 +55,7 @@ def _run(folder: Path, *what: str) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """Return what the two ranks of one start wrote."""
-    return _run(tmp_path_factory.mktemp("ranks"), "measure", "uneven", "prune", "identity")
+    return _run(tmp_path_factory.mktemp("ranks"), "measure", "uneven", "prune", "unequal", "identity")
 
 
 def test_two_ranks_measure_what_two_micro_batches_do(ended: list[dict[str, Any]]) -> None:
@@ -96,3 +96,11 @@ def test_a_trial_on_rank_zero_prunes_both_ranks(ended: list[dict[str, Any]]) -> 
     assert first["epoch"] == second["epoch"] == 0
     assert first["best"] > 0
     assert second["best"] is None
+
+
+def test_ranks_with_batches_of_different_sizes_stay_together(ended: list[dict[str, Any]]) -> None:
+    first, second = (rank["unequal"] for rank in ended)
+    assert first == second
+    assert first["global_batch_size"] == 24
+    assert first["epochs"] == 4  # the first validation comes after 5 × 24 samples, and 300 more are 2.5 epochs
+    assert first["num_samples"] == 5 * 24

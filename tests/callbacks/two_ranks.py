@@ -1,6 +1,7 @@
 """One rank of two-rank fits, started from outside as torchrun does; writes what its callbacks measured as JSON.
 
-Arguments: the file to write, and what to run, one after another: "measure", "seeds", "uneven", "prune" and "identity".
+Arguments: the file to write, and what to run, one after another: "measure", "seeds", "uneven", "prune", "unequal" and
+"identity".
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import optuna
 import torch
 from dropout_net import OBSERVING, state_after
 from linear_regression import Collector, LinearRegression, check_unbiased_and_covered, loader, quiet_trainer
+from torch.utils.data import DataLoader
 
 from bsopt.callbacks import (
     GradientNoiseScale,
@@ -79,6 +81,26 @@ def prune() -> dict[str, Any]:
     return {"pruned": None}
 
 
+def unequal() -> dict[str, Any]:
+    data = loader(num_samples=80, batch_size=16 if RANK == 0 else 8, seed=RANK)
+    data = DataLoader(list(data)[:5], batch_size=None)  # type: ignore[arg-type]  # 5 × 16 samples here, 5 × 8 there
+    validation = loader(num_samples=16, batch_size=16)
+    scaling, throughput = LearningRateScaling(12, rule="linear", warmup_samples=96), ThroughputMonitor()
+    model = LinearRegression(lr=0.01)
+    quiet_trainer(callbacks=[scaling, throughput], **DDP).fit(model, data)
+    stopping = PlateauStopping("val_loss", patience=300)
+    trainer = quiet_trainer(callbacks=[stopping], max_epochs=15, **DDP)
+    trainer.fit(LinearRegression(), data, validation)
+    assert throughput.summary is not None
+    return {
+        "weight": model.weight.tolist(),
+        "global_batch_size": scaling.global_batch_size,
+        "epochs": trainer.current_epoch,
+        "reason": stopping.reason,
+        "num_samples": throughput.summary.num_samples,
+    }
+
+
 def identity() -> dict[str, Any]:
     ranks = {"rank": RANK, "num_ranks": 2, **DDP}
     found = {}
@@ -92,5 +114,5 @@ def identity() -> dict[str, Any]:
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    runs = {"measure": measure, "seeds": seeds, "uneven": uneven, "prune": prune, "identity": identity}
+    runs = {f.__name__: f for f in (measure, seeds, uneven, prune, unequal, identity)}
     Path(sys.argv[1]).write_text(json.dumps({name: runs[name]() for name in sys.argv[2:]}))

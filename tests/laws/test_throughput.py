@@ -83,3 +83,15 @@ def test_resources_are_passed_on_and_state_goes_on(run: _Run) -> None:
     summary = again.meter.summary(used)
     assert summary is not None
     assert (summary.peak_memory_bytes, summary.memory_kind, summary.energy_joules) == (5, "device", 2.0)
+
+
+def test_processes_with_different_batches_settle_on_their_sum() -> None:
+    run = _Run()
+    run.meter.start_fit(num_processes=2)
+    run.train(10)
+    assert run.summary().num_samples == 2 * 40  # the other's count for as many
+    assert run.meter.unsettled() == (40, 20)
+    run.meter.settle(60, 30)
+    run.meter.settle(0, 0)
+    assert run.summary().num_samples == 60
+    assert run.summary().samples_per_second == pytest.approx(6 / 0.012)
