@@ -40,7 +40,8 @@ class LearningRateScaling(Callback):
     once, at the first batch, and then all do the same. It works with manual optimization.
 
     The global batch size is the first batch's samples over all ranks × accumulate_grad_batches; where Lightning's
-    GradientAccumulationScheduler changes it, the factor follows.
+    GradientAccumulationScheduler changes it, the factor follows. A run that resumes inside an epoch at its last batch,
+    which may be a smaller one, keeps its checkpoint's batch size for it and takes that of the next epoch's first batch.
 
     Args:
         reference_batch_size: Global batch size, in samples, for which the configured learning rate was chosen.
@@ -81,6 +82,7 @@ class LearningRateScaling(Callback):
         self._scale_weight_decay = scale_weight_decay
         self._samples_seen = 0
         self._samples_per_pass: int | None = None  # one forward pass on every rank
+        self._is_measured = False
         self._global_batch_size = reference_batch_size
         self._configured: dict[int, list[dict[str, Any]]] = {}
         self._handles: list[RemovableHandle] = []
@@ -110,7 +112,8 @@ class LearningRateScaling(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put a hook before and after each optimizer's step."""
-        self._samples_per_pass = None
+        self._is_measured = False
+        self._is_announced = False
         for optimizer in trainer.optimizers:
             if self._scale_betas and not any("betas" in group for group in optimizer.param_groups):
                 raise ConfigError(
@@ -124,11 +127,12 @@ class LearningRateScaling(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Find the global batch size in use, and say once what it does to the learning rate."""
         size = num_samples(batch)
-        is_first = self._samples_per_pass is None
-        if self._samples_per_pass is None:
-            self._samples_per_pass = round(over_ranks(trainer, [size], "sum")[0])
+        if not self._is_measured:
+            self._measure(trainer, size, may_be_rest=batch_idx > 0 and trainer.is_last_batch)
+        assert self._samples_per_pass is not None
         self._global_batch_size = self._samples_per_pass * trainer.accumulate_grad_batches
-        if is_first:
+        if not self._is_announced:
+            self._is_announced = True
             for optimizer in trainer.optimizers:
                 announce(self._describe(optimizer))
         # ranks count what they agreed on, so that their warm-ups stay together without a word per step
@@ -170,12 +174,20 @@ class LearningRateScaling(Callback):
         self._configured = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the samples seen, for a checkpoint: the warm-up goes on from there."""
-        return {"samples_seen": self._samples_seen}
+        """Return samples seen and batch size, for a checkpoint: the warm-up goes on from there."""
+        return {"samples_seen": self._samples_seen, "samples_per_pass": self._samples_per_pass}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the samples of a checkpoint."""
+        """Go on with the samples and the batch size of a checkpoint."""
         self._samples_seen = state_dict["samples_seen"]
+        self._samples_per_pass = state_dict.get("samples_per_pass")  # older checkpoints have none
+
+    def _measure(self, trainer: Trainer, size: int, *, may_be_rest: bool) -> None:
+        """Take this batch's size over all ranks; of what may be an epoch's rest, only until the next batch."""
+        total, num_rests = over_ranks(trainer, [size, float(may_be_rest)], "sum")
+        self._is_measured = num_rests == 0
+        if self._is_measured or self._samples_per_pass is None:
+            self._samples_per_pass = round(total)
 
     def _target(self, optimizer: str) -> float:
         return self.factor_at(self._global_batch_size, optimizer)

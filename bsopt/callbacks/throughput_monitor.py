@@ -28,8 +28,8 @@ class ThroughputMonitor(Callback):
     Reads a clock in `on_train_batch_start` and `on_train_batch_end` (microseconds) and nothing else per step; the GPU
     is waited for at the end of an epoch only, so the time of one step may count as another's and the median is the
     number to trust. Ranks keep their own time and exchange samples, peak memory and energy at the end of each epoch
-    and of the fit. Logs `bsopt/seconds_per_step`, `bsopt/samples_per_second` and `bsopt/data_share` per epoch. It works with
-    manual optimization, where every batch counts as a step.
+    and of the fit. Logs `bsopt/seconds_per_step`, `bsopt/samples_per_second` and `bsopt/data_share` per epoch. It works
+    with manual optimization, where every batch counts as a step.
 
     Args:
         clock: Seconds; a monotonic clock.
@@ -93,7 +93,7 @@ class ThroughputMonitor(Callback):
         self.update(trainer)
 
     def update(self, trainer: Trainer) -> None:
-        """Read samples, memory and energy of all ranks now, as before a checkpoint within an epoch; every rank takes part."""
+        """Read samples, memory and energy of all ranks now, as before a checkpoint within an epoch; all take part."""
         self._used = self._read_counters(trainer)
 
     def state_dict(self) -> dict[str, Any]:

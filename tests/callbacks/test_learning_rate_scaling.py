@@ -9,6 +9,7 @@ import torch
 from linear_regression import DELTA, LinearRegression, loader, quiet_trainer
 from pytorch_lightning.callbacks import OnExceptionCheckpoint
 from pytorch_lightning.loggers import CSVLogger
+from torch.utils.data import DataLoader, TensorDataset
 
 from bsopt.callbacks import LearningRateScaling
 from bsopt.callbacks._base import Callback
@@ -129,11 +130,55 @@ def test_a_checkpoint_of_a_failed_fit_holds_the_configured_lr(tmp_path: Path) ->
             return super().training_step(batch, batch_idx)
 
     callbacks = [LearningRateScaling(4, rule="linear"), OnExceptionCheckpoint(tmp_path, "failed")]
+    trainer = quiet_trainer(callbacks=callbacks, enable_checkpointing=True)
     with pytest.raises(RuntimeError, match="failed on purpose"):
-        trainer = quiet_trainer(callbacks=callbacks, enable_checkpointing=True)
         trainer.fit(Failing(lr=0.01), loader(num_samples=64, batch_size=16))
     checkpoint = torch.load(tmp_path / "failed.ckpt", weights_only=True)
     assert checkpoint["optimizer_states"][0]["param_groups"][0]["lr"] == 0.01
+
+
+class _StatefulLoader(DataLoader[Any]):
+    """Goes on at the batch at which its state was taken, as torchdata's loader does."""
+
+    start = num_given = 0
+
+    def __iter__(self) -> Any:
+        batches, start, self.start = list(super().__iter__()), self.start, 0
+        for index in range(start, len(batches)):
+            self.num_given = index + 1
+            yield batches[index]
+        self.num_given = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"num_given": self.num_given}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.start = state["num_given"]
+
+
+def _stateful(batch_size: int) -> _StatefulLoader:
+    return _StatefulLoader(TensorDataset(torch.randn(36, 20), torch.randn(36)), batch_size=batch_size)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "factors"),
+    [
+        (8, [2, 2, 2, 2, 2, 2]),  # goes on at the rest of 4 samples, then a whole epoch
+        (4, [1, 1, 1, 1, 1] + [1] * 9),  # on purpose with another batch size: half of it from the first batch on
+    ],
+)
+def test_a_resume_inside_an_epoch_scales_to_whole_batches(batch_size: int, factors: list[int], tmp_path: Path) -> None:
+    class Saving(Callback):
+        def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
+            if trainer.global_step == 4:
+                trainer.save_checkpoint(tmp_path / "inside.ckpt")
+
+    first = quiet_trainer(callbacks=[LearningRateScaling(4, rule="linear"), Saving()])
+    first.fit(LinearRegression(lr=0.01), _stateful(8))
+    spy = _Spy()
+    second = quiet_trainer(callbacks=[LearningRateScaling(4, rule="linear"), spy], max_epochs=2)
+    second.fit(LinearRegression(lr=0.01), _stateful(batch_size), ckpt_path=str(tmp_path / "inside.ckpt"))
+    assert [groups[0]["lr"] for groups in spy.seen] == pytest.approx([0.01 * factor for factor in factors])
 
 
 def test_betas_of_an_optimizer_without_any_are_refused() -> None:
