@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bsopt.laws.direction import Direction
 from bsopt.laws.response_surface import Observations, ResponseSurface, fit, thinned_rows
-from bsopt.laws.surface_prior import NEAR_BEST, Coordinates, Domain, Prior, RidgePrior
+from bsopt.laws.surface_prior import ANSWER_NOISE, NEAR_BEST, Coordinates, Domain, Prior, RidgePrior
 from bsopt.laws.value_transform import ValueTransform, rarity
 
 __all__ = ["RidgePoint", "SampledRidges", "ValueSurface", "fit_values", "noise_at", "noise_near_best"]
@@ -203,7 +203,7 @@ def fit_values(
     ranges = _span(batch_size_range, rows[:, 0]), _span(lr_range, rows[:, 1])
     spans = np.array([max(high - low, 1e-12) for low, high in ranges])
     kept = thinned_rows(rows, y, spans=spans)
-    prior = Prior(ridge, Domain(*ranges))
+    prior = Prior(ridge, Domain(*ranges), ANSWER_NOISE)
     error = sd * transform.slope(np.where(finite, values, transform.sign * transform.best))
     data = Observations(_place(rows[kept, 0], rows[kept, 1]), y[kept], error[kept], gap[kept])
     belief = fit(prior, data, seed=(0, len(rows)), is_thorough=True)

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from bsopt.laws.lattice import Lattice
 from bsopt.laws.response_surface import Observations, ResponseSurface, fit
 from bsopt.laws.stability import Ending
-from bsopt.laws.surface_prior import Coordinates, Prior, RidgePrior
+from bsopt.laws.surface_prior import ANSWER_NOISE, PROPOSAL_NOISE, Coordinates, Prior, RidgePrior
 from bsopt.laws.value_surface import ValueSurface, noise_near_best
 from bsopt.search.endings import Endings, ending_of, endings_of
 from bsopt.search.feasibility import Feasibility
@@ -155,7 +155,7 @@ class Model:
         if weights is None:
             predicted |= _bad(study, trials, endings.diverged)  # whatever their curves were like before
         history = history_of(study, trials, space, predicted=predicted, weights=weights)
-        prior = Prior(settings.ridge, space.domain)
+        prior = Prior(settings.ridge, space.domain, ANSWER_NOISE if is_thorough else PROPOSAL_NOISE)
         data = Observations(space.coordinates(history.rows), history.y, history.sd, history.gap)
         posterior = fit(prior, data, seed=(settings.seed, history.num_finished), is_thorough=is_thorough)
         labelled = history.labelled
