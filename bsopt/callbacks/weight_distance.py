@@ -123,9 +123,17 @@ def layer_distances(module: nn.Module, weights: Mapping[str, Tensor]) -> dict[st
     for name, parameter in module.named_parameters():
         if name in weights:
             layer = name.rpartition(".")[0] or name
-            moved = parameter.float() - weights[name].to(parameter.device).float()
+            dtype = _wide(parameter.dtype)
+            moved = parameter.to(dtype) - weights[name].to(parameter.device).to(dtype)
             squares[layer] = squares.get(layer, 0.0) + float(torch.linalg.vector_norm(moved)) ** 2
     return {layer: math.sqrt(square) for layer, square in squares.items()}
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    """Return the type to subtract in: double and complex numbers as they are, half precision widened."""
+    if dtype.is_complex:
+        return torch.promote_types(dtype, torch.complex64)
+    return dtype if dtype == torch.float64 else torch.float32
 
 
 def _cpu_copy(module: nn.Module) -> dict[str, Tensor]:

@@ -52,6 +52,15 @@ def test_a_layer_is_a_module_with_its_weight_and_bias() -> None:
     assert layer_distances(net, before) == pytest.approx({"0": (4 + 8) ** 0.5, "2": 0.0})
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex64, torch.complex128])
+def test_double_and_complex_weights_lose_nothing(dtype: torch.dtype) -> None:
+    step = 1e-9 if dtype == torch.float64 else 1e-3j
+    start = torch.full((4,), 500.0 if dtype == torch.float64 else 0.0, dtype=dtype)
+    module = torch.nn.Module()
+    module.weight = torch.nn.Parameter(start + step)
+    assert layer_distances(module, {"weight": start}) == pytest.approx({"weight": 2 * abs(step)}, rel=1e-4)
+
+
 def test_a_resumed_run_measures_from_the_first_start(tmp_path: Path) -> None:
     data = loader(num_samples=160, batch_size=16)
     whole = WeightDistance()
