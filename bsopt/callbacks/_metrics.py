@@ -41,7 +41,7 @@ class MetricCallback(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Read the metric where nothing is validated."""
-        if not trainer.enable_validation:
+        if not trainer.enable_validation or sum(trainer.num_val_batches) == 0:  # an empty loader counts as enabled
             self._samples.settle(trainer)
             self._read_metric(trainer)
 

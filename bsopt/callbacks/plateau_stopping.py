@@ -83,6 +83,11 @@ class PlateauStopping(MetricCallback):
         """Why training was stopped, in a sentence; None where this callback didn't stop it."""
         return self._reason
 
+    @property
+    def state_key(self) -> str:
+        """Name the metric in a checkpoint, so that two of these callbacks may follow two metrics."""
+        return f"{type(self).__qualname__}{{'monitor': {self._monitor!r}, 'direction': {self._direction!r}}}"
+
     def state_dict(self) -> dict[str, Any]:
         """Return the curve so far as plain data, for a checkpoint."""
         return {

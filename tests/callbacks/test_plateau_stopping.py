@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from linear_regression import LinearRegression, loader, quiet_trainer
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from bsopt.callbacks import PlateauStopping
 from bsopt.errors import ConfigError, MetricError
@@ -66,6 +67,27 @@ def test_a_training_metric_is_read_where_nothing_is_validated() -> None:
     trainer = quiet_trainer(callbacks=[callback], max_epochs=50, limit_val_batches=0)
     trainer.fit(LinearRegression(), loader(num_samples=64, batch_size=16))
     assert trainer.current_epoch == 3
+
+
+@pytest.mark.filterwarnings("ignore:Total length of")
+@pytest.mark.parametrize("validation", [[], DataLoader([])])  # type: ignore[arg-type, var-annotated]
+def test_a_training_metric_is_read_where_the_validation_is_empty(validation: Any) -> None:
+    callback = PlateauStopping("train_loss", patience=128)
+    trainer = quiet_trainer(callbacks=[callback], max_epochs=10)
+    trainer.fit(LinearRegression(), loader(num_samples=64, batch_size=16), validation)
+    assert trainer.current_epoch == 3
+
+
+def test_two_of_them_may_follow_two_metrics(tmp_path: Path) -> None:
+    callbacks = [PlateauStopping(name, patience=1000) for name in ("val_loss", "train_loss")]
+    data = loader(num_samples=64, batch_size=16)
+    trainer = quiet_trainer(callbacks=callbacks)
+    trainer.fit(LinearRegression(), data, data)
+    trainer.save_checkpoint(tmp_path / "run.ckpt")
+    resumed = [PlateauStopping(name, patience=1000) for name in ("train_loss", "val_loss")]
+    quiet_trainer(callbacks=resumed).fit(LinearRegression(), data, data, ckpt_path=str(tmp_path / "run.ckpt"))
+    assert [r.result for r in reversed(resumed)] == [c.result for c in callbacks]
+    assert callbacks[0].result != callbacks[1].result
 
 
 def test_the_curve_survives_a_checkpoint(tmp_path: Path) -> None:
