@@ -75,10 +75,12 @@ class BatchSizeAdvisor(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start both measurements, and note the learning rate and the optimizer in use."""
         self._throughput.on_train_start(trainer, pl_module)
-        group = trainer.optimizers[0].param_groups[0]
-        # the learning rate that a person would set: a scheduler keeps it in these
-        self._lr = float(group.get("max_lr", group.get("initial_lr", group["lr"]))) or None
-        self._optimizer = type(trainer.optimizers[0]).__name__
+        used = next((optimizer for optimizer in trainer.optimizers if optimizer.param_groups), None)
+        if used is not None:  # Lightning puts one without groups in place of none
+            group = used.param_groups[0]
+            # the learning rate that a person would set: a scheduler keeps it in these
+            self._lr = float(group.get("max_lr", group.get("initial_lr", group["lr"]))) or None
+            self._optimizer = type(used).__name__
         callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]  # set by Lightning's connector
         self._scaling = next((found for found in callbacks if isinstance(found, LearningRateScaling)), None)
 

@@ -86,7 +86,7 @@ class LearningRateScaling(Callback):
         self._global_batch_size = reference_batch_size
         self._configured: dict[int, list[dict[str, Any]]] = {}
         self._handles: list[RemovableHandle] = []
-        self._in_use = (0.0, 1.0)
+        self._in_use: tuple[float, float] | None = None
         if rule is not None:
             self._target("sgd")  # an unknown name is refused here
 
@@ -114,7 +114,11 @@ class LearningRateScaling(Callback):
         """Put a hook before and after each optimizer's step."""
         self._is_measured = False
         self._is_announced = False
+        if not any(optimizer.param_groups for optimizer in trainer.optimizers):
+            announce("LearningRateScaling: the module has no optimizer, so nothing is scaled.")
         for optimizer in trainer.optimizers:
+            if not optimizer.param_groups:  # what Lightning puts in place of none
+                continue
             if self._scale_betas and not any("betas" in group for group in optimizer.param_groups):
                 raise ConfigError(
                     f"scale_betas is on, but {type(optimizer).__name__} has no betas; leave it off for this optimizer."
@@ -134,7 +138,8 @@ class LearningRateScaling(Callback):
         if not self._is_announced:
             self._is_announced = True
             for optimizer in trainer.optimizers:
-                announce(self._describe(optimizer))
+                if optimizer.param_groups:
+                    announce(self._describe(optimizer))
         # ranks count what they agreed on, so that their warm-ups stay together without a word per step
         self._samples_seen += size if trainer.world_size == 1 else self._samples_per_pass
 
@@ -144,15 +149,19 @@ class LearningRateScaling(Callback):
         """Log the learning rate in use and its factor, every `log_every_n_steps` updates of the trainer."""
         is_update = not pl_module.automatic_optimization or ends_update(trainer, batch_idx)
         every = getattr(trainer, "log_every_n_steps", 0)  # 0 logs nothing
-        if is_update and every and trainer.global_step % every == 0:
+        # the step that self.log writes: updates before this one, or batches where the module steps by itself
+        step = trainer.global_step - 1 if pl_module.automatic_optimization else trainer.fit_loop.total_batch_idx
+        if is_update and every and (step + 1) % every == 0 and self._in_use is not None:
             for logger in trainer.loggers:
-                logger.log_metrics(self._tell(trainer), step=trainer.global_step)
+                logger.log_metrics(self._tell(trainer), step=step)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the last ones in `trainer.callback_metrics`."""
         self._tell(trainer)
 
     def _tell(self, trainer: Trainer) -> dict[str, float]:
+        if self._in_use is None:  # no update yet
+            return {}
         metrics = dict(zip(("bsopt/lr", "bsopt/lr_factor"), self._in_use, strict=True))
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
         return metrics

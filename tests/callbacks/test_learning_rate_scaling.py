@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import OnExceptionCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from torch.utils.data import DataLoader, TensorDataset
 
-from bsopt.callbacks import LearningRateScaling
+from bsopt.callbacks import BatchSizeAdvisor, LearningRateScaling
 from bsopt.callbacks._base import Callback
 from bsopt.errors import ConfigError
 
@@ -70,8 +70,40 @@ def test_the_rate_in_use_is_logged_as_often_as_the_trainer_logs(tmp_path: Path) 
     logger = CSVLogger(tmp_path)
     _seen(LearningRateScaling(8, rule="linear"), _Model(), logger=logger, log_every_n_steps=3)
     with (Path(logger.log_dir) / "metrics.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if row.get("bsopt/lr")]
-    assert [(int(row["step"]), float(row["bsopt/lr_factor"])) for row in rows] == [(3, 2.0), (6, 2.0)]
+        rows = list(csv.DictReader(file))
+    assert [(int(r["step"]), float(r["bsopt/lr_factor"])) for r in rows if r["bsopt/lr"]] == [(2, 2.0), (5, 2.0)]
+    assert [int(row["step"]) for row in rows if row["train_loss"]] == [2, 5]  # where the module's own metrics are
+
+
+def test_a_module_that_steps_by_itself_logs_the_rate_at_the_steps_of_its_own_metrics(tmp_path: Path) -> None:
+    class Manual(LinearRegression):
+        automatic_optimization = False
+
+        def training_step(self, batch: list[torch.Tensor], batch_idx: int) -> None:  # type: ignore[override]
+            loss = super().training_step(batch, batch_idx)
+            self.manual_backward(loss)
+            for _ in range(2):  # two updates per batch
+                self.optimizers().step()  # type: ignore[union-attr]
+
+    logger = CSVLogger(tmp_path)
+    _seen(LearningRateScaling(8, rule="linear"), Manual(lr=0.01), logger=logger, log_every_n_steps=3)
+    with (Path(logger.log_dir) / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for name in ("bsopt/lr", "train_loss"):
+        assert [int(row["step"]) for row in rows if row[name]] == [2, 5]
+
+
+@pytest.mark.filterwarnings("ignore:.*configure_optimizers.*returned .None")
+def test_a_module_without_an_optimizer_is_left_alone() -> None:
+    class Without(LinearRegression):
+        def configure_optimizers(self) -> None:  # type: ignore[override]
+            return None
+
+    scaling, advisor = LearningRateScaling(8), BatchSizeAdvisor(every=1)
+    trainer = quiet_trainer(callbacks=[scaling, advisor])
+    trainer.fit(Without(), loader(num_samples=64, batch_size=16))
+    assert "bsopt/lr" not in trainer.callback_metrics
+    assert advisor.advice is not None
 
 
 def test_weights_are_those_of_a_run_configured_with_the_scaled_lr() -> None:
