@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from bsopt.training.task.injection import OWNERS, USUAL_NAMES, asked_batch_size, split_path, with_argument
+from bsopt.training.task.injection import OWNERS, USUAL_NAMES, asked_batch_size, filled_in, split_path, with_argument
 from bsopt.trial.asked import AskedCode
 from bsopt.trial.plan import Plan
 
@@ -94,7 +93,7 @@ def _placed(code: UserCode, lr: float, plan: Plan) -> tuple[list[str], dict[str,
     """Return an entry's arguments, empty where no value is in them, and "model" and "data" -> their arguments."""
     asked, rate = code.asked, float(f"{lr:.4g}")
     values = {"lr": rate, "batch_size": asked_batch_size(plan, "global" if asked.is_global else "micro")}
-    args, used = _filled(asked.args, {**_told(code, plan), **values})
+    args, used = filled_in(asked.args, {**_told(code, plan), **values})
     arguments: dict[str, dict[str, Any]] = {"model": {}, "data": {}}
     for name, path in (("lr", asked.lr), ("batch_size", asked.batch_size)):
         if name in used:
@@ -136,13 +135,6 @@ def _told(code: UserCode, plan: Plan) -> dict[str, Any]:
     return {name: value for name, value in told.items() if value is not None}
 
 
-def _filled(args: tuple[str, ...], values: Mapping[str, Any]) -> tuple[list[str], set[str]]:
-    """Return arguments with their placeholders filled in, and the names used; an unknown placeholder stays."""
-    pattern = re.compile(r"\{([A-Za-z_][\w.]*)\}")
-    used = {name for arg in args for name in pattern.findall(arg) if name in values}
-    return [pattern.sub(lambda found: str(values.get(found[1], found[0])), arg) for arg in args], used
-
-
 def _call(name: str, arguments: Mapping[str, Any]) -> str:
     """Return a call in Python; names that can't be keywords stand in a mapping."""
     if all(key.isidentifier() for key in arguments):
@@ -162,7 +154,7 @@ def _literal(value: Any) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """YAML whose numbers read as numbers everywhere, without anchors."""
+    """YAML without anchors."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bsopt.config.loading import load_config
+from bsopt.config.loading import load_config, validate_config
 from bsopt.config.reading import read_yaml
 from bsopt.errors import BsoptError, ConfigError
 from bsopt.storage.addresses import redacted
@@ -54,9 +54,10 @@ def _differences(info: StudyInfo) -> dict[str, Any]:
         return {}
     try:
         said = load_config(info.file).config
+        run = validate_config(info.config)  # stored by an earlier version, it may lack what has a default now
     except BsoptError:
         return {}
-    found = dict(_differing({**said.as_dict(), "storage": redacted(said.storage)}, info.config))
+    found = dict(_differing({**said.as_dict(), "storage": redacted(said.storage)}, run.as_dict()))
     return {path: value for path, value in found.items() if path not in _NOT_TYPED}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,15 @@ def test_name_storage_and_changes_have_their_options(project: Path, monkeypatch:
         *("--storage", "sqlite:///else where.db"),
         *("--set", "budget.trials=40"),
     ]
+
+
+def test_a_block_that_an_earlier_version_stored_without_a_key_is_no_change(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    stored = info(project / "study.yaml")
+    budget = {key: value for key, value in stored.config["budget"].items() if key != "time"}
+    assert typed_study(replace(stored, config={**stored.config, "budget": budget})) == "study.yaml"
 
 
 def test_a_file_that_is_gone_or_wrong_is_named_alone(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,7 +117,6 @@ def recommend(
 
 
 def _show(found: Recommendation, info: StudyInfo, names: ParameterNames) -> None:
-
     click.secho(flowing(found.sentence), bold=True)
     if found.front:
         _show_front(found)

@@ -23,7 +23,6 @@ import contextlib
 import functools
 import io
 import os
-import re
 import runpy
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -85,7 +84,7 @@ def run_entry(
     look_up_first(spec.task.folders)
     values = _values(spec)
     located = [_located(arg, spec.task.folders) for arg in entry.get("args") or []]
-    args, filled = _filled(located, {**values, **_told(spec, is_final=for_training)})
+    args, filled = injection.filled_in(located, {**values, **_told(spec, is_final=for_training)})
     left = {name: value for name, value in values.items() if name not in filled}
     takeover = _TakeOver(spec, left, at_fit)
     label, run = _runner(entry, spec.task.folders)
@@ -266,25 +265,6 @@ def _told(spec: TrialSpec, *, is_final: bool) -> dict[str, Any]:
         "max_epochs": spec.num_epochs or made_up.get("max_epochs"),
         "max_steps": spec.num_steps or made_up.get("max_steps"),
     }
-
-
-def _filled(args: list[str], values: Mapping[str, Any]) -> tuple[list[str], set[str]]:
-    """Return the arguments with placeholders filled in, and the names used; braces around other words stay."""
-    used: set[str] = set()
-
-    def fill(match: re.Match[str]) -> str:
-        name = match.group(1)
-        if name not in values:
-            return match.group(0)
-        if values[name] is None:
-            raise TaskError(
-                f"{{{name}}} in entry.args can't be told: the training data have no known length, or only time limits "
-                "a trial. Give budget.steps, or with data of known length budget.epochs or budget.samples."
-            )
-        used.add(name)
-        return str(values[name])
-
-    return [re.sub(r"\{([A-Za-z_][\w.]*)\}", fill, arg) for arg in args], used
 
 
 def _noting(options: list[str]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ __all__ = [
     "WORDS",
     "accepted",
     "asked_batch_size",
+    "filled_in",
     "group_with",
     "has_attribute",
     "no_place",
@@ -64,6 +66,33 @@ def split_path(path: str, *, default: str) -> tuple[str, str]:
     """Return ("model" or "data", rest) of a path; `default` where it doesn't begin with either."""
     head, _, rest = path.partition(".")
     return (head, rest) if head in ("model", "data") and rest else (default, path)
+
+
+def filled_in(args: Sequence[str], values: Mapping[str, Any]) -> tuple[list[str], set[str]]:
+    """Return an entry's arguments with placeholders filled in, and the names used; braces around other words stay.
+
+    Args:
+        args: As `entry.args` has them.
+        values: Name of the placeholder -> its value; None where it can't be told.
+
+    Raises:
+        TaskError: A placeholder stands for what can't be told.
+    """
+    used: set[str] = set()
+
+    def fill(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in values:
+            return match.group(0)
+        if values[name] is None:
+            raise TaskError(
+                f"{{{name}}} in entry.args can't be told: the training data have no known length, or only time limits "
+                "a trial. Give budget.steps, or with data of known length budget.epochs or budget.samples."
+            )
+        used.add(name)
+        return str(values[name])
+
+    return [re.sub(r"\{([A-Za-z_][\w.]*)\}", fill, arg) for arg in args], used
 
 
 def asked_batch_size(plan: Plan, batch_size_is: Literal["micro", "global"]) -> int:
