@@ -1,20 +1,14 @@
 from __future__ import annotations
 
 import math
-import threading
-from collections import deque
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-import torchmetrics
 from linear_regression import (
     DELTA,
-    DIMENSION,
     SQ_NORM,
     TRACE,
     Collector,
@@ -27,7 +21,7 @@ from torch import Tensor
 
 from bsopt.callbacks import BatchSizeAdvisor, GradientNoiseScale
 from bsopt.callbacks._overhead_budget import OverheadBudget
-from bsopt.errors import ConfigError, TaskError
+from bsopt.errors import ConfigError
 
 
 def _fit(callback: GradientNoiseScale, *, seed: int = 0, steps: int = 40, accumulate: int = 1, batch: int = 32) -> None:
@@ -158,14 +152,6 @@ def test_a_second_fit_has_its_own_batch_size() -> None:
         assert callback.global_batch_size == size
 
 
-def test_a_pass_over_the_data_for_running_statistics_is_no_update() -> None:
-    callback = GradientNoiseScale(every=1)
-    averaging = pl.callbacks.StochasticWeightAveraging(0.01, swa_epoch_start=1)
-    trainer = quiet_trainer(callbacks=[callback, averaging], max_epochs=3, num_sanity_val_steps=0)
-    trainer.fit(_Net(), loader(num_samples=160, batch_size=16))
-    assert callback.global_batch_size == 16
-
-
 def test_clipping_changes_nothing() -> None:
     values = []
     for clip in (None, 0.01):
@@ -210,241 +196,6 @@ def test_non_finite_steps_are_left_out(accumulate: int) -> None:
     trainer = quiet_trainer(callbacks=[callback], accumulate_grad_batches=accumulate)
     trainer.fit(Spoilt(lr=0.0), loader(num_samples=160, batch_size=16))
     assert callback.num_skipped >= 1
-
-
-class _Net(pl.LightningModule):
-    """A network with everything that an extra forward pass could disturb."""
-
-    def __init__(self, *, norm: bool = True) -> None:
-        super().__init__()
-        self.norm = torch.nn.BatchNorm1d(DIMENSION) if norm else torch.nn.Identity()
-        self.net = torch.nn.Sequential(torch.nn.Linear(DIMENSION, 8), torch.nn.Dropout(0.3), torch.nn.Linear(8, 1))
-        self.error = torchmetrics.MeanSquaredError()
-        self.num_steps = 0
-        self.losses: list[float] = []
-
-    def training_step(self, batch: list[Tensor], batch_idx: int) -> dict[str, Tensor]:
-        x, y = batch
-        out = self.net(self.norm(x)).squeeze(-1)
-        self.num_steps += 1
-        self.error(out, y)
-        loss = torch.nn.functional.mse_loss(out, y)
-        self.losses.append(float(loss.detach()))
-        self.log("loss", loss, on_epoch=True)
-        self.log("error", self.error, on_epoch=True)
-        return {"loss": loss}
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), lr=0.01)
-
-
-@pytest.mark.parametrize("norm", [True, False])
-def test_measuring_leaves_no_trace_in_the_run(norm: bool) -> None:
-    results = []
-    for callbacks in ([], [GradientNoiseScale("samples", every=1)]):
-        torch.manual_seed(0)
-        model = _Net(norm=norm)
-        trainer = quiet_trainer(callbacks=callbacks, max_epochs=2)
-        trainer.fit(model, loader(num_samples=320, batch_size=32))
-        results.append((model, {n: v for n, v in trainer.callback_metrics.items() if "bsopt" not in n}))
-    (plain, plain_metrics), (watched, watched_metrics) = results
-    for (name, before), after in zip(plain.state_dict().items(), watched.state_dict().values(), strict=True):
-        assert torch.equal(before, after), name
-    assert watched.num_steps == plain.num_steps == 20
-    assert watched.losses == plain.losses
-    assert watched_metrics == plain_metrics
-
-
-class _BoundMethod(_Net):
-    def __init__(self) -> None:
-        super().__init__()
-        self.step = self._step
-
-    def _step(self, batch: list[Tensor]) -> Tensor:
-        self.num_steps += 1
-        loss = torch.nn.functional.mse_loss(self.net(self.norm(batch[0])).squeeze(-1), batch[1])
-        self.log("loss", loss, on_epoch=True)
-        return loss
-
-    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:  # type: ignore[override]
-        return self.step(batch)
-
-
-class _SavedFeatures(_Net):
-    def __init__(self) -> None:
-        super().__init__()
-        self.features: dict[str, Tensor] = {}
-        self.net[0].register_forward_hook(self._save)
-
-    def _save(self, module: object, inputs: object, output: Tensor) -> None:
-        self.features["first"] = output
-
-    def training_step(self, batch: list[Tensor], batch_idx: int) -> Any:
-        return super().training_step(batch, batch_idx)["loss"] + self.features["first"].square().mean()
-
-
-class _OwnState(_Net):
-    """Everything that a step may change and that isn't a tensor of its own."""
-
-    def __init__(self) -> None:
-        super().__init__(norm=False)
-        self.rng = np.random.default_rng(0)
-        self.generator = torch.Generator().manual_seed(0)
-        self.queue: deque[float] = deque(maxlen=5)
-        self.outputs: dict[str, list[float]] = {"train": []}
-        self.counter = SimpleNamespace(n=0)
-        self.lock = threading.Lock()  # can't be copied, and isn't used
-
-    def training_step(self, batch: list[Tensor], batch_idx: int) -> Any:
-        noise = self.rng.normal() + torch.randn(1, generator=self.generator)
-        loss = super().training_step([batch[0] + noise, batch[1]], batch_idx)["loss"]
-        self.counter.n += 1
-        self.queue.append(float(loss))
-        self.outputs["train"].append(float(loss))
-        return loss * (1 + np.mean(self.queue) + 0.1 * self.counter.n)
-
-
-class _Parametrized(_Net):
-    def __init__(self) -> None:
-        super().__init__()
-        self.lstm = torch.nn.LSTM(DIMENSION, DIMENSION, batch_first=True)
-        torch.nn.utils.parametrizations.weight_norm(self.lstm, "weight_hh_l0")
-
-    def training_step(self, batch: list[Tensor], batch_idx: int) -> Any:
-        return super().training_step([self.lstm(batch[0][:, None])[0][:, 0], batch[1]], batch_idx)
-
-
-class _FailsAfterDrawing(_Net):
-    def __init__(self) -> None:
-        super().__init__(norm=False)
-
-    def training_step(self, batch: list[Tensor], batch_idx: int) -> Any:
-        loss = super().training_step(batch, batch_idx)
-        assert len(batch[0]) > 1
-        return loss
-
-
-class _LogsNothing(_Net):
-    def training_step(self, batch: list[Tensor], batch_idx: int) -> Any:
-        return torch.nn.functional.mse_loss(self.net(self.norm(batch[0])).squeeze(-1), batch[1])
-
-
-def _compiled_inside() -> pl.LightningModule:
-    model = _Net()
-    model.net.compile(backend="eager")
-    model.norm.compile(backend="eager")
-    return model
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
-@pytest.mark.parametrize(
-    "make",
-    [
-        _BoundMethod,
-        _SavedFeatures,
-        _OwnState,
-        _Parametrized,
-        _FailsAfterDrawing,
-        _compiled_inside,
-        lambda: torch.compile(_LogsNothing(), backend="eager"),
-    ],
-)
-def test_whatever_a_module_holds_is_left_as_it_is(make: Any) -> None:
-    results = []
-    for callbacks in ([], [GradientNoiseScale(every=1)]):
-        torch.manual_seed(0)
-        model = make()
-        trainer = quiet_trainer(callbacks=callbacks, max_epochs=2)
-        trainer.fit(model, loader(num_samples=160, batch_size=16))
-        metrics = {n: v for n, v in trainer.callback_metrics.items() if "bsopt" not in n}
-        results.append((trainer.lightning_module, metrics))
-        assert all((each.estimate is None) == (make is _FailsAfterDrawing) for each in callbacks)
-    (plain, plain_metrics), (watched, watched_metrics) = results
-    for (name, before), after in zip(plain.state_dict().items(), watched.state_dict().values(), strict=True):
-        assert torch.equal(before, after), name
-    assert watched.num_steps == plain.num_steps
-    assert watched_metrics == plain_metrics
-    if make is _OwnState:
-        assert len(watched.outputs["train"]) == 20
-
-
-def test_what_a_step_writes_to_the_loggers_itself_is_written_once(tmp_path: Path) -> None:
-    class Writes(LinearRegression):
-        def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
-            loss = super().training_step(batch, batch_idx)
-            self.loggers[0].log_metrics({"mine": float(loss)}, step=batch_idx)  # type: ignore[arg-type]
-            return loss
-
-    class Counting(pl.loggers.CSVLogger):
-        num_written = 0
-
-        def log_metrics(self, metrics: Any, step: int | None = None) -> None:
-            self.num_written += "mine" in metrics
-
-    callback, logger = GradientNoiseScale(every=1), Counting(str(tmp_path))
-    trainer = quiet_trainer(callbacks=[callback], logger=logger, log_every_n_steps=1)
-    trainer.fit(Writes(), loader(num_samples=64, batch_size=16))
-    assert callback.estimate is not None
-    assert logger.num_written == 4
-    assert trainer.loggers == [logger]
-
-
-class _NeedsTwo(LinearRegression):
-    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
-        if len(batch[0]) < 2:
-            raise ValueError("at least two samples")
-        return super().training_step(batch, batch_idx)
-
-
-def test_a_model_that_takes_no_single_samples_trains_on_and_it_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    callback, model = GradientNoiseScale(every=1), _NeedsTwo()
-    with caplog.at_level("INFO"):
-        quiet_trainer(callbacks=[callback]).fit(model, loader(num_samples=64, batch_size=16))
-    assert model.num_steps == 4
-    assert callback.estimate is None
-    assert caplog.text.count("measures nothing here") == 1
-    with pytest.raises(TaskError, match="accumulate_grad_batches to 2 or more"):
-        quiet_trainer(callbacks=[GradientNoiseScale("samples", every=1)]).fit(
-            _NeedsTwo(), loader(num_samples=64, batch_size=16)
-        )
-
-
-class _AssertsTwo(LinearRegression):
-    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
-        assert len(batch[0]) > 1, "pairs"
-        return super().training_step(batch, batch_idx)
-
-
-class _HasUnlabelledParts(LinearRegression):
-    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
-        is_labelled = batch[1] > 0
-        if not is_labelled.any():
-            return torch.tensor(0.0)
-        return super().training_step([batch[0][is_labelled], batch[1][is_labelled]], batch_idx)
-
-
-class _CannotBeCopied(LinearRegression):
-    def __deepcopy__(self, memo: object) -> Any:
-        raise RuntimeError("not to be copied")
-
-    def __getstate__(self) -> dict[str, Any]:
-        raise RuntimeError("not to be copied")
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        raise RuntimeError("not to be copied")
-
-
-@pytest.mark.parametrize("module", [_AssertsTwo, _HasUnlabelledParts, _CannotBeCopied])
-def test_no_way_to_fail_on_single_samples_ends_a_training(module: Any, caplog: pytest.LogCaptureFixture) -> None:
-    model = module()
-    with caplog.at_level("INFO"):
-        quiet_trainer(callbacks=[GradientNoiseScale(every=1)]).fit(model, loader(num_samples=64, batch_size=16))
-    assert model.num_steps == 4
-    assert caplog.text.count("measures nothing here") == 1
-    with pytest.raises(TaskError, match="accumulate_grad_batches to 2 or more"):
-        quiet_trainer(callbacks=[GradientNoiseScale("samples", every=1)]).fit(
-            module(), loader(num_samples=64, batch_size=16)
-        )
 
 
 def test_state_survives_a_checkpoint(tmp_path: Path) -> None:
