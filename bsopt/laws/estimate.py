@@ -48,6 +48,11 @@ class Estimate:
     def __contains__(self, number: object) -> bool:
         return isinstance(number, (int, float)) and self.low <= number <= self.high
 
+    @property
+    def is_bounded(self) -> bool:
+        """Whether both ends of the interval are known."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
     def scaled(self, factor: float) -> Estimate:
         """Return the estimate in another unit: all three numbers times a positive factor."""
         return Estimate(self.value * factor, self.low * factor, self.high * factor)

@@ -33,9 +33,11 @@ NUM_DRAWS = 200
 MOST_NOISE = 0.8
 """Noise, as a share of the spread of all values, from which they say nothing."""
 
+TUNED_OCTAVES = 1.5
+"""A batch size counts as tuned where a trial ran this near its fitted best learning rate."""
+
 EDGE = 0.25
 """Octaves from the end of the tried learning rates within which the best one counts as at the edge."""
-
 
 LEAST_VALLEY, MOST_ON_HILL, HILL_OCTAVES = (1.0 - INTERVAL_MASS) / 2.0, 0.25, 2.0
 """Two valleys are told where the interval reaches across a hill so wide, with at most this share of the lesser
@@ -154,6 +156,11 @@ class LrRidgeFit:
             at_edge=nearest.at_edge,
             valleys=nearest.valleys if b == inside else (),
         )
+
+    def is_tuned(self, batch_size: float, lr: float) -> bool:
+        """Return whether a learning rate lies near the best one of a global batch size; True where none is fitted."""
+        found = self.predict(batch_size)
+        return found is None or abs(np.log2(lr / found.lr.value)) <= TUNED_OCTAVES
 
     def sample_values(self, batch_sizes: Sequence[float]) -> Array | None:
         """Return joint posterior draws of the value at the best learning rate of each batch size.

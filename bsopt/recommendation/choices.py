@@ -201,18 +201,22 @@ def _fitted(evidence: Evidence, size: int) -> _Expected | None:
     if found.is_extrapolated:
         return _Expected(lr, None, f"No trial ran near {size}: its learning rate is extrapolated, its value unknown.")
     there = trials_by_size(evidence.records, (size,))[size]
-    value = _of_one_run(found.value, evidence.fits.run_sd or 0.0, perfect=evidence.perfect_value)
+    value = _of_one_run(found.value, evidence.fits.run_sd, perfect=evidence.perfect_value)
     if any(record.outcome == "complete" for record in there):
         return _Expected(lr, value)
     return _Expected(lr, value, f"No trial ran to its end at {size}: what is said of it rests on other sizes.")
 
 
-def _of_one_run(value: Estimate, run_sd: float, *, perfect: float | None) -> Estimate:
+def _of_one_run(value: Estimate, run_sd: float | None, *, perfect: float | None) -> Estimate:
     """Return what one more training shows: the law's value with the noise of a seed; no further than a perfect value.
+
+    Where the noise isn't known its bounds are infinite.
 
     The noise also makes up for the law's optimism, which takes each draw at its own best learning rate: on replayed
     tables the law's own interval held the truth at the rate told half of the time, and this one does nearly always.
     """
+    if run_sd is None:
+        return Estimate(value.value, -math.inf, math.inf)
     noise = float(norm.ppf(0.5 + INTERVAL_MASS / 2.0)) * run_sd
     low = value.value - math.hypot(value.value - value.low, noise)
     high = value.value + math.hypot(value.high - value.value, noise)

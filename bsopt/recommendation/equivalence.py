@@ -6,19 +6,22 @@ Notation:
     m       margin: a size with d(B) ≤ m is as good
     P(B)    posterior probability of d(B) ≤ m, from joint draws of the values along the ridge
 
-"As good" is said where P(B) is at least `ENOUGH` and a trial ran to its end at B; "worse" where it is at most
-`HARDLY`. `scripts/benchmark_answers` prints how often what is called as good is.
+"As good" is said where P(B) is at least `ENOUGH` and a trial ran to its end at B near its best learning rate: one far
+from it says nothing of B. "Worse" is said where P(B) is at most `HARDLY`. `scripts/benchmark_answers` prints how often
+what is called as good is.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bsopt.laws.estimate import Estimate, estimate_from_samples
+from bsopt.laws.lr_ridge import LrRidgeFit
 from bsopt.recommendation.result import SizeFinding, SizeState
 from bsopt.trial.record import TrialRecord
 
@@ -51,18 +54,19 @@ def trials_by_size(records: Sequence[TrialRecord], sizes: Sequence[int]) -> dict
 
 
 def judge_sizes(
-    groups: Mapping[int, Sequence[TrialRecord]], draws: Array | None, *, best: int, margin: float, sign: float
+    groups: Mapping[int, Sequence[TrialRecord]], ridge: LrRidgeFit | None, *, best: int, margin: float, sign: float
 ) -> tuple[SizeFinding, ...]:
     """Return what is known of each batch size, smallest first.
 
     Args:
         groups: The trials with a result at each batch size.
-        draws: Joint draws of the value along the ridge, shape (draws, sizes) in the groups' order; None without a law.
+        ridge: The best learning rate of each batch size and the value there; None without a law.
         best: The batch size that is recommended.
         margin: In the objective's unit.
         sign: 1 where a smaller value is better, −1 where a larger one is.
     """
     sizes = sorted(groups)
+    draws = ridge.sample_values(sizes) if ridge is not None else None
     complete = {size: [r for r in groups[size] if r.outcome == "complete"] for size in sizes}
     chances: dict[int, float] = {}
     gaps: dict[int, Estimate] = {}
@@ -74,7 +78,15 @@ def judge_sizes(
         for i, size in enumerate(sizes):
             chances[size] = float((gap[:, i] <= margin).mean())
             gaps[size] = estimate_from_samples(gap[:, i])
-    states = {size: _state(chances.get(size, math.nan), len(complete[size]), is_best=size == best) for size in sizes}
+    states = {
+        size: _state(
+            chances.get(size, math.nan),
+            has_run=bool(complete[size]),
+            is_tuned=ridge is not None and any(ridge.is_tuned(size, cast(float, r.lr)) for r in complete[size]),
+            is_best=size == best,
+        )
+        for size in sizes
+    }
     for i, size in enumerate(sizes):
         if states[size] is SizeState.NOT_TESTED and chances.get(size, 0.0) >= ENOUGH:
             below = next((states[s] for s in reversed(sizes[:i]) if complete[s]), None)
@@ -94,14 +106,14 @@ def judge_sizes(
     )
 
 
-def _state(chance: float, num_complete: int, *, is_best: bool) -> SizeState:
-    if is_best and num_complete:
+def _state(chance: float, *, has_run: bool, is_tuned: bool, is_best: bool) -> SizeState:
+    if is_best and has_run:
         return SizeState.TESTED
     if chance <= HARDLY:
         return SizeState.WORSE
-    if not num_complete:
+    if not has_run:
         return SizeState.NOT_TESTED
-    return SizeState.TESTED if chance >= ENOUGH else SizeState.OPEN
+    return SizeState.TESTED if chance >= ENOUGH and is_tuned else SizeState.OPEN
 
 
 def _best_number(records: Sequence[TrialRecord], sign: float) -> int | None:

@@ -205,9 +205,9 @@ class Evidence:
         """What is known of each batch size beside the best one, smallest first; nothing before a trial has a result."""
         if self.best is None:
             return ()
-        draws = self.fits.ridge.sample_values(self.sizes) if self.is_fitted else None
+        ridge = self.fits.ridge if self.is_fitted else None
         sign = self.info.objective.sign
-        return judge_sizes(self.by_size, draws, best=self.best_size, margin=self.margin, sign=sign)
+        return judge_sizes(self.by_size, ridge, best=self.best_size, margin=self.margin, sign=sign)
 
     @cached_property
     def ties(self) -> tuple[int, ...]:

@@ -34,10 +34,10 @@ _K = TypeVar("_K", bound=Hashable)
 
 MIN_REPEATS = 3
 """Degrees of freedom from repeated settings below which the noise is taken from the fit."""
+NOISE_TRIALS = 8
+"""Complete trials from which the fit tells the noise: with 5, 90 % intervals for one more run held 44 to 67 %."""
 REACHED_SHARE = 0.75
 """Without a target of the study's own, it is a value that at most this share of the tuned batch sizes reached."""
-TUNED_OCTAVES = 1.5
-"""A batch size counts as tuned where a trial ran this near its fitted best learning rate."""
 REPEATS = 1.05
 """Published repeats of a step on several devices differ by 5 to 10 %: at least so far its interval reaches."""
 NOISE_METRIC = "bsopt/noise_scale"
@@ -61,7 +61,8 @@ class Fits:
             over its trials.
         noise_sd: Standard deviation of a repeated trial's value; None where nothing tells it.
         run_sd: What noise adds to one more run's value: by the ridge, what isn't known of it included, or by repeated
-            settings where those say more: noise that differs from place to place, or has heavy tails.
+            settings where those say more: noise that differs from place to place, or has heavy tails. None where fewer
+            than `NOISE_TRIALS` trials ran to their end and no setting was repeated often enough.
         noise_is_repeated: Whether it comes from repeated settings, and not from the ridge's fit.
         noise_scale: The gradient noise scale in samples, the median over the trials that measured it.
         num_complete: Complete trials with a finite value.
@@ -139,6 +140,8 @@ def fit_laws(
     world = _common_world(records)
     step_time = fit_step_time(_step_seconds(records, world))
     repeated = _repeated_sd(records)
+    num_complete = sum(_is_complete(record) for record in records)
+    fitted_sd = ridge.run_sd if num_complete >= NOISE_TRIALS else None
     return Fits(
         surface=surface,
         ridge=ridge,
@@ -151,10 +154,10 @@ def fit_laws(
         step_time_world=world,
         updates=_updates(records),
         noise_sd=repeated if repeated is not None else ridge.noise_sd,
-        run_sd=max((sd for sd in (ridge.run_sd, repeated) if sd is not None), default=None),
+        run_sd=fitted_sd if repeated is None else max(repeated, ridge.run_sd or 0.0),
         noise_is_repeated=repeated is not None,
         noise_scale=_noise_scale(records),
-        num_complete=sum(_is_complete(record) for record in records),
+        num_complete=num_complete,
     )
 
 
@@ -276,7 +279,11 @@ def _target_runs(
     for record in records:
         if record.is_placed and record.is_feasible and any(math.isfinite(tick.value) for tick in record.ticks):
             groups.setdefault(round(2.0 * math.log2(cast(int, record.batch_size))), []).append(record)
-    tuned = {key: group for key, group in groups.items() if any(_is_tuned(record, ridge) for record in group)}
+    tuned = {
+        key: group
+        for key, group in groups.items()
+        if any(ridge.is_tuned(cast(int, r.batch_size), cast(float, r.lr)) for r in group)
+    }
     groups = dict(sorted((tuned if len(tuned) >= 3 else groups).items()))
     if not groups:
         return info.objective.target, ()
@@ -299,11 +306,6 @@ def _separating_target(groups: Sequence[Sequence[TrialRecord]], sign: float) -> 
     seen = [sum(math.isfinite(run.samples) and not run.is_upper_bound for run in runs) for _, runs in found]
     most = max(seen)
     return found[next(i for i, count in enumerate(seen) if count >= min(most, 3))]
-
-
-def _is_tuned(record: TrialRecord, ridge: LrRidgeFit) -> bool:
-    found = ridge.predict(cast(int, record.batch_size))
-    return found is None or abs(math.log2(cast(float, record.lr) / found.lr.value)) <= TUNED_OCTAVES
 
 
 def _quickest(group: Sequence[TrialRecord], sign: float, target: float) -> TargetRun:

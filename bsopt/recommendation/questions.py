@@ -72,7 +72,11 @@ def _what_of_quality(evidence: Evidence) -> Answer:
     ends = _ends(evidence)
     if ends is None:
         return _not_yet(question, evidence)
-    low, high = (f"{end.value.value:.4g} ({end.value.low:.4g} to {end.value.high:.4g}) at" for end in ends)
+    is_sure = evidence.fits.run_sd is not None
+    low, high = (
+        f"{end.value.value:.4g}{f' ({end.value.low:.4g} to {end.value.high:.4g})' if is_sure else ''} at"
+        for end in ends
+    )
     words = (
         f"At the best learning rate of each, {evidence.info.objective.monitor} is {low} batch size "
         f"{ends[0].batch_size:.0f} and {high} {ends[1].batch_size:.0f}."

@@ -65,15 +65,16 @@ class SizeFinding:
 
     Attributes:
         batch_size: Global, in samples.
-        state: "tested": as good as the best, and a trial ran to its end there. "supported": as good, by sizes below
-            and above that were tested. "worse". "open": trials ran to their end there, and it can't be told yet.
-            "not tested": none did.
+        state: "tested": as good as the best, and a trial ran to its end there near its best learning rate.
+            "supported": as good, by sizes below and above that were tested. "worse". "open": trials ran to their end
+            there, and it can't be told yet. "not tested": none did.
         num_complete: Trials that ran to their end there.
         chance: Probability that it is as good, within the margin; NaN where no law is fitted.
         gap: How much worse than the recommended one its value is, in the objective's unit; None where no law is fitted.
         trial: Number of the best of its complete trials.
         lr: The best learning rate there; None where no law is fitted.
-        value: What one more training at that rate would show; None where no law is fitted.
+        value: What one more training at that rate would show, with infinite bounds where the noise between seeds isn't
+            known; None where no law is fitted.
         costs: What it takes, on each placement whose time can be predicted.
     """
 
@@ -159,8 +160,9 @@ class Choice:
         batch_size: Global, in samples; the plan's.
         lr: Learning rate; the bounds are infinite where no law is fitted.
         plan: How the batch size is realised on the devices asked about.
-        value: Expected value of a trial after the study's budget, or the best trial's with infinite bounds where no law
-            is fitted; None where neither is known.
+        value: Expected value of a trial after the study's budget, or the best trial's where no law is fitted; None
+            where neither is known. The bounds are infinite where no law is fitted or the noise between seeds isn't
+            known.
         warmup_samples: Samples over which to raise the learning rate from `lr` × `warmup_start`; 0 for none, None where
             the training set's size and the budget are unknown.
         warmup_start: Factor on the learning rate at the first update; 1 without a warm-up.

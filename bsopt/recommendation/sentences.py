@@ -98,7 +98,12 @@ def caveats(evidence: Evidence, choice: Choice) -> tuple[str, ...]:
             f"Times and costs are to {info.objective.monitor} {evidence.target:.4g}, which tells the batch sizes "
             f"apart{yours}."
         )
-    if not fits.noise_is_repeated:
+    if evidence.is_fitted and fits.run_sd is None:
+        found.append(
+            f"How far one more run may end from the expected value isn't known: {counted(evidence)}, none repeated often "
+            "enough, don't tell the noise between seeds."
+        )
+    elif not fits.noise_is_repeated:
         found.append("No setting was repeated often enough to know the noise between seeds: confirm the finalists.")
     found += _other_budget(evidence)
     return tuple(found)
@@ -232,7 +237,7 @@ def _tied(evidence: Evidence, choice: Choice) -> str:
 
 
 def _with_interval(value: Estimate, *, digits: int = 4) -> str:
-    if not math.isfinite(value.low) or not math.isfinite(value.high):
+    if not value.is_bounded:
         return f"{value.value:.{digits}g}"
     digits = digits_telling(value.low, value.high, digits=digits)
     return f"{value.value:.{digits}g} (90 %: {value.low:.{digits}g} to {value.high:.{digits}g})"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bsopt.laws.estimate import Estimate
+from bsopt.recommendation.equivalence import ENOUGH
 from bsopt.recommendation.result import Goal, NextRun, Recommendation, SizeFinding, SizeState
 from bsopt.storage.parameter_names import BATCH_SIZE, LR, ParameterNames, exponent_base
 from bsopt.study.command_line import typed_study
@@ -106,6 +107,8 @@ def _size_row(finding: SizeFinding, *, is_best: bool) -> tuple[str, ...]:
 def _standing(finding: SizeFinding) -> str:
     if finding.state is SizeState.WORSE:
         return "worse, tested" if finding.num_complete else "worse, by the fit"
+    if finding.state is SizeState.OPEN and finding.chance >= ENOUGH:
+        return "no trial near its best rate"
     return finding.state.words
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from bsopt.laws.estimate import Estimate
@@ -161,7 +160,7 @@ def _interval(estimate: Estimate | None, form: str) -> Html:
     if estimate is None:
         return Html("–")
     value = Html(format(estimate.value, form))
-    if not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
+    if not estimate.is_bounded:
         return value
     return join(value, " ", tag("small", f"{format(estimate.low, form)} to {format(estimate.high, form)}"))
 

@@ -316,9 +316,10 @@ def _caption(info: AnswerInfo, figure: go.Figure) -> list[str]:
     if info.message:
         said.append(info.message)
     else:
-        said.append(
-            "90 % intervals: above, where one more training would end; below, where the best learning rate lies."
-        )
+        above = "above, where one more training would end; "
+        if not any(size.value is not None and size.value.is_bounded for size in found.sizes):
+            above = "none above, where the noise between seeds isn't known; "
+        said.append(f"90 % intervals: {above}below, where the best learning rate lies.")
         if any(not size.num_complete for size in found.sizes):
             said.append("Hatched: no trial ran to its end there.")
         if found.margin is not None and len(found.sizes) > 1:
@@ -336,8 +337,9 @@ def _values_seen(info: AnswerInfo) -> list[float]:
     runs = [cast(float, run.value) for run in info.runs]
     if info.message or not told:
         return told + runs
-    ends = [end for size in info.found.sizes if size.value is not None for end in (size.value.low, size.value.high)]
-    own = [end for end in (choice.value.low, choice.value.high) if math.isfinite(end)] if choice.value else []
+    known = [size.value for size in info.found.sizes if size.value is not None and size.value.is_bounded]
+    ends = [end for value in known for end in (value.low, value.high)]
+    own = [choice.value.low, choice.value.high] if choice.value is not None and choice.value.is_bounded else []
     if is_wide(told):
         seen = [end for end in [*ends, *runs] if min(told) / 2.0 <= end <= 2.0 * max(told)]
         return told + seen + [min(max(end, min(told) / 4.0), 4.0 * max(told)) for end in own]
@@ -374,7 +376,8 @@ def _size_text(info: AnswerInfo, size: SizeFinding) -> str:
     lines = [f"<b>batch size {size.batch_size}</b>: {size.state.words}"]
     if size.value is not None:
         digits = digits_telling(size.value.low, size.value.high)
-        lines.append(f"{name} {size.value.value:.{digits}g} (90 %: {_traces.span_text(size.value)})")
+        span = f" (90 %: {_traces.span_text(size.value)})" if size.value.is_bounded else ""
+        lines.append(f"{name} {size.value.value:.{digits}g}{span}")
     if size.lr is not None:
         lines.append(f"lr {format_number(size.lr.value, digits=2)} (90 %: {_traces.span_text(size.lr, digits=2)})")
     best = f", the best is trial {size.trial}" if size.trial is not None else ""

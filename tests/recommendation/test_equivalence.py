@@ -51,6 +51,17 @@ def test_sizes_whose_trials_were_all_pruned_are_not_called_as_good() -> None:
     assert largest is None or largest.batch_size not in (64, 128)
 
 
+def test_a_size_that_ran_far_from_its_best_rate_is_not_tested_there() -> None:
+    def found(lr_at_64: float) -> Recommendation:
+        ran = [(b, octaves) for b in (16, 32, 128) for octaves in (-2, -1, 0, 1)] + [(64, math.log2(lr_at_64 / 0.01))]
+        return of_records(*(trial(i, b, 0.01 * 2**o, 1 + 0.1 * o**2) for i, (b, o) in enumerate(ran)))
+
+    far, near = ({size.batch_size: size for size in found(lr).sizes}[64] for lr in (0.2, 0.012))
+    assert (far.state, near.state) == (SizeState.OPEN, SizeState.TESTED)
+    assert far.num_complete == 1
+    assert any(run.batch_size == 64 and run.lr < 0.03 for run in found(0.2).next_runs)
+
+
 def test_clearly_worse_sizes_of_a_noiseless_study_are_not_as_good() -> None:
     records = [
         trial(10 * b + i, 2**b, lr, 1.0 + 0.05 * abs(b - 5) + 0.1 * math.log2(lr / 0.01) ** 2)

@@ -405,6 +405,28 @@ def test_noise_that_few_trials_tell_widens_what_one_run_is_expected_to_show() ->
     assert widening[1] == pytest.approx(1.0, abs=0.1)
 
 
+def test_where_the_noise_is_unknown_one_more_run_has_no_interval() -> None:
+    study = foreign(6)
+    few = recommend(study)
+    assert few.status is FitStatus.OK
+    assert few.choice is not None
+    assert few.choice.value is not None
+    assert not few.choice.value.is_bounded
+    assert few.choice.lr.is_bounded
+    assert ": expect value" in few.sentence
+    assert any("How far one more run may end" in caveat for caveat in few.caveats)
+    assert not re.search(r"\b(inf|nan)\b", " ".join([few.sentence, *few.caveats, *(a.answer for a in asked(study))]))
+
+
+def test_repeats_tell_the_noise_where_few_trials_ran() -> None:
+    again = [trial(i, 64, 0.04, 0.3 + 0.01 * i) for i in range(4)]
+    few = of_records(*again, trial(4, 64, 0.01, 0.5), trial(5, 8, 0.01, 0.4), trial(6, 256, 0.1, 0.35))
+    assert few.status is FitStatus.OK
+    assert few.choice is not None
+    assert few.choice.value is not None
+    assert few.choice.value.is_bounded
+
+
 def test_few_trials_promise_no_more_than_their_noise_allows() -> None:
     """After 8 trials an interval for one more run holds most new runs, though no setting was repeated."""
     held = []
