@@ -100,8 +100,8 @@ def caveats(evidence: Evidence, choice: Choice) -> tuple[str, ...]:
         )
     if evidence.is_fitted and fits.run_sd is None:
         found.append(
-            f"How far one more run may end from the expected value isn't known: {counted(evidence)}, none repeated often "
-            "enough, don't tell the noise between seeds."
+            f"How far one more run may end from the expected value isn't known: {counted(evidence)}, none repeated "
+            "often enough, don't tell the noise between seeds."
         )
     elif not fits.noise_is_repeated:
         found.append("No setting was repeated often enough to know the noise between seeds: confirm the finalists.")
