@@ -193,6 +193,12 @@ class Parameters:
         where = np.where(self.is_even, NEAR_BEST, gap)
         return np.asarray(self.noise * (1.0 + STEEPNESS * where) / STEEPNESS)
 
+    def as_if_noise(self, median: float, *, was: float) -> Array:
+        """Return the factors on the draws' weights, (S,), had the noise's prior had another median than it was."""
+        _, log_sd = _LOG_NORMALS["noise"]
+        shift, z = np.log(median / was) / log_sd, np.log(self.noise / was) / log_sd
+        return np.asarray(np.exp(shift * z - 0.5 * shift**2))
+
     def joined(self, other: Parameters) -> Parameters:
         """Return these draws and the other ones behind them."""
         return Parameters(*(np.concatenate([getattr(self, n), getattr(other, n)]) for n in self.__slots__))

@@ -55,6 +55,17 @@ def test_prior_draws_follow_the_stated_medians() -> None:
     assert np.median(draws.knee) == pytest.approx(9.0, abs=0.15)
 
 
+def test_draws_of_one_noise_prior_tell_what_another_would() -> None:
+    z = np.random.default_rng(0).standard_normal((4000, PRIOR.num_dimensions))
+    few = PRIOR.parameters(z)
+    factors = few.as_if_noise(0.2, was=PRIOR.noise)
+    assert np.mean(factors) == pytest.approx(1.0, abs=0.15)
+    order = np.argsort(few.noise)
+    upto = np.cumsum(factors[order]) / factors.sum()
+    assert few.noise[order][np.searchsorted(upto, 0.5)] == pytest.approx(0.2, rel=0.1)
+    assert few.as_if_noise(PRIOR.noise, was=PRIOR.noise) == pytest.approx(1.0)
+
+
 def test_fit_finds_a_ridge_far_from_its_prior() -> None:
     rng = np.random.default_rng(3)
     b, x = rng.integers(3, 11, 25).astype(float), rng.uniform(-14, 0, 25)
