@@ -48,9 +48,6 @@ PRIOR_WEIGHT = 3.0
 
 LEAST_FOR_BELIEF = 3
 
-CAUTION = 0.3
-"""Standard deviations that a recommended point's expected value is worsened by."""
-
 
 class ScalingSampler(BaseSampler):
     """Proposes the batch size and the learning rate of the next trial, and any other parameters that are searched.
@@ -209,32 +206,6 @@ class ScalingSampler(BaseSampler):
             noise_sd=model.noise_sd,
             transform=history.transform,
         )
-
-    def best_point(self, study: Study) -> dict[str, Any] | None:
-        """Return the parameters to train with: the lowest value to expect, with some caution where little is known.
-
-        None with fewer than three finished trials, and in multi-objective studies.
-        """
-        if len(study.directions) > 1:
-            return None
-        trials = study.get_trials(deepcopy=False)
-        distributions = joint_space(trials)
-        with self._lock:
-            model = self._fitted(study, trials, distributions, None)
-        if len(model.history.y) < LEAST_FOR_BELIEF or not distributions:
-            return None
-
-        def score(rows: Array) -> Array:
-            at = model.space.coordinates(rows)
-            mean, sd = model.posterior.moments(at)
-            chance = np.exp(model.endings.log_chance(at.b, at.x))
-            if model.feasibility is not None:
-                chance *= model.feasibility.probability(model.space.unit(rows))
-            return np.asarray(-(mean + CAUTION * sd) - np.where(chance > 0.5, 0.0, 1e3))
-
-        around = model.history.rows[np.argsort(model.history.y, kind="stable")[:5]]
-        rng = np.random.default_rng(self._settings.seed)
-        return model.space.decode(best_row(model.space, score, quick_score=score, around=around, rng=rng))
 
     def explain(self, study: Study) -> Explanation:
         """Return what is believed now: the ridge, the basin, edges, and why the last trial was proposed.

@@ -27,6 +27,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
 from bsopt.errors import ConfigError, nearest
+from bsopt.recommendation.recommender import recommend
 from bsopt.search.pruner import PlateauPruner
 from bsopt.search.sampler import ScalingSampler
 
@@ -127,11 +128,13 @@ def contender(
     """
     sampler = ScalingSampler(optimizer=optimizer, seed=seed)
 
-    def recommend(study: optuna.Study) -> tuple[int, float]:
-        params = sampler.best_point(study) or study.best_params
-        return int(params["batch_size"]), float(params["lr"])
+    def recommended(study: optuna.Study) -> tuple[int, float]:
+        choice = recommend(study).choice
+        if choice is None:
+            return int(study.best_params["batch_size"]), float(study.best_params["lr"])
+        return choice.batch_size, choice.lr.value
 
-    return sampler, None if horizon is None else PlateauPruner(), recommend
+    return sampler, None if horizon is None else PlateauPruner(), recommended
 
 
 def noisy_quadratic(
@@ -248,7 +251,8 @@ def replay(
             best_seen, best_true = seen, true
         regrets.append(min(surface.regret(best_true), 9.0))
         if len(regrets) in (max(num_trials // 2, 1), num_trials):
-            point = sampler.best_point(study) if isinstance(sampler, ScalingSampler) else None
+            choice = recommend(study).choice if isinstance(sampler, ScalingSampler) and np.isfinite(best_seen) else None
+            point = study.best_params | {"batch_size": choice.batch_size, "lr": choice.lr.value} if choice else None
             told.append(regrets[-1] if point is None else min(surface.regret(surface.value(point)), 9.0))
 
     for _ in range(num_trials):
