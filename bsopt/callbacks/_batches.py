@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +37,8 @@ def num_samples(batch: object) -> int:
     size = _first_size(batch)
     if size is None:
         raise ConfigError(
-            f"can't tell how many samples a batch of type {type(batch).__name__} holds; a tensor, or tuples, lists "
-            "and dicts of tensors with samples first, or an integer attribute `batch_size` are read."
+            f"can't tell how many samples a batch of type {type(batch).__name__} holds; a tensor, or tuples, lists, "
+            "dicts and dataclasses of tensors with samples first, or an integer attribute `batch_size` are read."
         )
     return size
 
@@ -48,7 +50,7 @@ def select_samples(batch: object, indices: Tensor) -> object:
     tensors; everything else is passed on as it is.
 
     Args:
-        batch: A tensor, or tuples, named tuples, lists and dicts of tensors.
+        batch: A tensor, or tuples, named tuples, lists, dicts and dataclasses of tensors.
         indices: Shape (k,), int64, on the CPU.
     """
     return _select(batch, indices, num_samples(batch))
@@ -61,7 +63,9 @@ def _first_size(batch: object) -> int | None:
         values = batch.values() if isinstance(batch, Mapping) else batch
         return next((size for value in values if (size := _first_size(value)) is not None), None)
     size = getattr(batch, "batch_size", None)
-    return size if isinstance(size, int) else None
+    if isinstance(size, int):
+        return size
+    return _first_size(list(_fields(batch).values())) if _is_dataclass(batch) else None
 
 
 def _select(part: object, indices: Tensor, size: int) -> object:
@@ -78,4 +82,18 @@ def _select(part: object, indices: Tensor, size: int) -> object:
         if len(part) == size and _first_size(part) is None:
             return [part[index] for index in indices.tolist()]
         return [_select(value, indices, size) for value in part]
+    if _is_dataclass(part):
+        chosen_part = copy.copy(part)
+        for name, value in _fields(part).items():
+            object.__setattr__(chosen_part, name, _select(value, indices, size))  # it may be frozen
+        return chosen_part
     return part
+
+
+def _is_dataclass(part: object) -> bool:
+    return dataclasses.is_dataclass(part) and not isinstance(part, type)
+
+
+def _fields(part: Any) -> dict[str, object]:
+    """Return a dataclass's values by name, as they are (`asdict` would copy the tensors)."""
+    return {field.name: getattr(part, field.name) for field in dataclasses.fields(part) if hasattr(part, field.name)}

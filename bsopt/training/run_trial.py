@@ -211,7 +211,8 @@ def _record(spec: TrialSpec, run: _Run, trainer: Any, *, started: float, residen
         )
     if not answer.is_stop and best is None:
         answer = StopDecision(StopReason.DIVERGED, f"{spec.objective.monitor} was finite at none of its validations")
-    if not answer.is_stop:
+    is_own_end = not answer.is_stop
+    if is_own_end:
         answer = _own_end(spec, clock, trainer)
     speed = run.throughput.summary
     return TrialRecord(
@@ -241,7 +242,7 @@ def _record(spec: TrialSpec, run: _Run, trainer: Any, *, started: float, residen
         started=started,
         warnings=(
             *_warnings(spec, clock, trainer),
-            *_warned(answer),
+            *(_warned(answer) if is_own_end else ()),
             *_left_out(run, spec),
             *run.safeguards.warnings,
             *run.state_warnings,
@@ -316,8 +317,8 @@ def _warnings(spec: TrialSpec, clock: TickClock, trainer: Any) -> list[str]:
 
 
 def _warned(answer: StopDecision) -> list[str]:
-    """Return what the user can do where the project ends trials itself."""
-    if not answer.message.startswith(_BY_THE_PROJECT):
+    """Return what the user can do where a trial that nothing of bsopt's stopped ended before its budget was over."""
+    if answer.stop_reason is StopReason.COMPLETED:
         return []
     return [f"{answer.message}, by an EarlyStopping or should_stop of its own: without it, the study decides"]
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections import namedtuple
 from types import SimpleNamespace
 
@@ -13,8 +14,16 @@ Pair = namedtuple("Pair", ["x", "y"])
 X, Y = torch.arange(12).reshape(4, 3), torch.arange(4)
 
 
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    name: str
+    x: torch.Tensor
+    y: torch.Tensor
+
+
 @pytest.mark.parametrize(
-    "batch", [X, (X, Y), [X, Y], {"x": X, "y": Y}, ({"name": "a", "x": X}, Y), SimpleNamespace(batch_size=4)]
+    "batch",
+    [X, (X, Y), [X, Y], {"x": X, "y": Y}, ({"name": "a", "x": X}, Y), SimpleNamespace(batch_size=4), Batch("a", X, Y)],
 )
 def test_samples_are_counted_in_any_structure(batch: object) -> None:
     assert num_samples(batch) == 4
@@ -35,3 +44,11 @@ def test_selection_keeps_the_structure() -> None:
     assert chosen["names"] == ["c", "a"]
     assert chosen["scale"] == 2.0
     assert chosen["flag"] is True
+
+
+def test_selection_of_a_dataclass_leaves_the_batch_as_it_was() -> None:
+    batch = Batch("a", X, Y)
+    chosen = select_samples(batch, torch.tensor([2, 0]))
+    assert isinstance(chosen, Batch)
+    assert (chosen.name, chosen.y.tolist(), chosen.x.shape) == ("a", [2, 0], (2, 3))
+    assert batch.y.tolist() == [0, 1, 2, 3]
