@@ -427,6 +427,7 @@ def test_repeats_tell_the_noise_where_few_trials_ran() -> None:
     assert few.choice.value.is_bounded
 
 
+@pytest.mark.slow
 def test_few_trials_promise_no_more_than_their_noise_allows() -> None:
     """After 8 trials an interval for one more run holds most new runs, though no setting was repeated."""
     held = []

@@ -207,8 +207,8 @@ def test_nothing_is_pruned_for_its_chance_before_the_third_report() -> None:
 
 def test_about_one_prunable_trial_in_eight_runs_on_whatever_process_asks() -> None:
     study, hopeless = three_finished(), curve(9.0)[:5]
-    spared = [n for n in range(800) if not PlateauPruner().prune(study, running(hopeless, number=n))]
-    assert 70 <= len(spared) <= 130
+    spared = [n for n in range(400) if not PlateauPruner().prune(study, running(hopeless, number=n))]
+    assert 35 <= len(spared) <= 65
     assert max(np.diff(spared)) < 40
     again = pickle.loads(pickle.dumps(PlateauPruner()))
     assert all(not again.prune(study, running(hopeless, number=n)) for n in spared[:10])

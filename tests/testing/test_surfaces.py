@@ -88,6 +88,7 @@ def test_regrets_never_rise_without_noise_and_count_every_trial() -> None:
         assert (np.diff(regrets) <= 0).all()
 
 
+@pytest.mark.slow
 def test_sampler_beats_random_search_on_surfaces_it_shares_nothing_with() -> None:
     ours, theirs = [], []
     for seed in range(4, 8):

@@ -141,7 +141,7 @@ def test_a_state_that_does_not_fit_any_more_is_left_and_the_trial_begins_anew(
     assert train(resume_file=str(state)).stop_reason is StopReason.COMPLETED
 
 
-@pytest.mark.parametrize("is_own_process", [False, True])
+@pytest.mark.parametrize("is_own_process", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_an_interrupted_trial_keeps_its_state_once_more_before_its_share_of_time_allows_it(
     spec: TrialSpec, tmp_path: Path, is_own_process: bool
 ) -> None:

@@ -45,6 +45,7 @@ def test_an_upside_down_world_contradicts_them() -> None:
     assert Outcome.SUPPORTED not in found.values()
 
 
+@pytest.mark.slow
 def test_where_nothing_matters_false_verdicts_are_rare() -> None:
     families = [outcomes(planted_experiment("absent", rng_seed=seed)) for seed in range(40)]
     wrong = sum(any(outcome is not Outcome.CANT_TELL for outcome in found.values()) for found in families)
