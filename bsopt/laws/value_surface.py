@@ -110,7 +110,7 @@ class ValueSurface:
     @property
     def noise(self) -> float:
         """Standard deviation of a repeated trial's value near the best, in standardised units; the median of draws."""
-        return _middle(self.belief.weights, self.belief.parameters.noise_at(np.array([NEAR_BEST]))[:, 0])
+        return _middle(self.belief, self.belief.parameters.noise_at(np.array([NEAR_BEST]))[:, 0])
 
     @property
     def noise_sd(self) -> float:
@@ -145,14 +145,11 @@ class ValueSurface:
 def noise_near_best(belief: ResponseSurface, transform: ValueTransform) -> float:
     """Return the standard deviation of a repeated trial's value where the best is expected, in the study's unit.
 
-    It is told to people and decides verdicts, so a proposal's belief tells it under the noise's prior of an answer.
-
     Args:
         belief: In squashed, standardised units.
         transform: From the study's values to those units.
     """
-    factors = belief.parameters.as_if_noise(ANSWER_NOISE, was=belief.prior.noise)
-    return _middle(belief.weights * factors, _noises_near_best(belief, transform))
+    return _middle(belief, _noises_near_best(belief, transform))
 
 
 def noise_at(belief: ResponseSurface, transform: ValueTransform, mean: float) -> float:
@@ -164,7 +161,7 @@ def noise_at(belief: ResponseSurface, transform: ValueTransform, mean: float) ->
         mean: In those units.
     """
     gap = transform.gap(transform.inverse(np.array([mean])))
-    return _middle(belief.weights, belief.parameters.noise_at(gap)[:, 0])
+    return _middle(belief, belief.parameters.noise_at(gap)[:, 0])
 
 
 def _noises_near_best(belief: ResponseSurface, transform: ValueTransform) -> Array:
@@ -174,8 +171,12 @@ def _noises_near_best(belief: ResponseSurface, transform: ValueTransform) -> Arr
     return belief.parameters.noise_of_gap(gap) * transform.scale * transform.sd
 
 
-def _middle(weights: Array, values: Array) -> float:
-    """Return the weighted median of one value per draw."""
+def _middle(belief: ResponseSurface, values: Array) -> float:
+    """Return the median of one noise per draw, weighted as an answer's prior of the noise would.
+
+    It is told to people and decides verdicts, also where a proposal's belief tells it.
+    """
+    weights = belief.weights * belief.parameters.as_if_noise(ANSWER_NOISE, was=belief.prior.noise)
     order = np.argsort(values)
     upto = np.cumsum(weights[order])
     return float(values[order][np.searchsorted(upto, 0.5 * upto[-1])])
