@@ -21,6 +21,7 @@ __all__ = ["RankProcess", "Watch"]
 
 _POLL_SECONDS = 0.5
 _LAST_WORDS_SECONDS = 2.0
+_CLOSING_SECONDS = 10.0
 
 
 class RankProcess:
@@ -88,7 +89,7 @@ class Watch:
             for rank in [self._lines[item] for item in ready if item in self._lines]:
                 done = self._hear(rank)
                 if done is not None:
-                    rank.process.join(10)  # let it close its loaders and loggers
+                    self._let_end()
                     return done.value
             ended = [item for item in ready if item in self._sentinels and self._has_ended(item)]
             if ended or self._failures:
@@ -99,6 +100,12 @@ class Watch:
                     "it hangs, or validate_every is too long"
                 )
                 raise Crash(StopReason.FAILED, message, log_tail=last_log_lines(self._log))
+
+    def _let_end(self) -> None:
+        """Give every rank the time to run the project's last hooks and to close its loaders and loggers."""
+        until = time.monotonic() + _CLOSING_SECONDS
+        for rank in self._ranks:
+            rank.process.join(max(0.0, until - time.monotonic()))
 
     def _has_no_grace(self) -> bool:
         """Return whether a cancelled trial is ended now, and not at a validation that may still come."""

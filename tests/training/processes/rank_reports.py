@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from pathlib import Path
 from typing import Any
 
 from bsopt.trial.spec import Channel, TrialSpec
@@ -19,3 +21,10 @@ def report(spec: TrialSpec, channel: Channel) -> list[dict[str, str | None]]:
     dist.all_gather_object(seen, {name: os.environ.get(name) for name in NAMES})
     dist.destroy_process_group()
     return seen
+
+
+def end_late(spec: TrialSpec, channel: Channel) -> None:
+    """Have the second rank write `ended` a second after the first has ended."""
+    if os.environ["RANK"] == "1":
+        time.sleep(1.0)
+        (Path(spec.folder) / "ended").touch()

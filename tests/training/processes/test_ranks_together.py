@@ -6,9 +6,10 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from rank_reports import report
+from rank_reports import end_late, report
 
 from bsopt.training.processes.environments import RankInfo, free_port
 from bsopt.training.processes.launcher import Launcher, has_processes
@@ -55,6 +56,11 @@ def test_ranks_of_two_hosts_find_each_other(spec: TrialSpec) -> None:
     assert reports[0] is not None
     seen = [(r["RANK"], r["GROUP_RANK"], r["LOCAL_RANK"], r["CUDA_VISIBLE_DEVICES"]) for r in reports[0]]
     assert seen == [("0", "0", "0", "0,1"), ("1", "0", "1", "0,1"), ("2", "1", "0", "2,3"), ("3", "1", "1", "2,3")]
+
+
+def test_a_rank_that_ends_after_the_first_is_waited_for(spec: TrialSpec) -> None:
+    Launcher().call(f"{end_late.__module__}:{end_late.__name__}", replace(spec, plan=Plan(8, 1, 2)), Supervision())
+    assert (Path(spec.folder) / "ended").exists()
 
 
 def test_the_fork_server_asks_the_driver_for_nothing() -> None:
