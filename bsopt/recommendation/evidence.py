@@ -78,6 +78,7 @@ class Evidence:
         budget: float | str | None = None,
         bandwidth: float | None = None,
         margin: float | None = None,
+        target: float | None = None,
     ) -> Evidence:
         """Return the evidence of a study or of records alone.
 
@@ -94,10 +95,15 @@ class Evidence:
             margin: Difference in value up to which a batch size counts as good as the best, in the objective's unit;
                 by default the larger of one seed's deviation and 2 % of (median − best), the latter at most a tenth
                 of the best loss.
+            target: Value of the metric that times and costs are to; by default the study's own, and without one they
+                are over the budget.
 
         Raises:
-            ConfigError: A budget that can't be read, a bandwidth for a model of unknown size, or a negative margin.
+            ConfigError: A budget that can't be read, a bandwidth for a model of unknown size, a negative margin, or
+                another target for a study whose values are the cost of reaching its own.
         """
+        if target is not None:
+            info, fits = _with_target(info, target), None
         if margin is not None and not margin >= 0:
             raise ConfigError(f"margin must be 0 or more, in the unit of {info.objective.value_name}; got {margin:g}.")
         records = records if study is None else as_reported(records, study)
@@ -129,8 +135,14 @@ class Evidence:
 
     @property
     def target(self) -> float | None:
-        """The metric's value that times and costs are to; None where they are over the budget."""
+        """The metric's value that times and costs are to; None where they are over the budget.
+
+        Over the budget they are without a target of the study's own or of who asks: where runs cross another value,
+        which tells batch sizes apart, says when the critical batch size is reached and not when the training is done.
+        """
         steps = self.fits.steps
+        if self.info.objective.target is None:
+            return None
         return steps.target if steps.status in (FitStatus.OK, FitStatus.NOT_IDENTIFIED) else None
 
     @cached_property
@@ -281,6 +293,17 @@ def _front(study: optuna.Study, records: Sequence[TrialRecord]) -> tuple[FrontPo
         if (record := placed.get(trial.number)) is not None
     ]
     return tuple(sorted(points, key=lambda point: (point.batch_size, point.values)))
+
+
+def _with_target(info: StudyInfo, target: float) -> StudyInfo:
+    objective = info.objective
+    if not math.isfinite(target):
+        raise ConfigError(f"a target must be a finite value of {objective.monitor}, got {target}.")
+    if objective.cost is not None and target != objective.target:
+        raise ConfigError(
+            f"the study's values are {objective.value_name}: trials ended there, so another target can't be told."
+        )
+    return replace(info, objective=replace(objective, target=target))
 
 
 def _asked_samples(budget: float | str | None, info: StudyInfo) -> float | None:

@@ -59,12 +59,20 @@ def _is_size_right(evidence: Evidence) -> Answer:
         sizes = [f.batch_size for f in evidence.findings if f.state in state and f.batch_size != evidence.best_size]
         if sizes:
             words += f" {what}: {in_words(sizes)}."
-    if evidence.target is not None:
-        words += " " + evidence.fits.steps.message
+    words += _critical(evidence)
     scale = evidence.fits.noise_scale
     if scale is not None:
         words += f" The gradient noise scale, good to a factor of ten, was {scale.value:.3g} samples."
     return Answer(question, words, f"the fitted best value at each batch size, from {counted(evidence)}")
+
+
+def _critical(evidence: Evidence) -> str:
+    """Return what is known of the critical batch size, and to which value; empty where nothing is."""
+    steps, objective = evidence.fits.steps, evidence.info.objective
+    if steps.target is None or steps.status not in (FitStatus.OK, FitStatus.NOT_IDENTIFIED):
+        return ""
+    apart = "" if objective.target is not None else ", which tells the batch sizes apart"
+    return f" {steps.message} That is on the way to {objective.monitor} {steps.target:.4g}{apart}."
 
 
 def _what_of_quality(evidence: Evidence) -> Answer:

@@ -35,6 +35,7 @@ def recommend(
     step_unit: StepUnit | None = None,
     monitor: str | None = None,
     margin: float | None = None,
+    target: float | None = None,
 ) -> Recommendation:
     """Return which batch size and learning rate to train with.
 
@@ -56,10 +57,12 @@ def recommend(
         monitor: What a trial's value is called, where the study doesn't tell.
         margin: Difference in value up to which a batch size counts as good as the best; by default the larger of one
             seed's deviation and 2 % of (median − best), the latter at most a tenth of the best loss.
+        target: Value of the metric that times and costs are to; by default the study's own, and without one they are
+            over the budget, of the batch sizes that were tested to be as good.
 
     Raises:
         ConfigError: An unknown goal, a name that no trial has, a budget that can't be read, a bandwidth for a model of
-            unknown size, or a negative margin.
+            unknown size, a negative margin, or another target for a study whose values are the cost of its own.
     """
     _check_goal(goal)
     if isinstance(batch_size, int):
@@ -77,6 +80,7 @@ def recommend(
         budget=budget,
         bandwidth=bandwidth,
         margin=margin,
+        target=target,
     )
     return recommend_from(evidence, goal=goal, at_batch_size=at_batch_size)
 

@@ -92,11 +92,11 @@ def caveats(evidence: Evidence, choice: Choice) -> tuple[str, ...]:
     found += _edges(evidence, choice)
     if info.has_batch_norm and choice.plan.micro_batch_size < SMALL_BATCH_NORM:
         found.append(batch_norm_warning(choice.plan.micro_batch_size))
-    if info.objective.target is None and evidence.target is not None:
-        yours = ", as the study names no target; objective.target sets yours" if info.config else ""
+    target = info.objective.target
+    if target is not None and evidence.target is None and fits.target_runs:
         found.append(
-            f"Times and costs are to {info.objective.monitor} {evidence.target:.4g}, which tells the batch sizes "
-            f"apart{yours}."
+            f"Times and costs are over the budget: those to {info.objective.monitor} {target:.4g} can't be told. "
+            + fits.steps.message
         )
     if evidence.is_fitted and fits.run_sd is None:
         found.append(
@@ -126,7 +126,11 @@ def why_missing(evidence: Evidence, goal: Goal) -> str:
             f"Times on {devices_in_words(evidence.num_devices, evidence.num_nodes)} can't be predicted: "
             f"{fits.communication.message} --bandwidth stands in for a measurement."
         )
-    return f"What it takes to a target can't be told: {fits.steps.message}"
+    if evidence.target is None and evidence.budget_samples is None:
+        return "How many samples a training takes isn't known: --budget or --target says it."
+    which = "" if evidence.target is not None else " of those tested to be as good"
+    there = devices_in_words(evidence.num_devices, evidence.num_nodes)
+    return f"What it takes isn't known of any batch size{which} that can be trained on {there}."
 
 
 def batch_norm_warning(micro_batch_size: int) -> str:

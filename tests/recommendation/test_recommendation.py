@@ -204,20 +204,6 @@ def test_settings_to_paste_follow_the_study_files_inject() -> None:
     assert settings["data"] == {"loader": {"bs": found.choice.plan.micro_batch_size}}
 
 
-def test_only_a_study_with_a_file_is_told_the_files_target() -> None:
-    def told(study: optuna.Study) -> list[str]:
-        evidence = evidence_of(study)
-        return [caveat for caveat in recommend_from(evidence).caveats if caveat.startswith("Times and costs are to")]
-
-    study = example_study(40)
-    info = read_info(study)
-    write_info(study, replace(info, config={"name": "n"}, objective=replace(info.objective, target=None)))
-    assert any("objective.target" in caveat for caveat in told(study))
-    write_info(study, replace(info, config={}, objective=replace(info.objective, target=None)))
-    assert told(study)
-    assert not any("objective.target" in caveat for caveat in told(study))
-
-
 def test_values_far_from_zero_are_told_apart_in_their_interval() -> None:
     study = foreign(30)
     far = [replace(record, value=cast(float, record.value) + 10230.0) for record in read_records(study)]
@@ -292,14 +278,35 @@ def test_the_rule_that_holds_is_named_with_its_interval() -> None:
     assert "a constant (0)" not in answer.answer.split("rules out")[0]
 
 
-def test_a_target_that_nobody_named_is_told() -> None:
+def test_without_a_target_the_quickest_is_one_as_good_as_the_best_over_the_budget() -> None:
+    found = recommend(example_study(40), goal="fastest")
+    assert found.choice is not None
+    assert found.choice.batch_size in found.ties
+    assert any("over the budget" in reason for reason in found.choice.reasons)
+    right = next(a for a in asked(example_study(40)) if a.question.startswith("Is my batch size too large"))
+    assert "which tells the batch sizes apart" in right.answer  # the critical batch size has a target of its own
+
+
+def test_times_are_told_to_the_target_that_is_asked_for_or_why_not() -> None:
     study = example_study(40)
     target = fit_laws(read_records(study), read_info(study)).steps.target
     assert target is not None
-    caveats = recommend(study).caveats
-    assert any(f"Times and costs are to val_loss {target:.4g}" in caveat for caveat in caveats)
+    named = recommend(study, goal="fastest", target=target)
+    assert named.choice is not None
+    assert any(f"to val_loss {target:.4g}" in reason for reason in named.choice.reasons)
+    never = recommend(study, goal="fastest", target=1e-6)
+    assert any(caveat.startswith("Times and costs are over the budget: those to val_loss") for caveat in never.caveats)
     write_info(study, replace(read_info(study), objective=Objective("val_loss", target=target)))
-    assert not any("Times and costs are to" in caveat for caveat in recommend(study).caveats)
+    assert recommend(study, goal="fastest").choice == named.choice
+
+
+def test_another_target_than_the_one_that_trials_ended_at_is_refused() -> None:
+    study = example_study(20)
+    write_info(study, replace(read_info(study), objective=Objective("val_loss", target=0.4, cost="seconds")))
+    with pytest.raises(ConfigError, match="trials ended there"):
+        recommend(study, target=0.3)
+    with pytest.raises(ConfigError, match="finite"):
+        recommend(study, target=math.nan)
 
 
 def test_every_cost_goal_is_answered_or_refused_with_a_reason_for_the_devices_asked() -> None:

@@ -79,7 +79,7 @@ def test_a_menu_changes_the_upper_plot_to_times(data: StudyData) -> None:
     shown = menu.buttons[1].args[0]["visible"]
     above = [trace for trace, is_shown in zip(figure.data, shown, strict=True) if is_shown and trace.yaxis == "y"]
     assert [trace.name for trace in above] == ["time on 1 device (90 %)", "recommended"]
-    assert "time to val_loss" in menu.buttons[1].args[1]["yaxis.title.text"]
+    assert "time over the budget" in menu.buttons[1].args[1]["yaxis.title.text"]
     costs = {size.batch_size: size.costs[0].seconds.value for size in data.recommendation.sizes if size.costs}
     assert set(above[0].x) == set(costs)
 

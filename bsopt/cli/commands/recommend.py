@@ -43,6 +43,7 @@ _TITLES = {
     "--bandwidth", metavar="RATE", help="Of the slowest link between devices, e.g. '25 GB/s', if not measured."
 )
 @click.option("--margin", type=float, metavar="X", help="Difference in value up to which a size counts as as good.")
+@click.option("--target", type=float, metavar="X", help="Tell times and costs to this value, not over the budget.")
 @names_options
 @click.option(
     "--step-unit",
@@ -63,6 +64,7 @@ def recommend(
     budget: str | None,
     bandwidth: str | None,
     margin: float | None,
+    target: float | None,
     batch_size_name: str | None,
     lr_name: str | None,
     step_unit: StepUnit | None,
@@ -95,6 +97,7 @@ def recommend(
         budget=budget,
         bandwidth=float(parse_bytes(bandwidth.strip().removesuffix("/s"))) if bandwidth else None,
         margin=margin,
+        target=target,
     )
     found = recommend_from(evidence, goal=goal, at_batch_size=batch_size)
     asked = answers(evidence) if questions else []
