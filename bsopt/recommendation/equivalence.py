@@ -25,7 +25,7 @@ from bsopt.laws.lr_ridge import LrRidgeFit
 from bsopt.recommendation.result import SizeFinding, SizeState
 from bsopt.trial.record import TrialRecord
 
-__all__ = ["ENOUGH", "judge_sizes", "trials_by_size"]
+__all__ = ["judge_sizes", "trials_by_size"]
 
 Array = NDArray[np.float64]
 
@@ -78,11 +78,15 @@ def judge_sizes(
         for i, size in enumerate(sizes):
             chances[size] = float((gap[:, i] <= margin).mean())
             gaps[size] = estimate_from_samples(gap[:, i])
+    is_tuned = {
+        size: ridge is not None and any(ridge.is_tuned(size, cast(float, r.lr)) for r in complete[size])
+        for size in sizes
+    }
     states = {
         size: _state(
             chances.get(size, math.nan),
             has_run=bool(complete[size]),
-            is_tuned=ridge is not None and any(ridge.is_tuned(size, cast(float, r.lr)) for r in complete[size]),
+            is_tuned=is_tuned[size],
             is_best=size == best,
         )
         for size in sizes
@@ -99,6 +103,7 @@ def judge_sizes(
             state=states[size],
             num_complete=len(complete[size]),
             chance=chances.get(size, math.nan),
+            is_tuned=is_tuned[size],
             gap=gaps.get(size),
             trial=_best_number(complete[size], sign),
         )

@@ -76,6 +76,7 @@ class SizeFinding:
         value: What one more training at that rate would show, with infinite bounds where the noise between seeds isn't
             known; None where no law is fitted.
         costs: What it takes, on each placement whose time can be predicted.
+        is_tuned: Whether one of the complete trials had a learning rate near the best there.
     """
 
     batch_size: int
@@ -87,6 +88,20 @@ class SizeFinding:
     lr: Estimate | None = None
     value: Estimate | None = None
     costs: tuple[Cost, ...] = ()
+    is_tuned: bool = True
+
+    @property
+    def words(self) -> str:
+        """Its state, and what that rests on, as people read it.
+
+        >>> SizeFinding(64, SizeState.WORSE, num_complete=0, chance=0.01).words
+        'worse, by the fit'
+        """
+        if self.state is SizeState.WORSE:
+            return "worse, tested" if self.num_complete else "worse, by the fit"
+        if self.state is SizeState.OPEN and not self.is_tuned:
+            return "no trial near its best rate"
+        return self.state.words
 
 
 @dataclass(frozen=True, slots=True)

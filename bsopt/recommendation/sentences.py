@@ -224,6 +224,8 @@ def _standing(evidence: Evidence, choice: Choice) -> str:
         SizeState.TESTED: f"it was tested to be as good as {best}, to {evidence.margin:.2g}",
         SizeState.WORSE: f"it is worse than {best}",
     }.get(found.state, f"whether it is as good as {best} can't be told yet")
+    if found.state is SizeState.OPEN and not found.is_tuned:
+        words += ", without a trial near its best learning rate"
     gap = f", by {_with_interval(found.gap, digits=2)}" if found.gap and found.state is SizeState.WORSE else ""
     return f"{words}{gap}, from {ran} there"
 

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bsopt.laws.estimate import Estimate
-from bsopt.recommendation.equivalence import ENOUGH
-from bsopt.recommendation.result import Goal, NextRun, Recommendation, SizeFinding, SizeState
+from bsopt.recommendation.result import Goal, NextRun, Recommendation, SizeFinding
 from bsopt.storage.parameter_names import BATCH_SIZE, LR, ParameterNames, exponent_base
 from bsopt.study.command_line import typed_study
 from bsopt.trial.record import StudyInfo
@@ -96,20 +95,12 @@ def best_size(found: Recommendation) -> int | None:
 def _size_row(finding: SizeFinding, *, is_best: bool) -> tuple[str, ...]:
     return (
         str(finding.batch_size),
-        "recommended" if is_best else _standing(finding),
+        "recommended" if is_best else finding.words,
         str(finding.num_complete),
         "–" if is_best else _span(finding.gap),
         "–" if is_best or math.isnan(finding.chance) else format_chance(finding.chance),
         "–" if finding.trial is None else str(finding.trial),
     )
-
-
-def _standing(finding: SizeFinding) -> str:
-    if finding.state is SizeState.WORSE:
-        return "worse, tested" if finding.num_complete else "worse, by the fit"
-    if finding.state is SizeState.OPEN and finding.chance >= ENOUGH:
-        return "no trial near its best rate"
-    return finding.state.words
 
 
 def _span(gap: Estimate | None) -> str:

@@ -373,7 +373,7 @@ def _axis(values: Sequence[float], *, is_log: bool) -> dict[str, object]:
 
 def _size_text(info: AnswerInfo, size: SizeFinding) -> str:
     name = escape(info.info.objective.cost or info.info.objective.monitor)
-    lines = [f"<b>batch size {size.batch_size}</b>: {size.state.words}"]
+    lines = [f"<b>batch size {size.batch_size}</b>: {size.words}"]
     if size.value is not None:
         digits = digits_telling(size.value.low, size.value.high)
         span = f" (90 %: {_traces.span_text(size.value)})" if size.value.is_bounded else ""

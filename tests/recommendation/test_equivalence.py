@@ -59,6 +59,7 @@ def test_a_size_that_ran_far_from_its_best_rate_is_not_tested_there() -> None:
     far, near = ({size.batch_size: size for size in found(lr).sizes}[64] for lr in (0.2, 0.012))
     assert (far.state, near.state) == (SizeState.OPEN, SizeState.TESTED)
     assert far.num_complete == 1
+    assert (far.words, near.words) == ("no trial near its best rate", "as good, tested")
     assert any(run.batch_size == 64 and run.lr < 0.03 for run in found(0.2).next_runs)
 
 
