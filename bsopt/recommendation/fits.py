@@ -21,6 +21,7 @@ from bsopt.laws.step_time import MemoryFit, PowerFit, StepTimeFit, fit_memory, f
 from bsopt.laws.steps_to_target import StepsToTargetFit, TargetRun, fit_steps_to_target
 from bsopt.laws.surface_prior import RidgePrior, ridge_prior
 from bsopt.laws.value_surface import RidgePoint, ValueSurface, fit_values
+from bsopt.recommendation.target_runs import runs_to_target
 from bsopt.search.history import joint_space
 from bsopt.search.learning_curves import means_of_reports, predicted_finals, what_is_reported
 from bsopt.search.model import ANSWER_SEED, Model, Settings
@@ -36,8 +37,6 @@ MIN_REPEATS = 3
 """Degrees of freedom from repeated settings below which the noise is taken from the fit."""
 NOISE_TRIALS = 8
 """Complete trials from which the fit tells the noise: with 5, 90 % intervals for one more run held 44 to 67 %."""
-REACHED_SHARE = 0.75
-"""Without a target of the study's own, it is a value that at most this share of the tuned batch sizes reached."""
 REPEATS = 1.05
 """Published repeats of a step on several devices differ by 5 to 10 %: at least so far its interval reaches."""
 NOISE_METRIC = "bsopt/noise_scale"
@@ -136,7 +135,7 @@ def fit_laws(
     if surface is None:
         surface = _fitted(records, info, predicted)
     ridge = read_ridge(surface) if surface is not None else fit_lr_ridge([])
-    target, runs = _target_runs(records, info, ridge)
+    target, runs = runs_to_target(records, info, ridge)
     world = _common_world(records)
     step_time = fit_step_time(_step_seconds(records, world))
     repeated = _repeated_sd(records)
@@ -268,62 +267,6 @@ def _steps_to_target(runs: Sequence[TargetRun], target: float | None, info: Stud
     return fit_steps_to_target(
         runs, target=target, resolution_samples=median(gaps) if gaps else info.tick_samples or 0.0
     )
-
-
-def _target_runs(
-    records: Sequence[TrialRecord], info: StudyInfo, ridge: LrRidgeFit
-) -> tuple[float | None, tuple[TargetRun, ...]]:
-    """Return the target and the quickest run of each half-octave of batch sizes."""
-    sign = info.objective.metric_sign
-    groups: dict[int, list[TrialRecord]] = {}
-    for record in records:
-        if record.is_placed and record.is_feasible and any(math.isfinite(tick.value) for tick in record.ticks):
-            groups.setdefault(round(2.0 * math.log2(cast(int, record.batch_size))), []).append(record)
-    tuned = {
-        key: group
-        for key, group in groups.items()
-        if any(ridge.is_tuned(cast(int, r.batch_size), cast(float, r.lr)) for r in group)
-    }
-    groups = dict(sorted((tuned if len(tuned) >= 3 else groups).items()))
-    if not groups:
-        return info.objective.target, ()
-    if info.objective.target is not None:
-        target = info.objective.target
-        return target, tuple(_quickest(group, sign, target) for group in groups.values())
-    return _separating_target(list(groups.values()), sign)
-
-
-def _separating_target(groups: Sequence[Sequence[TrialRecord]], sign: float) -> tuple[float, tuple[TargetRun, ...]]:
-    """Return the easiest target at which three batch sizes are seen to cross, of those that at most `REACHED_SHARE`
-    of the sizes reach, and the runs to it; without any such target the one at which most are seen.
-
-    A target that the sizes are past at their first validation tells nothing of what they cost.
-    """
-    bests = sorted(min(sign * t.value for r in group for t in r.ticks if math.isfinite(t.value)) for group in groups)
-    enough = min(len(bests), max(3, math.ceil(REACHED_SHARE * len(bests))))
-    candidates = [sign * best for best in reversed(bests[min(len(bests), 3) - 1 : enough])]  # the easiest first
-    found = [(target, tuple(_quickest(group, sign, target) for group in groups)) for target in candidates]
-    seen = [sum(math.isfinite(run.samples) and not run.is_upper_bound for run in runs) for _, runs in found]
-    most = max(seen)
-    return found[next(i for i, count in enumerate(seen) if count >= min(most, 3))]
-
-
-def _quickest(group: Sequence[TrialRecord], sign: float, target: float) -> TargetRun:
-    reached = [run for record in group if (run := _crossing(record, sign, target)) is not None]
-    if reached:
-        return min(reached, key=lambda run: (run.samples, run.batch_size))
-    longest = max(group, key=lambda record: record.ticks[-1].samples)
-    return TargetRun(float(cast(int, longest.batch_size)), math.nan, longest.ticks[-1].samples)
-
-
-def _crossing(record: TrialRecord, sign: float, target: float) -> TargetRun | None:
-    """Return when a trial reached the target; None where it never did."""
-    at = next((i for i, tick in enumerate(record.ticks) if sign * tick.value <= sign * target), None)
-    if at is None:
-        return None
-    samples = record.ticks[at].samples
-    gap = samples - record.ticks[at - 1].samples if at else None
-    return TargetRun(float(cast(int, record.batch_size)), samples, is_upper_bound=at == 0, resolution_samples=gap)
 
 
 def _common_world(records: Sequence[TrialRecord]) -> int:
