@@ -11,7 +11,7 @@ from bsopt.recommendation.fits import Fits
 from bsopt.recommendation.result import Cost
 from bsopt.trial.plan import Plan
 
-__all__ = ["costs_at", "costs_that_count", "pareto", "product", "ratio", "update_seconds"]
+__all__ = ["costs_at", "costs_that_count", "pareto", "product", "ratio", "samples_at", "update_seconds"]
 
 DEVICES = (1, 2, 4, 8, 16, 32, 64)
 """Devices of one node on which costs are told, as far as that many are asked about."""
@@ -24,7 +24,7 @@ def costs_that_count(evidence: Evidence) -> list[Cost]:
 
 def costs_at(evidence: Evidence, size: int) -> list[Cost]:
     """Return the costs of a size on every placement, up to the one asked about, whose time can be predicted."""
-    samples = _samples(evidence, size)
+    samples = samples_at(evidence, size)
     if samples is None:
         return []
     placements = {(devices, 1) for devices in DEVICES if devices <= evidence.num_devices}
@@ -75,7 +75,7 @@ def pareto(evidence: Evidence) -> tuple[Cost, ...]:
     return tuple(kept)
 
 
-def _samples(evidence: Evidence, size: int) -> Estimate | None:
+def samples_at(evidence: Evidence, size: int) -> Estimate | None:
     """Return the samples to the target, or without one the budget."""
     if evidence.target is not None:
         predicted = evidence.fits.steps.predict(size)

@@ -1,4 +1,4 @@
-"""Time and cost to the target, and what more devices gain, by batch size and number of devices."""
+"""Time and cost of a training, and what more devices gain, by batch size and number of devices."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import plotly.graph_objects as go
 
 from bsopt.errors import PlanError
 from bsopt.laws.estimate import Estimate
-from bsopt.recommendation.costs import product, ratio, update_seconds
+from bsopt.recommendation.costs import product, ratio, samples_at, update_seconds
+from bsopt.recommendation.sentences import to_what
 from bsopt.trial.plan import Limits, Plan, realise
 from bsopt.trial.record import StudyInfo
-from bsopt.units import count_of, format_number
+from bsopt.units import count_of, format_number, in_words
 from bsopt.visualization import _traces
 from bsopt.visualization._axes import batch_size_axis, log_axis, share_x_axis
 from bsopt.visualization._theme import Look, escape, look_of, stacked_figure
@@ -20,7 +21,7 @@ from bsopt.visualization.study_data import Source, StudyData, load_all, spread_e
 
 __all__ = ["DevicesInfo", "PlacementTime", "devices_info", "plot_devices", "times_line"]
 
-TITLE = "Time and cost to the target by devices"
+TITLE = "Time and cost by devices"
 PLACEMENTS = (1, 2, 4, 8, 16, 32)
 
 
@@ -30,7 +31,7 @@ class PlacementTime:
 
     Attributes:
         plan: How the batch size is realised there.
-        seconds: To the target.
+        seconds: To the target, or without one over the budget.
         device_seconds: The same times the devices.
         is_measured: Whether its steps ran on these devices; else their time is predicted.
         strong: Times as many samples per second as one device with the same batch size; None where that isn't known.
@@ -51,13 +52,15 @@ class DevicesInfo:
 
     Attributes:
         info: The study.
-        target: The value that counts as reached.
+        cost_is: What times are to: "to val_loss 0.35", "over the budget".
+        as_good: Batch sizes that were tested to be as good as the best.
         placements: Predictions by number of devices, then by batch size.
         message: Why there are none, or why there are none on more devices.
     """
 
     info: StudyInfo
-    target: float | None
+    cost_is: str
+    as_good: tuple[int, ...]
     placements: dict[int, tuple[PlacementTime, ...]]
     message: str
 
@@ -75,19 +78,22 @@ def devices_info(study: Source) -> DevicesInfo:
     has_predictions = any(not item.is_measured for row in placements.values() for item in row)
     message = fits.communication.message if set(placements) == {1} or has_predictions else ""
     if not placements:
-        message = fits.steps.message if not fits.steps.draws else fits.step_time.message
-    return DevicesInfo(data.info, fits.steps.target, placements, message)
+        message = fits.steps.message if data.info.objective.target is not None else fits.step_time.message
+    return DevicesInfo(data.info, to_what(data.evidence), data.recommendation.ties, placements, message)
 
 
 def plot_devices(
     study: Source | Sequence[Source], *, batch_size: str | None = None, lr: str | None = None
 ) -> go.Figure:
-    """Plot the time to the target, and the device time it costs, against the batch size, one line per devices.
+    """Plot the time of a training, and the device time it costs, against the batch size, one line per devices.
+
+    Times are to the study's target: the lowest point of each line is then the batch size to train with on that many
+    devices. Without a target they are over the budget, and the caption names the batch sizes that are as good.
 
     Filled points were measured on so many devices; open ones, on dashed lines, are predicted from the communication
-    that was measured or given. The lowest point of each line is the batch size to train with on that many devices;
-    where the cost rises steeply the extra devices mostly wait for one another or spend samples. The lowest plot is
-    strong scaling: the same batch size on more devices; pointing at it tells weak scaling as well.
+    that was measured or given. Where the cost rises steeply the extra devices mostly wait for one another or spend
+    samples. The lowest plot is strong scaling: the same batch size on more devices; pointing at it tells weak scaling
+    as well.
 
     Args:
         study: One or several.
@@ -100,9 +106,9 @@ def plot_devices(
     if not any(set(info.placements) - {1} for info in drawn):  # one device's times are those of other figures
         return _traces.empty_figure(TITLE, why_empty(sources, infos[0].message))
     has_gains = any(item.strong for info in drawn for row in info.placements.values() for item in row)
-    rows = {"seconds": "time to the target [s]", "device_seconds": "device time [s × devices]"}
+    rows = {"seconds": "time [s]", "device_seconds": "device time [s × devices]"}
     num_rows = len(rows) + has_gains
-    figure = stacked_figure(_title(drawn[0]), num_rows, height=320 * num_rows, spacing=0.06)
+    figure = stacked_figure(_title(drawn), num_rows, height=320 * num_rows, spacing=0.06)
     for number, (key, title) in enumerate(rows.items(), start=1):
         for index, info in enumerate(drawn):
             for trace in _lines(info, key, first=index * len(PLACEMENTS), several=len(infos) > 1):
@@ -116,8 +122,11 @@ def plot_devices(
         gained = {"text": "samples per second,<br>times one device's"}
         figure.update_yaxes(title=gained, rangemode="tozero", row=num_rows, col=1)
     has_predictions = any(not item.is_measured for info in drawn for row in info.placements.values() for item in row)
-    if has_predictions:
-        _traces.add_caption(figure, "filled: measured on so many devices; open: predicted")
+    _traces.add_caption(
+        figure,
+        "filled: measured on so many devices; open: predicted" if has_predictions else None,
+        *(_as_good(info, several=len(infos) > 1) for info in drawn),
+    )
     if drawn[0].message and len(infos) == 1:
         _traces.add_sentence(figure, drawn[0].message)
     sizes = [float(item.plan.global_batch_size) for info in drawn for row in info.placements.values() for item in row]
@@ -150,10 +159,17 @@ def times_line(
     )  # fmt: skip
 
 
-def _title(info: DevicesInfo) -> str:
-    if info.target is None:
-        return TITLE
-    return f"{TITLE}, {info.info.objective.monitor} = {format_number(info.target, thousands=True)}"
+def _title(infos: Sequence[DevicesInfo]) -> str:
+    told = {info.cost_is for info in infos}
+    return f"{TITLE}, {told.pop()}" if len(told) == 1 else TITLE
+
+
+def _as_good(info: DevicesInfo, *, several: bool) -> str | None:
+    """Return which batch sizes may be chosen by their time; None where it is to a target, which any of them reaches."""
+    if info.info.objective.target is not None or not info.as_good:
+        return None
+    where = f" in {info.info.name}" if several else ""
+    return f"tested to be as good as the best{where}: {in_words(info.as_good)}"
 
 
 def _lines(info: DevicesInfo, key: str, *, first: int, several: bool) -> list[go.Scatter]:
@@ -213,10 +229,9 @@ def _drawn(info: DevicesInfo, *, first: int, several: bool) -> list[tuple[str, L
 
 
 def _sizes(data: StudyData) -> list[int]:
-    fit = data.fits.steps
-    if fit.tried_low is None or fit.tried_high is None:
-        return []
-    tried = [size for size in data.batch_sizes if fit.tried_low <= size <= fit.tried_high]
+    fit, tried = data.fits.steps, list(data.batch_sizes)
+    if data.evidence.target is not None and fit.tried_low is not None and fit.tried_high is not None:
+        tried = [size for size in tried if fit.tried_low <= size <= fit.tried_high]
     return spread_evenly(tried, 16)
 
 
@@ -226,11 +241,10 @@ def _placement(data: StudyData, size: int, devices: int) -> PlacementTime | None
         plan = realise(size, limits)
     except PlanError:
         return None
-    cost = data.fits.steps.predict(size)
-    update = update_seconds(data.fits, plan)
-    if cost is None or update is None:
+    samples, update = samples_at(data.evidence, size), update_seconds(data.fits, plan)
+    if samples is None or update is None:
         return None
-    seconds = product(cost.steps, update)
+    seconds = product(samples.scaled(1.0 / size), update)
     is_measured = devices == 1 or data.fits.measured_update(plan) is not None
     return PlacementTime(plan, seconds, seconds.scaled(devices), is_measured, *_scaling(data, plan, update))
 

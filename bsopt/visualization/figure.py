@@ -133,8 +133,9 @@ _OF_STUDIES = (
     Figure(
         "devices",
         devices.TITLE,
-        "The lowest point of a line is the batch size to train with on that many devices. Where the plot below, device "
-        "time, is flat over the devices they share the work; where it rises they mostly cost.",
+        "Of the batch sizes that are as good, the lowest on a line is the one to train with on that many devices. "
+        "Where the plot below, device time, is flat over the devices they share the work; where it rises they mostly "
+        "cost.",
         devices.plot_devices,
     ),
     Figure(

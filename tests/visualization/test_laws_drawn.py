@@ -148,6 +148,22 @@ def test_more_devices_are_predicted_once_several_were_measured(several: StudyDat
         assert item.device_seconds.value == pytest.approx(2 * item.seconds.value)
 
 
+def test_times_by_devices_are_to_what_the_answers_are(several: StudyData) -> None:
+    info = devices_info(several)
+    costs = {size.batch_size: size.costs[0].seconds for size in several.recommendation.sizes if size.costs}
+    for item in info.placements[1]:
+        assert item.seconds == costs[item.plan.global_batch_size]
+    figure = plot_devices(several)
+    assert figure.layout.title.text.startswith("Time and cost by devices, over the budget")
+    assert "Tested to be as good" in figure.layout.legend.title.text
+    target = several.fits.steps.target
+    assert target is not None
+    objective = replace(several.info.objective, target=target)
+    named = StudyData(replace(several.info, objective=objective), several.records)
+    assert devices_info(named).cost_is == f"to val_loss {target:.4g}"
+    assert devices_info(named).placements[1][0].seconds.value < info.placements[1][0].seconds.value
+
+
 def test_what_ran_is_told_from_what_is_predicted(several: StudyData) -> None:
     info = devices_info(several)
     ran = {(r.plan.num_devices, r.batch_size) for r in several.records if r.plan is not None and r.seconds_per_step}
