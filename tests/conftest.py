@@ -31,7 +31,7 @@ def heeded_signals() -> Iterator[None]:
 
 
 MODEL = '''
-import os, signal, time
+import os, signal, sys, time
 import torch
 import {package} as pl
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
@@ -41,6 +41,11 @@ def samples(n):
     generator = torch.Generator().manual_seed(7)
     x = torch.randn(n, 4, generator=generator)
     return TensorDataset(x, x @ torch.tensor([1.0, -2.0, 3.0, 0.5]).unsqueeze(1))
+
+
+class Mute(Exception):
+    def __str__(self):
+        raise RuntimeError("no words")
 
 
 class Stream(IterableDataset):
@@ -100,6 +105,11 @@ class Toy(pl.LightningModule):
             raise RuntimeError("the user's code is broken")
         elif self.trouble == "exit":
             raise SystemExit(4)
+        elif self.trouble == "mute":
+            raise Mute
+        elif self.trouble == "closed":
+            sys.stdout.close()
+            sys.stderr.close()
 
     def validation_step(self, batch, batch_idx):
         x, y = batch
@@ -111,6 +121,10 @@ class Toy(pl.LightningModule):
         if self.trouble != "unlogged":
             self.log("val_loss", loss)
         self.log("val_mae", (self.net(x) - y).abs().mean())
+
+    def on_fit_end(self):
+        if self.trouble == "late":
+            raise ConnectionError("the server of the project's logger is gone")
 
     def configure_optimizers(self):
         rate = 0.123 if self.trouble == "deaf" else self.hparams.lr

@@ -20,6 +20,7 @@ from bsopt.errors import BsoptError, TaskError
 from bsopt.serialization import to_plain
 from bsopt.training.checkpoints import KeptState, KeptTicks, KeptWeights, StaleStateError
 from bsopt.training.device import device_name, grown_bytes, is_out_of_memory
+from bsopt.training.error_text import describe_error
 from bsopt.training.safeguards import Safeguards
 from bsopt.training.task.build import ReadyTask
 from bsopt.training.task.ready import use_task
@@ -40,7 +41,8 @@ def run_trial(spec: TrialSpec, channel: Channel, *, clock: Callable[[], float] =
     """Train one trial in this process (one rank of it) and return what it measured.
 
     Out of memory, a timeout and what the study answers to a tick are stop reasons of the record. Whether a tick ends
-    the trial, also as diverged or at its target, is the study's to say (`bsopt.study.stopping`).
+    the trial, also as diverged or at its target, is the study's to say (`bsopt.study.stopping`). What the project
+    raises once the last tick is told, as a logger whose server is gone, is a warning.
 
     Args:
         spec: What to train.
@@ -71,11 +73,14 @@ def run_trial(spec: TrialSpec, channel: Channel, *, clock: Callable[[], float] =
 
     try:
         use_task(spec, train, callbacks=run.callbacks())
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error) or spec.plan.world_size > 1:  # of several ranks, the parent hears the first
+    except Exception as error:
+        if run.is_whole and not isinstance(error, BsoptError):
+            run.late_error = describe_error(error)
+        elif is_out_of_memory(error) and spec.plan.world_size == 1:  # of several ranks, the parent hears the first
+            message = f"out of memory with {spec.plan.micro_batch_size} samples a pass: {_first_line(error)}"
+            run.answer = StopDecision(StopReason.OUT_OF_MEMORY, message=message)
+        else:
             raise
-        message = f"out of memory with {spec.plan.micro_batch_size} samples a pass: {_first_line(error)}"
-        run.answer = StopDecision(StopReason.OUT_OF_MEMORY, message=message)
     return _record(spec, run, trainer, started=started, resident_before=resident_before)
 
 
@@ -92,6 +97,7 @@ class _Run:
         self.measures = _measures(spec.measure)
         self.weights = KeptWeights(spec.checkpoints, spec.folder)
         self.state = KeptState(spec.resume_file, spec.resume_overhead, clock) if spec.resume_file else None
+        self.late_error = ""
         self._channel = channel
         self.clock = TickClock(
             self._schedule,
@@ -107,6 +113,22 @@ class _Run:
     def callbacks(self) -> list[Any]:
         ticks = [KeptTicks(self.ticks, self._resume)] if self.state is not None else []
         return [self.safeguards, self.throughput, *self.measures.values(), self.weights, self.clock, *ticks]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that the trial was to measure is told: its last tick, or one at which the study has ended it."""
+        if not self.ticks or self._is_left_off(self.answer):
+            return False
+        last, length = self.ticks[-1], self.spec.budget.length
+        if length is not None and length.unit == "steps":
+            return self.answer.is_stop or last.step >= length.value
+        return self.answer.is_stop or self.clock.schedule.is_over(last.samples)
+
+    @property
+    def late_warnings(self) -> list[str]:
+        """What the user should know of what came after the last tick."""
+        error = self.late_error
+        return [f"it failed once its training was over, and counts all the same: {error}"] if error else []
 
     @property
     def state_warnings(self) -> list[str]:
@@ -246,6 +268,7 @@ def _record(spec: TrialSpec, run: _Run, trainer: Any, *, started: float, residen
             *_left_out(run, spec),
             *run.safeguards.warnings,
             *run.state_warnings,
+            *run.late_warnings,
         ),
         measurements={name: _measured(callback) for name, callback in run.measures.items()},
     )

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from bsopt.errors import InjectionError, MetricError, TaskError
+from bsopt.training.processes.crash import Crash
 from bsopt.trial.curve import end_by_value
 from bsopt.trial.objective import Objective
 from bsopt.trial.plan import Plan
@@ -143,6 +144,28 @@ def test_out_of_memory_is_a_stop_reason(train: Any) -> None:
     record = train(model={"trouble": "memory@1"})
     assert record.stop_reason is StopReason.OUT_OF_MEMORY
     assert len(record.ticks) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, StopReason.COMPLETED),
+        ({"budget": Budget(Amount(24, "steps"), Amount(1, "epochs"))}, StopReason.COMPLETED),
+        ({"on_tick": lambda tick: StopDecision(StopReason.PRUNED, "hopeless")}, StopReason.PRUNED),
+    ],
+)
+def test_what_fails_after_the_last_tick_costs_nothing_that_was_measured(
+    train: Any, changes: dict[str, Any], reason: StopReason
+) -> None:
+    record = train(model={"trouble": "late"}, **changes)
+    assert record.stop_reason is reason
+    assert len(record.ticks) == (1 if reason is StopReason.PRUNED else 2 if "budget" in changes else 3)
+    assert any("the server of the project's logger is gone" in warning for warning in record.warnings)
+
+
+def test_a_trial_that_is_paused_is_not_whole_when_it_fails(train: Any) -> None:
+    with pytest.raises(Crash, match="the server of the project's logger is gone"):
+        train(model={"trouble": "late"}, on_tick=lambda tick: StopDecision(StopReason.PAUSED, "later"))
 
 
 def test_mistakes_of_the_task_are_told(train: Any) -> None:
