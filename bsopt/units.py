@@ -255,10 +255,15 @@ def count_of(count: int, noun: str, *, plural: str | None = None) -> str:
 def printable(text: str) -> str:
     r"""Return a text of unknown origin without what would steer a terminal: escape sequences and control characters.
 
+    Bytes of a file's name that are no text, which Python keeps as surrogates, are spelled out: no file takes them.
+
     >>> printable("\x1b[31mred\x1b[0m, a bell\x07 and a title\x1b]0;mine\x07")
     'red, a bell and a title'
+    >>> print(printable("caf\udce9.csv"))
+    caf\udce9.csv
     """
-    return _CONTROLS.sub("", _ESCAPES.sub("", text.replace("\r\n", "\n").replace("\r", "\n")))
+    plain = _CONTROLS.sub("", _ESCAPES.sub("", text.replace("\r\n", "\n").replace("\r", "\n")))
+    return plain.encode(errors="backslashreplace").decode()
 
 
 def in_words(items: Iterable[object], *, last: str = "and") -> str:

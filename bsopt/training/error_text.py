@@ -10,6 +10,8 @@ from bsopt.units import printable
 __all__ = ["describe_error", "says_out_of_memory"]
 
 _PHRASES = ("out of memory", "can't allocate memory", "cublas_status_alloc_failed", "cudnn_status_alloc_failed")
+_MOST = 4000
+"""Characters of what an error says that are told; some quote a whole array."""
 _BSOPT = Path(__file__).parents[1]
 
 
@@ -20,7 +22,7 @@ def describe_error(error: BaseException, *, whole_text: bool = False) -> str:
         error: As it was caught.
         whole_text: Whether all lines of its text are given; else the first one.
     """
-    said = printable(str(error))
+    said = _words_of(error)
     text = said if whole_text else "".join(said.strip().splitlines()[:1])
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_own(frame.filename)]
     place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
@@ -34,6 +36,15 @@ def says_out_of_memory(name: str, text: str) -> bool:
     True
     """
     return name.endswith("MemoryError") or any(phrase in text.lower() for phrase in _PHRASES)
+
+
+def _words_of(error: BaseException) -> str:
+    """Return what an error says, shortened; nothing where saying it fails in turn."""
+    try:
+        said = str(error)
+    except Exception:  # noqa: BLE001  (it is the project's)
+        return ""
+    return printable(said if len(said) <= _MOST else f"{said[:_MOST]}…")
 
 
 def _is_own(file: str) -> bool:

@@ -73,7 +73,12 @@ def test_nan_is_divergence_and_keeps_the_best_value(load: Load) -> None:
 
 @pytest.mark.parametrize(
     ("trouble", "words"),
-    [("segfault@1", "segmentation fault"), ("raise@1", "the user's code is broken"), ("exit@1", "SystemExit")],
+    [
+        ("segfault@1", "segmentation fault"),
+        ("raise@1", "the user's code is broken"),
+        ("exit@1", "SystemExit"),
+        ("mute@1", "Mute (toy.py"),
+    ],
 )
 def test_a_broken_trial_costs_itself_and_its_curve_is_kept(load: Load, trouble: str, words: str) -> None:
     study = Study.create(load(f"task.model.init_args.trouble={trouble}", "budget.trials=2"))
@@ -81,6 +86,12 @@ def test_a_broken_trial_costs_itself_and_its_curve_is_kept(load: Load, trouble: 
     assert summary.num_failed == 2
     assert all(words in r.message for r in study.records)
     assert all(len(r.ticks) == 1 for r in study.records)
+
+
+def test_a_project_that_closes_its_output_costs_no_trial(load: Load) -> None:
+    study = Study.create(load("task.model.init_args.trouble=closed@1", "budget.trials=1"))
+    study.run()
+    assert study.records[0].stop_reason is StopReason.COMPLETED
 
 
 def test_three_identical_failures_before_any_success_stop_the_study(load: Load) -> None:

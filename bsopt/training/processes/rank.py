@@ -83,14 +83,14 @@ def rank_main(
         module, _, name = function.partition(":")
         result = getattr(importlib.import_module(module), name)(spec, channel, *arguments)
         message = Message("done", result) if rank == 0 else None
-    except BsoptError as error:
-        traceback.print_exc()
-        message = Message("error", error=type(error).__name__, text=printable(str(error)))
     except BaseException as error:  # noqa: BLE001  (whatever it is, the parent must know before this process ends)
-        traceback.print_exc()
-        message = Message("error", error=type(error).__name__, text=describe_error(error))
-    sys.stdout.flush()
-    sys.stderr.flush()
+        text = printable(str(error)) if isinstance(error, BsoptError) else describe_error(error)
+        message = Message("error", error=type(error).__name__, text=text)
+        with contextlib.suppress(Exception):
+            traceback.print_exc()
+    with contextlib.suppress(Exception):  # the project may have closed them
+        sys.stdout.flush()
+        sys.stderr.flush()
     if message is not None:
         with contextlib.suppress(OSError):
             line.send(message)
