@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 
 import click
@@ -32,6 +33,20 @@ def main() -> None:
     bsopt init digits                 a study to start from
     bsopt study run digits/study.yaml
     """
+    _replace_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal or pipe without Unicode shows ? for a sparkline
+
+
+def _replace_closed_streams() -> None:
+    """Let standard streams that were closed (`>&-`, some schedulers) go nowhere, as `>/dev/null` does.
+
+    Else Python has none, and the next file that is opened, a database for example, takes their number: whatever is
+    printed in C would be written into it.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            nowhere = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115  (takes the lowest number that is free)
+            os.set_inheritable(nowhere.fileno(), True)
+            setattr(sys, name, nowhere)

@@ -37,7 +37,8 @@ _SOON_READY = (  # what a server says that is there, but not for us yet
     "connection slots",
 )
 _NO_ANSWER = ("refused", "timeout", "timed out", "closed the connection", "unreachable", *_SOON_READY)
-_DAMAGED = ("malformed", "is not a database", "disk I/O error")
+_DAMAGED = ("malformed", "is not a database")
+_DISK_FAILS = "disk I/O error"
 
 
 def open_storage(url: str) -> BaseStorage:
@@ -65,7 +66,7 @@ def open_storage(url: str) -> BaseStorage:
         raise
     except ImportError as error:
         raise StorageError(
-            f"the storage {redacted(url)} needs a driver that isn't installed ({error}). "
+            f"the storage {redacted(url)} needs a driver that isn't installed ({error.__cause__ or error}). "
             "Install it, e.g. pip install 'bsopt[postgresql]', 'bsopt[mysql]' or 'bsopt[grpc]'."
         ) from error
     except Exception as error:
@@ -91,6 +92,7 @@ def _opened_once_ready(address: str, url: str) -> BaseStorage:
 def _opened(address: str) -> BaseStorage:
     if address.startswith("journal://"):
         path = Path(address.removeprefix("journal://"))
+        _refuse_folder(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         return optuna.storages.JournalStorage(Journal(path))
     if address.startswith("grpc://"):
@@ -101,6 +103,11 @@ def _opened(address: str) -> BaseStorage:
         proxy.wait_server_ready(_SECONDS_TO_CONNECT)
         return proxy
     return with_cache(_open_database(address))
+
+
+def _refuse_folder(path: Path) -> None:
+    if path.is_dir():
+        raise StorageError(f"the storage {path} is a folder: name a file in it, e.g. {path / 'study.db'}.")
 
 
 def _as_told(error: Exception, url: str) -> StorageError:
@@ -116,8 +123,9 @@ def _as_told(error: Exception, url: str) -> StorageError:
     is_silent = is_passing(error) or isinstance(error, ConnectionError)
     if is_silent and any(sign in text.lower() for sign in _NO_ANSWER):
         return StorageFailedError(f"{message}. Once it answers, run the same command again.")
-    is_damaged = any(sign in text for sign in _DAMAGED)
-    return StorageFailedError(message) if is_damaged else StorageError(message)
+    if any(sign in text for sign in _DAMAGED):
+        return StorageFailedError(f"{message}. Restore it from a copy, or choose another with --storage.")
+    return StorageFailedError(message) if _DISK_FAILS in text else StorageError(message)
 
 
 def _open_database(address: str) -> optuna.storages.RDBStorage:
@@ -126,6 +134,7 @@ def _open_database(address: str) -> optuna.storages.RDBStorage:
     is_sqlite = address.startswith("sqlite")
     if is_sqlite and address not in ("sqlite://", "sqlite:///:memory:"):
         path = Path(address.split("///", 1)[1].split("?")[0])
+        _refuse_folder(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not os.access(path, os.W_OK):
             raise StorageError(f"the storage {path} is read-only: make it writable or choose another with --storage.")

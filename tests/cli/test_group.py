@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import re
 import signal
 import subprocess
@@ -128,6 +129,24 @@ def test_traceback_is_shown_when_asked_for(tmp_path: Path) -> None:
     shown = bsopt("study", "run", "nowhere.yaml", "--traceback", folder=tmp_path)
     assert shown.returncode != 0
     assert "ConfigError" in shown.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process starts with its files there")
+def test_streams_that_were_closed_are_replaced_before_a_file_takes_their_number(tmp_path: Path) -> None:
+    script = """
+import os, sys
+from bsopt.cli.main import main
+try:
+    main(["study", "show"])
+except SystemExit as end:
+    assert end.code == 2
+assert all(os.fstat(number).st_rdev == os.stat(os.devnull).st_rdev for number in range(3))
+print("to nobody")
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, preexec_fn=lambda: os.closerange(0, 3), timeout=300
+    )
+    assert ended.returncode == 0
 
 
 def test_ctrl_c_ends_with_130() -> None:

@@ -210,6 +210,17 @@ def test_storage_that_can_not_be_opened_is_one_message_without_the_password(url:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", ["sqlite:///", "journal://"])
+def test_a_folder_is_no_storage(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(StorageError, match=r"is a folder: name a file in it, e\.g\. .*study\.db"):
+        open_storage(f"{kind}{tmp_path}")
+
+
+def test_a_missing_driver_is_named() -> None:
+    with pytest.raises(StorageError, match="needs a driver that isn't installed .*cx_Oracle"):
+        open_storage("oracle+cx_oracle://me:secret@host/db")
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
 def test_read_only_folder_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
