@@ -31,7 +31,7 @@ def heeded_signals() -> Iterator[None]:
 
 
 MODEL = '''
-import os, signal, sys, time
+import errno, os, signal, sys, time
 import torch
 import {package} as pl
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
@@ -105,6 +105,8 @@ class Toy(pl.LightningModule):
             raise RuntimeError("the user's code is broken")
         elif self.trouble == "exit":
             raise SystemExit(4)
+        elif self.trouble == "full" and not os.path.exists("space"):
+            raise OSError(errno.ENOSPC, "No space left on device", "metrics.csv")
         elif self.trouble == "mute":
             raise Mute
         elif self.trouble == "closed":

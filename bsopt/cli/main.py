@@ -48,5 +48,5 @@ def _replace_closed_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             nowhere = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115  (takes the lowest number that is free)
-            os.set_inheritable(nowhere.fileno(), True)
+            os.set_inheritable(nowhere.fileno(), True)  # noqa: FBT003  (takes no keywords)
             setattr(sys, name, nowhere)

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from bsopt.callbacks._base import Callback
+from bsopt.errors import MachineError
 from bsopt.serialization import from_plain, to_plain
+from bsopt.training.error_text import machine_failed
 from bsopt.trial.record import Tick
 from bsopt.trial.spec import checkpoint_name, delete_state
 
@@ -24,7 +26,7 @@ class KeptWeights(Callback):
     """Keeps the initial and the last weights in the trial's folder, and others when it is told of them.
 
     Every rank takes part, as Lightning's checkpoints want it; rank 0 writes. A trial that goes on from an
-    interrupted one has no initial weights of its own.
+    interrupted one has no initial weights of its own. Weights that can't be written are a `MachineError`.
 
     Args:
         kinds: Of "initial", "best", "last", "matched".
@@ -55,7 +57,11 @@ class KeptWeights(Callback):
 
     def _save(self, trainer: Any, kind: str) -> None:
         if kind in self._kinds:
-            trainer.save_checkpoint(str(self._folder / checkpoint_name(kind)), weights_only=True)
+            path = self._folder / checkpoint_name(kind)
+            try:
+                trainer.save_checkpoint(str(path), weights_only=True)
+            except OSError as error:
+                raise MachineError(machine_failed(error, path)) from error
 
 
 class KeptTicks(Callback):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import traceback
 from pathlib import Path
 
 from bsopt.units import printable
 
-__all__ = ["describe_error", "says_out_of_memory"]
+__all__ = ["describe_error", "is_of_machine", "machine_failed", "says_out_of_memory"]
 
 _PHRASES = ("out of memory", "can't allocate memory", "cublas_status_alloc_failed", "cudnn_status_alloc_failed")
+_OF_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN}
+"""A disk that is full, over its quota, read-only by now, broken or gone: every other trial would meet it, too."""
 _MOST = 4000
 """Characters of what an error says that are told; some quote a whole array."""
 _BSOPT = Path(__file__).parents[1]
@@ -27,6 +30,26 @@ def describe_error(error: BaseException, *, whole_text: bool = False) -> str:
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_own(frame.filename)]
     place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
     return f"{type(error).__name__}: {text}{place}" if text else f"{type(error).__name__}{place}"
+
+
+def is_of_machine(error: BaseException) -> bool:
+    """Return whether an error says that a disk failed, which is no trial's fault."""
+    return isinstance(error, OSError) and error.errno in _OF_MACHINE
+
+
+def machine_failed(error: OSError, path: object = None) -> str:
+    """Return the message of a `MachineError`: what failed, on which file, and what to do.
+
+    Args:
+        error: As it was caught.
+        path: The file; None for the one that the error names.
+
+    >>> machine_failed(OSError(errno.ENOSPC, "No space left on device"), "runs/last.ckpt")[:40]
+    'No space left on device: runs/last.ckpt.'
+    """
+    file = path or error.filename2 or error.filename
+    what = printable(f"{error.strerror or error}{f': {file}' if file else ''}")
+    return f"{what}. What was measured is kept; once that is put right, run the same command again."
 
 
 def says_out_of_memory(name: str, text: str) -> bool:

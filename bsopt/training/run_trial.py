@@ -16,11 +16,11 @@ from bsopt.callbacks.gradient_noise_scale import GradientNoiseScale
 from bsopt.callbacks.throughput_monitor import ThroughputMonitor
 from bsopt.callbacks.update_norms import UpdateNorms
 from bsopt.callbacks.weight_distance import WeightDistance
-from bsopt.errors import BsoptError, TaskError
+from bsopt.errors import BsoptError, MachineError, TaskError
 from bsopt.serialization import to_plain
 from bsopt.training.checkpoints import KeptState, KeptTicks, KeptWeights, StaleStateError
 from bsopt.training.device import device_name, grown_bytes, is_out_of_memory
-from bsopt.training.error_text import describe_error
+from bsopt.training.error_text import describe_error, is_of_machine, machine_failed
 from bsopt.training.safeguards import Safeguards
 from bsopt.training.task.build import ReadyTask
 from bsopt.training.task.ready import use_task
@@ -51,6 +51,7 @@ def run_trial(spec: TrialSpec, channel: Channel, *, clock: Callable[[], float] =
 
     Raises:
         BsoptError: The user's code or settings are wrong.
+        MachineError: A disk is full or failed.
         StaleStateError: What it was to go on from can't be loaded; it is deleted, so that the trial can begin anew.
     """
     started = time.time()
@@ -79,6 +80,8 @@ def run_trial(spec: TrialSpec, channel: Channel, *, clock: Callable[[], float] =
         elif is_out_of_memory(error) and spec.plan.world_size == 1:  # of several ranks, the parent hears the first
             message = f"out of memory with {spec.plan.micro_batch_size} samples a pass: {_first_line(error)}"
             run.answer = StopDecision(StopReason.OUT_OF_MEMORY, message=message)
+        elif isinstance(error, OSError) and is_of_machine(error):
+            raise MachineError(machine_failed(error)) from error
         else:
             raise
     return _record(spec, run, trainer, started=started, resident_before=resident_before)

@@ -217,7 +217,7 @@ def test_a_folder_is_no_storage(tmp_path: Path, kind: str) -> None:
 
 
 def test_a_missing_driver_is_named() -> None:
-    with pytest.raises(StorageError, match="needs a driver that isn't installed .*cx_Oracle"):
+    with pytest.raises(StorageError, match=r"needs a driver that isn't installed .*cx_Oracle"):
         open_storage("oracle+cx_oracle://me:secret@host/db")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bsopt.config import LoadedConfig
-from bsopt.errors import ConfigError, InjectionError, MetricError
+from bsopt.errors import ConfigError, InjectionError, MachineError, MetricError
 from bsopt.study.study import Study
 from bsopt.trial.record import StopReason
 
@@ -92,6 +92,15 @@ def test_a_project_that_closes_its_output_costs_no_trial(load: Load) -> None:
     study = Study.create(load("task.model.init_args.trouble=closed@1", "budget.trials=1"))
     study.run()
     assert study.records[0].stop_reason is StopReason.COMPLETED
+
+
+def test_a_disk_that_is_full_ends_the_run_and_costs_no_trial(load: Load, project: Path) -> None:
+    study = Study.create(load("task.model.init_args.trouble=full@1", "budget.trials=2"))
+    with pytest.raises(MachineError, match=r"No space left on device: metrics\.csv\. What was measured is kept"):
+        study.run()
+    assert [(r.stop_reason, len(r.ticks)) for r in study.records] == [(StopReason.LOST, 1)]
+    (project / "space").touch()
+    assert study.run().num_complete == 2
 
 
 def test_three_identical_failures_before_any_success_stop_the_study(load: Load) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from bsopt.errors import InjectionError, MetricError, TaskError
+from bsopt.errors import InjectionError, MachineError, MetricError, TaskError
 from bsopt.training.processes.crash import Crash
 from bsopt.trial.curve import end_by_value
 from bsopt.trial.objective import Objective
@@ -166,6 +166,11 @@ def test_what_fails_after_the_last_tick_costs_nothing_that_was_measured(
 def test_a_trial_that_is_paused_is_not_whole_when_it_fails(train: Any) -> None:
     with pytest.raises(Crash, match="the server of the project's logger is gone"):
         train(model={"trouble": "late"}, on_tick=lambda tick: StopDecision(StopReason.PAUSED, "later"))
+
+
+def test_weights_that_can_not_be_written_are_the_machines_failure(train: Any, project: Path) -> None:
+    with pytest.raises(MachineError, match=r"toy\.py/last\.ckpt\. What was measured is kept"):
+        train(checkpoints=("last",), folder=str(project / "toy.py"))
 
 
 def test_mistakes_of_the_task_are_told(train: Any) -> None:

@@ -72,7 +72,10 @@ def rank_main(
     os.environ.update(environment)
     sys.path[:] = path
     multiprocessing.set_start_method(None, force=True)  # else DataLoader workers would each start a server of their own
-    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    except OSError:  # a full disk: without a log the trial still counts
+        target = os.open(os.devnull, os.O_WRONLY)
     os.dup2(target, 1)
     os.dup2(target, 2)
     os.close(target)
