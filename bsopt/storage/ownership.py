@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ __all__ = [
     "give_up_of",
     "hand_back",
     "is_asked_to_stop",
+    "marks_of_next",
     "owner_of",
     "running_elsewhere",
     "sign_of_life",
@@ -47,30 +49,50 @@ _CLAIMS: set[str] = set()
 """Those that hold in this process: what it runs is the process's to know, whichever study asks."""
 
 
+_ASKING = threading.local()
+"""The owner of the next trial that a thread begins."""
+
+
 @contextlib.contextmanager
-def claims() -> Iterator[str]:
+def claims(*, worker: str | None = None) -> Iterator[str]:
     """Yield a claim, to be put on one trial, which holds until the block ends.
+
+    The next trial that this thread begins carries it from its beginning, where the storage is one of `open_storage`:
+    a process that is killed right then leaves no trial that is nobody's, which would be lost after a long silence only.
 
     A trial that is still running by then, for the storage failed before it could be told, is lost like one whose
     process is gone.
+
+    Args:
+        worker: The name that a leader gave this worker.
     """
     name = uuid.uuid4().hex
     _CLAIMS.add(name)
+    _ASKING.owner = _owner(name, worker)
     try:
         yield name
     finally:
+        _ASKING.owner = None
         _CLAIMS.discard(name)
 
 
+def marks_of_next() -> dict[str, Any]:
+    """Return, once, the attributes of the trial that this thread begins now; empty outside of `claims`."""
+    owner, _ASKING.owner = getattr(_ASKING, "owner", None), None
+    return {} if owner is None else {OWNER_KEY: owner, ALIVE_KEY: time.time()}
+
+
 def claim(trial: optuna.Trial, *, by: str, worker: str | None = None) -> None:
-    """Write down that this process runs the trial.
+    """Write down that this process runs the trial, if it doesn't say so, and that it does now.
 
     Args:
         trial: The trial.
         by: A claim that holds, of `claims`.
         worker: The name that a leader gave this worker.
     """
-    trial.set_user_attr(OWNER_KEY, {**this_process(), "worker": worker, "claim": by})
+    owner = _owner(by, worker)
+    if trial.user_attrs.get(OWNER_KEY) != owner:
+        trial.set_user_attr(OWNER_KEY, owner)
     sign_of_life(trial)
 
 
@@ -125,6 +147,10 @@ def give_up_of(study: optuna.Study, workers: Sequence[str]) -> list[int]:
     """Fail the running trials of workers that their leader knows to be gone; return their numbers."""
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     return [t.number for t in running if (owner_of(t) or {}).get("worker") in workers and _give_up(study, t)]
+
+
+def _owner(claim: str, worker: str | None) -> dict[str, Any]:
+    return {**this_process(), "worker": worker, "claim": claim}
 
 
 def _give_up(study: optuna.Study, frozen: FrozenTrial) -> bool:

@@ -2,6 +2,7 @@
 
 Each call that fails so is made again for up to two minutes (`BSOPT_STORAGE_WAIT`, in seconds), less than the silence
 after which another host takes a trial for lost. A call that had succeeded after all, its answer lost, is seen as such.
+A trial that is begun carries from then on whose it is (`bsopt.storage.ownership.claims`).
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from bsopt.errors import ConfigError
+from bsopt.storage import ownership
 from bsopt.storage.addresses import redacted, without_secrets
 from bsopt.storage.failures import as_storage_failure, is_passing, last_line_of
 
@@ -52,6 +55,18 @@ class _Patient:
         self._seconds = seconds
         self._clock = clock
         self._given_up_until = -math.inf  # one long wait is enough: what follows soon is the end of the run
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        marks = ownership.marks_of_next() if template_trial is None else {}
+        template = create_trial(state=TrialState.RUNNING, user_attrs=marks) if marks else template_trial
+        return int(self._call("create_new_trial", (study_id, template), {}))
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        is_set = bool(self._call("set_trial_state_values", (trial_id, state, values), {}))
+        if is_set and state == TrialState.RUNNING:  # it was waiting
+            for key, value in ownership.marks_of_next().items():
+                self._call("set_trial_user_attr", (trial_id, key, value), {})
+        return is_set
 
     def _call(self, name: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
         began, pause, is_told = self._clock(), _FIRST_PAUSE, False
@@ -89,9 +104,13 @@ def _method(name: str) -> Callable[..., Any]:
     return call
 
 
-_NAMES = [name for name in dir(BaseStorage) if not name.startswith("_") and callable(getattr(BaseStorage, name))]
+_NAMES = [
+    name
+    for name in dir(BaseStorage)
+    if not name.startswith("_") and callable(getattr(BaseStorage, name)) and name not in vars(_Patient)
+]
 _PatientStorage = type("_PatientStorage", (_Patient, BaseStorage), {name: _method(name) for name in _NAMES})
-"""Every method of Optuna's interface; written out they would be thirty times the same two lines."""
+"""Every other method of Optuna's interface; written out they would be thirty times the same two lines."""
 
 
 def wait_seconds() -> float:

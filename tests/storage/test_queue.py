@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -11,6 +12,7 @@ from optuna.trial import TrialState
 
 from bsopt.storage import ownership, queue
 from bsopt.storage.attributes import CONFIRM_KEY, OWNER_KEY, REPLICATE_KEY, read_records
+from bsopt.storage.databases import open_storage
 from bsopt.storage.optuna_internals import trial_of
 from bsopt.trial.record import StopReason
 
@@ -142,6 +144,36 @@ def test_a_trial_of_this_process_is_given_up_once_the_process_no_longer_runs_it(
             begin(study, by=another)
         assert ownership.running_elsewhere(study) == []
         assert ownership.give_up_lost(study) == [1]
+
+
+class Killed(optuna.samplers.RandomSampler):
+    """Ends its process as soon as a trial is asked for."""
+
+    def before_trial(self, *arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("kind", ["sqlite:///", "journal://"])
+def test_a_trial_says_from_its_beginning_whose_it_is(tmp_path: Path, kind: str) -> None:
+    study = optuna.create_study(storage=open_storage(f"{kind}{tmp_path}/study"))
+    killed = optuna.load_study(study_name=None, storage=study._storage, sampler=Killed())
+    study.enqueue_trial({"lr": 0.1})
+    for number in range(2):  # one that waited, and a new one
+        with ownership.claims(worker="a") as claim:
+            with pytest.raises(KeyboardInterrupt):
+                killed.ask()
+            owner = ownership.owner_of(study.trials[number])
+            assert owner == {**ownership.this_process(), "worker": "a", "claim": claim}
+            assert ownership.give_up_lost(study) == []
+        assert ownership.give_up_lost(study) == [number]
+
+
+def test_a_claim_is_put_on_one_trial_alone(tmp_path: Path) -> None:
+    study = optuna.create_study(storage=open_storage(f"sqlite:///{tmp_path}/study.db"))
+    with ownership.claims():
+        study.ask(), study.ask()
+    study.ask()
+    assert [ownership.owner_of(trial) is not None for trial in study.trials] == [True, False, False]
 
 
 def test_a_leader_stops_only_its_own_run(study: optuna.Study) -> None:
