@@ -16,7 +16,15 @@ from optuna.trial import FrozenTrial, TrialState
 from bsopt.config import StudyConfig
 from bsopt.errors import BsoptError, MachineError, PlanError, StorageError, StudyError
 from bsopt.storage import ownership, queue
-from bsopt.storage.attributes import BATCH_SIZE, LR, read_info, read_record, read_records, write_record
+from bsopt.storage.attributes import (
+    BATCH_SIZE,
+    LR,
+    enqueued_params,
+    read_info,
+    read_record,
+    read_records,
+    write_record,
+)
 from bsopt.storage.parameter_names import OUR_NAMES
 from bsopt.study.failures import as_failure, missing_folder
 from bsopt.study.files import StudyFiles
@@ -169,7 +177,7 @@ class StudyRunner:
     def _run_one(self, worker: int) -> None:
         """Ask for a trial, run it and tell what came of it."""
         try:
-            with ownership.claims() as claim:
+            with ownership.claims(worker=self._name) as claim:
                 self._study.optimize(
                     lambda trial: self._objective_of(trial, worker, claim),
                     n_trials=1,
@@ -220,8 +228,15 @@ class StudyRunner:
         if reason := queue.excess(self._study, trial, total=self._config.num_searched):
             ownership.hand_back(trial, reason)
             raise _TrialFailedError(reason)
-        params = suggest(trial, self._config.search)
-        record = replace(self._train(trial, params, worker), design_variant=queue.variant_of(trial))
+        try:
+            params = suggest(trial, self._config.search)
+        except ValueError as error:
+            queued = enqueued_params(self._study.get_trials(deepcopy=False)[trial.number])
+            if queued is None:
+                raise
+            record = _not_of_search(trial, queued, error)
+        else:
+            record = replace(self._train(trial, params, worker), design_variant=queue.variant_of(trial))
         self._keep(trial, record)
         if record.outcome == "fail":
             self._look_for_same_failures(record)
@@ -389,6 +404,12 @@ def _without_plan(trial: optuna.Trial, params: Mapping[str, Any], message: str) 
         stop_reason=StopReason.OUT_OF_MEMORY,
         message=message,
     )
+
+
+def _not_of_search(trial: optuna.Trial, queued: Mapping[str, Any], error: ValueError) -> TrialRecord:
+    """Return the record of a trial that somebody queued with what can't be values of the study's parameters."""
+    message = f"it was queued with {dict(queued)}, which isn't what the study searches: {error}"
+    return TrialRecord(trial.number, "fail", stop_reason=StopReason.FAILED, message=message)
 
 
 def _lost(error: BaseException) -> str:

@@ -69,6 +69,15 @@ def test_several_workers_run_each_queued_trial_exactly_once(pretend: Pretend, us
     assert sorted(record.lr for record in study.records) == pytest.approx(rates)
 
 
+def test_a_trial_queued_by_hand_with_what_is_no_batch_size_costs_itself_alone(pretend: Pretend) -> None:
+    study = pretend(budget={"trials": 3, "epochs": 3})
+    study.optuna.enqueue_trial({"batch_size": "eight", "lr": 0.1})
+    summary = study.run()
+    assert (summary.num_complete, summary.num_failed) == (2, 1)
+    assert "queued with {'batch_size': 'eight', 'lr': 0.1}" in study.records[0].message
+    assert study.run().ended == "nothing_to_do"
+
+
 def test_out_of_memory_halves_the_micro_batch_for_this_and_every_later_trial(pretend: Pretend, usual: Train) -> None:
     def train(spec: TrialSpec, supervision: Supervision) -> TrialRecord:
         if spec.plan.micro_batch_size > 2:
