@@ -127,7 +127,10 @@ class Leader:
         Raises:
             BsoptError: A worker met a mistake of the user's, or workers die before they finish a trial.
         """
-        return _Run(self, listener or Listener(), callbacks).run()
+        try:
+            return _Run(self, listener or Listener(), callbacks).run()
+        finally:  # also where the storage or the cluster is what failed
+            self.engine.close()
 
 
 class _Run:
@@ -284,7 +287,6 @@ class _Run:
                 place.end()
             ownership.give_up_of(self._study, list(self._active))
         self._active.clear()
-        self._engine.close()
 
     def _interrupt(self, number: int) -> None:
         self._is_left = number == getattr(signal, "SIGHUP", None) and self._engine.outlives_leader

@@ -17,7 +17,8 @@ from bsopt.config import load_config
 from bsopt.engines.leader import Leader, Lost
 from bsopt.engines.resources import Resources, resources_of
 from bsopt.engines.worker import Job, Outcome, work
-from bsopt.errors import ConfigError, MissingExtraError, StorageError, StudyError, TaskError
+from bsopt.errors import ConfigError, MissingExtraError, StorageError, StorageFailedError, StudyError, TaskError
+from bsopt.storage import queue
 from bsopt.storage.attributes import read_records
 from bsopt.trial.record import StopReason
 
@@ -107,6 +108,19 @@ def test_workers_that_always_die_end_the_study(project: Path) -> None:
     with pytest.raises(StudyError, match="6 workers were lost before any of them finished a trial"):
         Leader.create(loaded, engine).run()
     assert len({job.name for job in engine.jobs}) == len(engine.jobs)
+
+
+def test_the_cluster_is_let_go_of_also_where_the_storage_failed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object, **named: object) -> int:
+        raise StorageFailedError("the storage failed")
+
+    closed = []
+    leader = load(project)
+    monkeypatch.setattr(leader.engine, "close", lambda: closed.append(True))
+    monkeypatch.setattr(queue, "queue_retries", fail)
+    with pytest.raises(StorageFailedError):
+        leader.run()
+    assert closed
 
 
 @pytest.mark.parametrize("outlives_leader", [False, True])
