@@ -16,7 +16,6 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from bsopt.errors import StorageError
 from bsopt.storage.attributes import ALIVE_KEY, OWNER_KEY, STOP_KEY, read_record, write_record
 from bsopt.storage.optuna_internals import trial_of
 from bsopt.storage.parameter_names import OUR_NAMES
@@ -45,6 +44,7 @@ SIGN_OF_LIFE_SECONDS = 30.0
 GRACE_SECONDS = 240.0
 """A trial of another host is lost after so long a silence."""
 
+_UNKNOWN = "unknown"
 _CLAIMS: set[str] = set()
 """Those that hold in this process: what it runs is the process's to know, whichever study asks."""
 
@@ -178,8 +178,10 @@ def _is_alive(trial: FrozenTrial, now: float) -> bool:
         return owner.get("claim") in _CLAIMS
     if owner is not None and _is_at(owner, _here()):
         born = _born(int(owner["pid"]))
-        return born is not None and born == owner.get("born")
-    # On another host, or before a reboot, or killed before it could say whose it is, or not one of ours.
+        if born != _UNKNOWN or owner.get("born") == _UNKNOWN:
+            return born is not None and born == owner.get("born")
+    # On another host, or before a reboot, or another user's whose processes are hidden, or not one of ours, or killed
+    # before it could say whose it is.
     started = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
     return now - float(trial.user_attrs.get(ALIVE_KEY, started)) < GRACE_SECONDS
 
@@ -211,19 +213,22 @@ def _boot() -> str | None:
 
 
 def _born(pid: int) -> str | None:
-    """Return what tells this process from a later one of the same number; None if there is no such process."""
+    """Return what tells this process from a later one of the same number; None if there is no such process.
+
+    `_UNKNOWN` where the system doesn't tell: without /proc, or with one that hides what other users run (hidepid).
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except FileNotFoundError:
-        if Path("/proc").exists() and Path("/proc/self/stat").exists():
-            return None
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return None
-        except PermissionError:
-            pass
-        return "unknown"
-    except OSError as error:
-        raise StorageError(f"can't look at process {pid}: {error}") from error
+    except OSError:  # also one that ends while it is looked at
+        return _UNKNOWN if _is_there(pid) else None
     return None if fields[0] in ("Z", "X") else fields[19]
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

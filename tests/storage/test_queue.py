@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -134,6 +136,26 @@ def test_a_process_of_this_host_that_is_gone_is_given_up_at_once(study: optuna.S
         trial = begin(study, by=claim)
         trial.set_user_attr(OWNER_KEY, {**trial.user_attrs[OWNER_KEY], "pid": 1 << 30})
         assert ownership.give_up_lost(study) == [0]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems hide all processes")
+@pytest.mark.parametrize("error", [FileNotFoundError, PermissionError, ProcessLookupError])
+def test_a_process_that_may_not_be_looked_at_is_given_up_after_silence_only(
+    study: optuna.Study, monkeypatch: pytest.MonkeyPatch, error: type[OSError]
+) -> None:
+    owner = {**ownership.this_process(), "born": "7"}
+    for pid in (os.getppid(), 1 << 30):
+        begin(study).set_user_attr(OWNER_KEY, {**owner, "pid": pid})
+    read = Path.read_text
+
+    def hidden(path: Path, *arguments: Any, **named: Any) -> str:
+        if path.name == "stat" and str(os.getpid()) not in path.parts:
+            raise error
+        return read(path, *arguments, **named)
+
+    monkeypatch.setattr(Path, "read_text", hidden)
+    assert ownership.give_up_lost(study) == [1]  # it isn't there
+    assert ownership.give_up_lost(study, now=time.time() + ownership.GRACE_SECONDS + 1) == [0]
 
 
 def test_a_trial_of_this_process_is_given_up_once_the_process_no_longer_runs_it(study: optuna.Study) -> None:
