@@ -13,6 +13,8 @@ __all__ = ["describe_error", "is_of_machine", "machine_failed", "says_out_of_mem
 _PHRASES = ("out of memory", "can't allocate memory", "cublas_status_alloc_failed", "cudnn_status_alloc_failed")
 _OF_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN}
 """A disk that is full, over its quota, read-only by now, broken or gone: every other trial would meet it, too."""
+_OF_DISK = ("no space left on device", "disk quota exceeded", "pytorchstreamwriter failed writing file")
+"""The same in words, for errors that have lost their number: PyTorch's, and those of a DataLoader's worker."""
 _MOST = 4000
 """Characters of what an error says that are told; some quote a whole array."""
 _BSOPT = Path(__file__).parents[1]
@@ -34,10 +36,10 @@ def describe_error(error: BaseException, *, whole_text: bool = False) -> str:
 
 def is_of_machine(error: BaseException) -> bool:
     """Return whether an error says that a disk failed, which is no trial's fault."""
-    return isinstance(error, OSError) and error.errno in _OF_MACHINE
+    return (isinstance(error, OSError) and error.errno in _OF_MACHINE) or bool(_lines_of_disk(error))
 
 
-def machine_failed(error: OSError, path: object = None) -> str:
+def machine_failed(error: BaseException, path: object = None) -> str:
     """Return the message of a `MachineError`: what failed, on which file, and what to do.
 
     Args:
@@ -47,9 +49,12 @@ def machine_failed(error: OSError, path: object = None) -> str:
     >>> machine_failed(OSError(errno.ENOSPC, "No space left on device"), "runs/last.ckpt")[:40]
     'No space left on device: runs/last.ckpt.'
     """
-    file = path or error.filename2 or error.filename
-    what = printable(f"{error.strerror or error}{f': {file}' if file else ''}")
-    return f"{what}. What was measured is kept; once that is put right, run the same command again."
+    if isinstance(error, OSError) and error.strerror:
+        what, file = error.strerror, path or error.filename2 or error.filename
+    else:
+        what, file = [*_lines_of_disk(error), _said_by(error) or type(error).__name__][0], path
+    told = printable(f"{what}{f': {file}' if file else ''}")
+    return f"{told.rstrip('.')}. What was measured is kept; once that is put right, run the same command again."
 
 
 def says_out_of_memory(name: str, text: str) -> bool:
@@ -62,12 +67,22 @@ def says_out_of_memory(name: str, text: str) -> bool:
 
 
 def _words_of(error: BaseException) -> str:
-    """Return what an error says, shortened; nothing where saying it fails in turn."""
+    """Return what an error says, shortened."""
+    said = _said_by(error)
+    return printable(said if len(said) <= _MOST else f"{said[:_MOST]}…")
+
+
+def _said_by(error: BaseException) -> str:
+    """Return what an error says; nothing where saying it fails in turn."""
     try:
-        said = str(error)
+        return str(error)
     except Exception:  # noqa: BLE001  (it is the project's)
         return ""
-    return printable(said if len(said) <= _MOST else f"{said[:_MOST]}…")
+
+
+def _lines_of_disk(error: BaseException) -> list[str]:
+    """Return the lines of an error that say that a disk is full."""
+    return [line for line in _said_by(error).splitlines() if any(phrase in line.lower() for phrase in _OF_DISK)]
 
 
 def _is_own(file: str) -> bool:

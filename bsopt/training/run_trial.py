@@ -80,7 +80,7 @@ def run_trial(spec: TrialSpec, channel: Channel, *, clock: Callable[[], float] =
         elif is_out_of_memory(error) and spec.plan.world_size == 1:  # of several ranks, the parent hears the first
             message = f"out of memory with {spec.plan.micro_batch_size} samples a pass: {_first_line(error)}"
             run.answer = StopDecision(StopReason.OUT_OF_MEMORY, message=message)
-        elif isinstance(error, OSError) and is_of_machine(error):
+        elif is_of_machine(error):
             raise MachineError(machine_failed(error)) from error
         else:
             raise
