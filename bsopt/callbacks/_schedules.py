@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-__all__ = ["is_decaying", "misplanned"]
+__all__ = ["Misplanned", "is_decaying", "misplanned"]
 
 _ENDLESS = {"StepLR", "ExponentialLR", "ConstantLR", "ReduceLROnPlateau", "CyclicLR", "CosineAnnealingWarmRestarts"}
 _WARM_UPS = {"LinearLR"}
@@ -57,8 +57,29 @@ class _Planned:
     ends: bool
 
 
-def misplanned(trainer: Any, *, num_steps: float | None, num_epochs: float | None) -> list[str]:
-    """Return in words which of a Trainer's schedules don't end where training ends; empty where all do.
+@dataclass(frozen=True, slots=True)
+class Misplanned:
+    """A schedule that doesn't end where training ends; its text says it in words.
+
+    Attributes:
+        scheduler: Its class.
+        planned: What it is planned for, in its unit.
+        has: What the training has.
+        unit: What it counts.
+    """
+
+    scheduler: str
+    planned: int
+    has: int
+    unit: Literal["steps", "epochs"]
+
+    def __str__(self) -> str:
+        unit = "optimizer steps" if self.unit == "steps" else "epochs"
+        return f"the schedule ({self.scheduler}) is planned for {self.planned:,} {unit}, but training has {self.has:,}"
+
+
+def misplanned(trainer: Any, *, num_steps: float | None, num_epochs: float | None) -> list[Misplanned]:
+    """Return which of a Trainer's schedules don't end where training ends; empty where all do.
 
     Read from attributes by their usual names (`total_steps`, `T_max`, `total_iters`, `milestones` …), of those made of
     others too; of a `LambdaLR` from where its function falls to nothing. Schedules that have no end (`StepLR`,
@@ -80,9 +101,8 @@ def misplanned(trainer: Any, *, num_steps: float | None, num_epochs: float | Non
             continue
         slack = max(1.0, _SLACK * has)
         if planned.steps > has + slack or (planned.ends and planned.steps < has - slack):
-            unit = "optimizer steps" if config.interval == "step" else "epochs"
-            name = type(config.scheduler).__name__
-            found.append(f"the schedule ({name}) is planned for {planned.steps:,} {unit}, but training has {has:,}")
+            unit: Literal["steps", "epochs"] = "steps" if config.interval == "step" else "epochs"
+            found.append(Misplanned(type(config.scheduler).__name__, planned.steps, has, unit))
     return found
 
 

@@ -11,7 +11,7 @@ from bsopt.recommendation.evidence import Evidence
 from bsopt.recommendation.result import Choice, Goal, SizeState
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import TrialRecord
-from bsopt.units import count_of, digits_telling, in_words
+from bsopt.units import count_of, digits_telling, format_number, in_words
 
 __all__ = [
     "SMALL_BATCH_NORM",
@@ -90,6 +90,7 @@ def caveats(evidence: Evidence, choice: Choice) -> tuple[str, ...]:
     if fits.ridge.status is not FitStatus.OK:
         found.append(fits.ridge.message)
     found += _edges(evidence, choice)
+    found += _further(evidence)
     if info.has_batch_norm and choice.plan.micro_batch_size < SMALL_BATCH_NORM:
         found.append(batch_norm_warning(choice.plan.micro_batch_size))
     target = info.objective.target
@@ -247,6 +248,19 @@ def _with_interval(value: Estimate, *, digits: int = 4) -> str:
         return f"{value.value:.{digits}g}"
     digits = digits_telling(value.low, value.high, digits=digits)
     return f"{value.value:.{digits}g} (90 %: {value.low:.{digits}g} to {value.high:.{digits}g})"
+
+
+def _further(evidence: Evidence) -> list[str]:
+    """Return what a study searches beside batch size and learning rate, in a sentence."""
+    best = evidence.best
+    params = best.params if best is not None else {}
+    told = [
+        f"{name} {format_number(value, digits=3) if isinstance(value, float) else value}"
+        for name, value in params.items()
+        if name not in ("batch_size", "lr")
+    ]
+    number = best.number if best is not None else None
+    return [f"The further parameters are those of trial {number}, the best: {in_words(told)}."] if told else []
 
 
 def _edges(evidence: Evidence, choice: Choice) -> list[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,8 @@ class UserCode:
 
     Attributes:
         asked: What the study file says of it; nothing for a study without a file.
+        places: "lr", "batch_size" or a further parameter -> where building the task showed that the code takes it: an
+            init argument (`model.lr`), or an option of a LightningCLI (`--model.lr`).
         params: Further parameters by path, as the best trial had them.
         seed: The study's seed.
         num_train_samples: Of an epoch; None where it isn't known.
@@ -30,30 +33,33 @@ class UserCode:
     """
 
     asked: AskedCode = field(default_factory=AskedCode)
+    places: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
     seed: int | None = None
     num_train_samples: int | None = None
     budget_samples: float | None = None
 
+    @property
+    def is_cli(self) -> bool:
+        """Whether a LightningCLI takes the values as options."""
+        return any(place.startswith("--") for place in self.places.values())
+
 
 def as_yaml(code: UserCode, lr: float, plan: Plan) -> str:
     """Return a choice as YAML: of a LightningCLI's configuration, or of a study's `entry` that has placeholders.
 
-    An argument that is a mapping stands whole, as a LightningCLI replaces it whole.
+    It is the last of several configurations (`--config config.yaml --config this.yaml`): classes stand in an earlier
+    one. An argument that is a mapping stands whole, as a LightningCLI replaces it whole.
 
     Args:
         code: Where the values go.
         lr: Learning rate.
         plan: How the batch size is realised.
     """
-    args, arguments = _placed(code, lr, plan)
-    blocks: dict[str, Any] = {"entry": {"script": code.asked.entry, "args": args}} if args else {}
-    blocks |= {owner: values for owner, values in arguments.items() if values}
-    blocks["trainer"] = {
-        "accumulate_grad_batches": plan.accumulate_grad_batches,
-        "devices": plan.num_devices,
-        "num_nodes": plan.num_nodes,
-    }
+    placed = _placed(code, lr, plan)
+    blocks: dict[str, Any] = {"entry": {"script": code.asked.entry, "args": placed.args}} if placed.by_args else {}
+    blocks |= {owner: values for owner, values in placed.arguments.items() if values}
+    blocks["trainer"] = _trainer(plan)
     return yaml.dump(blocks, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
 
 
@@ -65,19 +71,17 @@ def as_python(code: UserCode, lr: float, plan: Plan) -> str:
         lr: Learning rate.
         plan: How the batch size is realised.
     """
-    args, arguments = _placed(code, lr, plan)
-    trainer = (
-        f"trainer = Trainer(accumulate_grad_batches={plan.accumulate_grad_batches}, "
-        f"devices={plan.num_devices}, num_nodes={plan.num_nodes})"
-    )
+    placed = _placed(code, lr, plan)
+    arguments = placed.arguments
+    trainer = f"trainer = {_call('Trainer', _trainer(plan))}"
     realised = f"  # {plan} samples per optimizer update\n"
-    if args:
-        entry = str(code.asked.entry)
-        command = (
-            f"python {shlex.join([entry, *args])}" if entry.endswith(".py") else f"{entry} with {shlex.join(args)}"
-        )
+    if code.is_cli:
+        blocks = {**arguments, "trainer": _trainer(plan)}
+        args = [*placed.args, *(f"--{name}={text}" for name, text in _options(blocks))]
+        return f"# {_command(code, args)}{realised}"
+    if placed.by_args:
         places = (f"# and {owner}: {_call('dict', values)}\n" for owner, values in arguments.items() if values)
-        return f"# {command}\n{''.join(places)}{trainer}{realised}"
+        return f"# {_command(code, placed.args)}\n{''.join(places)}{trainer}{realised}"
     if code.asked.factory is not None:
         name = code.asked.factory.replace(":", ".").rpartition(".")[2]
         made = f"model, data = {_call(name, {**arguments['model'], **arguments['data']})}{realised}"
@@ -89,21 +93,42 @@ def as_python(code: UserCode, lr: float, plan: Plan) -> str:
     return f"{made}{trainer}\ntrainer.fit(model, datamodule=data)\n"
 
 
-def _placed(code: UserCode, lr: float, plan: Plan) -> tuple[list[str], dict[str, dict[str, Any]]]:
-    """Return an entry's arguments, empty where no value is in them, and "model" and "data" -> their arguments."""
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """An entry's arguments, whether a value of the choice is in them, and "model", "data" … -> their arguments."""
+
+    args: list[str]
+    by_args: bool
+    arguments: Mapping[str, Mapping[str, Any]]
+
+
+def _placed(code: UserCode, lr: float, plan: Plan) -> _Placed:
+    """Return where each value of a choice goes."""
     asked, rate = code.asked, float(f"{lr:.4g}")
-    values = {"lr": rate, "batch_size": asked_batch_size(plan, "global" if asked.is_global else "micro")}
+    size = asked_batch_size(plan, "global" if asked.is_global else "micro")
+    values = {**code.params, "lr": rate, "batch_size": size}
     args, used = filled_in(asked.args, {**_told(code, plan), **values})
     arguments: dict[str, dict[str, Any]] = {"model": {}, "data": {}}
-    for name, path in (("lr", asked.lr), ("batch_size", asked.batch_size)):
+    for name in ("lr", "batch_size", *code.params):
         if name in used:
             continue
-        owner, place = split_path(path or _usual(name, asked), default=OWNERS[name])
+        owner, place = _place(name, code)
         head = place.partition(".")[0]
         known = {head: asked.arguments.get(owner, {}).get(head, {})} if "." in place else {}
-        set_so_far = arguments[owner]
+        set_so_far = arguments.setdefault(owner, {})
         arguments[owner] = {**set_so_far, **with_argument({**known, **set_so_far}, place, values[name])}
-    return (args if used & values.keys() else []), arguments
+    return _Placed(args, bool(used & values.keys()), arguments)
+
+
+def _place(name: str, code: UserCode) -> tuple[str, str]:
+    """Return whose argument a value is, "model" or "data" or of a LightningCLI another block, and its path there."""
+    seen = code.places.get(name)
+    if seen is not None:
+        owner, _, place = seen.removeprefix("--").partition(".")
+        return (owner, place) if place else ("model", owner)
+    asked = {"lr": code.asked.lr, "batch_size": code.asked.batch_size}
+    path = asked[name] or _usual(name, code.asked) if name in asked else name
+    return split_path(path, default=OWNERS.get(name, "model"))
 
 
 def _usual(name: str, asked: AskedCode) -> str:
@@ -133,6 +158,32 @@ def _told(code: UserCode, plan: Plan) -> dict[str, Any]:
         "max_steps": steps,
     }
     return {name: value for name, value in told.items() if value is not None}
+
+
+def _trainer(plan: Plan) -> dict[str, Any]:
+    """Return the Trainer's arguments that realise a batch size."""
+    return {
+        "accumulate_grad_batches": plan.accumulate_grad_batches,
+        "devices": plan.num_devices,
+        "num_nodes": plan.num_nodes,
+    }
+
+
+def _command(code: UserCode, args: Sequence[str]) -> str:
+    """Return the entry's command line, or in words what it is called with."""
+    entry = str(code.asked.entry)
+    return f"python {shlex.join([entry, *args])}" if entry.endswith(".py") else f"{entry} with {shlex.join(args)}"
+
+
+def _options(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Return nested values as a command line's options: dotted name, text."""
+    found: list[tuple[str, str]] = []
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found += _options(value, f"{prefix}{name}.")
+        else:
+            found.append((f"{prefix}{name}", value if isinstance(value, str) else json.dumps(value)))
+    return found
 
 
 def _call(name: str, arguments: Mapping[str, Any]) -> str:

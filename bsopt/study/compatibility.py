@@ -152,6 +152,7 @@ def info_of(config: StudyConfig, description: TaskDescription, limits: Limits, *
         has_batch_norm=description.has_batch_norm,
         max_micro_batch_size=limits.max_micro_batch_size,
         config={**config.as_dict(), "storage": redacted(config.storage)},
+        places=dict(description.places),
         file=str(file),
         environment=_environment_of(description),
     )

@@ -92,12 +92,15 @@ def _log_parameters(trainer: Any, spec: TrialSpec) -> None:
 def _schedule_warnings(trainer: Any, spec: TrialSpec) -> list[str]:
     """Say of each schedule that doesn't end where training ends what to do about it."""
     has_script = bool(spec.task.source.get("entry"))
-    instead = "trainer.estimated_stepping_batches" + (', or entry.args with "{max_steps}"' if has_script else "")
+    places = {"steps": "trainer.estimated_stepping_batches", "epochs": "trainer.max_epochs"}
+    instead = {
+        unit: place + (f', or entry.args with "{{max_{unit}}}"' if has_script else "") for unit, place in places.items()
+    }
     accumulated = ""
     if spec.plan.accumulate_grad_batches > 1:
         accumulated = f" ({spec.plan.accumulate_grad_batches} batches accumulated to a step)"
     found = misplanned(trainer, num_steps=spec.num_steps, num_epochs=spec.num_epochs)
-    return [f"{words}{accumulated}: plan it with {instead}" for words in found]
+    return [f"{one}{accumulated if one.unit == 'steps' else ''}: plan it with {instead[one.unit]}" for one in found]
 
 
 def _correct_max_steps(trainer: Any, spec: TrialSpec) -> None:

@@ -245,6 +245,8 @@ class StudyInfo:
         has_batch_norm: Whether the model has BatchNorm layers; None where it isn't known.
         max_micro_batch_size: Largest micro-batch that the probe verified, or the user's limit.
         config: The study file, defaults filled in, secrets removed.
+        places: "lr", "batch_size" or a further parameter -> where the user's code takes it, as building the task
+            showed: an init argument (`model.lr`), or an option of a LightningCLI (`--model.lr`).
         file: Path of the study file, as it was named on the host that made the study; None where there is none.
         environment: Versions and hardware.
         step_unit: What reports are counted in; None where nobody has said: then nothing is told in samples.
@@ -270,6 +272,7 @@ class StudyInfo:
     has_batch_norm: bool | None = None
     max_micro_batch_size: int | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
+    places: Mapping[str, str] = field(default_factory=dict)
     file: str | None = None
     environment: Mapping[str, Any] = field(default_factory=dict)
     step_unit: StepUnit | None = "samples"

@@ -96,6 +96,8 @@ class TaskDescription:
         device_memory_bytes: Memory of one device; None on a CPU.
         versions: Versions of torch and Lightning.
         state_bytes: At most so large is a checkpoint with the optimizer's state.
+        places: "lr", "batch_size" or a further parameter -> the init argument that it came in by (`model.lr`), or the
+            option of a LightningCLI (`--model.lr`); without those that a script's arguments hold.
     """
 
     num_train_samples: int | None
@@ -115,6 +117,7 @@ class TaskDescription:
     device_memory_bytes: int | None
     versions: Mapping[str, str] = field(default_factory=dict)
     state_bytes: int = 0
+    places: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

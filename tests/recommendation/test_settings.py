@@ -92,3 +92,37 @@ def test_usual_names_are_the_study_files() -> None:
 def test_factory_is_called_with_what_it_takes() -> None:
     python = as_python(code({"task": {"factory": "pkg.mod:make"}}), 0.01, PLAN)
     assert python.startswith("model, data = make(lr=0.01, batch_size=32)")
+
+
+def test_names_are_those_that_building_the_task_showed() -> None:
+    config = {"task": {"model": {"class_path": "n.N"}, "data": {"class_path": "n.D"}}}
+    seen = code(config, places={"lr": "model.learning_rate", "batch_size": "data.batch_size"})
+    assert yaml.safe_load(as_yaml(seen, 0.01, PLAN))["model"] == {"learning_rate": 0.01}
+    assert "YourModule(learning_rate=0.01)" in as_python(seen, 0.01, PLAN)
+
+
+def test_further_parameters_are_pasted_where_they_go() -> None:
+    config = {"task": {"model": {"class_path": "n.N"}}, "search": {"params": {}}}
+    params = {"model.weight_decay": 0.1, "data.crop": "random", "width": 3}
+    settings = yaml.safe_load(as_yaml(code(config, params=params), 0.01, PLAN))
+    assert settings["model"] == {"lr": 0.01, "weight_decay": 0.1, "width": 3}
+    assert settings["data"] == {"batch_size": 32, "crop": "random"}
+
+
+def test_lightning_cli_is_shown_with_the_options_that_set_the_values() -> None:
+    config = {"task": {"entry": {"script": "main.py", "args": ["fit", "--config", "a.yaml", "--T={max_epochs}"]}}}
+    places = {"lr": "--optimizer.lr", "batch_size": "--data.batch_size", "model.width": "--model.width"}
+    seen = code(config, places=places, params={"model.width": 8}, num_train_samples=1000, budget_samples=2000.0)
+    python = as_python(seen, 0.01, PLAN)
+    assert python == (
+        "# python main.py fit --config a.yaml --T=2 --model.width=8 --data.batch_size=32 --optimizer.lr=0.01 "
+        "--trainer.accumulate_grad_batches=2 --trainer.devices=1 --trainer.num_nodes=1  # 32 × 2 "
+        "accumulated = 64 samples per optimizer update\n"
+    )
+    settings = yaml.safe_load(as_yaml(seen, 0.01, PLAN))
+    assert (settings["optimizer"], settings["data"], settings["model"]) == (
+        {"lr": 0.01},
+        {"batch_size": 32},
+        {"width": 8},
+    )
+    assert "entry" not in settings

@@ -16,7 +16,8 @@ from bsopt.callbacks._schedules import misplanned
 def found(make: Any, *, steps: int = 100, interval: str = "step", frequency: int = 1, epochs: float = 10) -> list[str]:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
     config = SimpleNamespace(scheduler=make(optimizer), interval=interval, frequency=frequency)
-    return misplanned(SimpleNamespace(lr_scheduler_configs=[config]), num_steps=steps, num_epochs=epochs)
+    trainer = SimpleNamespace(lr_scheduler_configs=[config])
+    return [str(schedule) for schedule in misplanned(trainer, num_steps=steps, num_epochs=epochs)]
 
 
 def linear(total: int, warm_up: int = 0) -> Any:

@@ -6,7 +6,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
@@ -42,11 +42,14 @@ class Task:
         module: The LightningModule.
         data: The LightningDataModule, or a loader, or None when the module brings its own.
         package: The Lightning package both come from; its Trainer is used.
+        places: "lr", "batch_size" or a further parameter -> the init argument that it came in by (`model.lr`), or the
+            option of a LightningCLI (`--model.lr`); without those that a script's arguments hold.
     """
 
     module: Any
     data: Any
     package: str
+    places: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +84,10 @@ def build_task(spec: TaskSpec, *, lr: float, plan: Plan, init_args: Mapping[str,
     look_up_first(spec.folders)
     size = injection.asked_batch_size(plan, spec.batch_size_is)
     if spec.source.get("factory"):
-        module, data = _from_factory(spec, lr, size, dict(init_args or {}))
+        module, data, places = _from_factory(spec, lr, size, dict(init_args or {}))
     else:
-        module, data = _from_classes(spec, lr, size, dict(init_args or {}))
-    return Task(module, data, common_package(module, data))
+        module, data, places = _from_classes(spec, lr, size, dict(init_args or {}))
+    return Task(module, data, common_package(module, data), places)
 
 
 def import_object(path: str) -> Any:
@@ -175,19 +178,20 @@ def instantiate(value: Any) -> Any:
     return value
 
 
-def _from_classes(spec: TaskSpec, lr: float, size: int, init_args: dict[str, Any]) -> tuple[Any, Any]:
+def _from_classes(spec: TaskSpec, lr: float, size: int, init_args: dict[str, Any]) -> tuple[Any, Any, dict[str, str]]:
     blocks = {name: dict(spec.source[name]) for name in ("model", "data")}
     arguments: dict[str, dict[str, Any]] = {name: dict(block.get("init_args") or {}) for name, block in blocks.items()}
     classes = {name: import_object(block["class_path"]) for name, block in blocks.items()}
     lr_path, size_path = _places_of(spec, classes, arguments)
-    wanted = [
-        (*injection.split_path(lr_path, default="model"), lr),
-        (*injection.split_path(size_path, default="data"), size),
-    ]
-    wanted += [(*injection.split_path(path, default="model"), value) for path, value in init_args.items()]
-    for owner, path, value in wanted:
+    wanted = {"lr": (lr_path, lr), "batch_size": (size_path, size)}
+    wanted |= {path: (path, value) for path, value in init_args.items()}
+    places = {}
+    for name, (whole_path, value) in wanted.items():
+        owner, path = injection.split_path(whole_path, default=injection.OWNERS.get(name, "model"))
         arguments[owner] = injection.with_argument(arguments[owner], path, value)
-    return tuple(_construct(blocks[name]["class_path"], arguments[name]) for name in ("model", "data"))
+        places[name] = f"{owner}.{path}"
+    module, data = (_construct(blocks[name]["class_path"], arguments[name]) for name in ("model", "data"))
+    return module, data, places
 
 
 def _places_of(
@@ -212,11 +216,12 @@ def _places_of(
     return str(paths["lr"]), str(paths["batch_size"])
 
 
-def _from_factory(spec: TaskSpec, lr: float, size: int, init_args: dict[str, Any]) -> tuple[Any, Any]:
+def _from_factory(spec: TaskSpec, lr: float, size: int, init_args: dict[str, Any]) -> tuple[Any, Any, dict[str, str]]:
     path = str(spec.source["factory"])
     factory = import_object(path)
     named, takes_any = injection.accepted(factory)
     arguments: dict[str, Any] = {}
+    places: dict[str, str] = {}
     later: list[tuple[str, str, Any]] = []
     left: dict[str, Any] = {}
     for key, given, value in (("lr", spec.lr_path, lr), ("batch_size", spec.batch_size_path, size)):
@@ -225,6 +230,7 @@ def _from_factory(spec: TaskSpec, lr: float, size: int, init_args: dict[str, Any
             left[key] = value  # an attribute of what it returns
         elif name in named or (takes_any and "." not in name):
             arguments[name] = value
+            places[key] = f"{injection.OWNERS[key]}.{name}"
         else:
             later.append((*injection.split_path(name, default=injection.OWNERS[key]), value))
     for name, value in init_args.items():
@@ -240,7 +246,7 @@ def _from_factory(spec: TaskSpec, lr: float, size: int, init_args: dict[str, Any
     later += _attributes_of(path, sorted(named), owners, left)
     for owner, attribute, value in later:
         injection.set_attribute(owners[owner], attribute, value)
-    return built[0], built[1]
+    return built[0], built[1], places
 
 
 def _attributes_of(

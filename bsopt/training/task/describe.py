@@ -93,6 +93,7 @@ def _description(ready: ReadyTask, look: _Look) -> TaskDescription:
         device_memory_bytes=properties.total_memory if properties is not None else None,
         versions=versions,
         state_bytes=_state_bytes(task.module),
+        places=task.places,
     )
 
 

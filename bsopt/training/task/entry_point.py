@@ -23,6 +23,7 @@ import contextlib
 import functools
 import io
 import os
+import re
 import runpy
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -134,14 +135,16 @@ class _TakeOver:
         self.error: BaseException | None = None
         self.asked: Mapping[str, Any] = {}
         self.options: list[str] = []
+        self.places: dict[str, str] = {}
         self._spec = spec
         self._left = dict(left)
         self._at_fit = at_fit
         self._sampler_seed = os.environ.get("PL_GLOBAL_SEED")
 
-    def is_set(self, name: str) -> None:
-        """Note that a value has reached the script."""
+    def is_set(self, name: str, place: str) -> None:
+        """Note that a value has reached the script, and by what."""
         self._left.pop(name, None)
+        self.places[name] = place
 
     def replacement(self, original: Callable[..., Any]) -> Callable[..., NoReturn]:
         """Return what is called in place of `Trainer.fit`."""
@@ -165,7 +168,7 @@ class _TakeOver:
                 module = getattr(model, "_orig_mod", model)  # the module inside torch.compile's wrapper
                 data = datamodule if datamodule is not None else train_dataloaders
                 self._set_attributes(module, data)
-                task = Task(module, data, common_package(module, data))
+                task = Task(module, data, common_package(module, data), self.places)
 
                 state = going_on_from(self._spec.resume_file, original)
 
@@ -199,6 +202,7 @@ class _TakeOver:
             found = place if path else next(usual, None)
             if found and not _is_loader(target):
                 injection.set_attribute(target, found, value)
+                self.places[name] = f"{owner if target is data else 'model'}.{found.removeprefix('hparams.')}"
             elif task.verify or name not in _DEFAULT_PATHS:
                 missing[name] = target
         if missing:
@@ -303,7 +307,9 @@ def _runner(entry: Mapping[str, Any], folders: tuple[str, ...]) -> tuple[str, Ca
 
 
 def _left_early(script: str, error: SystemExit, words: str) -> str:
-    said = error.code if isinstance(error.code, str) else (words.strip().splitlines() or [""])[-1]
+    lines = words.strip().splitlines() or [""]
+    told_at = [i for i, line in enumerate(lines) if re.match(r"(\S+: )?error: ", line)]  # argparse's, jsonargparse's
+    said = error.code if isinstance(error.code, str) else "\n".join(lines[told_at[-1] if told_at else -1 :])
     code = error.code if isinstance(error.code, int) else 0 if error.code is None else 1
     return f"{script} exited with code {code} before Trainer.fit" + (f": {said}" if said else ".")
 

@@ -31,14 +31,14 @@ _USUAL = {
 
 @contextlib.contextmanager
 def with_overrides(
-    values: Mapping[str, Any], paths: Mapping[str, str | None], on_set: Callable[[str], None]
+    values: Mapping[str, Any], paths: Mapping[str, str | None], on_set: Callable[[str, str], None]
 ) -> Iterator[None]:
     """Append overrides to what a LightningCLI parses while this lasts.
 
     Args:
         values: What to set: `lr`, `batch_size`, and further parameters by path.
         paths: Where `lr` and `batch_size` go; None for the usual names.
-        on_set: Receives the name of each value that was set.
+        on_set: Receives the name of each value that was set, and the option that sets it.
 
     Raises:
         TaskError: (from within the script) There is no place for a value.
@@ -52,7 +52,7 @@ def with_overrides(
             places = _places(values, paths, present)
             overrides = [f"--{places[name]}={json.dumps(value)}" for name, value in values.items()]
             for name in values:
-                on_set(name)
+                on_set(name, f"--{places[name]}")
             if args is not None:
                 original(cli, parser, [*args, *overrides])
                 return

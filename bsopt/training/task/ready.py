@@ -80,8 +80,10 @@ def _built(spec: TrialSpec, callbacks: Sequence[Any], *, for_training: bool) -> 
 
 def keep_nothing(trainer: Any) -> None:
     """Take away what would write a run or a checkpoint of a task that is only looked at."""
-    loggers = importlib.import_module(f"{lightning_package(trainer)}.loggers.logger")
-    trainer.loggers = [loggers.DummyLogger()]  # for code that logs to `self.logger.experiment`
+    logger = importlib.import_module(f"{lightning_package(trainer)}.loggers.logger").DummyLogger
+    # For code that logs to `self.logger.experiment`, or asks the logger for its folder as `LightningCLI` does.
+    folder = dict.fromkeys(("save_dir", "log_dir"), str(trainer.default_root_dir))
+    trainer.loggers = [type("NoLogger", (logger,), folder)()]
     trainer.callbacks = [c for c in trainer.callbacks if all(p.__name__ != "Checkpoint" for p in type(c).__mro__)]
 
 

@@ -37,5 +37,4 @@ if __name__ == "__main__":
         LightningDataModule,
         subclass_mode_model=True,
         subclass_mode_data=True,
-        save_config_callback=None,
     )

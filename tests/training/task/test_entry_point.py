@@ -219,3 +219,14 @@ def test_two_ranks_of_a_script_train_like_one(tmp_path: Path) -> None:
         losses[name] = record.ticks[-1].value
     # Ranks take every other sample, so batches are the same sets only over a whole epoch: close, not equal.
     assert losses["two"] == pytest.approx(losses["one"], rel=0.1)
+
+
+def test_a_schedule_in_epochs_is_to_be_planned_by_the_trial_s_epochs(tmp_path: Path) -> None:
+    by_epoch = """torch.optim.SGD(self.parameters(), lr=self.lr)
+            return [optimizer], [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 30)]
+    """
+    net = NET.replace("return torch.optim.SGD(self.parameters(), lr=self.lr, weight_decay=self.weight_decay)", "X")
+    write(tmp_path, {"net.py": net.replace("X", f"optimizer = {by_epoch}"), "train.py": SCRIPT})
+    (words,) = run(replace(trial(tmp_path, ARGS), num_steps=12, num_epochs=2)).warnings
+    assert "planned for 30 epochs, but training has 2: plan it with trainer.max_epochs" in words
+    assert "{max_epochs}" in words

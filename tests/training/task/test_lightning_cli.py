@@ -8,6 +8,8 @@ import pytest
 from entry_points import CLI, NET, PACKAGES, run, trial, write
 
 from bsopt.errors import TaskError
+from bsopt.training.processes.supervision import DirectChannel, Supervision
+from bsopt.training.task.describe import describe_task
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -84,3 +86,26 @@ def test_lightning_cli_without_a_place_for_lr_is_refused(tmp_path: Path) -> None
     write(tmp_path, {"net.py": NET, "train.py": script})
     with pytest.raises(TaskError, match=r"no argument --model\.lr .* inject: \{lr: "):
         run(trial(tmp_path, ["fit"]))
+
+
+def test_cli_is_looked_at_with_its_usual_callback_that_saves_the_configuration(tmp_path: Path) -> None:
+    write(tmp_path, {"net.py": NET, "train.py": CLI})
+    description = describe_task(trial(tmp_path, ["fit"]), DirectChannel(Supervision()))
+    assert description.module == "Net"
+    assert description.places == {"lr": "--model.lr", "batch_size": "--data.batch_size"}
+
+
+def test_code_that_asks_the_logger_for_a_folder_is_looked_at(tmp_path: Path) -> None:
+    net = NET.replace(
+        "        def training_step",
+        """        def on_fit_start(self):
+            assert str(self.trainer.log_dir) in str(self.logger.log_dir)
+            self.logger.experiment.add_text("started", "yes")
+            open(self.logger.log_dir + "/notes.txt", "w").close()
+
+        def training_step""",
+    )
+    write(tmp_path, {"net.py": net, "train.py": CLI})
+    (tmp_path / "trial").mkdir()
+    describe_task(trial(tmp_path, ["fit"]), DirectChannel(Supervision()))
+    assert (tmp_path / "trial" / "notes.txt").exists()
