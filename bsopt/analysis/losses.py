@@ -22,7 +22,7 @@ def step_loss(step: str = "training_step") -> LossFunction:
     """Return a loss that calls a LightningModule's step outside any Trainer.
 
     The batch passes through the module's `on_before_batch_transfer` and `on_after_batch_transfer` (modules
-    normalise there), then through the step with `batch_idx=0` and `dataloader_idx=0` where it takes them. The
+    normalise there), then through the step with 0 as the index of the batch and of the loader where it takes them. The
     step returns the loss itself or a mapping with a `loss`.
 
     Args:
@@ -42,8 +42,9 @@ def step_loss(step: str = "training_step") -> LossFunction:
             raise
         except (AttributeError, RuntimeError, TypeError) as error:
             raise TaskError(
-                f"{type(module).__name__}.{step} can't be called outside a Trainer ({type(error).__name__}: {error}); "
-                "give loss=, a function of (module, batch) that returns the batch's mean loss."
+                f"{type(module).__name__}.{step} can't be called outside a Trainer ({type(error).__name__}: {error}): "
+                "move what needs one into a hook, on_train_batch_end say, or give loss=, a function of (module, batch) "
+                "that returns the batch's mean loss."
             ) from error
         value = outcome.get("loss") if isinstance(outcome, Mapping) else outcome
         if not isinstance(value, Tensor):
@@ -88,6 +89,9 @@ def _ignore(*_: object, **__: object) -> None:
 
 
 def _call_step(step: Callable[..., object], batch: Batch) -> object:
-    known = {"batch_idx": 0, "dataloader_idx": 0}
-    names = list(inspect.signature(step).parameters)[1:]
-    return step(batch, **{name: known[name] for name in names if name in known})
+    """Call a step as Lightning does: by position, whatever it calls its arguments, with an index where it takes one."""
+    parameters = list(inspect.signature(step).parameters.values())
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    takes_index = len(named) > 1 or any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    further = [p for p in named[2:] if p.name == "dataloader_idx" or p.default is p.empty]
+    return step(batch, *([0] if takes_index else []), *(0 for _ in further))

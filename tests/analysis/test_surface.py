@@ -315,6 +315,36 @@ def test_manual_optimization_falls_back_on_the_validation_step(pairs: list[tuple
     assert LossSurface(module, pairs).loss() == expected
 
 
+def test_a_step_may_call_its_arguments_anything(pairs: list[tuple[Tensor, Tensor]]) -> None:
+    class Index(Lit):
+        def training_step(self, batch: tuple[Tensor, Tensor], i: int) -> dict[str, Tensor]:
+            return super().training_step(batch, i)
+
+    class Unused(Lit):
+        def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> dict[str, Tensor]:
+            return super().training_step(batch, 0)
+
+    class Anything(Lit):
+        def training_step(self, *args: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+            batch, index = args
+            return super().training_step(batch, index)
+
+    expected = LossSurface(Lit(), pairs)
+    for module in (Index(), Unused(), Anything()):
+        assert LossSurface(module, pairs).loss(expected.origin) == expected.loss()
+
+
+def test_a_validation_step_may_want_the_index_of_its_loader(pairs: list[tuple[Tensor, Tensor]]) -> None:
+    class TwoLoaders(Lit):
+        def validation_step(self, batch: tuple[Tensor, Tensor], i: int, dataloader_idx: int) -> Tensor:
+            return super().validation_step(batch) + i + dataloader_idx
+
+    plain, indexed = Lit(), TwoLoaders()
+    indexed.load_state_dict(plain.state_dict())
+    step = step_loss("validation_step")
+    assert LossSurface(indexed, pairs, loss=step).loss() == LossSurface(plain, pairs, loss=step).loss()
+
+
 def test_a_step_that_needs_a_trainer_or_gives_no_loss_says_what_to_do(pairs: list[tuple[Tensor, Tensor]]) -> None:
     class NeedsTrainer(Lit):
         def training_step(self, batch: object, batch_idx: int) -> Tensor:
