@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from bsopt.callbacks._base import Callback, refuse_sharded
 from bsopt.laws.weight_distance import WeightDistances, total_distance
@@ -27,7 +28,7 @@ class WeightDistance(Callback):
     are the same everywhere. Logs `bsopt/weight_distance` and `bsopt/epoch_distance`. It works with manual optimization.
 
     The initial weights are those at the start of the first fit: a model that comes with pretrained weights is
-    measured from there.
+    measured from there, and a lazy layer from the weights that its first batch gives it.
 
     Raises:
         ConfigError: At the start of a fit, with a strategy that shards the weights.
@@ -36,6 +37,7 @@ class WeightDistance(Callback):
     def __init__(self) -> None:
         self._initial: dict[str, Tensor] | None = None
         self._epoch_start: dict[str, Tensor] | None = None
+        self._has_lazy = False
         self._layers: dict[str, float] = {}
         self._steps: list[int] = []
         self._from_start: list[float] = []
@@ -63,12 +65,21 @@ class WeightDistance(Callback):
         """Copy the initial weights to the CPU, unless a checkpoint brought them."""
         if trainer.is_global_zero and self._initial is None:
             self._initial = _cpu_copy(pl_module)
+            self._has_lazy = any(is_lazy(parameter) for parameter in pl_module.parameters())
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Copy the epoch's first weights to the CPU."""
         # a run that resumes inside an epoch has that epoch's start from its checkpoint
         if trainer.is_global_zero and self._epoch_start is None:
             self._epoch_start = _cpu_copy(pl_module)
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        """Copy the weights that lazy layers took in the first batch."""
+        if self._has_lazy:
+            self._has_lazy, made = False, _cpu_copy(pl_module)
+            for weights in (self._initial, self._epoch_start):
+                if weights is not None:
+                    weights.update({name: weight for name, weight in made.items() if name not in weights})
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure how far the weights are from both copies, and log it."""
@@ -137,4 +148,5 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
 
 
 def _cpu_copy(module: nn.Module) -> dict[str, Tensor]:
-    return {name: parameter.detach().to("cpu", copy=True) for name, parameter in module.named_parameters()}
+    """Return the parameters by name; a lazy layer's aren't there before its first batch."""
+    return {name: p.detach().to("cpu", copy=True) for name, p in module.named_parameters() if not is_lazy(p)}

@@ -52,6 +52,30 @@ def test_a_layer_is_a_module_with_its_weight_and_bias() -> None:
     assert layer_distances(net, before) == pytest.approx({"0": (4 + 8) ** 0.5, "2": 0.0})
 
 
+def test_a_lazy_layer_is_measured_from_the_weights_that_its_first_batch_gives_it() -> None:
+    class Lazy(LinearRegression):
+        def __init__(self) -> None:
+            super().__init__(lr=0.05)
+            self.layer = torch.nn.LazyLinear(1, bias=False)
+            self.first: torch.Tensor | None = None
+
+        def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> torch.Tensor:
+            x, y = batch
+            loss = (self.layer(x)[:, 0] - y).square().mean() + super().training_step(batch, batch_idx)
+            if self.first is None:
+                self.first = self.layer.weight.detach().clone()
+            return loss
+
+    callback, module = WeightDistance(), Lazy()
+    quiet_trainer(callbacks=[callback], max_epochs=2).fit(module, loader(num_samples=160, batch_size=16))
+    assert callback.summary is not None
+    assert module.first is not None
+    moved = float((module.layer.weight.detach() - module.first).norm())
+    assert callback.summary.per_layer["layer"] == pytest.approx(moved, rel=1e-5)
+    assert len(callback.summary.from_start) == 2
+    assert callback.summary.from_start[-1] == pytest.approx(callback.summary.total)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex64, torch.complex128])
 def test_double_and_complex_weights_lose_nothing(dtype: torch.dtype) -> None:
     step = 1e-9 if dtype == torch.float64 else 1e-3j

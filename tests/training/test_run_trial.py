@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import torch
 
 from bsopt.errors import InjectionError, MachineError, MetricError, TaskError
 from bsopt.training.processes.crash import Crash
+from bsopt.training.processes.launcher import Launcher, run_here
+from bsopt.training.processes.supervision import DirectChannel, Supervision
+from bsopt.training.task.describe import describe_task
 from bsopt.trial.curve import end_by_value
 from bsopt.trial.objective import Objective
 from bsopt.trial.plan import Plan
@@ -234,12 +238,26 @@ def test_callbacks_measure_into_the_record(train: Any) -> None:
     assert set(record.measurements) == {"WeightDistance", "UpdateNorms"}
 
 
+def test_lazy_layers_are_described_trained_and_kept(spec: TrialSpec, project: Path) -> None:
+    code = (
+        "import torch",
+        "from toy import Toy",
+        "class Lazy(Toy):",
+        "    def __init__(self, lr=0.1):",
+        "        super().__init__(lr)",
+        "        self.net = torch.nn.LazyLinear(1)",
+    )
+    (project / "lazy.py").write_text("\n".join(code), encoding="utf-8")
+    task = replace(spec.task, source={**spec.task.source, "model": {"class_path": "lazy.Lazy"}})
+    lazy = replace(spec, task=task, measure=("weight_distance", "update_norms"), checkpoints=("initial", "best"))
+    assert describe_task(lazy, DirectChannel(Supervision())).num_parameters == 0  # so far
+    record = run_here(lazy, Supervision())
+    assert record.stop_reason is StopReason.COMPLETED
+    assert set(record.measurements["WeightDistance"]["per_layer"]) == {"net"}
+    assert _weights(spec).shape == (5,)
+
+
 def test_data_loader_workers_work_inside_trials(spec: TrialSpec) -> None:
-    from dataclasses import replace
-
-    from bsopt.training.processes.launcher import Launcher
-    from bsopt.training.processes.supervision import Supervision
-
     source = {**spec.task.source, "data": {"class_path": "toy.ToyData", "init_args": {"num_workers": 2}}}
     varied = replace(spec, task=replace(spec.task, source=source))
     record = Launcher().run(varied, Supervision())

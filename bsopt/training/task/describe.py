@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from bsopt.callbacks._base import Callback
@@ -82,7 +83,7 @@ def _description(ready: ReadyTask, look: _Look) -> TaskDescription:
         package=task.package,
         module=type(task.module).__qualname__,
         data=type(task.data).__qualname__ if task.data is not None else "loaders of its own",
-        num_parameters=sum(p.numel() for p in task.module.parameters() if p.requires_grad),
+        num_parameters=sum(p.numel() for p in _shaped(task.module.parameters()) if p.requires_grad),
         has_batch_norm=any("BatchNorm" in type(m).__name__ for m in task.module.modules()),
         is_automatic=bool(task.module.automatic_optimization),
         has_epoch_plateau_scheduler=look.has_epoch_plateau,
@@ -100,8 +101,17 @@ def _description(ready: ReadyTask, look: _Look) -> TaskDescription:
 def _state_bytes(module: Any) -> int:
     """Return how large a checkpoint is at most, with two numbers of an optimizer for each parameter."""
     tensors = [value for value in module.state_dict().values() if hasattr(value, "element_size")]
-    weights = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    return int(weights + 2 * sum(p.numel() * p.element_size() for p in module.parameters() if p.requires_grad))
+    optimized = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    return sum(t.numel() * t.element_size() for t in _shaped(tensors)) + 2 * sum(
+        t.numel() * t.element_size() for t in _shaped(optimized)
+    )
+
+
+def _shaped(tensors: Iterable[Any]) -> Iterator[Any]:
+    """Leave out a lazy layer's tensors, which have no shape before its first batch."""
+    from torch.nn.parameter import is_lazy
+
+    return (tensor for tensor in tensors if not is_lazy(tensor))
 
 
 def _count(devices: Any, accelerator: Any) -> int:
