@@ -102,9 +102,8 @@ def _state_bytes(module: Any) -> int:
     """Return how large a checkpoint is at most, with two numbers of an optimizer for each parameter."""
     tensors = [value for value in module.state_dict().values() if hasattr(value, "element_size")]
     optimized = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    return sum(t.numel() * t.element_size() for t in _shaped(tensors)) + 2 * sum(
-        t.numel() * t.element_size() for t in _shaped(optimized)
-    )
+    weights, moved = (sum(t.numel() * t.element_size() for t in _shaped(each)) for each in (tensors, optimized))
+    return int(weights + 2 * moved)
 
 
 def _shaped(tensors: Iterable[Any]) -> Iterator[Any]:
