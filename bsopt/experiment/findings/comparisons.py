@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, TypeAlias
 
-from bsopt.experiment.findings.contrasts import Contrast, Group, contrast, fraction_interval, trend_coefficients
+from bsopt.experiment.findings.contrasts import Contrast, Group, fraction_interval, trend_coefficients
 from bsopt.experiment.findings.table import MEASUREMENTS, Table, UntestableError
 
 __all__ = ["BestLrGrows", "Comparison", "Direction", "GapClosed", "Interval", "LargerWins", "Ratio", "Trend"]
@@ -78,10 +78,10 @@ class Trend:
         """
         groups = table.groups(self.arm, self.measurement)
         sizes = list(groups)
-        result = contrast(
+        result = table.contrast(
+            self.measurement,
             [_logs(group) for group in groups.values()],
             trend_coefficients([math.log(B) for B in sizes]),
-            min_seeds=table.min_seeds,
         )
         return _as_ratio(
             result,
@@ -117,8 +117,8 @@ class Ratio:
         largest, smallest = max(groups), min(fixed)
         other = largest if self.against == "fixed_lr" else smallest
         if other not in fixed:
-            raise UntestableError(f"arm 'fixed_lr' has no {self.measurement} at {other}")
-        result = contrast([_logs(groups[largest]), _logs(fixed[other])], [1.0, -1.0], min_seeds=table.min_seeds)
+            raise UntestableError(f"arm 'fixed_lr' has no {_words(self.measurement)} at {other}")
+        result = table.contrast(self.measurement, [_logs(groups[largest]), _logs(fixed[other])], [1.0, -1.0])
         scaled = " with the scaled learning rate" if self.arm == "scaled_lr" else ""
         rest = " with the fixed one" if self.against == "fixed_lr" else f" at {smallest}"
         return _as_ratio(
@@ -155,12 +155,12 @@ class GapClosed:
         fixed, scaled = table.groups("fixed_lr", self.measurement), table.groups("scaled_lr", self.measurement)
         smallest, largest = min(fixed), max(fixed)
         if largest not in scaled:
-            raise UntestableError(f"arm 'scaled_lr' has no {self.measurement} at {largest}")
+            raise UntestableError(f"arm 'scaled_lr' has no {_words(self.measurement)} at {largest}")
         groups: list[Group] = [fixed[largest], scaled[largest], fixed[smallest]]
         sign = 1.0 if self.gap == "grows" else -1.0
 
         def told(*coefficients: float) -> Contrast:
-            return contrast(groups, [sign * c for c in coefficients], min_seeds=table.min_seeds)
+            return table.contrast(self.measurement, groups, [sign * c for c in coefficients])
 
         part, whole = [1.0, -1.0, 0.0], [1.0, 0.0, -1.0]
         gap, enough, within = told(*whole), told(0.5, -1.0, 0.5), told(0.5, 1.0, -1.5)
@@ -207,7 +207,7 @@ class LargerWins:
         groups = table.groups(self.arm, self.measurement)
         smallest, *larger = groups
         results = {
-            B: contrast([_logs(groups[B]), _logs(groups[smallest])], [1.0, -1.0], min_seeds=table.min_seeds)
+            B: table.contrast(self.measurement, [_logs(groups[B]), _logs(groups[smallest])], [1.0, -1.0])
             for B in larger
         }
         best = min(results, key=lambda B: results[B].p if results[B].estimate < 0 else 2.0 - results[B].p)
@@ -248,7 +248,7 @@ class BestLrGrows:
         groups, step = table.best_lr()
         x = [math.log2(B) for B in groups]
         coefficients = [c / (x[-1] - x[0]) for c in trend_coefficients(x)]
-        result = contrast(list(groups.values()), coefficients, min_seeds=table.min_seeds, resolution=step)
+        result = table.contrast("best_val_loss", list(groups.values()), coefficients, resolution=step)
         places = tuple(("grid", B) for B in groups)
         return Comparison(
             effect=result.estimate,

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bsopt.errors import ConfigError
+from bsopt.experiment.findings.contrasts import Contrast, Group, TooFewSeedsError, contrast
 from bsopt.laws.scaling import HIGHER_LR_FACTOR
 
 __all__ = ["ARMS", "MEASUREMENTS", "Run", "Table", "UntestableError", "arms_of", "lr_of_arms"]
@@ -47,6 +48,23 @@ MEASUREMENTS: Mapping[str, str] = {
     "peak_memory": "peak memory, of one rank",
 }
 """What a run is asked for: name in `Run.measurements` -> what it means."""
+
+_LOG_IT = 'log one in training_step, self.log("train_loss", loss, on_step=False, on_epoch=True)'
+_EXAMINE_IT = (
+    "`bsopt study analyze` examines the weights that runs kept, with a matched_loss those where their logged training "
+    "loss came down to it"
+)
+_REMEDIES: Mapping[str, str] = {
+    "epochs_to_train_loss": f"there is no training loss that the runs share; {_LOG_IT}",
+    "val_loss_at_train_loss": f"there is no training loss that the runs share; {_LOG_IT}",
+    "overfitting": f"there is no training loss; {_LOG_IT}",
+    **dict.fromkeys(
+        ("sharpness", "sharpness_subspace", "adaptive_sharpness", "top_curvature"),
+        f"there is no sharpness; {_EXAMINE_IT}",
+    ),
+    **dict.fromkeys(("line_rise", "contour_rise"), "no minimizers were examined; `bsopt study analyze` does that"),
+}
+"""What is lacking where no run has a measurement, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +172,21 @@ class Table:
             if math.isfinite(value) and value > 0:
                 found.setdefault(run.batch_size, {})[run.seed] = value
         if len(found) < 2:
-            raise UntestableError(f"arm {arm!r} has {measurement} at {len(found)} batch sizes, two are needed")
+            raise UntestableError(self._lacking(arm, measurement, len(found)))
         return found
+
+    def contrast(
+        self, measurement: str, groups: Sequence[Group], coefficients: Sequence[float], *, resolution: float = 0.0
+    ) -> Contrast:
+        """Return `contrasts.contrast` of groups of a measurement.
+
+        Raises:
+            TooFewSeedsError: A group has fewer runs than a test needs; the message names the measurement.
+        """
+        try:
+            return contrast(groups, coefficients, min_seeds=self.min_seeds, resolution=resolution)
+        except TooFewSeedsError as error:
+            raise TooFewSeedsError(f"{_words(measurement)}: {error}") from error
 
     def has(self, measurement: str) -> bool:
         """Whether some run measured it."""
@@ -191,3 +222,15 @@ class Table:
             raise UntestableError("a grid of at least two batch sizes and two learning rates is needed")
         step = float(np.mean(np.diff(np.log2(rates))))
         return {B: {seed: log_lr for seed, (_, log_lr) in seeds.items()} for B, seeds in best.items()}, step
+
+    def _lacking(self, arm: str, measurement: str, num_sizes: int) -> str:
+        """Return why a measurement can't be compared within an arm, and what to do where that is known."""
+        if arm not in self._arms:
+            return f"there are no runs of the arm {arm!r}"
+        if measurement in _REMEDIES and not self.has(measurement):
+            return _REMEDIES[measurement]
+        return f"arm {arm!r} has {_words(measurement)} at {num_sizes} batch sizes, two are needed"
+
+
+def _words(measurement: str) -> str:
+    return MEASUREMENTS.get(measurement, measurement).partition(",")[0]

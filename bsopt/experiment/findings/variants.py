@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 
 from bsopt.experiment.findings.claims import Finding
 from bsopt.experiment.findings.comparisons import Comparison
-from bsopt.experiment.findings.contrasts import Group, contrast
+from bsopt.experiment.findings.contrasts import Group
 from bsopt.experiment.findings.table import MEASUREMENTS, Table, UntestableError
 
 __all__ = ["NO_WORSE", "Place", "Product", "arm_of_variant", "findings_of_variant"]
@@ -65,7 +65,7 @@ class Product:
                 groups.append({seed: math.log(value) for seed, value in arms[arm][size].items()})
                 coefficients.append(power / len(chosen[which]))
                 places.append((arm, size))
-        found = contrast(groups, coefficients, min_seeds=table.min_seeds)
+        found = table.contrast(self.measurement, groups, coefficients)
         tested = replace(found, estimate=found.estimate - math.log(self.limit))
         what = MEASUREMENTS[self.measurement].partition(",")[0]
         return Comparison(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -15,6 +15,8 @@ from bsopt.experiment.findings.power import MOST_SEEDS, POWER, seeds_to_decide
 from bsopt.experiment.findings.table import Run, Table, UntestableError
 
 __all__ = ["FINDINGS", "Finding", "Outcome", "Run", "Verdict", "verdicts"]
+
+_NO_EFFECT: Mapping[Kind, tuple[float, ...]] = {"ratio": (1.0,), "fraction": (0.5, 1.5), "exponent": (0.0,)}
 
 
 class Outcome(str, Enum):
@@ -129,7 +131,7 @@ def _judge(finding: Finding, found: Comparison, judged: Judged, alpha: float) ->
     else:
         outcome = Outcome.SUPPORTED if found.agrees else Outcome.CONTRADICTED
     looks = f", look {found.num_looks}" if found.num_looks > 1 else ""
-    effect, span = _told(found.effect, interval)
+    effect, span = _told(found.effect, interval, finding.kind)
     sentence = (
         f"{outcome.value.capitalize()}: {found.quantity} is {effect} ({span} and "
         f"p = {judged.p:.2g} after Holm's correction; {found.tests[0].test} over {found.num_seeds} seeds{looks}, "
@@ -176,16 +178,24 @@ def _untested(finding: Finding, reason: str) -> Verdict:
     )
 
 
-def _told(effect: float, interval: tuple[float, float]) -> tuple[str, str]:
-    """Return an effect and its interval in words, with as many digits as tell the ends from each other.
+def _told(effect: float, interval: tuple[float, float], kind: Kind) -> tuple[str, str]:
+    """Return an effect and its interval in words, with as many digits as tell the ends from each other and from none.
 
-    >>> _told(1.2, (1.1, 1.3))
+    >>> _told(1.2, (1.1, 1.3), "ratio")
     ('1.2', '95 % interval 1.1 to 1.3')
-    >>> _told(1.0002, (1.0001, 1.0003))
+    >>> _told(1.0002, (1.0001, 1.0003), "ratio")
     ('1.0002', '95 % interval 1.0001 to 1.0003')
+    >>> _told(1.103, (1.00012, 1.2), "ratio")  # rounded to 1, it would touch "no effect"
+    ('1.103', '95 % interval 1.0001 to 1.2')
     """
     low, high = interval
     if not (math.isfinite(low) and math.isfinite(high)):
         return f"{effect:.3g}", "95 % interval unbounded"
-    digits = next((n for n in range(3, 7) if f"{low:.{n}g}" != f"{effect:.{n}g}" != f"{high:.{n}g}"), 6)
+
+    def is_clear(digits: int) -> bool:
+        ends = [f"{end:.{digits}g}" for end in interval]
+        is_apart = f"{effect:.{digits}g}" not in ends
+        return is_apart and all(float(end) != none for end in ends for none in _NO_EFFECT[kind])
+
+    digits = next((n for n in range(3, 7) if is_clear(n)), 6)
     return f"{effect:.{digits}g}", f"95 % interval {low:.{digits}g} to {high:.{digits}g}"

@@ -66,4 +66,4 @@ def test_runs_that_are_missing_are_told() -> None:
     own = [run for run in planted_variant("v", largest=1.0, cost=1.0) if "/" not in run.arm]
     found = _judged(own)
     assert {verdict.outcome for verdict in found.values()} == {OPEN}
-    assert "'fixed_lr/v' has best_val_loss at 0 batch sizes" in found["helps_largest"].sentence
+    assert "no runs of the arm 'fixed_lr/v'" in found["helps_largest"].sentence

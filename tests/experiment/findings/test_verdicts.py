@@ -176,6 +176,29 @@ def test_an_unmeasured_quantity_and_a_missing_arm_cost_only_their_own_findings()
     assert "sharpness" in verdict_of("sharper", runs).sentence
 
 
+@pytest.mark.parametrize(
+    ("missing", "key", "words"),
+    [
+        ({"overfitting"}, "more_overfitting", 'self.log("train_loss"'),
+        ({"epochs_to_train_loss"}, "slower_descent", 'self.log("train_loss"'),
+        ({"sharpness", "sharpness_subspace", "adaptive_sharpness", "top_curvature"}, "sharper", "bsopt study analyze"),
+        ({"line_rise"}, "steeper_line", "bsopt study analyze"),
+        ({"peak_memory"}, "more_memory", "has peak memory at 0 batch sizes"),
+    ],
+)
+def test_what_was_not_measured_says_what_to_do(missing: set[str], key: str, words: str) -> None:
+    assert words in verdict_of(key, without(planted_experiment("present"), missing)).sentence
+
+
+def test_an_arm_that_was_left_out_and_a_measurement_of_too_few_runs_are_named() -> None:
+    runs = planted_experiment("present")
+    higher = verdict_of("larger_wins_at_higher_lr", [run for run in runs if run.arm != "higher_lr"])
+    assert higher.sentence == "Can't tell: there are no runs of the arm 'higher_lr'."
+    rare = [r if r.seed < 2 or r.batch_size < 256 else without([r], {"peak_memory"})[0] for r in runs]
+    told = "Can't tell: peak memory: 2 runs in the smallest group, at least 5 are needed."
+    assert verdict_of("more_memory", rare).sentence == told
+
+
 def test_a_diverged_run_counts_as_not_measured() -> None:
     runs = planted_experiment("present", seeds=6)
     index = next(i for i, r in enumerate(runs) if r.arm == "fixed_lr" and r.batch_size == 64)
