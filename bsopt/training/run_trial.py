@@ -269,6 +269,7 @@ def _record(spec: TrialSpec, run: _Run, trainer: Any, *, started: float, residen
             *_warnings(spec, clock, trainer),
             *(_warned(answer) if is_own_end else ()),
             *_left_out(run, spec),
+            *_unmatched(run, spec),
             *run.safeguards.warnings,
             *run.state_warnings,
             *run.late_warnings,
@@ -340,6 +341,18 @@ def _warnings(spec: TrialSpec, clock: TickClock, trainer: Any) -> list[str]:
         if lost > 0.05:
             found.append(f"drop_last leaves out {lost:.0%} of the training set at batch size {spec.batch_size}")
     return found
+
+
+def _unmatched(run: _Run, spec: TrialSpec) -> list[str]:
+    """Return that no weights are kept at `matched_loss`, where the module logs no training loss."""
+    monitor = spec.objective.monitor
+    is_logged = any(train_loss(tick, monitor) is not None for tick in run.ticks)
+    if spec.matched_loss is None or is_logged or not run.ticks or run.ticks[-1].epoch < 1:
+        return []
+    return [
+        "no training loss is logged, so that no weights are kept at experiment.matched_loss and nothing is compared at "
+        'equal training loss: log one in training_step, self.log("train_loss", loss, on_step=False, on_epoch=True)'
+    ]
 
 
 def _warned(answer: StopDecision) -> list[str]:

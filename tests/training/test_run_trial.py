@@ -233,6 +233,15 @@ def test_a_trained_budget_is_told_in_its_own_unit(train: Any, length: Amount, is
     assert record.warnings == ()
 
 
+def test_a_matched_loss_without_a_training_loss_is_told(train: Any, spec: TrialSpec, project: Path) -> None:
+    assert train(matched_loss=0.1).warnings == ()
+    toy = (project / "toy.py").read_text(encoding="utf-8")
+    (project / "silent.py").write_text(toy.replace('self.log("train_loss"', 'self.log("mine"'), encoding="utf-8")
+    task = replace(spec.task, source={**spec.task.source, "model": {"class_path": "silent.Toy"}})
+    (warning,) = run_here(replace(spec, task=task, matched_loss=0.1), Supervision()).warnings
+    assert 'self.log("train_loss"' in warning
+
+
 def test_callbacks_measure_into_the_record(train: Any) -> None:
     record = train(measure=("weight_distance", "update_norms"))
     assert set(record.measurements) == {"WeightDistance", "UpdateNorms"}
