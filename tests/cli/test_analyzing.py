@@ -47,6 +47,38 @@ def test_verdicts_are_printed_and_figures_written(experiment: Path) -> None:
     assert len(found["analyses"]) == 16
 
 
+def test_weights_that_cannot_be_examined_cost_only_what_needs_them(project: Path) -> None:
+    code = (
+        (project / "toy.py")
+        .read_text(encoding="utf-8")
+        .replace(
+            'self.log("train_loss"',
+            'self.lr_schedulers().get_last_lr() if self.hparams.schedule else None\n        self.log("train_loss"',
+        )
+    )
+    (project / "toy.py").write_text(code, encoding="utf-8")
+    sets = [part for override in (*DESIGN, "task.model.init_args.schedule=multistep") for part in ("--set", override)]
+    assert _bsopt("study", "run", "study.yaml", *sets).exit_code == 0
+    result = _bsopt("study", "analyze", "toy", "--samples", "32", "--starts", "1", "--points", "3")
+    assert result.exit_code == 2
+    assert "24 can't tell" in result.stdout
+    assert (project / "runs" / "toy" / "figures" / "experiment_loss.html").exists()
+    assert "not all weights could be examined" in result.stderr
+    assert "move what needs one into a hook" in result.stderr
+
+
+def test_an_interrupted_examination_says_that_it_goes_on(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    sets = [part for override in DESIGN for part in ("--set", override)]
+    assert _bsopt("study", "run", "study.yaml", *sets, "--set", "experiment.seeds=1").exit_code == 0
+    monkeypatch.setattr("bsopt.experiment.analyzing._work", interrupted)
+    result = _bsopt("study", "analyze", "toy")
+    assert result.exit_code == 130
+    assert "the same command goes on" in result.stderr
+
+
 def test_a_study_without_an_experiment_is_told(project: Path) -> None:
     sets = ("--set", "budget.trials=1", "--set", "isolation=none")
     assert _bsopt("study", "run", "study.yaml", *sets).exit_code == 0

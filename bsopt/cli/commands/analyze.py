@@ -13,6 +13,7 @@ from bsopt.cli.group import Command, writing
 from bsopt.cli.opening import NamedStudy, as_typed
 from bsopt.cli.options import json_option, named_study, output_option, workers_option
 from bsopt.cli.terminal.formatting import json_text
+from bsopt.errors import TaskError
 from bsopt.units import count_of
 
 if TYPE_CHECKING:
@@ -74,11 +75,13 @@ def analyze(
     """Examine the weights of a batch-size experiment, judge its findings, and draw its figures.
 
     STUDY is its name or its study file; it may be left out where the storage holds one study. What was computed
-    before isn't computed again; what was computed is kept if it is interrupted.
+    before isn't computed again; what was computed is kept if it is interrupted. Where weights can't be examined, the
+    findings that need none are judged, and the command fails with the reason.
     """
     from bsopt.cli.terminal.progress_analysis import showing_analysis
     from bsopt.experiment.analyzing import AnalysisPlan
     from bsopt.experiment.analyzing import analyze as analyze_study
+    from bsopt.experiment.measurements import experiment_of
     from bsopt.study.command_line import typed_study
     from bsopt.study.study import load_study
 
@@ -86,15 +89,26 @@ def analyze(
     opened = load_study(known.optuna.study_name, known.storage)
     plan = AnalysisPlan(num_samples=samples, num_starts=starts, num_points=points, all_seeds=all_seeds)
     plan = replace(plan, kinds=kinds or plan.kinds, arms=arms or plan.arms)
-    with showing_analysis(is_shown=not as_json) as listener:
-        experiment = analyze_study(opened, plan, listener=listener, recompute=recompute, num_workers=workers)
+    failure: TaskError | None = None
+    try:
+        with showing_analysis(is_shown=not as_json) as listener:
+            experiment = analyze_study(opened, plan, listener=listener, recompute=recompute, num_workers=workers)
+    except TaskError as error:  # what training measured is judged all the same
+        failure, so_far = error, experiment_of(known.optuna)
+        assert so_far is not None, "a study without an experiment isn't examined"
+        experiment = so_far
+    except KeyboardInterrupt:
+        click.echo("what was examined is kept; the same command goes on", err=True)
+        raise
     if as_json:
         click.echo(json_text(experiment.document(), indent=None))
-        return
-    click.echo(_said(experiment, file=typed_study(known.info)))
-    folder = Path(output) if output else known.folder / "figures"
-    click.echo(f"\n{_draw(known.optuna, folder, suffix)} figures are in {folder}")
-    click.echo(f"Next: bsopt study report {as_typed(known.optuna.study_name, known.storage)}")
+    else:
+        click.echo(_said(experiment, file=typed_study(known.info)))
+        folder = Path(output) if output else known.folder / "figures"
+        click.echo(f"\n{_draw(known.optuna, folder, suffix)} figures are in {folder}")
+        click.echo(f"Next: bsopt study report {as_typed(known.optuna.study_name, known.storage)}")
+    if failure is not None:
+        raise TaskError(f"not all weights could be examined, and what needs them isn't judged: {failure}") from failure
 
 
 def _said(experiment: Experiment, *, file: str) -> str:

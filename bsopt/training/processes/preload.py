@@ -10,6 +10,7 @@ import signal
 
 from bsopt.training.processes.parentage import ending_with_parent
 
+_on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C meanwhile is for the study's process, too
 with ending_with_parent():
     import torch
 
@@ -24,3 +25,4 @@ with ending_with_parent():
 for number in (signal.SIGHUP, signal.SIGQUIT):
     signal.signal(number, signal.SIG_IGN)  # as Ctrl-C: they are for the study's process, which ends the trials in order
 torch.set_num_threads(1)  # no thread pool may exist when trials are forked
+signal.signal(signal.SIGINT, _on_interrupt)  # the fork server sets its own, and gives trials this one
