@@ -35,7 +35,7 @@ class AnalysisProgress(AnalysisListener):
         if num_without_weights:
             click.echo(
                 f"{count_of(num_without_weights, 'run')} without the weights to examine: `checkpoints: all` in the "
-                "study file keeps them, and those at a matched_loss where the training loss is logged and comes down to it"
+                "study file keeps them, and those at a matched_loss where a logged training loss comes down to it"
             )
         if num_new:
             self._all = self._bars.add_task("all", total=num_new)
