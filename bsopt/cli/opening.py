@@ -150,17 +150,13 @@ def existing_storage(url: str) -> str:
     Raises:
         StorageError: It names a file that doesn't exist.
     """
-    from bsopt.storage.databases import redacted, study_url
+    from bsopt.storage.addresses import file_of, redacted, study_url
 
-    address = study_url(url)
-    for prefix in ("sqlite:///", "journal://"):
-        if address.startswith(prefix):
-            path = Path(address.removeprefix(prefix).split("?")[0])
-            if str(path) != ":memory:" and not path.exists():
-                raise StorageError(
-                    f"there is no storage {redacted(url)} here. `bsopt study run FILE` makes one; "
-                    "--storage names another."
-                )
+    path = file_of(study_url(url))
+    if path is not None and not path.exists():
+        raise StorageError(
+            f"there is no storage {redacted(url)} here. `bsopt study run FILE` makes one; --storage names another."
+        )
     return url
 
 

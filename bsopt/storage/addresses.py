@@ -9,9 +9,10 @@ from pathlib import Path
 
 from bsopt.errors import StorageError
 
-__all__ = ["redacted", "shows_password", "study_url", "without_secrets"]
+__all__ = ["file_of", "redacted", "shows_password", "study_url", "without_secrets"]
 
 _SECRET_KEYS = r"[\w.-]*(?:pass(?!file)|pwd|secret|token|credential|odbc_connect)[\w.-]*"
+_FILE = re.compile(r"(?:sqlite(?:\+\w+)?:///|journal://)([^?]+)")
 _USERINFO = re.compile(r"^([^:@/?]*:/*[^:@/?]*):(.*)@", re.DOTALL)
 _QUERY = re.compile(rf"([?&;]{_SECRET_KEYS}=)([^&]*)", re.IGNORECASE)
 
@@ -39,6 +40,16 @@ def study_url(url: str) -> str:
         return os.environ[name]
 
     return re.sub(r"\$\{(\w+)\}", value, url)
+
+
+def file_of(address: str) -> Path | None:
+    """Return the file that an address opens; None for a server, or for a database in memory.
+
+    >>> file_of("sqlite:///runs/study.db?timeout=5"), file_of("postgresql://host/db"), file_of("sqlite:///:memory:")
+    (PosixPath('runs/study.db'), None, None)
+    """
+    found = _FILE.match(address)
+    return Path(found.group(1)) if found is not None and found.group(1) != ":memory:" else None
 
 
 def redacted(url: str) -> str:

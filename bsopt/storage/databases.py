@@ -15,7 +15,7 @@ import optuna
 from optuna.storages import BaseStorage
 
 from bsopt.errors import BsoptError, StorageError, StorageFailedError
-from bsopt.storage.addresses import redacted, study_url, without_secrets
+from bsopt.storage.addresses import file_of, redacted, study_url, without_secrets
 from bsopt.storage.failures import DamagedJournalError, is_passing, last_line_of
 from bsopt.storage.journal import Journal
 from bsopt.storage.optuna_internals import with_cache
@@ -90,8 +90,8 @@ def _opened_once_ready(address: str, url: str) -> BaseStorage:
 
 
 def _opened(address: str) -> BaseStorage:
-    if address.startswith("journal://"):
-        path = Path(address.removeprefix("journal://"))
+    path = file_of(address)
+    if address.startswith("journal://") and path is not None:
         _refuse_folder(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         return optuna.storages.JournalStorage(Journal(path))
@@ -132,8 +132,7 @@ def _open_database(address: str) -> optuna.storages.RDBStorage:
     from sqlalchemy import event
 
     is_sqlite = address.startswith("sqlite")
-    if is_sqlite and address not in ("sqlite://", "sqlite:///:memory:"):
-        path = Path(address.split("///", 1)[1].split("?")[0])
+    if (path := file_of(address)) is not None:
         _refuse_folder(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not os.access(path, os.W_OK):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 
 import optuna
 
 from bsopt.errors import StorageFailedError
-from bsopt.storage.addresses import redacted, without_secrets
+from bsopt.storage.addresses import file_of, redacted, without_secrets
 
 __all__ = ["DamagedJournalError", "as_storage_failure", "is_passing", "last_line_of"]
 
@@ -15,6 +16,7 @@ _DRIVERS = ("sqlalchemy", "sqlite3", "psycopg", "pymysql", "MySQLdb", "mysql", "
 _PASSING_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EROFS, errno.ENOTCONN}
 _PASSING_CLASSES = {"OperationalError", "InterfaceError", "TimeoutError", "DisconnectionError", "InternalError"}
 _PASSING_CODES = {"UNAVAILABLE", "UNKNOWN", "DEADLINE_EXCEEDED", "INTERNAL", "RESOURCE_EXHAUSTED"}
+_FILE_GONE = ("readonly database", "unable to open", "No such file")  # what SQLite and the system say of it
 _USERS = ("password authentication failed", "access denied", "no such table", "no such column")
 
 
@@ -48,10 +50,11 @@ def as_storage_failure(error: BaseException, storage: str, *, is_of_storage: boo
     if not (_is_drivers(cause) or is_internal or (is_of_storage and isinstance(cause, OSError))):
         return None
     why = without_secrets(last_line_of(cause), storage)
-    failure = StorageFailedError(
-        f"the storage {redacted(storage)} failed: {why}. What was measured is kept; once the storage works again, run "
-        "the same command again."
-    )
+    kept = "What was measured is kept; once the storage works again, run the same command again."
+    file = file_of(storage)
+    if file is not None and any(sign in why for sign in _FILE_GONE) and not os.path.exists(file):
+        why, kept = "its file is gone", "Put it or a copy of it back, and run the same command again."
+    failure = StorageFailedError(f"the storage {redacted(storage)} failed: {why}. {kept}")
     failure.__cause__ = error
     return failure
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from bsopt.errors import StorageError
+from bsopt.errors import StorageError, StorageFailedError
 from bsopt.storage.attributes import (
     enqueued_params,
     is_ours,
@@ -214,6 +214,17 @@ def test_storage_that_can_not_be_opened_is_one_message_without_the_password(url:
 def test_a_folder_is_no_storage(tmp_path: Path, kind: str) -> None:
     with pytest.raises(StorageError, match=r"is a folder: name a file in it, e\.g\. .*study\.db"):
         open_storage(f"{kind}{tmp_path}")
+
+
+@pytest.mark.parametrize("kind", ["sqlite:///", "journal://"])
+def test_a_file_that_is_deleted_while_it_is_used_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv("BSOPT_STORAGE_WAIT", "0")
+    study = optuna.create_study(storage=open_storage(f"{kind}{tmp_path}/study"))
+    (tmp_path / "study").unlink()
+    with pytest.raises(StorageFailedError, match=r"its file is gone\. Put it or a copy of it back"):
+        study.ask()
 
 
 def test_a_missing_driver_is_named() -> None:
