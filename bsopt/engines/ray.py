@@ -39,7 +39,8 @@ class RayEngine:
 
     Raises:
         MissingExtraError: Ray isn't installed.
-        StudyError: The cluster can't be reached or started.
+        StudyError: The cluster can't be reached.
+        MachineError: None can be started here.
     """
 
     def __init__(
@@ -72,9 +73,11 @@ class RayEngine:
             )
         except Exception as error:
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            what = f"can't join the Ray cluster at {address}" if address else "can't start Ray on this machine"
-            hint = " Is it running (`ray status`)?" if address else ""
-            raise StudyError(f"{what}: {first}{hint}") from error
+            if address:
+                raise StudyError(
+                    f"can't join the Ray cluster at {address}: {first} Is it running (`ray status`)?"
+                ) from error
+            raise MachineError(f"can't start Ray on this machine: {first} Run the same command again.") from error
         self._head = self._address_of_head()
         self._looked_at = self._answered_at = time.monotonic()
         try:

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -15,9 +16,18 @@ from script import Script
 from bsopt.cli.main import main
 from bsopt.config import load_config
 from bsopt.engines.leader import Leader, Lost
+from bsopt.engines.ray import RayEngine
 from bsopt.engines.resources import Resources, resources_of
 from bsopt.engines.worker import Job, Outcome, work
-from bsopt.errors import ConfigError, MissingExtraError, StorageError, StorageFailedError, StudyError, TaskError
+from bsopt.errors import (
+    ConfigError,
+    MachineError,
+    MissingExtraError,
+    StorageError,
+    StorageFailedError,
+    StudyError,
+    TaskError,
+)
 from bsopt.storage import queue
 from bsopt.storage.attributes import read_records
 from bsopt.trial.record import StopReason
@@ -206,6 +216,25 @@ def test_a_missing_extra_says_how_to_install_it(project: Path, monkeypatch: pyte
         RayEngine(loaded.config, loaded.folder)
     with pytest.raises(MissingExtraError, match=r"pip install 'bsopt\[slurm\]'"):
         SlurmEngine(loaded.config, SlurmOptions(), is_local=True)
+
+
+@pytest.mark.parametrize(
+    ("address", "error", "words"),
+    [
+        (None, MachineError, r"can't start Ray on this machine: it timed out\. Run the same command again"),
+        ("auto", StudyError, r"can't join the Ray cluster at auto: it timed out\. Is it running"),
+    ],
+)
+def test_a_cluster_that_can_not_be_had_is_the_machines_failure_or_the_address_wrong(
+    project: Path, monkeypatch: pytest.MonkeyPatch, address: str | None, error: type[Exception], words: str
+) -> None:
+    def init(**settings: object) -> None:
+        raise RuntimeError("it timed out.\nraylet …")
+
+    monkeypatch.setattr("bsopt.engines.ray._import_ray", lambda: SimpleNamespace(init=init))
+    config = load_config(project / "study.yaml").config
+    with pytest.raises(error, match=words):
+        RayEngine(config, project, address=address)
 
 
 def test_an_option_of_another_engine_is_refused(project: Path) -> None:
