@@ -26,15 +26,21 @@ def ends_update(trainer: Trainer, batch_idx: int) -> bool:
     )
 
 
-def num_samples(batch: object) -> int:
+def num_samples(batch: object, *, otherwise: int | None = None) -> int:
     """Return the samples in a batch: the first dimension of the first tensor in it.
 
     An object without tensors may have an integer `batch_size` instead, as the batches of torch_geometric do.
 
+    Args:
+        batch: What the loader gives.
+        otherwise: Returned where neither is found, as for an object of the user's own.
+
     Raises:
-        ConfigError: Neither is found.
+        ConfigError: Neither is found, and there is nothing else to return.
     """
     size = _first_size(batch)
+    if size is None and otherwise is not None:
+        return otherwise
     if size is None:
         raise ConfigError(
             f"can't tell how many samples a batch of type {type(batch).__name__} holds; a tensor, or tuples, lists, "

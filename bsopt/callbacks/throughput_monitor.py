@@ -33,9 +33,11 @@ class ThroughputMonitor(Callback):
 
     Args:
         clock: Seconds; a monotonic clock.
+        micro_batch_size: Samples that a batch is taken to hold where it doesn't show, as an object of the user's own.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.perf_counter, micro_batch_size: int | None = None) -> None:
+        self._micro_batch_size = micro_batch_size
         self._meter = ThroughputMeter(clock)
         self._used = NOTHING_USED
         self._energy: EnergyMeter | None = None
@@ -59,7 +61,8 @@ class ThroughputMonitor(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """End the wait for this batch."""
-        self._meter.start_batch(num_samples(batch), is_first=batch_idx == 0)
+        size = num_samples(batch, otherwise=self._micro_batch_size)
+        self._meter.start_batch(size, is_first=batch_idx == 0)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -291,6 +291,13 @@ def _data_warnings(config: StudyConfig, description: TaskDescription, limits: Li
     """Return where samples are left out of an epoch, or a BatchNorm sees few of them."""
     found = []
     n, sizes = description.num_train_samples, config.search.batch_size.sizes()
+    expected, seen = -(-(n or 0) // sizes[0]), description.num_train_batches
+    if seen and expected and not 0.5 <= seen / expected <= 2:
+        found.append(
+            f"an epoch has {seen:,} batches at batch size {sizes[0]}, where {n:,} samples make {expected:,}: the data "
+            "count their batch size in something else, in tokens for example. Batch sizes are then told in that, and "
+            "what is told of samples is true of epochs only."
+        )
     if n and description.drop_last:
         plans = [plan for size in sizes if isinstance(plan := _realised(size, limits), Plan)]
         lost = {plan.global_batch_size: n % (plan.micro_batch_size * plan.world_size) / n for plan in plans}

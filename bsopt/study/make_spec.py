@@ -247,10 +247,20 @@ def _num_epochs(
 
 
 def _batches_per_epoch(config: StudyConfig, plan: Plan, num_samples: int, description: TaskDescription) -> int:
-    """Micro-batches of a rank in an epoch."""
-    per_rank = -(-num_samples // plan.world_size)
-    micro = plan.micro_batch_size
-    batches = per_rank // micro if description.drop_last else -(-per_rank // micro)
+    """Micro-batches of a rank in an epoch.
+
+    A loader may count its batch size in something else than samples, in tokens for example: then its batches are as
+    many as it gave when the task was built, at the smallest batch size, in inverse proportion to the batch size.
+    """
+
+    def of(size: int, ranks: int) -> int:
+        per_rank = -(-num_samples // ranks)
+        return per_rank // size if description.drop_last else -(-per_rank // size)
+
+    smallest, seen = config.search.batch_size.sizes()[0], description.num_train_batches
+    batches = of(plan.micro_batch_size, plan.world_size)
+    if seen is not None and seen != of(smallest, 1):
+        batches = max(1, -(-seen * smallest // (plan.micro_batch_size * plan.world_size)))
     limit = config.trainer.get("limit_train_batches")
     if limit is None:
         return batches

@@ -96,7 +96,7 @@ class _Run:
         self.ticks: list[Tick] = []
         self.best: Tick | None = None
         self.safeguards = Safeguards(spec)
-        self.throughput = ThroughputMonitor()
+        self.throughput = ThroughputMonitor(micro_batch_size=spec.plan.micro_batch_size)
         self.measures = _measures(spec.measure)
         self.weights = KeptWeights(spec.checkpoints, spec.folder)
         self.state = KeptState(spec.resume_file, spec.resume_overhead, clock) if spec.resume_file else None

@@ -90,7 +90,12 @@ def _log_parameters(trainer: Any, spec: TrialSpec) -> None:
 
 
 def _schedule_warnings(trainer: Any, spec: TrialSpec) -> list[str]:
-    """Say of each schedule that doesn't end where training ends what to do about it."""
+    """Say of each schedule that doesn't end where training ends what to do about it.
+
+    A module that optimizes by hand steps its schedules itself, in what no one can tell.
+    """
+    if not trainer.lightning_module.automatic_optimization:
+        return []
     has_script = bool(spec.task.source.get("entry"))
     places = {"steps": "trainer.estimated_stepping_batches", "epochs": "trainer.max_epochs"}
     instead = {
@@ -100,7 +105,8 @@ def _schedule_warnings(trainer: Any, spec: TrialSpec) -> list[str]:
     if spec.plan.accumulate_grad_batches > 1:
         accumulated = f" ({spec.plan.accumulate_grad_batches} batches accumulated to a step)"
     found = misplanned(trainer, num_steps=spec.num_steps, num_epochs=spec.num_epochs)
-    return [f"{one}{accumulated if one.unit == 'steps' else ''}: plan it with {instead[one.unit]}" for one in found]
+    words = (f"{one}{accumulated if one.unit == 'steps' else ''}: plan it with {instead[one.unit]}" for one in found)
+    return list(dict.fromkeys(words))
 
 
 def _correct_max_steps(trainer: Any, spec: TrialSpec) -> None:

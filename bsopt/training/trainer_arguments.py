@@ -87,6 +87,9 @@ def built_arguments(spec: TrialSpec, callbacks: Sequence[Any] = (), *, for_train
         user = instantiate({key: arguments.pop(key) for key in ("callbacks", "logger") if key in arguments})
     given = user.get("callbacks") or []
     given = list(given) if isinstance(given, list) else [given]
+    keeps = any(parent.__name__ == "Checkpoint" for callback in given for parent in type(callback).__mro__)
+    if keeps and "enable_checkpointing" not in spec.trainer:
+        arguments["enable_checkpointing"] = True
     return {**arguments, "logger": user.get("logger", False), "callbacks": [*given, *callbacks]}
 
 

@@ -12,7 +12,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from bsopt.callbacks import ThroughputMonitor
+from bsopt.callbacks._batches import num_samples
 from bsopt.callbacks._energy import EnergyMeter
+from bsopt.errors import ConfigError
 from bsopt.serialization import to_plain
 
 
@@ -90,6 +92,16 @@ def test_validations_outside_a_fit_are_not_training_time() -> None:
     assert callback.summary is not None
     assert callback.summary.train_seconds == pytest.approx(0.8, abs=0.011)
     assert callback.summary.data_share == pytest.approx(0.25, abs=0.01)
+
+
+def test_a_batch_of_the_user_s_own_class_holds_what_the_loader_was_asked_for() -> None:
+    class Own:
+        pass
+
+    assert num_samples(Own(), otherwise=4) == 4
+    assert num_samples(torch.ones(3, 2), otherwise=4) == 3
+    with pytest.raises(ConfigError, match="a batch of type Own"):
+        num_samples(Own())
 
 
 def test_state_survives_a_checkpoint(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def description() -> TaskDescription:
     """What building a small task on a CPU would tell."""
     return TaskDescription(
         num_train_samples=96,
-        num_train_batches=12,
+        num_train_batches=None,
         drop_last=False,
         package="pytorch_lightning",
         module="Model",

@@ -154,6 +154,12 @@ def test_samples_that_drop_last_leaves_out_are_those_of_the_micro_batches(
     assert made.warnings == ()  # 2 of 90, whichever multiple of 8 a batch is
 
 
+def test_batches_that_are_not_counted_in_samples_are_told(warned: Callable[..., list[str]]) -> None:
+    (found,) = warned({"num_train_batches": 240})
+    assert "an epoch has 240 batches at batch size 4, where 96 samples make 24" in found
+    assert warned({"num_train_batches": 24}) == []
+
+
 def test_a_batch_norm_with_few_samples_is_told(warned: Callable[..., list[str]]) -> None:
     (found,) = warned({"has_batch_norm": True})
     assert "as few as 4 samples" in found

@@ -163,3 +163,11 @@ def test_further_parameters_are_init_args_and_have_an_example_each(configure: Co
     assert isinstance(example["model.width"], int)
     spec = trial_spec(config, 0, {**PARAMS, **example}, Plan(8), study_folder=Path("."))
     assert spec.init_args == example
+
+
+@pytest.mark.parametrize(("plan", "steps"), [(Plan(4), 720), (Plan(32), 90), (Plan(8, 2), 180)])
+def test_updates_of_batches_that_are_counted_in_tokens_are_as_many_as_the_loader_gives(
+    configure: Configure, description: TaskDescription, plan: Plan, steps: int
+) -> None:
+    in_tokens = replace(description, num_train_batches=240)  # 96 sequences of 10 tokens, in batches of 4 tokens
+    assert spec_of(configure(), plan=plan, description=in_tokens).num_steps == steps

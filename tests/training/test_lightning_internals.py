@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.distributed import DistributedSamplerWrapper
 from pytorch_lightning.utilities import CombinedLoader
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, TensorDataset, WeightedRandomSampler
 
 from bsopt.training.lightning_internals import (
     NEVER,
@@ -116,3 +117,14 @@ def test_how_a_combined_loader_goes_through_its_loaders_is_known() -> None:
         assert (num_samples_of(combined), num_batches_of(combined)) == (samples, batches)
     assert (num_samples_of([short, long]), num_batches_of({"a": short})) == (12, 4)
     assert combination_of(short) is None
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_an_epoch_has_the_samples_that_its_sampler_draws(ranks: int) -> None:
+    data = TensorDataset(torch.ones(100, 1))
+    drawn = WeightedRandomSampler([1.0] * 100, 20)
+    wrapped = DistributedSamplerWrapper(drawn, num_replicas=ranks, rank=0) if ranks > 1 else drawn
+    assert num_samples_of(DataLoader(data, 5, sampler=wrapped)) == 20
+    assert num_samples_of(DataLoader(data, batch_sampler=BatchSampler(drawn, 5, drop_last=False))) == 20
+    assert num_samples_of(DataLoader(data, 5, sampler=DistributedSampler(data, num_replicas=ranks, rank=0))) == 100
+    assert num_samples_of(DataLoader(data, 5, shuffle=True)) == 100

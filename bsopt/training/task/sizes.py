@@ -21,12 +21,13 @@ def leaves_of(loader: Any) -> list[Any]:
 
 
 def num_samples_of(loader: Any) -> int | None:
-    """Return the length of a loader's data set; None where it has none.
+    """Return how many samples an epoch has, of all ranks together; None where a loader doesn't tell.
 
-    Of several loaders that are gone through side by side, the one that decides when an epoch ends counts: the longest,
-    or the shortest in the mode `min_size`. One after the other (`sequential`), they count together.
+    That is what the sampler draws (`WeightedRandomSampler`, a subset), usually the whole data set. Of several loaders
+    that are gone through side by side, the one that decides when an epoch ends counts: the longest, or the shortest in
+    the mode `min_size`. One after the other (`sequential`), they count together.
     """
-    return _over_leaves(loader, [_length(getattr(leaf, "dataset", None)) for leaf in leaves_of(loader)])
+    return _over_leaves(loader, [_num_drawn(leaf) for leaf in leaves_of(loader)])
 
 
 def num_batches_of(loader: Any) -> int | None:
@@ -55,6 +56,15 @@ def _batch_size(loader: Any) -> int | None:
     if size is None:
         size = getattr(getattr(loader, "batch_sampler", None), "batch_size", None)
     return size if isinstance(size, int) else None
+
+
+def _num_drawn(loader: Any) -> int | None:
+    """Return how many samples a loader's sampler draws in an epoch, on all ranks together."""
+    sampler = getattr(getattr(loader, "batch_sampler", None), "sampler", None) or getattr(loader, "sampler", None)
+    if hasattr(sampler, "num_replicas"):  # a rank's share of a data set, or of what another sampler draws
+        sampler = getattr(sampler, "dataset", None)
+    drawn = _length(sampler)
+    return drawn if drawn is not None else _length(getattr(loader, "dataset", None))
 
 
 def _length(value: Any) -> int | None:

@@ -230,3 +230,24 @@ def test_a_schedule_in_epochs_is_to_be_planned_by_the_trial_s_epochs(tmp_path: P
     (words,) = run(replace(trial(tmp_path, ARGS), num_steps=12, num_epochs=2)).warnings
     assert "planned for 30 epochs, but training has 2: plan it with trainer.max_epochs" in words
     assert "{max_epochs}" in words
+
+
+def test_schedules_that_a_module_steps_by_hand_are_its_own(tmp_path: Path) -> None:
+    by_hand = """torch.optim.SGD(self.parameters(), lr=self.lr)
+            return [optimizer], [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 12)]
+
+        @property
+        def automatic_optimization(self):
+            return False
+
+        def training_step(self, batch, index):
+            x, y = batch
+            self.optimizers().zero_grad()
+            self.manual_backward(((self.layer(x) - y) ** 2).mean())
+            self.optimizers().step()
+            self.lr_schedulers().step()
+    """
+    net = NET.replace("return torch.optim.SGD(self.parameters(), lr=self.lr, weight_decay=self.weight_decay)", "X")
+    write(tmp_path, {"net.py": net.replace("X", f"optimizer = {by_hand}"), "train.py": SCRIPT})
+    record = run(replace(trial(tmp_path, ARGS), num_steps=12, num_epochs=2))
+    assert (record.num_steps, record.warnings) == (12, ())

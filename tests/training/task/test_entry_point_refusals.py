@@ -29,9 +29,9 @@ def project(tmp_path: Path) -> Path:
         ("import sys; sys.exit('set DATA first')", r"exited with code 1 before Trainer\.fit: set DATA first"),
         ("import argparse; argparse.ArgumentParser().parse_args(['--x'])", r"code 2 .*: .*unrecognized arguments: --x"),
         (
-            "import sys; sys.exit(print('usage: x\\nerror: a key\\n  takes a number\\n  not a word', file=sys.stderr) "
-            "or 2)",
-            r"code 2 before Trainer\.fit: error: a key\n  takes a number\n  not a word",
+            "import sys; print('usage: x\\nerror: the key\\n  takes a number\\n  not a word', file=sys.stderr)\n"
+            "sys.exit(2)",
+            r"code 2 before Trainer\.fit: error: the key\n  takes a number\n  not a word",
         ),
         ("import missing_package_x", "No module named 'missing_package_x'"),
     ],
