@@ -14,11 +14,12 @@ from collections.abc import Callable, Mapping
 from typing import Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bsopt.experiment.findings.table import Run, arms_of
 from bsopt.experiment.findings.variants import arm_of_variant
 
-__all__ = ["PLANTED_LR", "PLANTED_SIZES", "World", "planted_experiment", "planted_variant"]
+__all__ = ["PLANTED_LR", "PLANTED_SIZES", "Scatter", "World", "planted_experiment", "planted_variant"]
 
 PLANTED_SIZES = (32, 64, 128, 256)
 PLANTED_LR = (0.01, 0.02, 0.04, 0.08, 0.16)
@@ -26,6 +27,9 @@ World: TypeAlias = Literal["present", "absent", "reversed", "little", "overshoot
 """The article's findings hold; nothing matters; the opposite of each holds; scaling closes a tenth of the gaps; it goes
 past them."""
 _Effects: TypeAlias = Mapping[str, tuple[float, float, float]]
+
+Scatter: TypeAlias = Callable[[np.random.Generator, int, int], NDArray[np.float64]]
+"""From a batch size and a number of runs' measurements to that many numbers about zero, of deviation 1 or so."""
 
 _SHARED_NOISE = 0.1
 """Deviation, in natural logarithms, that all runs of a seed share."""
@@ -63,6 +67,7 @@ def planted_experiment(
     rng_seed: int = 0,
     first_seed: int = 0,
     look: int = 0,
+    scatter: Scatter = lambda rng, size, num: rng.normal(size=num),
 ) -> list[Run]:
     """Return the runs of a whole design, each listed in all of its arms.
 
@@ -73,6 +78,7 @@ def planted_experiment(
         rng_seed: Of the noise.
         first_seed: The first seed's number.
         look: Of every run.
+        scatter: The shape of the noise, whose mean is to be zero at every batch size.
     """
     rng = np.random.default_rng(rng_seed)
     widths = dict.fromkeys(_EFFECTS, noise) if isinstance(noise, (int, float)) else noise
@@ -81,7 +87,8 @@ def planted_experiment(
     for seed in range(first_seed, first_seed + seeds):
         shared = rng.normal(0.0, _SHARED_NOISE, len(_EFFECTS))
         for size, lr in itertools.product(PLANTED_SIZES, PLANTED_LR):
-            own = dict(zip(_EFFECTS, shared + rng.normal(0.0, [widths[name] for name in _EFFECTS]), strict=True))
+            alone = scatter(rng, size, len(_EFFECTS)) * [widths[name] for name in _EFFECTS]
+            own = dict(zip(_EFFECTS, shared + alone, strict=True))
             for arm in arms_of(size, lr, smallest_batch_size=PLANTED_SIZES[0], reference_lr=PLANTED_LR[0]):
                 values = {name: value_of(name, size, lr) * math.exp(own[name]) for name in _EFFECTS}
                 runs.append(Run(size, lr, arm, seed, values, look))

@@ -81,7 +81,9 @@ def verdicts(
 
     Each finding is one comparison over seeds (`findings`), two-sided. The p-values of those that could be tested
     are corrected together (Holm 1979), so that the chance of any false "supported" or "contradicted" is at
-    most alpha. That nothing was found isn't evidence of no effect: the interval says how large one may be.
+    most alpha, as far as a few seeds' means are as good as normal: scatter that is strongly skewed and several times
+    wider at one batch size makes it larger (`scripts/benchmark_findings` says by how much). That nothing was found
+    isn't evidence of no effect: the interval says how large one may be.
 
     Runs that were added because a finding couldn't be told are one more look at it. The p of the k-th look counts
     2^(k−1)-fold: the looks after the first have alpha once more between them, so that a false "supported", which is
