@@ -19,7 +19,7 @@ from bsopt.training.processes.crash import Crash
 from bsopt.trial.plan import Limits, Plan, realise
 from bsopt.trial.record import StopReason
 from bsopt.trial.spec import TaskDescription
-from bsopt.units import format_bytes, format_duration, format_number, in_samples
+from bsopt.units import format_bytes, format_duration, format_number, in_samples, in_words
 
 __all__ = ["CheckReport", "misfits", "report", "with_first_step"]
 
@@ -159,7 +159,7 @@ def _misfits_of_lengths(config: StudyConfig, description: TaskDescription) -> li
         below = max((size for size in sizes if size <= n), default=n)
         found.append(
             f"search.batch_size.high is {config.search.batch_size.high}, but the training set has {n} samples: "
-            f"set it to {below}."
+            f"set it to {below}{_and_the_experiment(config, n)}."
         )
     if n is None and (line := _in_samples(config)):
         return [
@@ -181,6 +181,13 @@ def _misfits_of_lengths(config: StudyConfig, description: TaskDescription) -> li
             "the module has an epoch-interval ReduceLROnPlateau: budget.validate_every must be at most 1 epoch."
         )
     return found
+
+
+def _and_the_experiment(config: StudyConfig, num_samples: int) -> str:
+    """Return what else is to be changed where the experiment has batch sizes larger than the training set."""
+    sizes = config.experiment.batch_sizes if config.experiment is not None else []
+    larger = [str(size) for size in sorted(set(sizes)) if size > num_samples]
+    return f", and leave {in_words(larger)} out of experiment.batch_sizes" if larger else ""
 
 
 def _in_samples(config: StudyConfig) -> str:

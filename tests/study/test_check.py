@@ -38,6 +38,16 @@ def test_a_study_that_fits_has_no_misfits(configure: Configure, description: Tas
             LIMITS,
             "has 96 samples: set it to 64",
         ),
+        (
+            {
+                "search": search(batch_size={"low": 4, "high": 256}, lr={"low": 0.001, "high": 1.0}),
+                "budget": {"trials": 0, "epochs": 4, "validate_every": "4 epochs"},
+                "experiment": {"batch_sizes": [32, 128, 256], "reference_lr": 0.01},
+            },
+            {},
+            LIMITS,
+            "set it to 64, and leave 128 and 256 out of experiment.batch_sizes",
+        ),
         ({"budget": {"trials": 1, "epochs": 1, "validate_every": "16 samples"}}, {}, LIMITS, "less than the largest"),
         (
             {"pruning": {"patience": "2 epochs"}},

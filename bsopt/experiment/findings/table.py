@@ -21,8 +21,9 @@ import numpy as np
 from bsopt.errors import ConfigError
 from bsopt.experiment.findings.contrasts import Contrast, Group, TooFewSeedsError, contrast
 from bsopt.laws.scaling import HIGHER_LR_FACTOR
+from bsopt.units import count_of
 
-__all__ = ["ARMS", "MEASUREMENTS", "Run", "Table", "UntestableError", "arms_of", "lr_of_arms"]
+__all__ = ["ARMS", "MEASUREMENTS", "REMEDIES", "Run", "Table", "UntestableError", "arms_of", "lr_of_arms"]
 
 ARMS = ("fixed_lr", "scaled_lr", "higher_lr", "grid")
 
@@ -54,7 +55,7 @@ _EXAMINE_IT = (
     "`bsopt study analyze` examines the weights that runs kept, with a matched_loss those where their logged training "
     "loss came down to it"
 )
-_REMEDIES: Mapping[str, str] = {
+REMEDIES: Mapping[str, str] = {
     "epochs_to_train_loss": f"there is no training loss that the runs share; {_LOG_IT}",
     "val_loss_at_train_loss": f"there is no training loss that the runs share; {_LOG_IT}",
     "overfitting": f"there is no training loss; {_LOG_IT}",
@@ -227,9 +228,9 @@ class Table:
         """Return why a measurement can't be compared within an arm, and what to do where that is known."""
         if arm not in self._arms:
             return f"there are no runs of the arm {arm!r}"
-        if measurement in _REMEDIES and not self.has(measurement):
-            return _REMEDIES[measurement]
-        return f"arm {arm!r} has {_words(measurement)} at {num_sizes} batch sizes, two are needed"
+        if measurement in REMEDIES and not self.has(measurement):
+            return REMEDIES[measurement]
+        return f"arm {arm!r} has {_words(measurement)} at {count_of(num_sizes, 'batch size')}, two are needed"
 
 
 def _words(measurement: str) -> str:

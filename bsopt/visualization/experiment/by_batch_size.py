@@ -9,6 +9,7 @@ from itertools import pairwise
 import plotly.graph_objects as go
 
 from bsopt.errors import ConfigError, nearest
+from bsopt.experiment.findings.table import REMEDIES
 from bsopt.experiment.measurements import Experiment, ExperimentRun
 from bsopt.experiment.seed_statistics import SeedMean, mean_over_seeds
 from bsopt.trial.record import StudyInfo
@@ -219,9 +220,11 @@ def _not_measured(measurement: str, arms: Sequence[str]) -> str:
     if measurement in _ANALYSED:
         return (
             f"The {words} of the arms {', '.join(arms)} wasn't measured yet: `bsopt study analyze` does it, where the "
-            "study kept its best weights (`checkpoints: all`)."
+            "study kept its best weights (`checkpoints: all`), with a matched_loss those where a logged training loss "
+            "came down to it."
         )
-    return f"No ended run of the arms {', '.join(arms)} measured the {words}."
+    remedy = f": {REMEDIES[measurement]}" if measurement in REMEDIES else ""
+    return f"No ended run of the arms {', '.join(arms)} measured the {words}{remedy}."
 
 
 def _plain(measurement: str) -> str:
