@@ -17,6 +17,7 @@ from bsopt.laws.importance_sampling import even_shares
 from bsopt.laws.scaling import log2_scaling
 from bsopt.laws.surface_prior import RidgePrior, ridge_prior
 from bsopt.laws.value_surface import NUM_RATES, RidgePoint, SampledRidges, ValueSurface, fit_values
+from bsopt.units import count_of
 
 __all__ = ["LrPrediction", "LrRidgeFit", "RuleVerdict", "Valley", "fit_lr_ridge", "places", "read_ridge"]
 
@@ -272,9 +273,10 @@ def _too_few(num: int, rates: Array) -> LrRidgeFit | None:
     num_rates = len(np.unique(np.round(rates, 3)))
     if num >= MIN_POINTS and num_rates >= 3:
         return None
+    found = f"{count_of(num, 'finished trial')} at {count_of(num_rates, 'learning rate')}"
     message = (
-        f"{num} finished trials with {num_rates} different learning rates are too few for a fit of the "
-        f"best learning rate: it needs at least {MIN_POINTS} trials and 3 learning rates."
+        f"A fit of the best learning rate needs at least {MIN_POINTS} trials and 3 learning rates; so far there "
+        f"{'are' if num > 1 else 'is'} {found if num else 'no finished trial'}."
     )
     return LrRidgeFit(FitStatus.TOO_FEW, message, num)
 

@@ -108,6 +108,13 @@ def test_few_trials_give_a_sentence_and_no_number() -> None:
     assert "4 finished trials" in few.message
 
 
+@pytest.mark.parametrize(
+    ("num", "said"), [(0, "there is no finished trial."), (1, "there is 1 finished trial at 1 learning rate.")]
+)
+def test_a_sentence_on_few_trials_counts_them_as_people_do(num: int, said: str) -> None:
+    assert fit_lr_ridge(trials(num)).message.endswith(said)
+
+
 def test_diverged_trials_dont_make_up_for_too_few_that_finished() -> None:
     points = [*trials(4), *(RidgePoint(64, 0.1 * k, math.nan) for k in (1, 2, 3, 4))]
     surface = fit_values(points, ridge=ridge_prior("sgd", None, None))
