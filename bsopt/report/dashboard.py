@@ -31,6 +31,7 @@ from bsopt.storage.attributes import read_published, write_published
 from bsopt.storage.databases import open_storage
 from bsopt.storage.optuna_internals import trial_of
 from bsopt.trial.record import TrialRecord
+from bsopt.visualization._traces import rounded
 from bsopt.visualization.figure import EXPERIMENT_FIGURES, FIGURES
 from bsopt.visualization.study_data import Source, StudyData, load
 
@@ -279,7 +280,7 @@ def _thinned(data: StudyData) -> StudyData:
 
 
 def _rounded(figure: go.Figure) -> go.Figure:
-    """Return the figure with numbers of five digits, which is a third of its size."""
+    """Return the figure with numbers of as many digits as a picture needs, which is half of its size."""
     return go.Figure(_round(figure.to_plotly_json()))
 
 
@@ -291,7 +292,7 @@ def _round(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return [_round(item) for item in value.tolist()]
     if isinstance(value, float) and math.isfinite(value):
-        return float(f"{value:.5g}")
+        return rounded(value)
     return value
 
 

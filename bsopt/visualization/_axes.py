@@ -15,6 +15,7 @@ from bsopt.units import count_of, format_number
 from bsopt.visualization._traces import Interval, wrapped
 
 __all__ = [
+    "LABEL_WIDTH",
     "Axis",
     "batch_size_axis",
     "beyond",
@@ -35,6 +36,8 @@ Axis: TypeAlias = dict[str, Any]
 
 LABEL_WIDTH = 30
 """Characters of a line of an axis title."""
+_NARROW = 1.2
+"""Up to this ratio of the largest to the smallest value a logarithmic axis looks like a linear one."""
 _WIDE = 10.0
 """From this ratio of the largest to the smallest value on, an axis is logarithmic."""
 
@@ -42,7 +45,10 @@ _WIDE = 10.0
 def log_axis(values: Collection[float], *, title: str | None = None, form: str = "g") -> Axis:
     """Return a log axis with round ticks; `form` is how Python formats them."""
     ticks = log_ticks(values)
-    axis: Axis = {"type": "log", "tickvals": ticks, "ticktext": [format(tick, form) for tick in ticks]}
+    texts = [format(tick, form) for tick in ticks]
+    if len(set(texts)) < len(ticks):
+        texts = [f"{tick:,.12g}" for tick in ticks]
+    axis: Axis = {"type": "log", "tickvals": ticks, "ticktext": texts}
     return axis if title is None else {**axis, "title": {"text": title}}
 
 
@@ -58,7 +64,7 @@ def batch_size_axis(sizes: Sequence[float], *, title: str = "batch size [samples
         "type": "log",
         "title": {"text": title},
         "tickvals": ticks,
-        "ticktext": [f"{tick:g}" if tick < 1e6 else f"{tick:.2g}" for tick in ticks],
+        "ticktext": [f"{tick:.0f}" for tick in ticks],
         "minor": {"showgrid": False},
     }
 
@@ -161,22 +167,38 @@ def beyond(values: Collection[float], axis: go.layout.YAxis, sign: float, *, nou
 def log_ticks(values: Collection[float]) -> list[float]:
     """Return round numbers that cover positive values: decades, or steps within them where there are few decades.
 
+    Around a single value they cover a decade to both sides, as plotly's axis does.
+
     >>> log_ticks([0.02, 0.07])
     [0.01, 0.015, 0.02, 0.03, 0.05, 0.07, 0.1]
+    >>> log_ticks([10.0, 10.4])
+    [10.0, 10.2, 10.4]
     """
     finite = [value for value in values if value > 0 and math.isfinite(value)]
     if not finite:
         return [1.0]
+    if min(finite) == max(finite):
+        finite = [finite[0] / 10.0, finite[0] * 10.0]
+    if max(finite) <= _NARROW * min(finite):
+        return _even_ticks(min(finite), max(finite))
     low, high = math.floor(math.log10(min(finite))), math.ceil(math.log10(max(finite)))
     steps: tuple[float, ...] = (1, 2, 5) if high - low <= 2 else ((1, 3) if high - low <= 3 else (1,))
     if max(finite) <= 5.0 * min(finite):
         steps = (1, 1.5, 2, 3, 5, 7)
-    if 1.1 * min(finite) < max(finite) <= 3.0 * min(finite):
+    if max(finite) <= 3.0 * min(finite):
         steps = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
-    if 1.1 * min(finite) < max(finite) <= 2.0 * min(finite):
+    if max(finite) <= 2.0 * min(finite):
         steps = (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9)
     ticks = [float(f"{step}e{power}") for power in range(low, high + 1) for step in steps]
     return [tick for tick in ticks if tick <= 10.0**high * (1.0 + 1e-9)]
+
+
+def _even_ticks(low: float, high: float) -> list[float]:
+    """Return round numbers at equal distances that cover a range: three to eight of them."""
+    power = math.floor(math.log10((high - low) / 2.0))
+    step = max(step for step in (1.0, 2.0, 5.0) if step * 10.0**power <= (high - low) / 2.0) * 10.0**power
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [float(f"{place * step:.12g}") for place in range(first, last + 1)]
 
 
 def _margin(low: float, high: float) -> float:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from bsopt.trial.record import StudyInfo
-from bsopt.units import format_number
 from bsopt.visualization._theme import Look
 from bsopt.visualization.study_data import StudyData
 
@@ -59,7 +58,7 @@ class SizeColours:
             "colorbar": {
                 "title": {"text": "batch size", "side": "right", "font": {"size": 12}},
                 "tickvals": ticks,
-                "ticktext": [format_number(2.0**tick) for tick in ticks],
+                "ticktext": [f"{2**tick}" for tick in ticks],
                 "thickness": 12,
                 "outlinewidth": 0,
                 "tickfont": {"size": 11},

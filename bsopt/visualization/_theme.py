@@ -54,6 +54,8 @@ INK = "#7b7d82"
 GRID = "rgba(128,128,128,0.22)"
 ACCENT = "#D55E00"
 VALUE_SCALE = "Cividis"
+VALUE_TICKS = {"separatethousands": True, "exponentformat": "e", "minexponent": 6}
+"""Values are written as in the text: 1,000,031 and 3e-10, where plotly's default is 1.000031M and 300p."""
 GOOD_TO_BAD = ((0.0, "#B5006E"), (0.35, "#D8629F"), (0.7, "#B59AAB"), (1.0, "#8E9096"))
 """For marks on any page: the better, the more vivid; bad ones fade into the grey of axes."""
 SERIES = ("#2B7BBA", "#4BA3D9", "#009E73", "#C98A00", "#D55E00", "#CC79A7", "#7F7F8C")
@@ -237,7 +239,7 @@ def _template(*, ink: str, page: str = "rgba(0,0,0,0)") -> go.layout.Template:
             "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": ink, "activecolor": ACCENT, "remove": _UNUSED_BUTTONS},
             "hoverlabel": {"align": "left", "font": {"size": 12}},
             "xaxis": axis,
-            "yaxis": axis,
+            "yaxis": {**axis, **VALUE_TICKS},
         }
     )
 

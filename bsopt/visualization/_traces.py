@@ -46,6 +46,8 @@ MENU_ROOM = 32
 """Pixels that a menu takes below the title."""
 MOST_MARKERS = 12
 """On a curve of many points."""
+DIGITS = 9
+"""Significant digits that are drawn: values a million away from zero may differ by one, and are told apart."""
 
 
 class Interval(Protocol):
@@ -335,17 +337,36 @@ def span_text(interval: Interval, *, digits: int = 3) -> str:
 
 
 def rounded(value: float | None) -> float | None:
-    """Return five digits, enough for a picture; None, a gap, for what isn't finite. Whole numbers stay as they are."""
+    """Return nine digits, enough for a picture; None, a gap, for what isn't finite. Whole numbers stay as they are.
+
+    >>> rounded(1 / 3), rounded(1_000_030.25)
+    (0.333333333, 1000030.25)
+    """
     if value is None or not math.isfinite(value):
         return None
-    return value if value == int(value) else float(f"{value:.5g}")
+    return value if value == int(value) else float(f"{value:.{DIGITS}g}")
 
 
 def wrapped(sentence: str, width: int) -> str:
-    """Return a sentence in lines of so many characters at most, escaped."""
+    """Return a sentence in lines of so many characters at most, escaped; longer words are broken, where they can be.
+
+    >>> wrapped("validation/f1_score (higher is better)", 14)
+    'validation/<br>f1_score<br>(higher is<br>better)'
+    """
     lines = [""]
     for word in sentence.split():
-        if lines[-1] and len(lines[-1]) + len(word) + 1 > width:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
+        for place, part in enumerate(_parts(word, width)):
+            if lines[-1] and (place or len(lines[-1]) + len(part) + 1 > width):
+                lines.append("")
+            lines[-1] = f"{lines[-1]} {part}".strip()
     return "<br>".join(escape(line) for line in lines)
+
+
+def _parts(word: str, width: int) -> list[str]:
+    """Return a word in parts of so many characters at most, broken behind a mark where one is near."""
+    parts = []
+    while len(word) > width:
+        behind = max(word.rfind(mark, width // 3, width) for mark in "/_.-:") + 1
+        parts.append(word[: behind or width])
+        word = word[behind or width :]
+    return [*parts, word]

@@ -79,7 +79,7 @@ def plot_best_by_batch_size(
     others = [cast(float, r.value) for info in infos for row in info.rows for r in row.others]
     _traces.add_caption(
         figure,
-        "large: the best trial of each doubling of the batch size" if any(info.is_grouped for info in infos) else None,
+        "large: the best trial of each doubling in batch size" if any(info.is_grouped for info in infos) else None,
         beyond(others, figure.layout.yaxis, infos[0].info.objective.sign),
     )
     return figure

@@ -15,7 +15,7 @@ from bsopt.laws.lr_ridge import LrPrediction
 from bsopt.laws.scaling import Reference, scaled_learning_rate
 from bsopt.recommendation.result import Choice
 from bsopt.trial.record import StudyInfo, TrialRecord
-from bsopt.units import format_number
+from bsopt.units import digits_telling, format_number
 from bsopt.visualization import _traces
 from bsopt.visualization._axes import batch_size_axis, lr_axis, value_label
 from bsopt.visualization._theme import ACCENT, GOOD_TO_BAD, INK, MARKERS, STAR, escape, faded, panels
@@ -92,6 +92,11 @@ class InteractionInfo:
     surface: Surface | None
     message: str
     num_objectives: int = 1
+
+    @property
+    def tells_colours(self) -> bool:
+        """Whether the trials have different values, which colours can tell."""
+        return self.colour_range is not None and self.colour_range[0] != self.colour_range[1]
 
 
 def interaction_info(study: Source) -> InteractionInfo:
@@ -223,8 +228,8 @@ def _caption(info: InteractionInfo) -> list[str]:
         )
     if any(len(item.records) > 1 for item in info.settings):
         said.append("several seeds of one setting: a circle for their median, a ring for the worst")
-    if info.surface is not None and info.colour_range is not None:
-        said.append("clouds: what is believed of the value, where that is sure")
+    if info.surface is not None and info.tells_colours:
+        said.append("clouds: what the value is believed to be, where sure")
     if info.ridge and info.lines:
         said.append("a rule that runs along the solid line holds here")
     return said
@@ -233,15 +238,15 @@ def _caption(info: InteractionInfo) -> list[str]:
 def _of_reference(info: InteractionInfo) -> str:
     if info.reference_is_best or info.reference is None:
         return "the best trial"
-    size, rate = format_number(info.reference.batch_size), format_number(info.reference.lr, digits=3)
+    size, rate = info.reference.batch_size, format_number(info.reference.lr, digits=3)
     return f"the reference, batch size {size} at learning rate {rate}"
 
 
 def _panel(info: InteractionInfo, *, column: int, num_columns: int) -> list[go.Contour | go.Scatter]:
     """Return the traces of a study from the lowest to the uppermost; the first panel's stand in the legend."""
     traces = []
-    if info.surface is not None and info.colour_range is not None:
-        traces += _clouds(info, info.surface, info.colour_range)
+    if info.surface is not None and info.colour_range is not None and info.tells_colours:
+        traces += _clouds(info.surface, info.colour_range)
     if info.ridge:
         traces += _ridge_traces(info.ridge)
     traces += [_rule_trace(line) for line in info.lines]
@@ -250,7 +255,7 @@ def _panel(info: InteractionInfo, *, column: int, num_columns: int) -> list[go.C
         if status is Status.COMPLETE:
             traces += _complete(info, column=column, num_columns=num_columns)
         elif info.trials.get(status):
-            traces.append(_trials(info, status, num_columns=num_columns))
+            traces.append(_trials(info, status, column=column, num_columns=num_columns))
     if info.best is not None:
         traces.append(_ring(info, info.best))
     if info.choice is not None:
@@ -279,20 +284,19 @@ def _rule_trace(line: RuleLine) -> go.Scatter:
     )
 
 
-def _clouds(info: InteractionInfo, surface: Surface, colour_range: tuple[float, float]) -> list[go.Contour]:
+def _clouds(surface: Surface, colour_range: tuple[float, float]) -> list[go.Contour]:
     """Return nested areas of good values, thicker towards the best; what isn't sure is left out of them."""
     best, worst = colour_range
     is_sure = np.asarray(surface.sd) <= _SURE * abs(worst - best)
-    values = np.clip(np.asarray(surface.values), min(colour_range), max(colour_range))
-    z = np.where(is_sure, values, worst).round(6).tolist()
-    is_minimized = info.info.objective.value_direction == "minimize"
+    shares = np.clip((np.asarray(surface.values) - best) / (worst - best), 0.0, 1.0)
+    z = np.where(is_sure, shares, 1.0).round(6).tolist()
     return [
         go.Contour(
             x=surface.batch_sizes,
             y=surface.lrs,
             z=z,
             # plotly shades where the constraint does not hold
-            contours={"type": "constraint", "operation": ">" if is_minimized else "<", "value": level},
+            contours={"type": "constraint", "operation": ">", "value": level},
             fillcolor=faded(GOOD_TO_BAD[0][1], 0.1),
             line={"width": 0},
             showscale=False,
@@ -300,7 +304,7 @@ def _clouds(info: InteractionInfo, surface: Surface, colour_range: tuple[float, 
             name="what is believed",
             hoverinfo="skip",
         )
-        for level in (best + share * (worst - best) for share in _LEVELS)
+        for level in _LEVELS
     ]
 
 
@@ -341,8 +345,7 @@ def _complete(info: InteractionInfo, *, column: int, num_columns: int) -> list[g
         "color": [item.value for item in info.settings],
         "size": [round(size, 1) for size in sizes],
         "opacity": 1.0,
-        "showscale": True,
-        "colorbar": _colour_bar(info, column, num_columns),
+        **_colour_bar(info, column, num_columns),
         "line": {"width": 0.8, "color": "rgba(255,255,255,0.7)"},
     }
     name = f"complete ({num})" if num_columns == 1 else "complete"
@@ -391,7 +394,7 @@ def _describe(setting: Setting, info: StudyInfo) -> str:
     )
 
 
-def _trials(info: InteractionInfo, status: Status, *, num_columns: int) -> go.Scatter:
+def _trials(info: InteractionInfo, status: Status, *, column: int, num_columns: int) -> go.Scatter:
     """Return the trials that didn't run to their end."""
     records = info.trials[status]
     marker = dict(MARKERS[status])
@@ -403,6 +406,7 @@ def _trials(info: InteractionInfo, status: Status, *, num_columns: int) -> go.Sc
             "color": [record.value for record in records],
             "line": {"width": 0.8, "color": "rgba(255,255,255,0.7)"},
             "opacity": 0.75,
+            **({} if info.settings else _colour_bar(info, column, num_columns)),
         }
     trace = _traces.points(
         [record.batch_size for record in records],
@@ -429,13 +433,21 @@ def _coloured(info: InteractionInfo) -> dict[str, object]:
 
 
 def _colour_bar(info: InteractionInfo, column: int, num_columns: int) -> dict[str, object]:
+    """Return the bar of a marker's colours; none where all trials have the same one."""
+    if info.colour_range is None or not info.tells_colours:
+        return {"showscale": False}
     x = 1.01
     if num_columns > 1:
         spacing = 0.28 / num_columns
         width = (1 - spacing * (num_columns - 1)) / num_columns
         x = (column - 1) * (width + spacing) + width + 0.005
     label = value_label(info.info) if column == num_columns else ""
-    bar: dict[str, object] = {
+    best, worst = info.colour_range
+    ticks = np.linspace(best, worst, 5)
+    digits = digits_telling(*sorted(info.colour_range), digits=3)
+    text = [format_number(float(tick), digits=digits, thousands=True) for tick in ticks]
+    text[-1] = ("≥ " if worst > best else "≤ ") + text[-1]
+    bar = {
         "title": {"text": label, "side": "right", "font": {"size": 11}},
         "thickness": 12,
         "len": 0.95,
@@ -443,16 +455,10 @@ def _colour_bar(info: InteractionInfo, column: int, num_columns: int) -> dict[st
         "xanchor": "left",
         "outlinewidth": 0,
         "tickfont": {"size": 11},
-        "nticks": 6,
+        "tickvals": ticks.tolist(),
+        "ticktext": text,
     }
-    assert info.colour_range is not None
-    best, worst = info.colour_range
-    if best != worst:
-        ticks = np.linspace(best, worst, 5)
-        text = [format_number(float(tick), digits=3, thousands=True) for tick in ticks]
-        text[-1] = ("≥ " if worst > best else "≤ ") + text[-1]
-        bar |= {"tickvals": ticks.tolist(), "ticktext": text}
-    return bar
+    return {"showscale": True, "colorbar": bar}
 
 
 def _ring(info: InteractionInfo, best: TrialRecord) -> go.Scatter:

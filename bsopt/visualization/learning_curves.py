@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from bsopt.experiment.seed_statistics import spread
 from bsopt.trial.record import StudyInfo, Tick, TrialRecord
 from bsopt.visualization import _traces
-from bsopt.visualization._axes import is_wide, share_x_axis, value_axis, worth_seeing
+from bsopt.visualization._axes import LABEL_WIDTH, is_wide, share_x_axis, value_axis, worth_seeing
 from bsopt.visualization._size_colours import SizeColours, size_colours
 from bsopt.visualization._theme import escape, new_figure
 from bsopt.visualization.study_data import Source, Status, StudyData, load_all, spread_evenly, status_of, why_empty
@@ -210,7 +210,7 @@ def _draw(info: LearningCurvesInfo, axis: Axis, *, several: bool) -> go.Figure:
         _traces.add_sentence(figure, f"{info.num_left_out:,} more trials are not drawn")
     objective = info.info.objective
     better = "lower" if objective.direction == "minimize" else "higher"
-    label = f"{escape(objective.monitor)} ({better} is better)"
+    label = _traces.wrapped(f"{objective.monitor} ({better} is better)", LABEL_WIDTH)
     figure.update_yaxes(title={"text": label}, **value_axis(info.value_range, is_log=info.is_log))
     return figure
 

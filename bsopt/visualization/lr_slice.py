@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.visualization import _traces
-from bsopt.visualization._axes import is_wide, lr_axis, value_axis, value_label, worth_seeing
+from bsopt.visualization._axes import beyond, is_wide, lr_axis, value_axis, value_label, worth_seeing
 from bsopt.visualization._size_colours import SizeColours, size_colours
 from bsopt.visualization._theme import MARKERS, Look, escape, new_figure
 from bsopt.visualization.study_data import Source, Status, StudyData, load_all, status_of, why_empty
@@ -21,6 +21,7 @@ __all__ = ["LrSlice", "LrSliceInfo", "lr_slice_info", "plot_lr_slice"]
 TITLE = "Value against learning rate"
 MAX_LINES = 14
 MOST_TEXTS = 1000
+MOST_JOINED = 60
 _NEAR = 1.25
 """Learning rates within this factor share one point of a line, which would run up and down by their noise."""
 _PRUNED = f"{MARKERS[Status.PRUNED]['symbol']}-open"
@@ -34,6 +35,11 @@ class LrSlice:
     batch_size: int
     records: tuple[TrialRecord, ...]
     diverged: tuple[TrialRecord, ...]
+
+    @property
+    def has_line(self) -> bool:
+        """Whether a line joins its trials: through very many it would hide them."""
+        return len(self.records) <= MOST_JOINED
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +135,11 @@ def _draw(info: LrSliceInfo, *, several: bool) -> go.Figure:
             figure.add_traces(_traces_of(info, item, info.colours.look(item.batch_size), name))
     if is_crowded:
         figure.add_traces(_crowd(info))
-    _traces.add_caption(figure, *_caption(info, is_crowded=is_crowded))
     figure.update_xaxes(**lr_axis(rates))
     figure.update_yaxes(title={"text": value_label(info.info)}, **value_axis(info.value_range, is_log=info.is_log))
+    values = [cast(float, record.value) for item in info.slices for record in item.records]
+    left_out = beyond(values, figure.layout.yaxis, info.info.objective.sign)
+    _traces.add_caption(figure, *_caption(info, is_crowded=is_crowded), left_out)
     return figure
 
 
@@ -139,7 +147,7 @@ def _caption(info: LrSliceInfo, *, is_crowded: bool) -> list[str]:
     records = [record for item in info.slices for record in item.records]
     said = []
     if not is_crowded:
-        groups = [rates for item in info.slices for rates in _near_rates(_complete(item))]
+        groups = [rates for item in info.slices if item.has_line for rates in _near_rates(_complete(item))]
         if any(found[-1].lr != found[0].lr for found in groups):
             said.append(f"lines: medians of the trials whose learning rates lie within a factor of {_NEAR:g}")
         elif any(len(found) > 1 for found in groups):
@@ -155,11 +163,11 @@ def _traces_of(info: LrSliceInfo, item: LrSlice, look: Look, name: str) -> list[
     """Return a batch size's line through completed trials, pruned trials, and crosses where training diverged."""
     complete = _complete(item)
     pruned = [r for r in item.records if status_of(r) is not Status.COMPLETE]
-    size = 5 if len(item.records) > 60 else 8
+    size = 8 if item.has_line else 5
     found: list[go.Scatter] = []
     if complete:
         marker = {"symbol": look.symbol, "size": size, "color": look.colour}
-        if len(item.records) <= 60:
+        if item.has_line:
             found.append(_medians(complete, look, name))
         values = [record.value for record in complete]
         found.append(_marks(info, complete, values, marker, name, showlegend=len(found) == 0))

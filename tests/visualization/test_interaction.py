@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import optuna
 import pytest
 
@@ -131,3 +132,31 @@ def test_values_of_several_objectives_are_not_said_to_be_missing() -> None:
     words = plot_interaction(study).to_json().replace("\\u003cbr\\u003e", " ").replace("<br>", " ").lower()
     assert "no trial has a value yet" not in words
     assert "for one objective" in words
+
+
+def test_tiny_values_have_their_own_clouds(data_of: Make) -> None:
+    def clouds(unit: float) -> list[object]:
+        rows = [(size, 0.001 * 4**i, unit * (0.3 + 0.1 * (i - 2) ** 2), StopReason.COMPLETED)
+                for size in (8, 32) for i in range(5)]  # fmt: skip
+        return [trace.z for trace in plot_interaction(data_of(*rows)).data if trace.type == "contour"]
+
+    plain, tiny = clouds(1.0), clouds(1e-9)
+    assert len(tiny) == len(plain) == 3
+    assert np.asarray(tiny[0], dtype=float) == pytest.approx(np.asarray(plain[0], dtype=float), abs=0.02)
+    assert np.ptp(np.asarray(tiny[0], dtype=float)) > 0.9
+
+
+def test_a_single_value_has_no_bar_of_colours(data_of: Make) -> None:
+    figure = plot_interaction(data_of((32, 0.01, 0.576, StopReason.COMPLETED)))
+    assert not any(trace.marker.showscale for trace in figure.data if trace.mode == "markers")
+
+
+def test_pruned_trials_alone_have_a_bar_of_their_colours(data_of: Make) -> None:
+    figure = plot_interaction(data_of(*((32, 0.01 * i, 0.3 * i, StopReason.PRUNED_PLATEAU) for i in (1, 2, 3))))
+    assert [trace.name for trace in figure.data if trace.marker.showscale] == ["pruned (3)"]
+
+
+def test_the_bar_of_values_that_hardly_differ_tells_them_apart(data_of: Make) -> None:
+    rows = ((32, 0.01 * i, 12345.0 + 0.001 * i, StopReason.COMPLETED) for i in range(1, 6))
+    bar = next(trace.marker.colorbar for trace in plot_interaction(data_of(*rows)).data if trace.marker.showscale)
+    assert len(set(bar.ticktext)) == 5
