@@ -23,6 +23,7 @@ from scipy.stats import norm
 
 from bsopt.laws.estimate import Estimate, FitStatus, draw_from_grid, estimate_from_samples, shuffled_normals
 from bsopt.laws.step_time import StepTimeFit
+from bsopt.units import count_of
 
 __all__ = ["CommunicationFit", "PlacementPoint", "fit_communication", "given_communication", "predict_update_seconds"]
 
@@ -115,7 +116,9 @@ def fit_communication(points: Iterable[PlacementPoint], *, step_time: StepTimeFi
     worlds = len(np.unique(K))
     status = FitStatus.OK if worlds > 1 else FitStatus.NOT_IDENTIFIED
     allreduce = estimate_from_samples(np.exp(log_s))
-    message = f"The all-reduce takes {allreduce.value:.3g} s over {reference} ranks, from {worlds} placement(s)."
+    message = (
+        f"The all-reduce takes {allreduce.value:.3g} s over {reference} ranks, from {count_of(worlds, 'placement')}."
+    )
     if worlds == 1:
         message += " How it grows with more is the ring's formula, not a measurement."
     return CommunicationFit(

@@ -31,6 +31,7 @@ from bsopt.laws.estimate import (
     shuffled_normals,
 )
 from bsopt.laws.gaussian_process import condition
+from bsopt.units import count_of
 
 __all__ = [
     "MemoryFit",
@@ -207,7 +208,7 @@ def fit_step_time(points: Iterable[tuple[float, float]]) -> StepTimeFit:
     if sizes < 2:
         return StepTimeFit(
             FitStatus.TOO_FEW,
-            f"Step time was measured at {sizes} micro-batch size(s); its law needs at least 2.",
+            f"Step time was measured at {count_of(sizes, 'micro-batch size')}; its law needs at least 2.",
             len(b),
         )
     x, y = np.log(b), np.log(seconds)
@@ -258,7 +259,9 @@ def fit_memory(points: Iterable[tuple[float, float]]) -> MemoryFit:
     sizes = len(np.unique(b))
     if sizes < 2:
         return MemoryFit(
-            FitStatus.TOO_FEW, f"Memory was measured at {sizes} micro-batch size(s); its law needs at least 2.", len(b)
+            FitStatus.TOO_FEW,
+            f"Memory was measured at {count_of(sizes, 'micro-batch size')}; its law needs at least 2.",
+            len(b),
         )
     mean, square = float(b.mean()), float(((b - b.mean()) ** 2).sum())
     slope = float(((b - mean) * peak).sum() / square)
@@ -301,7 +304,8 @@ def fit_power(points: Iterable[tuple[float, float]], *, step_time: StepTimeFit) 
     status = FitStatus.OK
     if len(np.unique(b)) < 3:
         status = FitStatus.NOT_IDENTIFIED
-        message = f"Power was measured at {len(np.unique(b))} micro-batch size(s): how it rises with them is assumed."
+        sizes = count_of(len(np.unique(b)), "micro-batch size")
+        message = f"Power was measured at {sizes}: how it rises with the size is assumed."
     return PowerFit(
         status,
         message,

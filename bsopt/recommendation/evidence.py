@@ -210,7 +210,7 @@ class Evidence:
         sign = self.info.objective.sign
         values = [sign * cast(float, record.value) for record in self.records if record.has_result]
         perfect = best_possible(min(values), max(values), sign=sign) if values else None
-        return None if perfect is None else sign * perfect
+        return None if perfect is None else sign * perfect + 0.0  # which makes 0 of −0
 
     @cached_property
     def findings(self) -> tuple[SizeFinding, ...]:

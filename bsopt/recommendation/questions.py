@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-from bsopt.laws.estimate import FitStatus
+from bsopt.laws.estimate import Estimate, FitStatus
 from bsopt.laws.lr_ridge import LrPrediction
 from bsopt.recommendation.costs import update_seconds
 from bsopt.recommendation.evidence import Evidence
 from bsopt.recommendation.result import Answer, SizeState
-from bsopt.recommendation.sentences import SMALL_BATCH_NORM, batch_norm_warning, counted, duration
-from bsopt.units import format_number, in_words
+from bsopt.recommendation.sentences import SMALL_BATCH_NORM, batch_norm_warning, counted, duration, with_interval
+from bsopt.units import count_of, digits_telling, format_number, in_words
 
 __all__ = ["answers"]
 
@@ -81,13 +81,14 @@ def _what_of_quality(evidence: Evidence) -> Answer:
     if ends is None:
         return _not_yet(question, evidence)
     is_sure = evidence.fits.run_sd is not None
+    digits = digits_telling(*sorted(end.value.value for end in ends))
     low, high = (
-        f"{end.value.value:.4g}{f' ({end.value.low:.4g} to {end.value.high:.4g})' if is_sure else ''} at"
+        with_interval(end.value if is_sure else Estimate(end.value.value, -math.inf, math.inf), digits=digits)
         for end in ends
     )
     words = (
-        f"At the best learning rate of each, {evidence.info.objective.monitor} is {low} batch size "
-        f"{ends[0].batch_size:.0f} and {high} {ends[1].batch_size:.0f}."
+        f"At the best learning rate of each, {evidence.info.objective.monitor} is {low} at batch size "
+        f"{ends[0].batch_size:.0f} and {high} at {ends[1].batch_size:.0f}."
     )
     return Answer(question, words, f"the fitted ridge, from {counted(evidence)}")
 
@@ -136,7 +137,9 @@ def _does_scaling_help(evidence: Evidence) -> Answer:
             f"{smallest:.0f}; at its own best, {high.lr.value:.2g}, {loss_scaled:.3g} worse: "
             f"{min(1.0, 1.0 - loss_scaled / loss_unscaled):.0%} of the gap closes."
         )
-    return Answer(question, words + law, f"{len(unscaled)} trials at the unscaled learning rate and the fitted ridge")
+    return Answer(
+        question, words + law, f"{count_of(len(unscaled), 'trial')} at the unscaled learning rate and the fitted ridge"
+    )
 
 
 def _values_near(evidence: Evidence, size: float, lr: float) -> list[float]:

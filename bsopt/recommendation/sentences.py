@@ -28,6 +28,7 @@ __all__ = [
     "to_what",
     "where",
     "why_missing",
+    "with_interval",
 ]
 
 SMALL_BATCH_NORM = 16
@@ -78,7 +79,7 @@ def sentence(evidence: Evidence, choice: Choice) -> str:
         if best.outcome != "complete":
             return f"{head} was the best so far when it was stopped early ({value}): no trial has run to its end yet."
         return f"{head} is the best of {counted(evidence)} ({value}), which are too few to say how sure that is."
-    expected = f": expect {_value_name(evidence)} {_with_interval(choice.value)}" if choice.value else ""
+    expected = f": expect {_value_name(evidence)} {with_interval(choice.value)}" if choice.value else ""
     tied = f"; {_tied(evidence, choice)}" if choice.goal == "quality" else ""
     return f"{head}{rate}{_CLAIMS[choice.goal]}{expected}, from {counted(evidence)}{tied}."
 
@@ -216,7 +217,7 @@ def _standing(evidence: Evidence, choice: Choice) -> str:
     if found is None or not found.num_complete:
         words = f"no trial ran to its end there; the best of {counted(evidence)} is at {evidence.best_size}"
         expected = choice.value if evidence.is_fitted else None
-        return words + (f", and the law expects {_value_name(evidence)} {_with_interval(expected)}" if expected else "")
+        return words + (f", and the law expects {_value_name(evidence)} {with_interval(expected)}" if expected else "")
     if choice.batch_size == best:
         return f"it is the best of all tried, from {ran} there"
     if not evidence.is_fitted:
@@ -227,7 +228,7 @@ def _standing(evidence: Evidence, choice: Choice) -> str:
     }.get(found.state, f"whether it is as good as {best} can't be told yet")
     if found.state is SizeState.OPEN and not found.is_tuned:
         words += ", without a trial near its best learning rate"
-    gap = f", by {_with_interval(found.gap, digits=2)}" if found.gap and found.state is SizeState.WORSE else ""
+    gap = f", by {with_interval(found.gap, digits=2)}" if found.gap and found.state is SizeState.WORSE else ""
     return f"{words}{gap}, from {ran} there"
 
 
@@ -243,7 +244,8 @@ def _tied(evidence: Evidence, choice: Choice) -> str:
     return "no other batch size was tested to be as good"
 
 
-def _with_interval(value: Estimate, *, digits: int = 4) -> str:
+def with_interval(value: Estimate, *, digits: int = 4) -> str:
+    """Return a value with its interval where that is bounded, with at least so many digits as tell its ends apart."""
     if not value.is_bounded:
         return f"{value.value:.{digits}g}"
     digits = digits_telling(value.low, value.high, digits=digits)

@@ -61,7 +61,7 @@ def _in_numbers(data: StudyData) -> list[str]:
         str(len(data.completed)),
         _text(choice.batch_size if choice is not None else None, ","),
         _text(choice.lr.value if choice is not None else None, ".3g"),
-        _text(value.value if value is not None else None, ".5g"),
+        "–" if value is None else format(value.value, f".{digits_telling(value.low, value.high, digits=5)}g"),
         _text(data.fits.noise_sd if choice is not None else None, ".2g"),
     ]
 

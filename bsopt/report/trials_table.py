@@ -6,12 +6,13 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Literal
 
 from bsopt.report.boxes import framed
 from bsopt.report.markup import Html, join, tag
 from bsopt.trial.record import TrialRecord
-from bsopt.units import count_of
+from bsopt.units import count_of, digits_telling
 from bsopt.visualization.study_data import StudyData, status_of
 
 __all__ = ["trials_table"]
@@ -95,6 +96,7 @@ def _rank(record: TrialRecord, sign: float) -> tuple[bool, float, int]:
 
 def _columns(data: StudyData) -> list[_Column]:
     value_name = data.info.objective.cost or data.info.objective.monitor
+    digits = _value_digits(data)
     others = sorted({name for record in data.records for name in record.params} - {"batch_size", "lr"})
     return [
         _Column("trial", "number", lambda r: str(r.number), lambda r: r.number),
@@ -102,7 +104,7 @@ def _columns(data: StudyData) -> list[_Column]:
         _Column("batch size", "batch_size", lambda r: _whole(r.batch_size), lambda r: r.batch_size),
         _Column("learning rate", "lr", lambda r: _short(r.lr), lambda r: r.lr),
         *[_parameter_column(name, shown="wide" if i < MOST_PARAMETERS else "all") for i, name in enumerate(others)],
-        _Column(value_name, "value", lambda r: _short(r.value, 5), lambda r: r.value),
+        _Column(value_name, "value", lambda r: _short(r.value, digits), lambda r: r.value),
         _Column("epochs", "epochs", lambda r: _short(_epochs(r), 3), _epochs, shown="wide"),
         _Column("time", "seconds", lambda r: _short(r.seconds, 3), lambda r: r.seconds, "s", "wide"),
         _Column("why", "message", _why, is_text=True),
@@ -119,6 +121,12 @@ def _columns(data: StudyData) -> list[_Column]:
         _Column("device", "device", lambda r: r.device or "", shown="all", is_text=True),
         _Column("seed", "seed", lambda r: str(r.seed) if r.seed is not None else "", lambda r: r.seed, "", "all"),
     ]  # fmt: skip
+
+
+def _value_digits(data: StudyData) -> int:
+    """Return the digits that tell the better half of the values apart."""
+    values = sorted(data.rank(record) for record in data.records if record.has_value)
+    return digits_telling(values[0], median(values), digits=5) if values else 5
 
 
 def _parameter_column(name: str, *, shown: Literal["wide", "all"]) -> _Column:
