@@ -96,6 +96,7 @@ class StudyRunner:
         self._ending = Ending()
         self._lock = threading.Lock()
         self._new: list[int] = []
+        self._warned: set[str] = set()  # what a trial of this run warned of: the same of a hundred is told once
         self._reserved = 0  # trials that workers are about to ask for
         self._overtaken: set[int] = set()  # workers whose trial another host has given up
         self._kills: Counter[int] = Counter()  # first try of a trial -> how often its process was killed
@@ -250,8 +251,10 @@ class StudyRunner:
         write_record(trial, record)
         with self._lock:
             self._new.append(record.number)
+            warnings = [text for text in record.warnings if text not in self._warned]
+            self._warned.update(warnings)
         self._listener.trial_ended(record)
-        for warning in record.warnings:
+        for warning in warnings:
             self._listener.note(f"trial {record.number}: {warning}")
         reason = record.stop_reason
         is_over = reason is not None and not reason.is_retried and reason is not StopReason.PAUSED

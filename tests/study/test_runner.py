@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -325,3 +326,17 @@ def test_optunas_pruner_is_asked_by_name(pretend: Pretend) -> None:
     study.optuna.pruner = optuna.pruners.ThresholdPruner(upper=0.0, n_warmup_steps=100)
     assert study.run().num_pruned == 1
     assert (study.records[0].stop_reason, len(study.records[0].ticks)) == (StopReason.PRUNED, 2)
+
+
+def test_what_every_trial_warns_of_is_told_once(pretend: Pretend, usual: Train) -> None:
+    def train(spec: TrialSpec, supervision: Supervision) -> TrialRecord:
+        own = () if spec.number < 2 else ("the third's own",)
+        return replace(usual(spec, supervision), warnings=("no training loss", *own))
+
+    study = pretend(train, budget={"trials": 3, "epochs": 3})
+    study.run()
+    assert [note for note in study.log.notes if note.startswith("trial")] == [
+        "trial 0: no training loss",
+        "trial 2: the third's own",
+    ]
+    assert [len(record.warnings) for record in study.records] == [1, 1, 2]
