@@ -32,12 +32,17 @@ def step_loss(step: str = "training_step") -> LossFunction:
         TaskError: When called: the step returned no loss, or needs a Trainer.
     """
 
+    num_indices: dict[type[nn.Module], int] = {}  # reading a signature takes as long as a small network's batch
+
     def loss(module: nn.Module, batch: Batch) -> Tensor:
         try:
             for name in ("on_before_batch_transfer", "on_after_batch_transfer"):
                 hook = getattr(module, name, None)
                 batch = batch if hook is None else hook(batch, 0)
-            outcome = _call_step(getattr(module, step), batch)
+            method = getattr(module, step)
+            if type(module) not in num_indices:
+                num_indices[type(module)] = _num_indices(method)
+            outcome = method(batch, *(0,) * num_indices[type(module)])
         except torch.OutOfMemoryError:
             raise
         except (AttributeError, RuntimeError, TypeError) as error:
@@ -88,10 +93,10 @@ def _ignore(*_: object, **__: object) -> None:
     return None
 
 
-def _call_step(step: Callable[..., object], batch: Batch) -> object:
-    """Call a step as Lightning does: by position, whatever it calls its arguments, with an index where it takes one."""
+def _num_indices(step: Callable[..., object]) -> int:
+    """Return how many indices Lightning gives a step after its batch: by position, whatever the step calls them."""
     parameters = list(inspect.signature(step).parameters.values())
     named = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    takes_index = len(named) > 1 or any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    takes_batch_idx = len(named) > 1 or any(p.kind is p.VAR_POSITIONAL for p in parameters)
     further = [p for p in named[2:] if p.name == "dataloader_idx" or p.default is p.empty]
-    return step(batch, *([0] if takes_index else []), *(0 for _ in further))
+    return takes_batch_idx + len(further)
