@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bsopt.errors import TaskError
+from bsopt.errors import TaskError, nearest
 from bsopt.training.lightning_internals import NEVER
 from bsopt.training.task.build import Task, instantiate, look_up_first
 from bsopt.training.task.loggers import trial_loggers
@@ -104,7 +105,11 @@ def make_trainer(task: Task, arguments: Mapping[str, Any]) -> Any:
         TaskError: The Trainer has no such argument, or can't do what it is asked.
     """
     trainer_class = importlib.import_module(task.package).Trainer
+    known = inspect.signature(trainer_class).parameters
+    for name in arguments:
+        if name not in known:
+            raise TaskError(f"trainer.{name}: Lightning's Trainer has no such argument.{nearest(name, known)}")
     try:
         return trainer_class(**arguments)
-    except Exception as error:  # Lightning's own words: a strategy that the accelerator can't run, an unknown name
+    except Exception as error:  # Lightning's own words: a strategy that the accelerator can't run
         raise TaskError(f"the Trainer refuses its arguments (trainer: in the study file): {error}") from error

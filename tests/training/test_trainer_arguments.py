@@ -89,12 +89,6 @@ def test_callbacks_of_the_study_file_are_built_and_come_first(spec: TrialSpec, i
     assert arguments["logger"] is False
 
 
-def test_an_argument_that_the_trainer_does_not_have_is_refused() -> None:
-    with pytest.raises(TaskError, match=r"no_such_argument"):
-        make_trainer(Task(None, None, "pytorch_lightning"), {"no_such_argument": 1})
-
-
-def test_a_checkpoint_callback_of_the_study_file_may_keep_checkpoints(spec: TrialSpec) -> None:
-    checkpoint = {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": {"monitor": "val_loss"}}
-    assert built_arguments(replace(spec, trainer={"callbacks": [checkpoint]}))["enable_checkpointing"] is True
-    assert built_arguments(replace(spec, trainer={}))["enable_checkpointing"] is False
+def test_an_argument_that_the_trainer_does_not_have_is_refused_with_the_nearest() -> None:
+    with pytest.raises(TaskError, match=r"trainer\.precison: .* no such argument\. Did you mean 'precision'\?"):
+        make_trainer(Task(None, None, "pytorch_lightning"), {"precison": "bf16-mixed"})
