@@ -74,7 +74,7 @@ class WeightDistance(Callback):
             self._epoch_start = _cpu_copy(pl_module)
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        """Copy the weights that lazy layers took in the first batch."""
+        """Copy the weights that lazy layers took in the first batch, as soon as its `loss`, a scalar, is known."""
         if self._has_lazy:
             self._has_lazy, made = False, _cpu_copy(pl_module)
             for weights in (self._initial, self._epoch_start):

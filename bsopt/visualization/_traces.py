@@ -351,7 +351,7 @@ def wrapped(sentence: str, width: int) -> str:
     """Return a sentence in lines of so many characters at most, escaped; longer words are broken, where they can be.
 
     >>> wrapped("validation/f1_score (higher is better)", 14)
-    'validation/<br>f1_score<br>(higher is<br>better)'
+    'validation/f1_<br>score (higher<br>is better)'
     """
     lines = [""]
     for word in sentence.split():

@@ -88,7 +88,7 @@ def test_too_few_trials_have_points_and_a_sentence_but_no_band(data_of: Make) ->
     figure = plot_answer(data_of((16, 0.01, 0.31, StopReason.COMPLETED), (32, 0.01, 0.3, StopReason.COMPLETED)))
     assert not [trace for trace in figure.data if trace.fill]
     assert _of(figure, "recommended")[0].x == (32,)
-    assert "too few" in figure.layout.legend.title.text
+    assert "needs at least 5 trials" in figure.layout.legend.title.text
     assert not figure.layout.updatemenus
 
 
