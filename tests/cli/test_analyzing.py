@@ -47,6 +47,7 @@ def test_verdicts_are_printed_and_figures_written(experiment: Path) -> None:
     assert len(found["analyses"]) == 16
 
 
+@pytest.mark.slow
 def test_weights_that_cannot_be_examined_cost_only_what_needs_them(project: Path) -> None:
     code = (
         (project / "toy.py")
@@ -67,6 +68,7 @@ def test_weights_that_cannot_be_examined_cost_only_what_needs_them(project: Path
     assert "move what needs one into a hook" in result.stderr
 
 
+@pytest.mark.slow
 def test_an_interrupted_examination_says_that_it_goes_on(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
