@@ -201,16 +201,18 @@ def _fitted(evidence: Evidence, size: int) -> _Expected | None:
     if found.is_extrapolated:
         return _Expected(lr, None, f"No trial ran near {size}: its learning rate is extrapolated, its value unknown.")
     there = trials_by_size(evidence.records, (size,))[size]
-    value = _of_one_run(found.value, evidence.fits.run_sd, perfect=evidence.perfect_value)
+    sign = evidence.info.objective.sign
+    value = _of_one_run(found.value, evidence.fits.run_sd, perfect=evidence.perfect_value, sign=sign)
     if any(record.outcome == "complete" for record in there):
         return _Expected(lr, value)
     return _Expected(lr, value, f"No trial ran to its end at {size}: what is said of it rests on other sizes.")
 
 
-def _of_one_run(value: Estimate, run_sd: float | None, *, perfect: float | None) -> Estimate:
+def _of_one_run(value: Estimate, run_sd: float | None, *, perfect: float | None, sign: float) -> Estimate:
     """Return what one more training shows: the law's value with the noise of a seed; no further than a perfect value.
 
-    Where the noise isn't known its bounds are infinite.
+    Where the noise isn't known its bounds are infinite. A loss that is above 0 in all trials doesn't fall below. Where
+    larger is better, a score of which all are below 0 may pass it, as R² does: there the law has to stay on that side.
 
     The noise also makes up for the law's optimism, which takes each draw at its own best learning rate: on replayed
     tables the law's own interval held the truth at the rate told half of the time, and this one does nearly always.
@@ -220,8 +222,8 @@ def _of_one_run(value: Estimate, run_sd: float | None, *, perfect: float | None)
     noise = float(norm.ppf(0.5 + INTERVAL_MASS / 2.0)) * run_sd
     low = value.value - math.hypot(value.value - value.low, noise)
     high = value.value + math.hypot(value.high - value.value, noise)
-    if perfect is not None and perfect <= value.low:
-        low = max(low, perfect)
+    if perfect is not None and sign > 0:
+        low = max(low, min(perfect, value.value))
     elif perfect is not None and perfect >= value.high:
         high = min(high, perfect)
     return Estimate(value.value, low, high)

@@ -394,6 +394,7 @@ def test_a_cost_to_a_target_is_named_in_the_sentence() -> None:
     [
         (Estimate(1.0, 0.9, 1.2), None, 1.0 - math.hypot(0.1, 1.645), 1.0 + math.hypot(0.2, 1.645)),
         (Estimate(1.0, 0.9, 1.2), 0.0, 0.0, 1.0 + math.hypot(0.2, 1.645)),
+        (Estimate(1.0, -90.0, 1.2), 0.0, 0.0, 1.0 + math.hypot(0.2, 1.645)),  # losses over decades
         (Estimate(0.8, 0.7, 0.85), 1.0, 0.8 - math.hypot(0.1, 1.645), 1.0),
         (Estimate(100.0, 99.9, 100.2), 0.0, 100.0 - math.hypot(0.1, 1.645), 100.0 + math.hypot(0.2, 1.645)),
     ],
@@ -401,7 +402,8 @@ def test_a_cost_to_a_target_is_named_in_the_sentence() -> None:
 def test_one_more_run_has_noise_and_never_beats_a_perfect_value(
     value: Estimate, perfect: float | None, low: float, high: float
 ) -> None:
-    found = _of_one_run(value, 1.0, perfect=perfect)
+    sign = -1.0 if perfect == 1.0 else 1.0
+    found = _of_one_run(value, 1.0, perfect=perfect, sign=sign)
     assert (found.low, found.value, found.high) == pytest.approx((low, value.value, high), rel=1e-3)
 
 
