@@ -45,7 +45,9 @@ __all__ = ["Callback", "StudyRunner"]
 
 Callback: TypeAlias = Callable[[optuna.Study, FrozenTrial], None]
 
-_SAME_FAILURES = 3
+_SAME_FAILURES, _SAME_LATER = 3, 8
+"""Trials in a row that fail the same way and end the run: before any has succeeded, and after that, when most of them
+would have to be at fault together: a device that died, code that was edited."""
 _MOST_KILLS = 3
 """A trial whose process was killed so often in one run has failed."""
 _LOOK_SECONDS = 2.0
@@ -348,15 +350,14 @@ class StudyRunner:
         return StopReason.FAILED if is_hopeless else StopReason.LOST
 
     def _look_for_same_failures(self, record: TrialRecord) -> None:
-        if record.stop_reason is not StopReason.FAILED or self._has_success():
+        if record.stop_reason is not StopReason.FAILED:
             return
-        records = read_records(self._study)
-        failures = [r.message for r in records if r.outcome == "fail" and r.stop_reason is StopReason.FAILED]
-        messages = [*failures, record.message][-_SAME_FAILURES:]
-        first_lines = {message.splitlines()[0] for message in messages}
-        if len(messages) == _SAME_FAILURES and len(first_lines) == 1:
-            message = f"the first {_SAME_FAILURES} trials failed the same way: {record.message}"
-            self._end(Ending("same_failure", message))
+        which, most = ("last", _SAME_LATER) if self._has_success() else ("first", _SAME_FAILURES)
+        ended = [r for r in read_records(self._study) if r.stop_reason is StopReason.FAILED or r.outcome != "fail"]
+        last = [*(r for r in ended if r.number != record.number and r.stop_reason is not None), record][-most:]
+        first_lines = {(r.stop_reason, r.message.partition("\n")[0]) for r in last}
+        if len(last) == most and len(first_lines) == 1:
+            self._end(Ending("same_failure", f"the {which} {most} trials failed the same way: {record.message}"))
 
     def _has_success(self) -> bool:
         ended = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))

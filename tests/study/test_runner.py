@@ -145,6 +145,20 @@ def test_three_identical_failures_before_any_success_end_the_run(pretend: Preten
     assert (summary.ended, summary.num_failed) == ("same_failure", 3)
 
 
+def test_after_a_success_eight_identical_failures_in_a_row_end_the_run(pretend: Pretend, usual: Train) -> None:
+    def train(spec: TrialSpec, supervision: Supervision) -> TrialRecord:
+        if spec.number in (0, 4):
+            return usual(spec, supervision)
+        raise Crash(StopReason.FAILED, "the device is gone", log_tail=f"of trial {spec.number}")
+
+    study = pretend(train, budget={"trials": 20, "epochs": 3})
+    summary = study.run()
+    assert (summary.ended, summary.num_complete, summary.num_failed) == ("same_failure", 2, 11)
+    assert summary.message.startswith("the last 8 trials failed the same way")
+    again = study.run()  # the same at once, and a success would have ended the row
+    assert (again.ended, again.num_new) == ("same_failure", 1)
+
+
 def test_different_failures_go_on(pretend: Pretend) -> None:
     def train(spec: TrialSpec, supervision: Supervision) -> TrialRecord:
         raise Crash(StopReason.FAILED, f"failure {spec.number % 2}")

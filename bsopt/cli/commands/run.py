@@ -72,8 +72,9 @@ def run(
     The same command on several hosts, with one storage, shares the study; --engine places workers from one
     terminal; under torchrun or srun every rank takes part in each trial. Ctrl-C ends it and keeps everything so
     far, and so does a terminal that is closed; the same command goes on from there. Exit codes: 0 done, 1 no trial
-    succeeded, 2 something is wrong with the study, 3 the storage or the machine failed, 129, 130 and 143 hung up,
-    interrupted, terminated. A storage that fails is waited for, two minutes or BSOPT_STORAGE_WAIT seconds.
+    succeeded or the last eight failed the same way, 2 something is wrong with the study, 3 the storage or the machine
+    failed, 129, 130 and 143 hung up, interrupted, terminated. A storage that fails is waited for, two minutes or
+    BSOPT_STORAGE_WAIT seconds.
     """
     placing = Placing.of(engine, placing_options)
     loaded = load_study_file(file, overrides, storage=storage, study_name=study_name, workers=workers)
@@ -269,7 +270,7 @@ def _write_line(line: str) -> None:
 def _exit_code(summary: RunSummary) -> int:
     if summary.ended == "interrupted":
         return 128 + (summary.signal or signal.SIGINT)
-    return 0 if summary.best is not None else 1
+    return 0 if summary.best is not None and summary.ended != "same_failure" else 1
 
 
 def _tell(study: Study | Leader, summary: RunSummary, *, storage: str) -> None:
