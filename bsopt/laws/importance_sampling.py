@@ -49,8 +49,8 @@ def posterior_draws(
         rounds: How many those are; more of them find a narrow posterior better.
     """
     z, d = first, first.shape[1]
-    log_like = log_likelihood(z)
-    log_w, proposals = log_like, []
+    log_prior, log_like = _log_normal(z), log_likelihood(z)
+    log_w, log_sum, proposals = log_like, log_prior, []  # log_sum: of the densities that the draws may come from
     for _ in range(rounds):
         weights = tempered(log_w, LEAST_EFFECTIVE)
         mean = weights @ z
@@ -59,11 +59,14 @@ def posterior_draws(
         proposals.append((mean, half))
         stretch = np.sqrt(TAIL / rng.chisquare(TAIL, size=len(first)))
         more = mean + (spread_normals(rng, len(first), d) @ half.T) * stretch[:, None]
-        z = np.concatenate([z, np.clip(more, -FARTHEST, FARTHEST)])
-        log_like = np.concatenate([log_like, log_likelihood(z[-len(first) :])])
-        log_prior = -0.5 * np.sum(z**2, axis=1) - d / 2 * np.log(2 * np.pi)
-        mixture = [log_prior, *(_log_t(z, mean, half) for mean, half in proposals)]
-        log_w = log_like + log_prior - (np.logaddexp.reduce(mixture, axis=0) - np.log(len(mixture)))
+        more = np.clip(more, -FARTHEST, FARTHEST)
+        new_prior = _log_normal(more)
+        new_sum = np.logaddexp.reduce([new_prior, *(_log_t(more, *proposal) for proposal in proposals)], axis=0)
+        log_sum = np.concatenate([np.logaddexp(log_sum, _log_t(z, mean, half)), new_sum])
+        log_prior = np.concatenate([log_prior, new_prior])
+        log_like = np.concatenate([log_like, log_likelihood(more)])
+        z = np.concatenate([z, more])
+        log_w = log_like + log_prior - (log_sum - np.log(len(proposals) + 1))
     return z, log_w
 
 
@@ -101,6 +104,10 @@ def even_shares(weights: Array, total: int, rng: np.random.Generator) -> NDArray
     ends[-1] = total
     upto = np.floor(ends + rng.random()).astype(np.intp)
     return np.asarray(upto - np.concatenate([[0], upto[:-1]]))
+
+
+def _log_normal(z: Array) -> Array:
+    return np.asarray(-0.5 * np.sum(z**2, axis=1) - z.shape[1] / 2 * np.log(2 * np.pi))
 
 
 def _log_t(z: Array, mean: Array, half: Array) -> Array:

@@ -38,7 +38,7 @@ MISMATCH = 1.0
 HEIGHTS = (1.0, 2.5)
 """Bounds of the landscape's height: believed in part only, since the transform has a cap."""
 
-DRAWS, ROUNDS, THOROUGH_ROUNDS, KEPT = 192, 2, 16, 48
+DRAWS, ROUNDS, THOROUGH_ROUNDS, MANY_ROUNDS, KEPT = 192, 2, 16, 24, 48
 STRUCTURES = {True: (1.0, 1.0), False: (0.3, 0.4)}
 """Whether there is a basin -> prior odds, and share of the draws: without one there are fewer parameters. Each
 structure is weighed by its evidence."""
@@ -47,7 +47,8 @@ MOST_POINTS = 60
 """A surface reads at most this many trials: the best half, the latest, and others far from those."""
 
 MANY = 40
-"""Trials above which half the draws suffice: the data have settled most of what they are about."""
+"""Trials above which a proposal does with half the draws: the data have settled most of what they are about. What is
+left is narrow, and an answer looks for it longer: else a structure that isn't there keeps some weight."""
 
 FAILED_SEEDS, FAILED_SD, MOST_FAILED_SEEDS = 0.03, 3.0, 2
 """Share of trials whose seed fails, the error of their values in standardised units, and how many are looked for."""
@@ -179,8 +180,12 @@ def fit(prior: Prior, data: Observations, *, seed: tuple[int, ...], is_thorough:
         seed: Of the draws.
         is_thorough: Whether to look longer, as for an answer; a proposal has to be quick.
     """
-    rounds = THOROUGH_ROUNDS if is_thorough else ROUNDS
-    belief, evidence = _fit(prior, data, seed=seed, rounds=rounds)
+    has_many = len(data.y) > MANY
+    if is_thorough:
+        num_draws, rounds = DRAWS, MANY_ROUNDS if has_many else THOROUGH_ROUNDS
+    else:
+        num_draws, rounds = DRAWS // 2 if has_many else DRAWS, ROUNDS
+    belief, evidence = _fit(prior, data, seed=seed, num_draws=num_draws, rounds=rounds)
     for _ in range(MOST_FAILED_SEEDS):
         suspect = _suspect(belief)
         if suspect is None:
@@ -188,16 +193,17 @@ def fit(prior: Prior, data: Observations, *, seed: tuple[int, ...], is_thorough:
         sd = data.sd.copy()
         sd[suspect] = FAILED_SD
         data = replace(data, sd=sd)
-        other, other_evidence = _fit(prior, data, seed=seed, rounds=rounds)
+        other, other_evidence = _fit(prior, data, seed=seed, num_draws=num_draws, rounds=rounds)
         if other_evidence + math.log(FAILED_SEEDS) <= evidence:
             break
         belief, evidence = other, other_evidence + math.log(FAILED_SEEDS)
     return belief
 
 
-def _fit(prior: Prior, data: Observations, *, seed: tuple[int, ...], rounds: int) -> tuple[ResponseSurface, float]:
+def _fit(
+    prior: Prior, data: Observations, *, seed: tuple[int, ...], num_draws: int, rounds: int
+) -> tuple[ResponseSurface, float]:
     """Return the belief, every value taken as it is told, and the log of its evidence."""
-    num_draws = DRAWS if len(data.y) <= MANY else DRAWS // 2
     if not len(data.y):
         first = spread_normals(np.random.default_rng(seed), num_draws, prior.num_dimensions)[:KEPT]
         return _posterior(prior, data, prior.parameters(first), np.full(len(first), 1.0 / len(first))), 0.0

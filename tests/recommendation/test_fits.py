@@ -13,6 +13,7 @@ from bsopt import ScalingSampler, recommend
 from bsopt.laws.estimate import FitStatus
 from bsopt.recommendation.fits import Fits, fit_laws
 from bsopt.storage.attributes import read_info, read_records
+from bsopt.testing.study import example_data
 from bsopt.testing.surfaces import synthetic
 from bsopt.trial.objective import Objective
 from bsopt.trial.plan import Plan
@@ -213,3 +214,10 @@ def test_trials_that_were_all_stopped_early_still_have_a_best_so_far(direction: 
     fits = fit_laws(read_records(study), read_info(study), study=study)
     assert fits.spread == 0.0
     assert "was the best so far when it was stopped early" in recommend(study).sentence
+
+
+def test_many_trials_leave_no_weight_to_valleys_where_nothing_ran() -> None:
+    found = example_data(60).fits.ridge.predict(256)  # eleven complete trials there, all around one learning rate
+    assert found is not None
+    assert not found.valleys
+    assert found.lr.high < 2 * found.lr.low
