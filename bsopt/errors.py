@@ -8,10 +8,12 @@ mistake, 3 where the storage or the machine failed.
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 from typing import ClassVar
 
 __all__ = [
+    "DISK_ERRNOS",
     "BsoptError",
     "ConfigError",
     "InjectionError",
@@ -27,6 +29,8 @@ __all__ = [
     "nearest_or_all",
 ]
 
+DISK_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN})
+"""Of a disk that is full, over its quota, read-only by now, broken or gone: whoever writes next meets it, too."""
 _TELLING = 3
 """Letters from which on a name's beginning tells which one is meant."""
 

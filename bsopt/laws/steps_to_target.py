@@ -25,6 +25,7 @@ from scipy.special import log_ndtr
 from bsopt.laws.estimate import Estimate, FitStatus, draw_from_grid, estimate_from_samples, shuffled_normals
 
 __all__ = [
+    "MIN_SIZES",
     "Regime",
     "StepsToTargetFit",
     "TargetPrediction",

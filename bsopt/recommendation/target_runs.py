@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from typing import cast
 
 from bsopt.laws.lr_ridge import LrRidgeFit
-from bsopt.laws.steps_to_target import TargetRun
+from bsopt.laws.steps_to_target import MIN_SIZES, TargetRun
 from bsopt.trial.record import StudyInfo, TrialRecord
 
 __all__ = ["runs_to_target"]
 
-MIN_SIZES = 3
-"""Batch sizes that a target has to tell apart."""
 REACHED_SHARE = 0.75
 """Without a target of the study's own, it is a value that at most this share of the tuned batch sizes reached."""
 

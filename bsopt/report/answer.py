@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from bsopt.laws.estimate import Estimate
 from bsopt.recommendation.result import Choice, Recommendation
+from bsopt.recommendation.sentences import to_what
 from bsopt.recommendation.views import GOAL_NAMES
 from bsopt.report.boxes import code, framed
 from bsopt.report.figures import hero
@@ -115,9 +116,8 @@ def _goal_row(choice: Choice, names: Sequence[str]) -> Html:
 
 
 def _time_name(data: StudyData) -> str:
-    """Return what the goals' times are to: the target that costs are told for, else the end of a trial."""
-    target = data.evidence.target
-    return "time of a trial [s]" if target is None else f"time to {data.info.objective.monitor} {target:.4g} [s]"
+    """Return what the goals' times are to, as the figure above says it."""
+    return f"time {to_what(data.evidence)} [s]"
 
 
 def _front(data: StudyData) -> Html | None:

@@ -7,13 +7,13 @@ import os
 
 import optuna
 
-from bsopt.errors import StorageFailedError
+from bsopt.errors import DISK_ERRNOS, StorageFailedError
 from bsopt.storage.addresses import file_of, redacted, without_secrets
 
 __all__ = ["DamagedJournalError", "as_storage_failure", "is_passing", "last_line_of"]
 
 _DRIVERS = ("sqlalchemy", "sqlite3", "psycopg", "pymysql", "MySQLdb", "mysql", "asyncpg", "grpc")
-_PASSING_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EROFS, errno.ENOTCONN}
+_PASSING_ERRNOS = DISK_ERRNOS | {errno.ETIMEDOUT}
 _PASSING_CLASSES = {"OperationalError", "InterfaceError", "TimeoutError", "DisconnectionError", "InternalError"}
 _PASSING_CODES = {"UNAVAILABLE", "UNKNOWN", "DEADLINE_EXCEEDED", "INTERNAL", "RESOURCE_EXHAUSTED"}
 _FILE_GONE = ("readonly database", "unable to open", "No such file")  # what SQLite and the system say of it

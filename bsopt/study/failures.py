@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bsopt.errors import BsoptError, MachineError, StorageFailedError
 from bsopt.storage.failures import as_storage_failure
+from bsopt.training.error_text import machine_failed
 
 __all__ = ["as_failure", "missing_folder"]
 
@@ -23,9 +24,7 @@ def as_failure(error: Exception, storage: str) -> Exception:
         return error
     failure: BsoptError | None = as_storage_failure(error, storage)
     if failure is None and isinstance(error, OSError):
-        failure = MachineError(
-            f"{_words_of(error)}. What was measured is kept; once that is put right, run the same command again."
-        )
+        failure = missing_folder(None) or MachineError(machine_failed(error))
     if failure is None:
         return error
     failure.__cause__ = error
@@ -55,13 +54,6 @@ def _behind_assertion(error: Exception) -> Exception:
             return found
         found = found.__cause__ or found.__context__
     return error
-
-
-def _words_of(error: OSError) -> str:
-    if not _has_working_folder():
-        return "the working folder is gone"
-    what = error.strerror or str(error)
-    return f"{what}: {error.filename}" if error.filename is not None else what
 
 
 def _has_working_folder() -> bool:

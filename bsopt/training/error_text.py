@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import traceback
 from pathlib import Path
 
+from bsopt.errors import DISK_ERRNOS
 from bsopt.units import printable
 
 __all__ = ["describe_error", "is_of_machine", "machine_failed", "says_out_of_memory"]
 
 _PHRASES = ("out of memory", "can't allocate memory", "cublas_status_alloc_failed", "cudnn_status_alloc_failed")
-_OF_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN}
-"""A disk that is full, over its quota, read-only by now, broken or gone: every other trial would meet it, too."""
 _OF_DISK = ("no space left on device", "disk quota exceeded", "pytorchstreamwriter failed writing file")
-"""The same in words, for errors that have lost their number: PyTorch's, and those of a DataLoader's worker."""
+"""`DISK_ERRNOS` in words, for errors that have lost their number: PyTorch's, and those of a DataLoader's worker."""
 _MOST = 4000
 """Characters of what an error says that are told; some quote a whole array."""
 _BSOPT = Path(__file__).parents[1]
@@ -36,7 +34,7 @@ def describe_error(error: BaseException, *, whole_text: bool = False) -> str:
 
 def is_of_machine(error: BaseException) -> bool:
     """Return whether an error says that a disk failed, which is no trial's fault."""
-    return (isinstance(error, OSError) and error.errno in _OF_MACHINE) or bool(_lines_of_disk(error))
+    return (isinstance(error, OSError) and error.errno in DISK_ERRNOS) or bool(_lines_of_disk(error))
 
 
 def machine_failed(error: BaseException, path: object = None) -> str:
@@ -46,7 +44,7 @@ def machine_failed(error: BaseException, path: object = None) -> str:
         error: As it was caught.
         path: The file; None for the one that the error names.
 
-    >>> machine_failed(OSError(errno.ENOSPC, "No space left on device"), "runs/last.ckpt")[:40]
+    >>> machine_failed(OSError(28, "No space left on device"), "runs/last.ckpt")[:40]
     'No space left on device: runs/last.ckpt.'
     """
     if isinstance(error, OSError) and error.strerror:

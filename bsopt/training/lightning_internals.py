@@ -16,6 +16,7 @@ from typing import Any
 
 __all__ = [
     "NEVER",
+    "base_names",
     "batches_done",
     "combination_of",
     "end_at_sigterm",
@@ -48,6 +49,11 @@ def validate_after_this_batch(trainer: Any) -> None:
 def validate_never(trainer: Any) -> None:
     """Keep Lightning from validating by itself, until its next training loader."""
     trainer.val_check_batch = NEVER
+
+
+def base_names(value: Any) -> set[str]:
+    """Return the names of an object's class and of those that it derives from, of either Lightning package."""
+    return {parent.__name__ for parent in type(value).__mro__}
 
 
 def batches_done(trainer: Any) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bsopt.errors import TaskError, nearest
-from bsopt.training.lightning_internals import NEVER
+from bsopt.training.lightning_internals import NEVER, base_names
 from bsopt.training.task.build import Task, instantiate, look_up_first
 from bsopt.training.task.loggers import trial_loggers
 from bsopt.trial.spec import TrialSpec
@@ -88,8 +88,7 @@ def built_arguments(spec: TrialSpec, callbacks: Sequence[Any] = (), *, for_train
         user = instantiate({key: arguments.pop(key) for key in ("callbacks", "logger") if key in arguments})
     given = user.get("callbacks") or []
     given = list(given) if isinstance(given, list) else [given]
-    keeps = any(parent.__name__ == "Checkpoint" for callback in given for parent in type(callback).__mro__)
-    if keeps and "enable_checkpointing" not in spec.trainer:
+    if any("Checkpoint" in base_names(callback) for callback in given) and "enable_checkpointing" not in spec.trainer:
         arguments["enable_checkpointing"] = True
     return {**arguments, "logger": user.get("logger", False), "callbacks": [*given, *callbacks]}
 

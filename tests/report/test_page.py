@@ -149,7 +149,7 @@ def test_an_empty_list_is_refused(tmp_path: Path) -> None:
 def test_what_times_and_updates_are_to_is_named(page: str, study: optuna.Study) -> None:
     target = load(study).fits.steps.target
     assert target is not None
-    assert "time of a trial [s]</th>" in page  # the study names no target
+    assert "time over the budget [s]</th>" in page  # the study names no target
     assert f">Updates and samples to val_loss = {target:.4g}</h3>" in page
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bsopt.callbacks._base import installed_packages
+from bsopt.training.lightning_internals import base_names
 from bsopt.trial.spec import TrialSpec
 
 __all__ = ["Tee", "as_if_started", "edited", "overridden", "replaced"]
@@ -162,16 +163,16 @@ def _merged(
             merged[name] = given[name]
     callbacks = given.get("callbacks") or []
     callbacks = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
-    callbacks = [c for c in [*callbacks, *ours["callbacks"]] if not _bases(c) & _NOT_SHOWN]
+    callbacks = [c for c in [*callbacks, *ours["callbacks"]] if not base_names(c) & _NOT_SHOWN]
     for callback in callbacks:
-        if "SaveConfigCallback" in _bases(callback):
+        if "SaveConfigCallback" in base_names(callback):
             callback.overwrite = True  # a trial that is tried again writes into the same folder
     merged["callbacks"] = callbacks
     merged["enable_checkpointing"] = bool(spec.trainer.get("enable_checkpointing")) or any(
-        "Checkpoint" in _bases(c) for c in callbacks
+        "Checkpoint" in base_names(c) for c in callbacks
     )
     if "logger" not in spec.trainer:
-        needed = any(_bases(c) & _NEED_A_LOGGER for c in callbacks)
+        needed = any(base_names(c) & _NEED_A_LOGGER for c in callbacks)
         merged["logger"] = given.get("logger") or needed
     if for_training and "strategy" not in spec.trainer:
         merged["strategy"] = _strategy(given.get("strategy", "auto"), spec.plan.world_size)
@@ -186,10 +187,6 @@ def _strategy(given: Any, world_size: int) -> Any:
         return "auto" if is_data_parallel else given
     starts_ranks = any(way in name for way in ("spawn", "fork", "notebook"))
     return "ddp" if name == "auto" or starts_ranks else given
-
-
-def _bases(value: Any) -> set[str]:
-    return {parent.__name__ for parent in type(value).__mro__}
 
 
 def _seeding_modules() -> list[Any]:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from bsopt.errors import TaskError
 from bsopt.training.checkpoints import going_on_from
-from bsopt.training.lightning_internals import quiet_lightning
+from bsopt.training.lightning_internals import base_names, quiet_lightning
 from bsopt.training.seeding import seed_everything
 from bsopt.training.task.build import ReadyTask, build_task, is_data_module, lightning_package
 from bsopt.training.task.entry_point import is_entry, run_entry
@@ -84,7 +84,7 @@ def keep_nothing(trainer: Any) -> None:
     # For code that logs to `self.logger.experiment`, or asks the logger for its folder as `LightningCLI` does.
     folder = dict.fromkeys(("save_dir", "log_dir"), str(trainer.default_root_dir))
     trainer.loggers = [type("NoLogger", (logger,), folder)()]
-    trainer.callbacks = [c for c in trainer.callbacks if all(p.__name__ != "Checkpoint" for p in type(c).__mro__)]
+    trainer.callbacks = [c for c in trainer.callbacks if "Checkpoint" not in base_names(c)]
 
 
 def _change_batch_norm(module: Any, spec: TrialSpec) -> None:
