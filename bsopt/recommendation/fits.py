@@ -338,7 +338,7 @@ def _repeated_sd(records: Sequence[TrialRecord]) -> float | None:
     groups: dict[tuple[object, ...], list[float]] = {}
     for record in records:
         if _is_complete(record):
-            others = sorted((k, str(v)) for k, v in record.params.items() if k not in ("batch_size", "lr"))
+            others = sorted((k, str(v)) for k, v in record.further.items())
             key = (record.batch_size, round(math.log(cast(float, record.lr)), 2), *others)
             groups.setdefault(key, []).append(cast(float, record.value))
     repeats = [values for values in groups.values() if len(values) > 1]

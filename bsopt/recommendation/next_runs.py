@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import median
-from typing import Any, cast
+from typing import cast
 
 from bsopt.recommendation.evidence import Evidence
 from bsopt.recommendation.result import NextRun, SizeState
@@ -50,18 +50,14 @@ def _at_best_rate(evidence: Evidence, size: int, reason: str) -> NextRun:
         lr = min(max(lr, evidence.info.lr_range[0]), evidence.info.lr_range[1])
     seconds, device_hours = _takes(evidence, complete)
     best = cast(TrialRecord, evidence.best)
-    return NextRun(size, lr, reason, _further(best), None, seconds, device_hours)
+    return NextRun(size, lr, reason, best.further, None, seconds, device_hours)
 
 
 def _repeat(evidence: Evidence, record: TrialRecord, reason: str) -> NextRun:
     size = cast(int, record.batch_size)
     seconds, device_hours = _takes(evidence, [record])
     number = record.number if record.confirms is None else record.confirms
-    return NextRun(size, cast(float, record.lr), reason, _further(record), number, seconds, device_hours)
-
-
-def _further(record: TrialRecord) -> dict[str, Any]:
-    return {name: value for name, value in record.params.items() if name not in ("batch_size", "lr")}
+    return NextRun(size, cast(float, record.lr), reason, record.further, number, seconds, device_hours)
 
 
 def _takes(evidence: Evidence, like: Sequence[TrialRecord]) -> tuple[float | None, float | None]:

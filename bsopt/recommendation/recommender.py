@@ -131,11 +131,10 @@ def recommend_from(evidence: Evidence, *, goal: str = "quality", at_batch_size: 
 
 def _code(evidence: Evidence) -> UserCode:
     info, best = evidence.info, evidence.best
-    params = dict(best.params) if best is not None and info.config else {}
     return UserCode(
         code_in(info.config),
         info.places,
-        {name: value for name, value in params.items() if name not in ("batch_size", "lr")},
+        best.further if best is not None and info.config else {},
         info.seed,
         info.num_train_samples,
         evidence.budget_samples,

@@ -255,11 +255,10 @@ def with_interval(value: Estimate, *, digits: int = 4) -> str:
 def _further(evidence: Evidence) -> list[str]:
     """Return what a study searches beside batch size and learning rate, in a sentence."""
     best = evidence.best
-    params = best.params if best is not None else {}
+    further = best.further if best is not None else {}
     told = [
         f"{name} {format_number(value, digits=3) if isinstance(value, float) else value}"
-        for name, value in params.items()
-        if name not in ("batch_size", "lr")
+        for name, value in further.items()
     ]
     number = best.number if best is not None else None
     return [f"The further parameters are those of trial {number}, the best: {in_words(told)}."] if told else []

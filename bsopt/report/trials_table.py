@@ -97,7 +97,7 @@ def _rank(record: TrialRecord, sign: float) -> tuple[bool, float, int]:
 def _columns(data: StudyData) -> list[_Column]:
     value_name = data.info.objective.cost or data.info.objective.monitor
     digits = _value_digits(data)
-    others = sorted({name for record in data.records for name in record.params} - {"batch_size", "lr"})
+    others = sorted({name for record in data.records for name in record.further})
     return [
         _Column("trial", "number", lambda r: str(r.number), lambda r: r.number),
         _Column("ended", "stop_reason", lambda r: r.ending, _stop_reason, is_text=True),

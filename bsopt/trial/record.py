@@ -183,6 +183,11 @@ class TrialRecord:
     is_feasible: bool = True
 
     @property
+    def further(self) -> dict[str, Any]:
+        """The parameters beside batch size and learning rate."""
+        return {name: value for name, value in self.params.items() if name not in ("batch_size", "lr")}
+
+    @property
     def ends_at_best(self) -> bool:
         """Whether its last validation was its best: with a larger budget it might have gone on."""
         return self.best is not None and len(self.ticks) > 1 and self.best.index == self.ticks[-1].index

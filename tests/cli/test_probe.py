@@ -90,6 +90,7 @@ def test_probe_ends_with_1_where_nothing_fits(probe: Probe) -> None:
     assert found["max_micro_batch_size"] == 0
 
 
+@pytest.mark.slow
 def test_probe_of_a_broken_task_ends_with_2_and_one_message(probe: Probe, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(NET.replace("torch.nn.Linear(4, 1)", "torch.nn.Linear(4, 1, 2, 3, 4, 5)"))
     result = probe()

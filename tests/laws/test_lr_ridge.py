@@ -132,6 +132,7 @@ def test_pure_noise_is_not_called_an_optimum() -> None:
     assert fit_lr_ridge(points, lr_range=LR_RANGE).status is not FitStatus.OK
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_told_noise_is_that_between_repeats(seed: int) -> None:
     found = [fit_lr_ridge(trials(60, noise=sd, seed=seed), lr_range=LR_RANGE).noise_sd for sd in (0.05, 0.1)]

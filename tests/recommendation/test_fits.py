@@ -216,6 +216,7 @@ def test_trials_that_were_all_stopped_early_still_have_a_best_so_far(direction: 
     assert "was the best so far when it was stopped early" in recommend(study).sentence
 
 
+@pytest.mark.slow
 def test_many_trials_leave_no_weight_to_valleys_where_nothing_ran() -> None:
     found = example_data(60).fits.ridge.predict(256)  # eleven complete trials there, all around one learning rate
     assert found is not None

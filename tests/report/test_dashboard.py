@@ -145,6 +145,7 @@ def test_every_ended_trial_has_a_note_with_its_reason_and_plan(published: optuna
     assert all("Batch size" in note for note in notes)
 
 
+@pytest.mark.slow
 def test_a_running_trial_gets_its_note_when_it_has_ended(study: optuna.Study) -> None:
     trial = study.ask()
     later = study.ask()

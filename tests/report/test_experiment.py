@@ -64,6 +64,7 @@ def test_the_design_is_told(section: str) -> None:
     assert "All 135 runs have ended." in section
 
 
+@pytest.mark.slow
 def test_runs_that_the_budget_cut_short_are_told(data: StudyData, section: str) -> None:
     assert "ended with their budget" not in section
     records = tuple(replace(r, stop_reason=StopReason.COMPLETED) if r.number < 7 else r for r in data.records)

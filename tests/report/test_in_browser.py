@@ -81,6 +81,7 @@ def test_the_goals_are_readable_without_scrolling_sideways(browser: Open, page_p
         )
 
 
+@pytest.mark.slow
 def test_a_drawn_figure_has_coloured_pixels(browser: Open, page_path: Path) -> None:
     chrome = _open_report(browser(), page_path)
     plot = chrome.find_element("css selector", "#s0-interaction")
@@ -115,6 +116,7 @@ def test_the_table_sorts_by_a_click_and_back(browser: Open, page_path: Path) -> 
     assert heads[column].find_element("xpath", "..").get_attribute("aria-sort") == "descending"
 
 
+@pytest.mark.slow
 def test_empty_cells_sort_last_both_ways(browser: Open, page_path: Path) -> None:
     chrome = _open_report(browser(), page_path)
     head = chrome.find_element("xpath", "//table[@id='s0-trials']//button[starts-with(., 'throughput')]")
@@ -167,6 +169,7 @@ def test_the_printed_report_holds_every_figure(browser: Open, page_path: Path) -
         chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
+@pytest.mark.slow
 def test_a_saved_figure_page_is_drawn_without_a_request(browser: Open, study: optuna.Study, tmp_path: Path) -> None:
     path = save_figure(plot_interaction(study), tmp_path / "figure.html")
     chrome = browser(dark=True)

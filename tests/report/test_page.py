@@ -87,6 +87,7 @@ def test_nothing_is_loaded_from_anywhere(page: str) -> None:
         assert (attributes.get("href") or "#").startswith("#")
 
 
+@pytest.mark.slow
 def test_foreign_text_stays_text_everywhere(tmp_path: Path) -> None:
     data = example_data(12)
     records = tuple(
@@ -158,6 +159,7 @@ def test_settings_in_a_reason_stand_as_code(tmp_path: Path) -> None:
     assert "<code>measure: [update_norms]</code>" in page
 
 
+@pytest.mark.slow
 def test_what_a_figure_says_in_its_corner_stands_below_it(tmp_path: Path) -> None:
     data = example_data(60, devices=(1, 2, 4))
     said = [note for note in FIGURES["steps_to_target"](data).layout.annotations if note.name == SENTENCE]

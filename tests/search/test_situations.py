@@ -431,6 +431,7 @@ def _quiet() -> Iterator[None]:
     optuna.logging.set_verbosity(verbosity)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bring", SITUATIONS, ids=lambda bring: bring.__name__)
 def test_ours_raises_nothing_where_optunas_own_samplers_do_not(bring: Situation, tmp_path: Path) -> None:
     study = bring(ScalingSampler(seed=0), tmp_path)

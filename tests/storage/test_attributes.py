@@ -216,6 +216,7 @@ def test_a_folder_is_no_storage(tmp_path: Path, kind: str) -> None:
         open_storage(f"{kind}{tmp_path}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite:///", "journal://"])
 def test_a_file_that_is_deleted_while_it_is_used_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str

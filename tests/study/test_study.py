@@ -65,6 +65,7 @@ def test_the_same_command_continues_to_a_larger_total(load: Load) -> None:
     assert (summary.num_complete, summary.num_new) == (3, 2)
 
 
+@pytest.mark.slow
 def test_an_earlier_study_tells_sampler_and_pruner(load: Load) -> None:
     Study.create(load("budget.trials=5")).run()
     later = Study.create(load("name=later", "search.prior_from=toy", "pruning=plateau", "budget.trials=1"))
@@ -165,7 +166,8 @@ def test_deleting_and_listing(load: Load) -> None:
         load_study("toy")
 
 
-@pytest.mark.parametrize("count", [10, pytest.param(70, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [10, 70])
 def test_four_workers_run_every_queued_trial_exactly_once(load: Load, count: int) -> None:
     study = Study.create(load("workers=4", f"budget={{trials: {count}, epochs: 1}}", "isolation=none"))
     for number in range(count):

@@ -266,6 +266,7 @@ def test_lazy_layers_are_described_trained_and_kept(spec: TrialSpec, project: Pa
     assert _weights(spec).shape == (5,)
 
 
+@pytest.mark.slow
 def test_data_loader_workers_work_inside_trials(spec: TrialSpec) -> None:
     source = {**spec.task.source, "data": {"class_path": "toy.ToyData", "init_args": {"num_workers": 2}}}
     varied = replace(spec, task=replace(spec.task, source=source))

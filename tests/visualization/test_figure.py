@@ -80,6 +80,7 @@ def test_a_list_of_studies_is_taken(name: str, data: StudyData, other: StudyData
     assert _plot(name, [data, other]).data
 
 
+@pytest.mark.slow
 @every_figure
 def test_foreign_text_stays_text(name: str, foreign_study: optuna.Study) -> None:
     text = _strings(_plot(name, [foreign_study, foreign_study]).to_plotly_json())
@@ -87,6 +88,7 @@ def test_foreign_text_stays_text(name: str, foreign_study: optuna.Study) -> None
     assert not [string for string in text if "<b>foreign" in string or "<i>relu" in string]
 
 
+@pytest.mark.slow
 @every_figure
 def test_drawing_twice_gives_the_same(name: str, data: StudyData, again: StudyData) -> None:
     assert _plot(name, data).to_json() == _plot(name, again).to_json()

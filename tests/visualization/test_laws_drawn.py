@@ -148,6 +148,7 @@ def test_more_devices_are_predicted_once_several_were_measured(several: StudyDat
         assert item.device_seconds.value == pytest.approx(2 * item.seconds.value)
 
 
+@pytest.mark.slow
 def test_times_by_devices_are_to_what_the_answers_are(several: StudyData) -> None:
     info = devices_info(several)
     costs = {size.batch_size: size.costs[0].seconds for size in several.recommendation.sizes if size.costs}

@@ -21,6 +21,7 @@ def test_the_best_trial_of_each_batch_size_stands_out(study: optuna.Study) -> No
     assert {c.record.batch_size for c in bests} == {r.batch_size for r in data.completed}
 
 
+@pytest.mark.slow
 def test_thousands_of_trials_are_thinned_and_the_best_stays(large_study: StudyData) -> None:
     info = learning_curves_info(large_study)
     best = load(large_study).best

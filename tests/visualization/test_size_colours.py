@@ -41,6 +41,7 @@ def test_one_batch_size_has_a_colour() -> None:
     assert re.fullmatch("#[0-9a-f]{6}", SizeColours(64, 64).colour(64))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["plain", "designed"])
 def test_a_batch_size_has_one_colour_in_every_figure(kind: str, data: StudyData) -> None:
     source = data if kind == "plain" else load(example_experiment())

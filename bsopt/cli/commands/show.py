@@ -179,7 +179,7 @@ def _show_best(best_first: Sequence[TrialRecord], records: Sequence[TrialRecord]
         click.echo(none if num_complete else "No trial is complete yet.")
         return
     best = best_first[0]
-    others = ", ".join(f"{k} {_cell(v)}" for k, v in best.params.items() if k not in ("batch_size", "lr"))
+    others = ", ".join(f"{k} {_cell(v)}" for k, v in best.further.items())
     text = f"batch size {best.batch_size}, lr {format_number(best.lr)}" + (f", {others}" if others else "")
     click.echo(
         "best trial: " + click.style(text, fg="green", bold=True) + f" with {format_number(best.value)}", nl=False
@@ -194,7 +194,7 @@ def _show_trials(info: StudyInfo, records: Sequence[TrialRecord], *, best: int |
 
     from bsopt.cli.terminal.tables import show_table
 
-    further = sorted({name for record in records for name in record.params} - {"batch_size", "lr"})
+    further = sorted({name for record in records for name in record.further})
     is_planned = any(r.plan and r.plan.accumulate_grad_batches * r.plan.world_size > 1 for r in records)
     header = [
         "trial",

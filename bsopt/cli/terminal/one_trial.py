@@ -26,7 +26,6 @@ def facts_of(record: TrialRecord, info: StudyInfo, *, log: str | None = None) ->
     best, last = record.best, record.ticks[-1] if record.ticks else None
     plan = f"{record.plan}{f': {record.plan.reason}' if record.plan.reason else ''}" if record.plan else None
     plan = None if plan == str(record.batch_size) else plan  # one pass on one device
-    others = {name: value for name, value in record.params.items() if name not in ("batch_size", "lr")}
     monitor = info.objective.monitor
     found = [
         ("ended", record.ending),
@@ -35,7 +34,7 @@ def facts_of(record: TrialRecord, info: StudyInfo, *, log: str | None = None) ->
         ("batch size", str(record.batch_size) if record.batch_size is not None else None),
         ("realised as", plan),
         ("learning rate", format_number(record.lr) if record.lr is not None else None),
-        *((name, format_number(value) if isinstance(value, float) else str(value)) for name, value in others.items()),
+        *((name, format_number(v) if isinstance(v, float) else str(v)) for name, v in record.further.items()),
         ("repeats", f"trial {record.confirms}" if record.confirms is not None else None),
         (info.objective.value_name, format_number(record.value, digits=5) if record.value is not None else None),
         (f"best {monitor}", f"{best.value:.5g} at epoch {best.epoch:.3g}, update {best.step:,}" if best else None),

@@ -70,9 +70,7 @@ def trial_rows(records: Iterable[TrialRecord]) -> list[dict[str, Any]]:
     rows = []
     for record in records:
         row = {f.name: to_plain(getattr(record, f.name)) for f in fields(record) if f.name not in _NOT_IN_ROWS}
-        for name, value in record.params.items():
-            if name not in ("batch_size", "lr"):
-                row[f"params.{name}"] = value
+        row.update({f"params.{name}": value for name, value in record.further.items()})
         if record.plan is not None:
             row.update({f"plan.{name}": value for name, value in to_plain(record.plan).items()})
         if record.best is not None:

@@ -90,6 +90,7 @@ def test_one_seed_and_missing_arms_are_drawn_or_told(name: str, small: StudyData
         assert figure.data or figure.layout.annotations[0].text.endswith(".")
 
 
+@pytest.mark.slow
 @every_figure
 def test_drawing_twice_gives_the_same(name: str, data: StudyData) -> None:
     assert EXPERIMENT_FIGURES[name](data).to_json() == EXPERIMENT_FIGURES[name](data).to_json()
