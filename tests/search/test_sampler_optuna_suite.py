@@ -14,6 +14,8 @@ from optuna.testing.pytest_samplers import (
 
 from bsopt.search.sampler import ScalingSampler
 
+pytestmark = pytest.mark.slow
+
 
 class TestScalingSampler(BasicSamplerTestCase, RelativeSamplerTestCase, MultiObjectiveSamplerTestCase):
     @pytest.fixture
@@ -21,7 +23,6 @@ class TestScalingSampler(BasicSamplerTestCase, RelativeSamplerTestCase, MultiObj
         return lambda: ScalingSampler(seed=0)
 
 
-@pytest.mark.slow
 class TestScalingSamplerOfTheseNames(BasicSamplerTestCase, RelativeSamplerTestCase):
     """The same with the suite's parameters x and y as learning rate and batch size."""
 
