@@ -32,7 +32,7 @@ NUM_DRAWS = 200
 """Draws of the law, for batch sizes beyond the table."""
 
 MOST_NOISE = 0.8
-"""Noise, as a share of the spread of all values, from which they say nothing."""
+"""Noise, as a share of the spread of all values, from which they may say nothing: repeats tell through any."""
 
 TUNED_OCTAVES = 1.5
 """A batch size counts as tuned where a trial ran this near its fitted best learning rate."""
@@ -243,7 +243,7 @@ def read_ridge(surface: ValueSurface, *, batch_sizes: Sequence[float] = ()) -> L
     lowest = np.where(inner[None], sign * sampled.value, np.inf)
     at_best = int(np.argmin(np.where(inner, np.quantile(sign * sampled.value, 0.75, axis=0), np.inf)))
     widths = [float(np.log2(row.lr.high / row.lr.low)) for row, ok in zip(table, inner, strict=True) if ok]
-    status, message = _judge(table[at_best], width=min(widths), noise=surface.noise, num=num)
+    status, message = _judge(table[at_best], width=min(widths), surface=surface)
     law = surface.belief.parameters
     chances = np.bincount(lowest.argmin(1), minlength=len(sizes)) / len(lowest)
     overall = estimate_from_samples(sampled.best[np.arange(len(lowest)), lowest.argmin(1)])
@@ -339,8 +339,9 @@ def _exponent(sizes: Array, sampled: SampledRidges, tried: Array) -> Estimate:
     return estimate_from_samples((sampled.best[:, inside] * x).sum(1) / (x * x).sum())
 
 
-def _judge(best: LrPrediction, *, width: float, noise: float, num: int) -> tuple[FitStatus, str]:
-    if noise > MOST_NOISE and num >= 2 * MIN_POINTS:
+def _judge(best: LrPrediction, *, width: float, surface: ValueSurface) -> tuple[FitStatus, str]:
+    num = surface.num_finished
+    if surface.noise > MOST_NOISE and num >= 2 * MIN_POINTS and not surface.explains:
         return (
             FitStatus.CONTRADICTORY,
             f"Batch size and learning rate explain almost nothing of the values of {num} trials: trials at like "

@@ -26,7 +26,7 @@ from bsopt.laws.gaussian_process import Conditioned, condition, log_evidence, ma
 from bsopt.laws.importance_sampling import even_shares, posterior_draws, spread_normals, tempered
 from bsopt.laws.surface_prior import NEAR_BEST, Coordinates, Parameters, Prior
 
-__all__ = ["MOST_POINTS", "Observations", "ResponseSurface", "fit", "thinned_rows"]
+__all__ = ["FAILED_SD", "MOST_POINTS", "Observations", "ResponseSurface", "fit", "thinned_rows"]
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -158,6 +158,17 @@ class ResponseSurface:
         process = _process(self.prior, self.parameters, data, y)
         return ResponseSurface(self.prior, data, self.parameters, self.weights, process)
 
+    def left_out(self) -> tuple[Array, Array]:
+        """Return mean and standard deviation of each trial's value as all others tell it, each of shape (S, n).
+
+        By the precision matrix, its diagonal 1/variance (Rasmussen & Williams 2006, equations 5.10 to 5.12); the
+        parameters are those of all trials. Every draw's value, with its noise.
+        """
+        process = self.process
+        precision = np.einsum("sij,sij->sj", process.whiten, process.whiten)
+        pulled = np.einsum("sij,si->sj", process.whiten, process.residual)
+        return self.data.y - pulled / precision, 1.0 / np.sqrt(precision)
+
     def thinned(self, num_draws: int) -> ResponseSurface:
         """Return the belief with its `num_draws` heaviest draws only."""
         if num_draws >= len(self.weights):
@@ -224,10 +235,8 @@ def _suspect(belief: ResponseSurface) -> int | None:
     """Return the trial whose value is worse than all others say by the most, None where none is by much."""
     if len(belief.data.y) < LEAST_FOR_SUSPECT:
         return None
-    process = belief.process
-    precision = np.einsum("sij,sij->sj", process.whiten, process.whiten)
-    pulled = np.einsum("sij,si->sj", process.whiten, process.residual)
-    surprise = belief.weights @ (pulled / np.sqrt(precision))  # left out, in standard deviations
+    mean, sd = belief.left_out()
+    surprise = belief.weights @ ((belief.data.y - mean) / sd)
     surprise[belief.data.sd >= FAILED_SD] = 0.0
     worst = int(surprise.argmax())
     return worst if surprise[worst] > SURPRISING else None

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import pearsonr
 
 from bsopt.laws.direction import Direction
-from bsopt.laws.response_surface import Observations, ResponseSurface, fit, thinned_rows
+from bsopt.laws.response_surface import FAILED_SD, Observations, ResponseSurface, fit, thinned_rows
 from bsopt.laws.surface_prior import ANSWER_NOISE, NEAR_BEST, Coordinates, Domain, Prior, RidgePrior
 from bsopt.laws.value_transform import ValueTransform, rarity
 
@@ -26,6 +27,9 @@ Array = NDArray[np.float64]
 
 NUM_SAMPLES, NUM_RATES = 288, 33
 """Sampled surfaces, and learning rates of each over the range that was tried."""
+
+CHANCE = 0.05
+"""Chance of foretelling values that nothing explains."""
 
 SPREAD_STEPS = 16
 """Batch sizes and learning rates over which the median value is taken."""
@@ -106,6 +110,19 @@ class ValueSurface:
         at = self.place(np.repeat(b, len(rates)), np.tile(rates, len(b)))
         z = self.belief.sample(at, NUM_SAMPLES, np.random.default_rng(len(self.b)))
         return _read(z.reshape(len(z), len(b), len(rates)), rates, self.transform)
+
+    @property
+    def explains(self) -> bool:
+        """Whether values are foretold by the other trials', better than chance would at 5 %.
+
+        By the correlation of each value with what all others tell of it, tested as a straight line's is, one-sided.
+        """
+        seen = self.belief.data
+        kept = seen.sd < FAILED_SD
+        told, values = (self.belief.weights @ self.belief.left_out()[0])[kept], seen.y[kept]
+        if len(values) < 3 or np.ptp(told) <= 0 or np.ptp(values) <= 0:
+            return False
+        return bool(pearsonr(told, values, alternative="greater").pvalue < CHANCE)
 
     @property
     def noise(self) -> float:

@@ -93,8 +93,12 @@ def expectations(evidence: Evidence) -> tuple[SizeFinding, ...]:
 
 
 def _best(evidence: Evidence) -> Choice:
-    if evidence.is_fitted:
+    if evidence.is_fitted and evidence.best_size == evidence.best_predicted_size:
         reason = "Its predicted value is the best of all batch sizes at which a trial ran to its end."
+    elif evidence.is_fitted:
+        reason = (
+            f"The best trial ran there, and no batch size is predicted to be better by more than {evidence.margin:.2g}."
+        )
     else:
         reason = f"It is the best of {counted(evidence)} so far."
     return choice_at(evidence, evidence.best_size, "quality", reason)

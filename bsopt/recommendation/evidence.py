@@ -228,19 +228,25 @@ class Evidence:
 
     @cached_property
     def best_size(self) -> int:
-        """The size with the best predicted value, doubt counted against it, of those where a trial ran to its end.
-
-        A tie within the margin goes to the best trial's.
-        """
+        """The size with the best predicted value; a tie within the margin goes to the best trial's."""
         own = cast(int, cast(TrialRecord, self.best).batch_size)
         if not self.is_fitted:
             return own
-        complete = [s for s in self.sizes if any(r.outcome == "complete" for r in self.by_size[s])]
-        sizes = [size for size in complete if size in self.realisable] or complete or [own]
-        size = min(sizes, key=self._doubtful_value)
-        if own in sizes and self._doubtful_value(own) - self._doubtful_value(size) <= self.margin:
+        size = self.best_predicted_size
+        if own in self._choosable and self._doubtful_value(own) - self._doubtful_value(size) <= self.margin:
             return own
         return size
+
+    @cached_property
+    def best_predicted_size(self) -> int:
+        """The size with the best predicted value, doubt counted against it, of those where a trial ran to its end."""
+        return min(self._choosable, key=self._doubtful_value)
+
+    @cached_property
+    def _choosable(self) -> list[int]:
+        complete = [s for s in self.sizes if any(r.outcome == "complete" for r in self.by_size[s])]
+        own = cast(int, cast(TrialRecord, self.best).batch_size)
+        return [size for size in complete if size in self.realisable] or complete or [own]
 
     def finding(self, size: int) -> SizeFinding | None:
         """Return what is known of a size; None where it is none of `sizes`."""

@@ -139,6 +139,18 @@ def test_the_told_noise_is_that_between_repeats(seed: int) -> None:
     assert found == pytest.approx([0.05, 0.1], rel=0.4)
 
 
+def test_repeats_tell_through_noise_as_large_as_what_they_differ_by() -> None:
+    rng = np.random.default_rng(0)
+    cells = [(size, lr) for size in (32, 64, 128, 256) for lr in (0.05, 0.1, 0.4) for _ in range(7)]
+    shape = [min((math.log2(lr / 0.1) - 0.5 * math.log2(size / 32)) ** 2 / 4, 1.0) for size, lr in cells]
+    values = 0.3 + 0.06 * np.array(shape) + 0.03 * rng.standard_normal(len(cells))
+    noise = 0.3 + 0.03 * rng.standard_normal(len(cells))
+    told = fit_lr_ridge([RidgePoint(b, x, v) for (b, x), v in zip(cells, values, strict=True)])
+    none = fit_lr_ridge([RidgePoint(b, x, v) for (b, x), v in zip(cells, noise, strict=True)])
+    assert told.status is FitStatus.OK
+    assert none.status is FitStatus.CONTRADICTORY
+
+
 def test_equal_values_are_contradictory() -> None:
     same = [RidgePoint(p.batch_size, p.lr, 1.0) for p in trials(10)]
     assert fit_lr_ridge(same).status is FitStatus.CONTRADICTORY
