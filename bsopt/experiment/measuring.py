@@ -77,7 +77,7 @@ def measured(record: TrialRecord, monitor: str, common: Common) -> dict[str, flo
             "epochs_to_best": best.epoch if best else None,
             "seconds_to_best": best.seconds if best else None,
             "samples_per_second": record.samples_per_second,
-            "peak_memory": record.peak_memory_bytes,
+            "peak_memory": record.peak_memory_bytes / 1e6 if record.peak_memory_bytes else None,
             **_at_train_loss(train, common.train_loss),
             "overfitting": _overfitting(train, common.num_epochs),
             **_distances(record, common.num_epochs),

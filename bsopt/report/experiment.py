@@ -100,7 +100,7 @@ def _table(verdicts: Sequence[Verdict], *, label: str = "The article's findings"
                 class_=f"verdict {verdict.outcome.name.lower().replace('_', '-')}",
             ),
             tag("td", _said(verdict)),
-            tag("td", _capital(verdict.article)),
+            tag("td", _capital(verdict.article), data_label="The article"),
         )
         for verdict in verdicts
     ]

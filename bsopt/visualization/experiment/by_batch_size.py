@@ -37,7 +37,7 @@ _LABELS: Mapping[str, str] = {
     "epochs_to_best": "epochs to the best",
     "seconds_to_best": "time to the best [s]",
     "samples_per_second": "training samples<br>per second",
-    "peak_memory": "peak memory [bytes]",
+    "peak_memory": "peak memory [MB]",
     "distance_from_init": "distance from the start",
     "epoch_distance": "distance of an epoch,<br>equal epochs",
     "epoch_distance_growth": "distance of an epoch,<br>late over early",
