@@ -92,10 +92,10 @@
         waiting.delete(script);
         draw(script);
       }
-      // Two figures of one plot fit on a page.
+      // Two figures of one plot fit on a page, and none is cut by its end.
       for (const element of drawn) {
         const height = Number(element.dataset.height);
-        Plotly.relayout(element, { width: 680, height: height < 520 ? 0.78 * height : height });
+        Plotly.relayout(element, { width: 680, height: height < 520 ? 0.78 * height : Math.min(height, 780) });
       }
     });
     addEventListener("afterprint", () => {
