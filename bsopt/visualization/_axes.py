@@ -43,13 +43,26 @@ _WIDE = 10.0
 
 
 def log_axis(values: Collection[float], *, title: str | None = None, form: str = "g") -> Axis:
-    """Return a log axis with round ticks; `form` is how Python formats them."""
+    """Return a log axis with round ticks; `form` is how Python formats them, where it needs no exponent for any.
+
+    >>> log_axis([1e-5, 1e-3])["ticktext"]
+    ['1e-5', '2e-5', '5e-5', '1e-4', '2e-4', '5e-4', '1e-3']
+    >>> log_axis([1e-4, 1e-2])["ticktext"]
+    ['0.0001', '0.0002', '0.0005', '0.001', '0.002', '0.005', '0.01']
+    """
     ticks = log_ticks(values)
     texts = [format(tick, form) for tick in ticks]
+    if any("e-" in text for text in texts):
+        texts = [_with_exponent(tick) for tick in ticks]
     if len(set(texts)) < len(ticks):
         texts = [f"{tick:,.12g}" for tick in ticks]
     axis: Axis = {"type": "log", "tickvals": ticks, "ticktext": texts}
     return axis if title is None else {**axis, "title": {"text": title}}
+
+
+def _with_exponent(tick: float) -> str:
+    factor, power = f"{tick:.2e}".split("e")
+    return f"{float(factor):g}" + (f"e{int(power)}" if int(power) else "")
 
 
 def batch_size_axis(sizes: Sequence[float], *, title: str = "batch size [samples per update]") -> Axis:
