@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -26,6 +27,12 @@ __all__ = ["CheckReport", "misfits", "report", "with_first_step"]
 _PASS = 10_000
 """Samples of a pass over data without a length, in lines that a person is to correct."""
 
+_MORE_IS_BETTER = re.compile(
+    r"acc|accuracy|auc|auroc|bleu|dice|f1|m?iou|jaccard|kappa|mcc|precision|psnr|r2|recall|reward|rouge|ssim|top\d+"
+)
+_LESS_IS_BETTER = re.compile("err|error|loss")
+"""Words in the names of metrics that say which way they get better."""
+
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
@@ -47,6 +54,7 @@ class CheckReport:
 def misfits(config: StudyConfig, description: TaskDescription, limits: Limits) -> list[str]:
     """Return what doesn't fit between a study file, the user's task and the devices; empty when all does."""
     return [
+        *_misfits_of_direction(config),
         *_misfits_of_lengths(config, description),
         *_misfits_of_plans(config, description, limits),
         *_misfits_of_settings(config, description),
@@ -149,6 +157,19 @@ def _resumption(config: StudyConfig, description: TaskDescription) -> str:
         return f"go on from their state, at most {size} each{paused}"
     why = "" if config.resume is False else f"; resume: true keeps their state, at most {size} each"
     return f"begin anew{why}"
+
+
+def _misfits_of_direction(config: StudyConfig) -> list[str]:
+    """Return that the direction is to be said, where it isn't and the metric's name is one of which more is better."""
+    objective = config.objective
+    words = [word.lower() for word in re.findall(r"[A-Z]+\d*(?![a-z])|[A-Z]?[a-z]+\d*", objective.monitor)]
+    found = next((word for word in words if _MORE_IS_BETTER.fullmatch(word)), None)
+    if "direction" in objective.model_fields_set or found is None or any(map(_LESS_IS_BETTER.fullmatch, words)):
+        return []
+    return [
+        f"objective.monitor is {objective.monitor}, which would be minimised, while of {found} more is usually better: "
+        "set objective.direction to maximize, or to minimize if that is meant."
+    ]
 
 
 def _misfits_of_lengths(config: StudyConfig, description: TaskDescription) -> list[str]:

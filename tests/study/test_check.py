@@ -27,6 +27,27 @@ def test_a_study_that_fits_has_no_misfits(configure: Configure, description: Tas
 
 
 @pytest.mark.parametrize(
+    "monitor", ["val/r2", "val_acc", "val/top1", "BinaryF1Score", "valid AUROC", "val_MulticlassAccuracy"]
+)
+def test_the_direction_is_asked_for_where_more_of_the_metric_is_usually_better(
+    configure: Configure, description: TaskDescription, monitor: str
+) -> None:
+    (found,) = misfits(configure(objective={"monitor": monitor}), description, LIMITS)
+    assert f"objective.monitor is {monitor}, which would be minimised" in found
+    assert "set objective.direction to maximize" in found
+    for direction in ("minimize", "maximize"):
+        said = configure(objective={"monitor": monitor, "direction": direction})
+        assert misfits(said, description, LIMITS) == []
+
+
+@pytest.mark.parametrize("monitor", ["val_loss", "acc_loss", "val/top1_error", "vaccine", "val/mse", "distance"])
+def test_the_direction_is_not_asked_for_where_less_may_be_better(
+    configure: Configure, description: TaskDescription, monitor: str
+) -> None:
+    assert misfits(configure(objective={"monitor": monitor}), description, LIMITS) == []
+
+
+@pytest.mark.parametrize(
     ("blocks", "changes", "limits", "words"),
     [
         (
