@@ -12,7 +12,7 @@ from bsopt.config import StudyConfig
 from bsopt.errors import BsoptError, ConfigError, PlanError
 from bsopt.experiment.design import design_of
 from bsopt.laws.lattice import nearest_in_ratio
-from bsopt.study.make_spec import budget_samples_of, keeps_state, length_of
+from bsopt.study.make_spec import budget_samples_of, keeps_state, largest_batch_of, length_of
 from bsopt.study.measured_start import outlook
 from bsopt.study.samplers import reference_of, rule_of, with_optimizer
 from bsopt.study.task_runner import TaskRunner
@@ -176,11 +176,13 @@ def _misfits_of_lengths(config: StudyConfig, description: TaskDescription) -> li
     """Return where the training set is too short, or validations too frequent, for the batch sizes."""
     found = []
     n, sizes = description.num_train_samples, config.search.batch_size.sizes()
-    if n is not None and sizes[-1] > n:
-        below = max((size for size in sizes if size <= n), default=n)
+    most = largest_batch_of(config, description)
+    if most is not None and sizes[-1] > most:
+        below = max((size for size in sizes if size <= most), default=most)
+        has = f"the training set has {n} samples" if most == n else f"an epoch's batches hold {most} in all"
         found.append(
-            f"search.batch_size.high is {config.search.batch_size.high}, but the training set has {n} samples: "
-            f"set it to {below}{_and_the_experiment(config, n)}."
+            f"search.batch_size.high is {config.search.batch_size.high}, but {has}: "
+            f"set it to {below}{_and_the_experiment(config, most)}."
         )
     if n is None and (line := _in_samples(config)):
         return [
@@ -192,7 +194,7 @@ def _misfits_of_lengths(config: StudyConfig, description: TaskDescription) -> li
         every = in_samples(config.budget.tick_every, n, "budget.validate_every")
     except ConfigError as error:
         return [*found, str(error)]
-    if every < sizes[-1]:
+    if every * (most / n if most and n else 1.0) < sizes[-1]:
         found.append(
             f"budget.validate_every is {every:g} samples, less than the largest batch ({sizes[-1]}): "
             "every batch size must be able to make a step between validations."
@@ -248,11 +250,12 @@ def _misfits_of_plans(config: StudyConfig, description: TaskDescription, limits:
 def _misfits_of_settings(config: StudyConfig, description: TaskDescription) -> list[str]:
     """Return which settings exclude each other or the task."""
     found = []
-    n, reference = description.num_train_samples, config.search.lr.reference
+    most, reference = largest_batch_of(config, description), config.search.lr.reference
     if config.objective.cost and config.pruning.pruner not in ("plateau", "none"):
         found.append("with objective.target only pruning.pruner plateau or none make sense.")
-    if reference is not None and n is not None and reference.batch_size > n:
-        found.append(f"search.lr.reference.batch_size is {reference.batch_size}, above the training set's {n} samples.")
+    if reference is not None and most is not None and reference.batch_size > most:
+        whole = f"the training set's {most} samples" if most == description.num_train_samples else f"an epoch's {most}"
+        found.append(f"search.lr.reference.batch_size is {reference.batch_size}, above {whole}.")
     return found
 
 
@@ -319,10 +322,10 @@ def _data_warnings(config: StudyConfig, description: TaskDescription, limits: Li
     """Return where samples are left out of an epoch, or a BatchNorm sees few of them."""
     found = []
     n, sizes = description.num_train_samples, config.search.batch_size.sizes()
-    expected, seen = -(-(n or 0) // sizes[0]), description.num_train_batches
-    if seen and expected and not 0.5 <= seen / expected <= 2:
+    if n and largest_batch_of(config, description) != n:
         found.append(
-            f"an epoch has {seen:,} batches at batch size {sizes[0]}, where {n:,} samples make {expected:,}: the data "
+            f"an epoch has {description.num_train_batches:,} batches at batch size {sizes[0]}, where {n:,} samples "
+            f"make {-(-n // sizes[0]):,}: the data "
             "count their batch size in something else, in tokens for example. Batch sizes are then told in that, and "
             "what is told of samples is true of epochs only."
         )
