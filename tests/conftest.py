@@ -57,7 +57,7 @@ class Stream(IterableDataset):
 
 
 class Toy(pl.LightningModule):
-    """trouble: what goes wrong, and when: "what" or "what@epoch"."""
+    """trouble: what goes wrong, and when: "what" or "what@epoch"; "manual@n" steps every n batches."""
 
     def __init__(self, lr=0.1, momentum=0.0, trouble="", schedule="", width=0, monitor="val_loss"):
         super().__init__()
@@ -79,9 +79,10 @@ class Toy(pl.LightningModule):
         self.log("train_loss", loss, on_step=False, on_epoch=True)
         if self.trouble == "manual":
             optimizer = self.optimizers()
-            optimizer.zero_grad()
             self.manual_backward(loss)
-            optimizer.step()
+            if (batch_idx + 1) % max(1, self.when) == 0:
+                optimizer.step()
+                optimizer.zero_grad()
         return loss
 
     def misbehave(self):

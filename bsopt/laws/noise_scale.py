@@ -26,6 +26,7 @@ from scipy.special import stdtrit
 
 from bsopt.errors import ConfigError
 from bsopt.laws.estimate import fieller_interval
+from bsopt.units import count_of
 
 __all__ = [
     "NoiseMeasurement",
@@ -263,11 +264,13 @@ def sample_ratio(batch_size: float, new_batch_size: float, *, noise_scale: float
 def describe_noise_scale(noise: NoiseScale, *, global_batch_size: float) -> str:
     """Return in words what the noise scale means for the current global batch size."""
     B = global_batch_size
+    taken = count_of(noise.num_measurements, "measurement")
     if not math.isfinite(noise.value):
-        return (
-            f"The gradient's mean can't be told from its noise yet ({noise.num_measurements} measurements): the noise "
-            f"scale is probably above {noise.low:.3g} samples. Measure for longer."
-        )
+        known = f": the noise scale is probably above {noise.low:.3g} samples" if noise.low > 0 else ""
+        return f"The gradient's mean can't be told from its noise yet ({taken}){known}. Measure for longer."
+    if noise.value <= 0:
+        known = f": the noise scale is probably below {noise.high:.3g} samples" if math.isfinite(noise.high) else ""
+        return f"The gradient's noise can't be told from zero yet ({taken}){known}. Measure for longer."
     interval = f"{noise.low:.3g} to {noise.high:.3g}" if math.isfinite(noise.high) else f"above {noise.low:.3g}"
     steps = step_ratio(B, 2 * B, noise_scale=noise.value)
     samples = sample_ratio(B, 2 * B, noise_scale=noise.value)

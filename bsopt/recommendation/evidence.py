@@ -262,11 +262,12 @@ class Evidence:
         Raises:
             PlanError: None can.
         """
+        n = self.info.num_train_samples
         limits = Limits(
             num_devices=num_devices or self.num_devices,
             num_nodes=num_nodes or self.num_nodes,
             max_micro_batch_size=self.info.max_micro_batch_size,
-            max_global_batch_size=self.info.num_train_samples,
+            max_global_batch_size=max(n, self.info.batch_size_range[1]) if n else None,  # above n in tokens, say
         )
         try:
             return realise(size, limits)

@@ -14,6 +14,7 @@ import yaml
 from bsopt.training.task.injection import OWNERS, USUAL_NAMES, asked_batch_size, filled_in, split_path, with_argument
 from bsopt.trial.asked import AskedCode
 from bsopt.trial.plan import Plan
+from bsopt.units import in_words
 
 __all__ = ["UserCode", "as_python", "as_yaml"]
 
@@ -86,9 +87,10 @@ def as_python(code: UserCode, lr: float, plan: Plan) -> str:
         name = code.asked.factory.replace(":", ".").rpartition(".")[2]
         made = f"model, data = {_call(name, {**arguments['model'], **arguments['data']})}{realised}"
     else:
+        of_model, of_data = (_and_the_rest(code, owner, arguments[owner]) for owner in ("model", "data"))
         made = (
-            f"model = {_call('YourModule', arguments['model'])}\n"
-            f"data = {_call('YourDataModule', arguments['data'])}{realised}"
+            f"model = {_call('YourModule', arguments['model'])}{of_model and '  # ' + of_model}\n"
+            f"data = {_call('YourDataModule', arguments['data'])}{realised.rstrip()}{of_data and '; ' + of_data}\n"
         )
     return f"{made}{trainer}\ntrainer.fit(model, datamodule=data)\n"
 
@@ -118,6 +120,13 @@ def _placed(code: UserCode, lr: float, plan: Plan) -> _Placed:
         set_so_far = arguments.setdefault(owner, {})
         arguments[owner] = {**set_so_far, **with_argument({**known, **set_so_far}, place, values[name])}
     return _Placed(args, bool(used & values.keys()), arguments)
+
+
+def _and_the_rest(code: UserCode, owner: str, arguments: Mapping[str, Any]) -> str:
+    """Return which arguments keep the rest of the class's own default, as trials have it: the study file has none."""
+    given = code.asked.arguments.get(owner, {})
+    names = [name for name, value in arguments.items() if isinstance(value, Mapping) and name not in given]
+    return f"keep the rest of {in_words(names)} as it is by default" if names else ""
 
 
 def _place(name: str, code: UserCode) -> tuple[str, str]:

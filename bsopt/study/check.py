@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from bsopt.config import StudyConfig
 from bsopt.errors import BsoptError, ConfigError, PlanError
 from bsopt.experiment.design import design_of
 from bsopt.laws.lattice import nearest_in_ratio
-from bsopt.study.make_spec import budget_samples_of, keeps_state, length_of
+from bsopt.study.make_spec import budget_samples_of, keeps_state, largest_batch_of, length_of
 from bsopt.study.measured_start import outlook
 from bsopt.study.samplers import reference_of, rule_of, with_optimizer
 from bsopt.study.task_runner import TaskRunner
@@ -25,6 +26,12 @@ __all__ = ["CheckReport", "misfits", "report", "with_first_step"]
 
 _PASS = 10_000
 """Samples of a pass over data without a length, in lines that a person is to correct."""
+
+_MORE_IS_BETTER = re.compile(
+    r"acc|accuracy|auc|auroc|bleu|dice|f1|m?iou|jaccard|kappa|mcc|precision|psnr|r2|recall|reward|rouge|ssim|top\d+"
+)
+_LESS_IS_BETTER = re.compile("err|error|loss")
+"""Words in the names of metrics that say which way they get better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,7 @@ class CheckReport:
 def misfits(config: StudyConfig, description: TaskDescription, limits: Limits) -> list[str]:
     """Return what doesn't fit between a study file, the user's task and the devices; empty when all does."""
     return [
+        *_misfits_of_direction(config),
         *_misfits_of_lengths(config, description),
         *_misfits_of_plans(config, description, limits),
         *_misfits_of_settings(config, description),
@@ -151,15 +159,30 @@ def _resumption(config: StudyConfig, description: TaskDescription) -> str:
     return f"begin anew{why}"
 
 
+def _misfits_of_direction(config: StudyConfig) -> list[str]:
+    """Return that the direction is to be said, where it isn't and the metric's name is one of which more is better."""
+    objective = config.objective
+    words = [word.lower() for word in re.findall(r"[A-Z]+\d*(?![a-z])|[A-Z]?[a-z]+\d*", objective.monitor)]
+    found = next((word for word in words if _MORE_IS_BETTER.fullmatch(word)), None)
+    if "direction" in objective.model_fields_set or found is None or any(map(_LESS_IS_BETTER.fullmatch, words)):
+        return []
+    return [
+        f"objective.monitor is {objective.monitor}, which would be minimised, while of {found} more is usually better: "
+        "set objective.direction to maximize, or to minimize if that is meant."
+    ]
+
+
 def _misfits_of_lengths(config: StudyConfig, description: TaskDescription) -> list[str]:
     """Return where the training set is too short, or validations too frequent, for the batch sizes."""
     found = []
     n, sizes = description.num_train_samples, config.search.batch_size.sizes()
-    if n is not None and sizes[-1] > n:
-        below = max((size for size in sizes if size <= n), default=n)
+    most = largest_batch_of(config, description)
+    if most is not None and sizes[-1] > most:
+        below = max((size for size in sizes if size <= most), default=most)
+        has = f"the training set has {n} samples" if most == n else f"an epoch's batches hold {most} in all"
         found.append(
-            f"search.batch_size.high is {config.search.batch_size.high}, but the training set has {n} samples: "
-            f"set it to {below}{_and_the_experiment(config, n)}."
+            f"search.batch_size.high is {config.search.batch_size.high}, but {has}: "
+            f"set it to {below}{_and_the_experiment(config, most)}."
         )
     if n is None and (line := _in_samples(config)):
         return [
@@ -171,7 +194,7 @@ def _misfits_of_lengths(config: StudyConfig, description: TaskDescription) -> li
         every = in_samples(config.budget.tick_every, n, "budget.validate_every")
     except ConfigError as error:
         return [*found, str(error)]
-    if every < sizes[-1]:
+    if every * (most / n if most and n else 1.0) < sizes[-1]:
         found.append(
             f"budget.validate_every is {every:g} samples, less than the largest batch ({sizes[-1]}): "
             "every batch size must be able to make a step between validations."
@@ -227,11 +250,12 @@ def _misfits_of_plans(config: StudyConfig, description: TaskDescription, limits:
 def _misfits_of_settings(config: StudyConfig, description: TaskDescription) -> list[str]:
     """Return which settings exclude each other or the task."""
     found = []
-    n, reference = description.num_train_samples, config.search.lr.reference
+    most, reference = largest_batch_of(config, description), config.search.lr.reference
     if config.objective.cost and config.pruning.pruner not in ("plateau", "none"):
         found.append("with objective.target only pruning.pruner plateau or none make sense.")
-    if reference is not None and n is not None and reference.batch_size > n:
-        found.append(f"search.lr.reference.batch_size is {reference.batch_size}, above the training set's {n} samples.")
+    if reference is not None and most is not None and reference.batch_size > most:
+        whole = f"the training set's {most} samples" if most == description.num_train_samples else f"an epoch's {most}"
+        found.append(f"search.lr.reference.batch_size is {reference.batch_size}, above {whole}.")
     return found
 
 
@@ -298,10 +322,10 @@ def _data_warnings(config: StudyConfig, description: TaskDescription, limits: Li
     """Return where samples are left out of an epoch, or a BatchNorm sees few of them."""
     found = []
     n, sizes = description.num_train_samples, config.search.batch_size.sizes()
-    expected, seen = -(-(n or 0) // sizes[0]), description.num_train_batches
-    if seen and expected and not 0.5 <= seen / expected <= 2:
+    if n and largest_batch_of(config, description) != n:
         found.append(
-            f"an epoch has {seen:,} batches at batch size {sizes[0]}, where {n:,} samples make {expected:,}: the data "
+            f"an epoch has {description.num_train_batches:,} batches at batch size {sizes[0]}, where {n:,} samples "
+            f"make {-(-n // sizes[0]):,}: the data "
             "count their batch size in something else, in tokens for example. Batch sizes are then told in that, and "
             "what is told of samples is true of epochs only."
         )

@@ -22,6 +22,7 @@ __all__ = [
     "budget_samples_of",
     "folder_of",
     "keeps_state",
+    "largest_batch_of",
     "length_of",
     "resume_file_of",
     "some_params",
@@ -177,6 +178,26 @@ def budget_samples_of(config: StudyConfig, num_train_samples: int | None) -> flo
     if length is None or length.unit == "steps" or (length.unit == "epochs" and num_train_samples is None):
         return None
     return in_samples(length, num_train_samples, "budget")
+
+
+def largest_batch_of(config: StudyConfig, description: TaskDescription) -> int | None:
+    """Return how much an epoch has of what the data count their batch size in; None where that isn't known.
+
+    That is samples, unless the loader's batches are fewer than half or more than twice as many as its samples make:
+    then it is something else, tokens for example.
+
+    Args:
+        config: The study file.
+        description: What building its task told, at the smallest batch size.
+    """
+    n, seen, smallest = (
+        description.num_train_samples,
+        description.num_train_batches,
+        config.search.batch_size.sizes()[0],
+    )
+    if not n or not seen or 0.5 <= seen / -(-n // smallest) <= 2:
+        return n
+    return seen * smallest
 
 
 def some_params(config: StudyConfig) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from bsopt.config import StudyConfig
 from bsopt.errors import BsoptError, ConfigError, MissingExtraError, TaskError
 from bsopt.laws.lr_ladder import MeasuredStart
 from bsopt.storage.attributes import BATCH_SIZE, LR
-from bsopt.study.make_spec import some_params, trial_spec
+from bsopt.study.make_spec import largest_batch_of, some_params, trial_spec
 from bsopt.training.error_text import describe_error
 from bsopt.training.ladder.request import LadderRequest
 from bsopt.training.probe.probe import ProbeResult, ProbeRow, probe
@@ -90,7 +90,7 @@ class TaskRunner:
             num_devices=description.num_devices,
             num_nodes=int(config.trainer.get("num_nodes", 1)),
             max_micro_batch_size=users if users is not None else self._memory_limit,
-            max_global_batch_size=description.num_train_samples,
+            max_global_batch_size=largest_batch_of(config, description),
             allow_accumulation=config.limits.accumulation,
             why="limits.max_micro_batch_size" if users is not None else "memory",
         )
@@ -133,7 +133,7 @@ class TaskRunner:
             raise ConfigError("the probe measures in processes of its own, which this platform doesn't offer.")
         config, description = self.config, self.description
         sizes, world = config.search.batch_size.sizes(), description.num_devices
-        n = description.num_train_samples or sizes[-1]
+        n = largest_batch_of(config, description) or sizes[-1]
         most = max((size for size in sizes if size <= n), default=n)
         try:
             return probe(

@@ -270,6 +270,7 @@ def _record(spec: TrialSpec, run: _Run, trainer: Any, *, started: float, residen
             *(_warned(answer) if is_own_end else ()),
             *_left_out(run, spec),
             *_unmatched(run, spec),
+            *_accumulated_by_hand(run, trainer),
             *run.safeguards.warnings,
             *run.state_warnings,
             *run.late_warnings,
@@ -352,6 +353,18 @@ def _unmatched(run: _Run, spec: TrialSpec) -> list[str]:
     return [
         "no training loss is logged, so that no weights are kept at experiment.matched_loss and nothing is compared at "
         'equal training loss: log one in training_step, self.log("train_loss", loss, on_step=False, on_epoch=True)'
+    ]
+
+
+def _accumulated_by_hand(run: _Run, trainer: Any) -> list[str]:
+    """Return that a module which optimizes by hand accumulates batches itself, so that an update has more samples."""
+    updates = run.clock.updates_done(trainer) if trainer is not None else 0
+    times = round(run.safeguards.num_batches / updates) if updates else 1
+    if times < 2 or trainer.lightning_module.automatic_optimization:
+        return []
+    return [
+        f"the module optimizes by hand and steps every {times} batches, so that an update has {times} times the batch "
+        "size told: let it step at every batch"
     ]
 
 

@@ -9,6 +9,7 @@ from bsopt.errors import ConfigError
 from bsopt.laws.noise_scale import (
     NoiseMeasurement,
     NoiseMoments,
+    NoiseScale,
     describe_noise_scale,
     estimate_noise_scale,
     estimate_trend,
@@ -128,3 +129,25 @@ def test_words_place_the_batch_size(B: int, words: str) -> None:
     noise = estimate_noise_scale(_moments(np.random.default_rng(3), steps=2000, sizes=[8, 8]))
     assert noise is not None
     assert words in describe_noise_scale(noise, global_batch_size=B)
+
+
+@pytest.mark.parametrize(
+    ("noise", "words"),
+    [
+        (
+            NoiseScale(0.0, 0.0, math.inf, 4.6, -4.6, 1),
+            "The gradient's noise can't be told from zero yet (1 measurement). Measure for longer.",
+        ),
+        (
+            NoiseScale(0.0, 0.0, 12.0, 4.6, -4.6, 8),
+            "The gradient's noise can't be told from zero yet (8 measurements): the noise scale is probably below 12 "
+            "samples. Measure for longer.",
+        ),
+        (
+            NoiseScale(math.inf, 0.0, math.inf, -0.1, 1.8, 1),
+            "The gradient's mean can't be told from its noise yet (1 measurement). Measure for longer.",
+        ),
+    ],
+)
+def test_nothing_is_said_of_a_batch_where_the_noise_can_not_be_told(noise: NoiseScale, words: str) -> None:
+    assert describe_noise_scale(noise, global_batch_size=64) == words

@@ -46,6 +46,16 @@ def test_values_go_where_inject_says_and_their_mapping_stands_whole() -> None:
     compile(python, "snippet", "exec")
 
 
+def test_the_rest_of_a_default_that_the_study_file_does_not_have_is_told() -> None:
+    inject = {"lr": "optimizer.lr", "batch_size": "cfg.loader.batch_size"}
+    bare = {"task": {"model": {"class_path": "n.N"}, "data": {"class_path": "n.D"}}, "inject": inject}
+    model, data, *_ = as_python(code(bare), 0.01, PLAN).splitlines()
+    assert model == "model = YourModule(optimizer={'lr': 0.01})  # keep the rest of optimizer as it is by default"
+    assert data.startswith("data = YourDataModule(cfg={'loader': {'batch_size': 32}})  # 32 × 2 accumulated = 64 ")
+    assert data.endswith("samples per optimizer update; keep the rest of cfg as it is by default")
+    assert "by default" not in as_python(code(NESTED), 0.01, PLAN)
+
+
 def test_nested_class_is_entered_through_its_arguments() -> None:
     optimizer = {"class_path": "net.Adam", "init_args": {"lr": 0.1, "eps": 1e-8}}
     nested = {"task": {"model": {"class_path": "n.N", "init_args": {"opt": optimizer}}}, "inject": {"lr": "opt.lr"}}

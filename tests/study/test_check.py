@@ -10,6 +10,7 @@ import pytest
 
 from bsopt.config import StudyConfig
 from bsopt.study.check import CheckReport, misfits, report
+from bsopt.study.make_spec import largest_batch_of
 from bsopt.study.study import Study
 from bsopt.trial.plan import Limits
 from bsopt.trial.spec import TaskDescription
@@ -24,6 +25,27 @@ def search(**changes: Any) -> dict[str, Any]:
 
 def test_a_study_that_fits_has_no_misfits(configure: Configure, description: TaskDescription) -> None:
     assert misfits(configure(), description, LIMITS) == []
+
+
+@pytest.mark.parametrize(
+    "monitor", ["val/r2", "val_acc", "val/top1", "BinaryF1Score", "valid AUROC", "val_MulticlassAccuracy"]
+)
+def test_the_direction_is_asked_for_where_more_of_the_metric_is_usually_better(
+    configure: Configure, description: TaskDescription, monitor: str
+) -> None:
+    (found,) = misfits(configure(objective={"monitor": monitor}), description, LIMITS)
+    assert f"objective.monitor is {monitor}, which would be minimised" in found
+    assert "set objective.direction to maximize" in found
+    for direction in ("minimize", "maximize"):
+        said = configure(objective={"monitor": monitor, "direction": direction})
+        assert misfits(said, description, LIMITS) == []
+
+
+@pytest.mark.parametrize("monitor", ["val_loss", "acc_loss", "val/top1_error", "vaccine", "val/mse", "distance"])
+def test_the_direction_is_not_asked_for_where_less_may_be_better(
+    configure: Configure, description: TaskDescription, monitor: str
+) -> None:
+    assert misfits(configure(objective={"monitor": monitor}), description, LIMITS) == []
 
 
 @pytest.mark.parametrize(
@@ -168,6 +190,20 @@ def test_batches_that_are_not_counted_in_samples_are_told(warned: Callable[..., 
     (found,) = warned({"num_train_batches": 240})
     assert "an epoch has 240 batches at batch size 4, where 96 samples make 24" in found
     assert warned({"num_train_batches": 24}) == []
+
+
+def test_batches_that_are_not_counted_in_samples_may_be_larger_than_the_number_of_samples(
+    configure: Configure, description: TaskDescription
+) -> None:
+    in_tokens = replace(description, num_train_batches=240)  # 96 sequences of 10 tokens, in batches of 4 tokens
+    most = largest_batch_of(configure(), in_tokens)
+    assert most == 960
+    reference = {"low": 0.001, "high": 0.3, "reference": {"batch_size": 512, "lr": 0.1}}
+    large = configure(search=search(batch_size={"low": 4, "high": 512}, lr=reference))
+    assert misfits(large, in_tokens, Limits(max_global_batch_size=most)) == []
+    too_large = configure(search=search(batch_size={"low": 4, "high": 1024}))
+    found = misfits(too_large, in_tokens, Limits(max_global_batch_size=most))
+    assert found[0] == "search.batch_size.high is 1024, but an epoch's batches hold 960 in all: set it to 512."
 
 
 def test_a_batch_norm_with_few_samples_is_told(warned: Callable[..., list[str]]) -> None:

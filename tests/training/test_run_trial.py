@@ -54,6 +54,12 @@ def test_manual_optimization_trains_and_refuses_accumulation(train: Any) -> None
         train(Plan(4, 2), model={"trouble": "manual"})
 
 
+def test_a_module_that_accumulates_by_hand_is_told_that_its_updates_are_larger(train: Any) -> None:
+    (told,) = train(Plan(8), model={"trouble": "manual@4"}).warnings
+    assert "steps every 4 batches, so that an update has 4 times the batch size told" in told
+    assert train(Plan(8), model={"trouble": "manual"}).warnings == ()
+
+
 def test_the_answer_to_a_tick_ends_the_trial(train: Any) -> None:
     answer = StopDecision(StopReason.CONVERGED, message="flat")
     record = train(on_tick=lambda tick: answer if tick.index == 2 else StopDecision())

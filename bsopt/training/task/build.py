@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import os
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 from bsopt.errors import BsoptError, TaskError, nearest
 from bsopt.training.error_text import describe_error
 from bsopt.training.task import injection
-from bsopt.training.task.proposals import paths_in, paths_like
+from bsopt.training.task.proposals import is_settings, paths_in, paths_like
 from bsopt.trial.plan import Plan
 from bsopt.trial.spec import TaskSpec
 
@@ -188,10 +189,30 @@ def _from_classes(spec: TaskSpec, lr: float, size: int, init_args: dict[str, Any
     places = {}
     for name, (whole_path, value) in wanted.items():
         owner, path = injection.split_path(whole_path, default=injection.OWNERS.get(name, "model"))
-        arguments[owner] = injection.with_argument(arguments[owner], path, value)
+        arguments[owner] = _with_default(classes[owner], arguments[owner], path)
+        arguments[owner] = _with_value(arguments[owner], path, value)
         places[name] = f"{owner}.{path}"
     module, data = (_construct(blocks[name]["class_path"], arguments[name]) for name in ("model", "data"))
     return module, data, places
+
+
+def _with_default(target: Any, arguments: dict[str, Any], path: str) -> dict[str, Any]:
+    """Return arguments with a copy of a class's default for the one that a dotted path leads into, unless given."""
+    head, _, rest = path.partition(".")
+    default = injection.defaults_of(target).get(head)
+    if not rest or head in arguments or default is None:
+        return arguments
+    return {**arguments, head: copy.deepcopy(default)}
+
+
+def _with_value(arguments: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """Return arguments with the one at a dotted path set, in a mapping or in an object that holds settings."""
+    head, _, rest = path.partition(".")
+    inner = arguments.get(head)
+    if not rest or not is_settings(inner) or isinstance(inner, dict):
+        return injection.with_argument(arguments, path, value)
+    injection.set_attribute(inner, rest, value)
+    return arguments
 
 
 def _places_of(
@@ -210,7 +231,8 @@ def _places_of(
                 f"{label} takes no argument {' or '.join(map(repr, usual))} for the {injection.WORDS[name]} "
                 f"(it takes: {', '.join(named) or 'no arguments'})"
             )
-            proposed[name] = paths_like(name, [*named, *paths_in(arguments[owner])])
+            inside = paths_in({**injection.defaults_of(classes[owner]), **arguments[owner]})
+            proposed[name] = paths_like(name, dict.fromkeys([*named, *inside]))
     if why:
         raise TaskError(injection.no_place(why, proposed))
     return str(paths["lr"]), str(paths["batch_size"])

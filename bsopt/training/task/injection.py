@@ -25,6 +25,7 @@ __all__ = [
     "WORDS",
     "accepted",
     "asked_batch_size",
+    "defaults_of",
     "filled_in",
     "group_with",
     "has_attribute",
@@ -60,6 +61,15 @@ def accepted(target: Callable[..., Any]) -> tuple[set[str], bool]:
             more, takes_any = accepted(parent)
             named |= more
     return named, takes_any
+
+
+def defaults_of(target: Callable[..., Any]) -> dict[str, Any]:
+    """Return the defaults of the arguments that a class or function takes, as far as they can be told."""
+    try:
+        parameters = inspect.signature(target).parameters.values()
+    except (TypeError, ValueError):
+        return {}
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
 def split_path(path: str, *, default: str) -> tuple[str, str]:

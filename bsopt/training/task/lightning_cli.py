@@ -69,7 +69,10 @@ def with_overrides(
 
 
 def _as_written(original: Callable[..., Any], cli: Any, parser: Any, args: Any) -> dict[str, Any] | None:
-    """Return the configuration without overrides; None where it isn't complete without them."""
+    """Return what can be set, as configured without overrides; None where it isn't complete without them.
+
+    Targets of `link_arguments` are left out: only what they follow can be set.
+    """
     try:
         with contextlib.redirect_stderr(io.StringIO()):
             original(cli, parser, args)
@@ -77,8 +80,8 @@ def _as_written(original: Callable[..., Any], cli: Any, parser: Any, args: Any) 
         if error.code in (0, None):
             raise  # --help or --print_config
         return None
-    config = cli.config.as_dict()
-    return dict(config.get(config.get("subcommand") or "") or config)
+    settable = json.loads(parser.dump(cli.config, format="json", skip_none=False, skip_validation=True))
+    return dict(settable.get(cli.config.get("subcommand") or "") or settable)
 
 
 def _places(

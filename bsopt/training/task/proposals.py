@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["options_like", "paths_in", "paths_like"]
+__all__ = ["is_settings", "options_like", "paths_in", "paths_like"]
 
 _LIKE = {
     "lr": re.compile(r"(^|_)(lr\d?|learning_?rate|eta)($|_)", re.IGNORECASE),
@@ -70,7 +70,7 @@ def _walk(place: Any, path: str, found: list[str], depth: int) -> None:
         inner = f"{path}.{key}" if path else key
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             found.append(inner)
-        elif depth > 1 and _is_settings(value):
+        elif depth > 1 and is_settings(value):
             _walk(value, inner, found, depth - 1)
 
 
@@ -78,17 +78,23 @@ def _items(place: Any) -> Iterable[tuple[Any, Any]]:
     if isinstance(place, Mapping):
         inner = place.get("init_args") if "class_path" in place else None
         return list((inner if isinstance(inner, Mapping) else place).items())
-    items = dict(getattr(place, "__dict__", {}))
+    items = {name: getattr(place, name, None) for name in _slots_of(place)} | getattr(place, "__dict__", {})
     hparams = getattr(place, "hparams", None)
     if isinstance(hparams, Mapping) and hparams:
         items["hparams"] = hparams
     return list(items.items())
 
 
-def _is_settings(value: Any) -> bool:
+def is_settings(value: Any) -> bool:
     """Whether a value holds settings: a mapping, a dataclass, a namespace; and no network, tensor or function."""
     if isinstance(value, Mapping):
         return True
     is_plain = type(value).__module__.split(".")[0] not in ("torch", "lightning", "pytorch_lightning", "torchmetrics")
     is_network = hasattr(value, "parameters") or callable(value) or isinstance(value, type)
-    return is_plain and hasattr(value, "__dict__") and not is_network
+    return is_plain and (hasattr(value, "__dict__") or bool(_slots_of(value))) and not is_network
+
+
+def _slots_of(value: Any) -> list[str]:
+    """Return the names of the attributes that a value's classes have slots for, as `attrs.define` makes them."""
+    slots = [vars(parent).get("__slots__", ()) for parent in type(value).__mro__]
+    return [name for names in slots for name in ([names] if isinstance(names, str) else names)]

@@ -163,3 +163,44 @@ def test_all_places_are_asked_for_at_once_and_those_that_seem_meant_are_proposed
     )
     with pytest.raises(TaskError, match=r"Net has no 'lr'.*Did you mean 'cfg\.optim\.base_lr'|'hparams\.base_lr'"):
         build_task(wrong, lr=0.7, plan=Plan(8))
+
+
+DEFAULTS = """
+    from dataclasses import dataclass, field
+    import pytorch_lightning as pl
+    import torch
+
+    @dataclass(slots=True)
+    class Loader:
+        batch_size: int = 4
+        num_workers: int = 0
+
+    @dataclass
+    class Settings:
+        loader: Loader = field(default_factory=Loader)
+        noise: float = 0.3
+
+    class Net(pl.LightningModule):
+        def __init__(self, optimizer={"lr": 0.1, "momentum": 0.9}):
+            super().__init__()
+            self.optimizer = optimizer
+
+    class Data(pl.LightningDataModule):
+        def __init__(self, cfg=Settings()):
+            super().__init__()
+            self.cfg = cfg
+"""
+
+
+def test_a_nested_value_leaves_the_rest_of_an_argument_s_default_as_it_is(project: Path) -> None:
+    (project / "defaults.py").write_text(textwrap.dedent(DEFAULTS))
+    task = _task(project, "defaults.Net", "defaults.Data")
+    with pytest.raises(TaskError, match=r"inject: \{lr: optimizer\.lr, batch_size: cfg\.loader\.batch_size\}"):
+        build_task(task, lr=0.7, plan=Plan(8))
+    paths = {"lr_path": "optimizer.lr", "batch_size_path": "cfg.loader.batch_size"}
+    for size in (8, 16):
+        built = build_task(replace(task, **paths), lr=0.7, plan=Plan(size), init_args={"data.cfg.noise": 0.5})
+        assert built.module.optimizer == {"lr": 0.7, "momentum": 0.9}
+        assert (built.data.cfg.loader.batch_size, built.data.cfg.noise) == (size, 0.5)
+    defaults = import_object("defaults.Data")().cfg
+    assert (defaults.loader.batch_size, defaults.noise) == (4, 0.3)

@@ -60,6 +60,38 @@ def test_lightning_cli_with_its_own_optimizer_takes_lr_there(tmp_path: Path) -> 
     assert record.ticks[-1].lr == 0.05
 
 
+def test_a_linked_argument_is_no_place_and_the_one_that_it_follows_is_proposed(tmp_path: Path) -> None:
+    script = """
+        import net
+        from dataclasses import dataclass
+        from {package}.cli import LightningCLI
+
+        @dataclass
+        class Loader:
+            batch_size: int = 4
+
+        class Data(net.Data):
+            def __init__(self, loader: Loader = Loader()):
+                super().__init__(batch_size=loader.batch_size)
+
+        class Net(net.Net):
+            def __init__(self, batch_size: int, lr: float = 0.1):
+                super().__init__(lr=lr)
+                assert batch_size in (4, 16)
+
+        class CLI(LightningCLI):
+            def add_arguments_to_parser(self, parser):
+                parser.link_arguments("data.loader.batch_size", "model.batch_size")
+
+        CLI(Net, Data)
+    """
+    write(tmp_path, {"net.py": NET, "train.py": script})
+    with pytest.raises(TaskError, match=r"inject: \{batch_size: data\.loader\.batch_size\}"):
+        run(trial(tmp_path, ["fit"]))
+    record = run(trial(tmp_path, ["fit"], batch_size_path="data.loader.batch_size"))
+    assert record.num_steps == 12
+
+
 def test_lightning_cli_without_run_is_taken_over_at_its_fit(tmp_path: Path) -> None:
     script = """
         from {package}.cli import LightningCLI
