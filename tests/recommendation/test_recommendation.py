@@ -278,6 +278,40 @@ def test_the_rule_that_holds_is_named_with_its_interval() -> None:
     assert "a constant (0)" not in answer.answer.split("rules out")[0]
 
 
+def test_of_one_batch_size_nothing_is_told_of_what_the_batch_size_does() -> None:
+    rng = np.random.default_rng(0)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    study.optimize(
+        lambda trial: loss(
+            trial.suggest_int("batch_size", 64, 64),
+            trial.suggest_float("lr", 1e-4, 1.0, log=True),
+            0.002 * rng.standard_normal(),
+        ),
+        n_trials=12,
+    )
+    said = {a.question: a.answer for a in asked(study)}
+    alone = "It can't be told yet: all trials ran at batch size 64."
+    assert said["What does the batch size do to accuracy?"] == alone
+    assert said["Does scaling the learning rate close the gap, and by how much?"] == alone
+    assert said["Which scaling rule holds here?"].endswith("that takes batch sizes a factor of two apart.")
+
+
+def test_a_rate_of_its_own_that_does_no_better_closes_nothing_of_the_gap() -> None:
+    rng = np.random.default_rng(0)
+    study = optuna.create_study()
+    for B in (32, 128, 512):
+        for lr in (0.01, 0.03, 0.1):
+            for _ in range(6):
+                trial = study.ask()
+                trial.suggest_int("batch_size", B, B)
+                trial.suggest_float("lr", lr, lr)
+                away = math.log2(lr / 0.02) - 0.5 * math.log2(B / 32)
+                worse = 0.03 * away**2 + 0.02 * max(math.log2(B / 64), 0.0) ** 2
+                study.tell(trial, 0.1 + worse + 0.1 * rng.standard_normal())
+    said = next(a.answer for a in asked(study) if a.question.startswith("Does scaling"))
+    assert "-" not in said.split("of the gap")[0]
+
+
 def test_without_a_target_the_quickest_is_one_as_good_as_the_best_over_the_budget() -> None:
     found = recommend(example_study(40), goal="fastest")
     assert found.choice is not None
