@@ -88,10 +88,13 @@ def _what_of_quality(evidence: Evidence) -> Answer:
     if evidence.tried[0] == evidence.tried[1]:
         return _of_one_size(question, evidence)
     is_sure = evidence.fits.run_sd is not None
-    digits = digits_telling(*sorted(end.value.value for end in ends))
+    values = [end.value for end in ends]
+    if evidence.perfect_value is not None and evidence.info.objective.sign > 0:
+        values = [value.at_least(evidence.perfect_value) for value in values]
+    digits = digits_telling(*sorted(value.value for value in values))
     low, high = (
-        with_interval(end.value if is_sure else Estimate(end.value.value, -math.inf, math.inf), digits=digits)
-        for end in ends
+        with_interval(value if is_sure else Estimate(value.value, -math.inf, math.inf), digits=digits)
+        for value in values
     )
     words = (
         f"At the best learning rate of each, {evidence.info.objective.monitor} is {low} at batch size "

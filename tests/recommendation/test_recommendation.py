@@ -18,6 +18,7 @@ from recommended_studies import best_log_lr, foreign, loss, of_records, ours, tr
 import bsopt
 from bsopt.errors import ConfigError
 from bsopt.laws.estimate import Estimate, FitStatus
+from bsopt.laws.lr_ridge import LrPrediction
 from bsopt.recommendation import Answer, Evidence, Recommendation, Refusal, answers, recommend, recommend_from
 from bsopt.recommendation.choices import _of_one_run
 from bsopt.recommendation.fits import fit_laws
@@ -439,6 +440,41 @@ def test_one_more_run_has_noise_and_never_beats_a_perfect_value(
     sign = -1.0 if perfect == 1.0 else 1.0
     found = _of_one_run(value, 1.0, perfect=perfect, sign=sign)
     assert (found.low, found.value, found.high) == pytest.approx((low, value.value, high), rel=1e-3)
+
+
+def test_a_loss_whose_values_span_decades_is_not_expected_below_zero() -> None:
+    below = _of_one_run(Estimate(-0.006, -0.02, 0.001), 0.001, perfect=0.0, sign=1.0)
+    assert (below.value, below.low) == (0.0, 0.0)
+    assert _of_one_run(Estimate(-0.006, -0.02, 0.001), None, perfect=0.0, sign=1.0).value == 0.0
+    rng = np.random.default_rng(0)
+    study = optuna.create_study()
+    for _ in range(40):
+        trial = study.ask()
+        B, lr = 2 ** int(rng.integers(3, 11)), 10.0 ** float(rng.uniform(-4, 0))
+        trial.suggest_int("batch_size", B, B)
+        trial.suggest_float("lr", lr, lr)
+        worse = min(0.2 * (math.log2(lr / 0.02) - 0.5 * math.log2(B / 32)) ** 2, 4.0)
+        study.tell(trial, 1e-4 * 10.0**worse)
+    told = next(a.answer for a in asked(study) if a.question.startswith("What does the batch size do to accuracy"))
+    assert " -" not in told
+    assert all(size.value is None or size.value.value >= 0.0 for size in recommend(study).sizes)
+
+
+def test_a_size_that_is_chosen_for_its_little_doubt_is_not_said_to_have_the_best_predicted_value() -> None:
+    evidence = evidence_of(foreign(40))
+    sure = LrPrediction(32.0, Estimate(0.1, 0.1, 0.1), 0.1, 0.1, Estimate(0.5, 0.5, 0.5), False, False)
+    vague = replace(sure, batch_size=64.0, value=Estimate(0.4, 0.1, 0.9))
+    evidence = Evidence.of(
+        StudyInfo("made"),
+        [trial(0, 32, 0.1, 0.5), trial(1, 64, 0.1, 0.9)],
+        fits=replace(
+            evidence.fits, ridge=replace(evidence.fits.ridge, table=(sure, vague), value_draws=((0.5, 0.4),) * 2)
+        ),
+    )
+    found = recommend_from(evidence).choice
+    assert found is not None
+    assert found.batch_size == 32
+    assert found.reasons[0].startswith("Its predicted value, doubt counted against it, is the best of all")
 
 
 def test_noise_that_few_trials_tell_widens_what_one_run_is_expected_to_show() -> None:
