@@ -57,6 +57,10 @@ class Estimate:
         """Return the estimate in another unit: all three numbers times a positive factor."""
         return Estimate(self.value * factor, self.low * factor, self.high * factor)
 
+    def at_least(self, floor: float) -> Estimate:
+        """Return the estimate with none of its three numbers under a value that none can be under."""
+        return Estimate(max(self.value, floor), max(self.low, floor), max(self.high, floor))
+
 
 def estimate_from_samples(samples: ArrayLike) -> Estimate:
     """Return the median and the central 90 % of posterior samples.

@@ -63,7 +63,7 @@ class LrPrediction:
             study's median trial.
         value: The objective's value at `lr`.
         is_extrapolated: No trial ran within half an octave of, or beyond, this batch size.
-        at_edge: The best learning rate lies at or beyond the edge of the range that was searched.
+        at_edge: The best learning rate lies at or beyond the edge of the rates that were tried.
         valleys: Both, the lower rates first, where the best rate may be in either of two; else empty.
     """
 
@@ -92,7 +92,8 @@ class LrRidgeFit:
     """lr*(B) with intervals; below the data that it needs, a status and a sentence.
 
     Attributes:
-        exponent: d log lr* / d log B over the batch sizes that were tried, whatever the law.
+        exponent: d log lr* / d log B over the batch sizes that were tried, whatever the law; None where lr* lies inside
+            the rates that were tried at no two of them, an octave apart: at the edge it can't be seen to move.
         law_exponent: The saturating law's exponent below its knee.
         knee_batch_size: The law's B_n in samples.
         noise_sd: Standard deviation of repeated values near the best, in the objective's unit.
@@ -253,7 +254,7 @@ def read_ridge(surface: ValueSurface, *, batch_sizes: Sequence[float] = ()) -> L
         status,
         message,
         num,
-        exponent=_exponent(sizes, sampled, tried) if len(tried) > 1 and np.ptp(tried) >= 1.0 else None,
+        exponent=_exponent(table, sampled, tried) if len(tried) > 1 and np.ptp(tried) >= 1.0 else None,
         law_exponent=estimate_from_samples(exponents) if len(tried) > 2 else None,
         knee_batch_size=estimate_from_samples(2.0**knees) if len(tried) > 2 else None,
         noise_sd=surface.noise_sd,
@@ -331,10 +332,15 @@ def _exp2(log2: Estimate) -> Estimate:
     return Estimate(float(2.0**log2.value), float(2.0**log2.low), float(2.0**log2.high))
 
 
-def _exponent(sizes: Array, sampled: SampledRidges, tried: Array) -> Estimate:
+def _exponent(table: Sequence[LrPrediction], sampled: SampledRidges, tried: Array) -> Estimate | None:
+    """Return d log lr* / d log B where the best rate isn't cut off at an edge; None where that doesn't tell."""
+    sizes = np.log2([row.batch_size for row in table])
     inside = (sizes >= tried[0] - 1e-9) & (sizes <= tried[-1] + 1e-9)
     if inside.sum() < 2:
         inside = (sizes >= tried[0] - 1.0) & (sizes <= tried[-1] + 1.0)
+    inside &= ~np.array([row.at_edge for row in table])
+    if inside.sum() < 2 or np.ptp(sizes[inside]) < 1.0 - 1e-9:
+        return None
     x = sizes[inside] - sizes[inside].mean()
     return estimate_from_samples((sampled.best[:, inside] * x).sum(1) / (x * x).sum())
 
@@ -356,7 +362,7 @@ def _judge(best: LrPrediction, *, width: float, surface: ValueSurface) -> tuple[
             f"{num} trials leave the best learning rate {where} uncertain between {best.lr.low:.2g} and "
             f"{best.lr.high:.2g}; more trials near {best.lr.value:.2g} would settle it.",
         )
-    edge = ", at the edge of the range that was searched" if best.at_edge else ""
+    edge = ", at the edge of the rates that were tried" if best.at_edge else ""
     return (
         FitStatus.OK,
         f"The best learning rate {where} is {best.lr.value:.2g} (90 %: {best.lr.low:.2g} to {best.lr.high:.2g}){edge}, "

@@ -94,7 +94,8 @@ def expectations(evidence: Evidence) -> tuple[SizeFinding, ...]:
 
 def _best(evidence: Evidence) -> Choice:
     if evidence.is_fitted and evidence.best_size == evidence.best_predicted_size:
-        reason = "Its predicted value is the best of all batch sizes at which a trial ran to its end."
+        doubt = "" if evidence.is_predicted_best(evidence.best_size) else ", doubt counted against it,"
+        reason = f"Its predicted value{doubt} is the best of all batch sizes at which a trial ran to its end."
     elif evidence.is_fitted:
         reason = (
             f"The best trial ran there, and no batch size is predicted to be better by more than {evidence.margin:.2g}."
@@ -221,13 +222,15 @@ def _of_one_run(value: Estimate, run_sd: float | None, *, perfect: float | None,
     The noise also makes up for the law's optimism, which takes each draw at its own best learning rate: on replayed
     tables the law's own interval held the truth at the rate told half of the time, and this one does nearly always.
     """
+    if perfect is not None and sign > 0:
+        value = value.at_least(perfect)
     if run_sd is None:
         return Estimate(value.value, -math.inf, math.inf)
     noise = float(norm.ppf(0.5 + INTERVAL_MASS / 2.0)) * run_sd
     low = value.value - math.hypot(value.value - value.low, noise)
     high = value.value + math.hypot(value.high - value.value, noise)
     if perfect is not None and sign > 0:
-        low = max(low, min(perfect, value.value))
+        low = max(low, perfect)
     elif perfect is not None and perfect >= value.high:
         high = min(high, perfect)
     return Estimate(value.value, low, high)

@@ -242,6 +242,12 @@ class Evidence:
         """The size with the best predicted value, doubt counted against it, of those where a trial ran to its end."""
         return min(self._choosable, key=self._doubtful_value)
 
+    def is_predicted_best(self, size: int) -> bool:
+        """Return whether no other of those sizes has a better predicted value, doubt left aside."""
+        sign, found = self.info.objective.sign, {s: self.fits.ridge.predict(s) for s in (size, *self._choosable)}
+        values = {s: sign * told.value.value for s, told in found.items() if told is not None}
+        return size in values and values[size] <= min(values.values())
+
     @cached_property
     def _choosable(self) -> list[int]:
         complete = [s for s in self.sizes if any(r.outcome == "complete" for r in self.by_size[s])]

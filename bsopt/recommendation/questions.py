@@ -44,6 +44,11 @@ def _not_yet(question: str, evidence: Evidence) -> Answer:
     return Answer(question, f"It can't be told yet: {evidence.fits.ridge.message}", _NOT_MEASURED)
 
 
+def _of_one_size(question: str, evidence: Evidence) -> Answer:
+    words = f"It can't be told yet: all trials ran at batch size {evidence.tried[0]:.0f}."
+    return Answer(question, words, _NOT_MEASURED)
+
+
 def _ends(evidence: Evidence) -> tuple[LrPrediction, LrPrediction] | None:
     """Return what is best at the smallest and at the largest batch size tried; None without a fit."""
     low, high = (evidence.fits.ridge.predict(size) if evidence.is_fitted else None for size in evidence.tried)
@@ -80,11 +85,16 @@ def _what_of_quality(evidence: Evidence) -> Answer:
     ends = _ends(evidence)
     if ends is None:
         return _not_yet(question, evidence)
+    if evidence.tried[0] == evidence.tried[1]:
+        return _of_one_size(question, evidence)
     is_sure = evidence.fits.run_sd is not None
-    digits = digits_telling(*sorted(end.value.value for end in ends))
+    values = [end.value for end in ends]
+    if evidence.perfect_value is not None and evidence.info.objective.sign > 0:
+        values = [value.at_least(evidence.perfect_value) for value in values]
+    digits = digits_telling(*sorted(value.value for value in values))
     low, high = (
-        with_interval(end.value if is_sure else Estimate(end.value.value, -math.inf, math.inf), digits=digits)
-        for end in ends
+        with_interval(value if is_sure else Estimate(value.value, -math.inf, math.inf), digits=digits)
+        for value in values
     )
     words = (
         f"At the best learning rate of each, {evidence.info.objective.monitor} is {low} at batch size "
@@ -118,8 +128,10 @@ def _what_of_memory(evidence: Evidence) -> Answer:
 def _does_scaling_help(evidence: Evidence) -> Answer:
     question = "Does scaling the learning rate close the gap, and by how much?"
     ends, (smallest, largest) = _ends(evidence), evidence.tried
-    if ends is None or smallest == largest:
+    if ends is None:
         return _not_yet(question, evidence)
+    if smallest == largest:
+        return _of_one_size(question, evidence)
     low, high = ends
     law = _growth(evidence, " The best learning rate grows as B^{power} ({interval}).")
     unscaled = _values_near(evidence, largest, low.lr.value)
@@ -135,7 +147,7 @@ def _does_scaling_help(evidence: Evidence) -> Answer:
         words = (
             f"At learning rate {low.lr.value:.2g} batch size {largest:.0f} is {loss_unscaled:.3g} worse than "
             f"{smallest:.0f}; at its own best, {high.lr.value:.2g}, {loss_scaled:.3g} worse: "
-            f"{min(1.0, 1.0 - loss_scaled / loss_unscaled):.0%} of the gap closes."
+            f"{max(0.0, 1.0 - loss_scaled / loss_unscaled):.0%} of the gap closes."
         )
     return Answer(
         question, words + law, f"{count_of(len(unscaled), 'trial')} at the unscaled learning rate and the fitted ridge"
@@ -156,9 +168,15 @@ def _values_near(evidence: Evidence, size: float, lr: float) -> list[float]:
 
 def _which_rule(evidence: Evidence) -> Answer:
     question = "Which scaling rule holds here?"
-    verdicts = evidence.fits.ridge.rules()
-    if not evidence.is_fitted or not verdicts or evidence.fits.ridge.exponent is None:
+    if not evidence.is_fitted:
         return _not_yet(question, evidence)
+    verdicts, (smallest, largest) = evidence.fits.ridge.rules(), evidence.tried
+    if not verdicts and largest < 2.0 * smallest:
+        words = "that takes batch sizes a factor of two apart."
+        return Answer(question, f"It can't be told yet: {words}", _NOT_MEASURED)
+    if not verdicts:
+        words = "at most batch sizes the best learning rate lies at the edge of the rates that were tried."
+        return Answer(question, f"It can't be told yet: {words}", _NOT_MEASURED)
     names = {"linear": "the linear rule (1)", "sqrt": "the square-root rule (0.5)", "none": "a constant (0)"}
     fitting = [names[verdict.rule] for verdict in verdicts if verdict.is_compatible]
     others = [names[verdict.rule] for verdict in verdicts if not verdict.is_compatible]

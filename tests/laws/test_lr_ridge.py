@@ -163,6 +163,15 @@ def test_optimum_beyond_the_searched_range_is_said_to_be_at_the_edge() -> None:
     assert found.at_edge
 
 
+def test_best_rates_cut_off_at_the_edge_rule_nothing_out() -> None:
+    points = [p for p in trials(120, exponent=0.5) if p.lr < 2.0**-9]
+    fit = fit_lr_ridge(points, lr_range=(2.0**-12, 2.0**-9))  # all best rates but those of the smallest sizes are above
+    assert all(verdict.is_compatible for verdict in fit.rules() if verdict.rule == "sqrt")
+    cut = fit_lr_ridge([p for p in points if p.batch_size >= 64], lr_range=(2.0**-12, 2.0**-9))
+    assert cut.exponent is None
+    assert cut.rules() == ()
+
+
 def test_one_batch_size_has_a_best_learning_rate_but_no_exponent() -> None:
     rng = np.random.default_rng(0)
     points = [RidgePoint(64, 2.0**x, 1 + 0.03 * (x - ridge(6)) ** 2) for x in rng.uniform(-12, -1, 15)]

@@ -18,6 +18,7 @@ from recommended_studies import best_log_lr, foreign, loss, of_records, ours, tr
 import bsopt
 from bsopt.errors import ConfigError
 from bsopt.laws.estimate import Estimate, FitStatus
+from bsopt.laws.lr_ridge import LrPrediction
 from bsopt.recommendation import Answer, Evidence, Recommendation, Refusal, answers, recommend, recommend_from
 from bsopt.recommendation.choices import _of_one_run
 from bsopt.recommendation.fits import fit_laws
@@ -278,6 +279,40 @@ def test_the_rule_that_holds_is_named_with_its_interval() -> None:
     assert "a constant (0)" not in answer.answer.split("rules out")[0]
 
 
+def test_of_one_batch_size_nothing_is_told_of_what_the_batch_size_does() -> None:
+    rng = np.random.default_rng(0)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    study.optimize(
+        lambda trial: loss(
+            trial.suggest_int("batch_size", 64, 64),
+            trial.suggest_float("lr", 1e-4, 1.0, log=True),
+            0.002 * rng.standard_normal(),
+        ),
+        n_trials=12,
+    )
+    said = {a.question: a.answer for a in asked(study)}
+    alone = "It can't be told yet: all trials ran at batch size 64."
+    assert said["What does the batch size do to accuracy?"] == alone
+    assert said["Does scaling the learning rate close the gap, and by how much?"] == alone
+    assert said["Which scaling rule holds here?"].endswith("that takes batch sizes a factor of two apart.")
+
+
+def test_a_rate_of_its_own_that_does_no_better_closes_nothing_of_the_gap() -> None:
+    rng = np.random.default_rng(0)
+    study = optuna.create_study()
+    for B in (32, 128, 512):
+        for lr in (0.01, 0.03, 0.1):
+            for _ in range(6):
+                trial = study.ask()
+                trial.suggest_int("batch_size", B, B)
+                trial.suggest_float("lr", lr, lr)
+                away = math.log2(lr / 0.02) - 0.5 * math.log2(B / 32)
+                worse = 0.03 * away**2 + 0.02 * max(math.log2(B / 64), 0.0) ** 2
+                study.tell(trial, 0.1 + worse + 0.1 * rng.standard_normal())
+    said = next(a.answer for a in asked(study) if a.question.startswith("Does scaling"))
+    assert "-" not in said.split("of the gap")[0]
+
+
 def test_without_a_target_the_quickest_is_one_as_good_as_the_best_over_the_budget() -> None:
     found = recommend(example_study(40), goal="fastest")
     assert found.choice is not None
@@ -405,6 +440,41 @@ def test_one_more_run_has_noise_and_never_beats_a_perfect_value(
     sign = -1.0 if perfect == 1.0 else 1.0
     found = _of_one_run(value, 1.0, perfect=perfect, sign=sign)
     assert (found.low, found.value, found.high) == pytest.approx((low, value.value, high), rel=1e-3)
+
+
+def test_a_loss_whose_values_span_decades_is_not_expected_below_zero() -> None:
+    below = _of_one_run(Estimate(-0.006, -0.02, 0.001), 0.001, perfect=0.0, sign=1.0)
+    assert (below.value, below.low) == (0.0, 0.0)
+    assert _of_one_run(Estimate(-0.006, -0.02, 0.001), None, perfect=0.0, sign=1.0).value == 0.0
+    rng = np.random.default_rng(0)
+    study = optuna.create_study()
+    for _ in range(40):
+        trial = study.ask()
+        B, lr = 2 ** int(rng.integers(3, 11)), 10.0 ** float(rng.uniform(-4, 0))
+        trial.suggest_int("batch_size", B, B)
+        trial.suggest_float("lr", lr, lr)
+        worse = min(0.2 * (math.log2(lr / 0.02) - 0.5 * math.log2(B / 32)) ** 2, 4.0)
+        study.tell(trial, 1e-4 * 10.0**worse)
+    told = next(a.answer for a in asked(study) if a.question.startswith("What does the batch size do to accuracy"))
+    assert " -" not in told
+    assert all(size.value is None or size.value.value >= 0.0 for size in recommend(study).sizes)
+
+
+def test_a_size_that_is_chosen_for_its_little_doubt_is_not_said_to_have_the_best_predicted_value() -> None:
+    evidence = evidence_of(foreign(40))
+    sure = LrPrediction(32.0, Estimate(0.1, 0.1, 0.1), 0.1, 0.1, Estimate(0.5, 0.5, 0.5), False, False)
+    vague = replace(sure, batch_size=64.0, value=Estimate(0.4, 0.1, 0.9))
+    evidence = Evidence.of(
+        StudyInfo("made"),
+        [trial(0, 32, 0.1, 0.5), trial(1, 64, 0.1, 0.9)],
+        fits=replace(
+            evidence.fits, ridge=replace(evidence.fits.ridge, table=(sure, vague), value_draws=((0.5, 0.4),) * 2)
+        ),
+    )
+    found = recommend_from(evidence).choice
+    assert found is not None
+    assert found.batch_size == 32
+    assert found.reasons[0].startswith("Its predicted value, doubt counted against it, is the best of all")
 
 
 def test_noise_that_few_trials_tell_widens_what_one_run_is_expected_to_show() -> None:
