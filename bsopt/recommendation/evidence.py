@@ -262,12 +262,12 @@ class Evidence:
         Raises:
             PlanError: None can.
         """
-        n = self.info.num_train_samples
+        n, searched = self.info.num_train_samples, self.info.batch_size_range
         limits = Limits(
             num_devices=num_devices or self.num_devices,
             num_nodes=num_nodes or self.num_nodes,
             max_micro_batch_size=self.info.max_micro_batch_size,
-            max_global_batch_size=max(n, self.info.batch_size_range[1]) if n else None,  # above n in tokens, say
+            max_global_batch_size=max(n, searched[1]) if n and searched else n,  # above n in tokens, say
         )
         try:
             return realise(size, limits)
