@@ -67,10 +67,12 @@ def find_or_make(config: StudyConfig) -> optuna.Study:
         StudyError: It exists with another task, space, objective or trial length; the message says what changed.
         StorageError: The storage can't be opened.
     """
-    storage = open_storage(config.storage)
-    if (found := find(config, storage)) is not None:
+    storage, direction = open_storage(config.storage), config.objective.value.value_direction
+    found = find(config, storage)
+    if found is not None and (is_ours(found) or [one.name.lower() for one in found.directions] == [direction]):
         return found
-    direction = config.objective.value.value_direction
+    if found is not None:  # left empty by a run that was refused before the direction was corrected
+        optuna.delete_study(study_name=config.name, storage=storage)
     # Another host may make it at the same moment.
     return optuna.create_study(study_name=config.name, storage=storage, direction=direction, load_if_exists=True)
 

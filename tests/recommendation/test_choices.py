@@ -21,3 +21,13 @@ def test_two_places_of_the_best_learning_rate_are_both_told() -> None:
     assert choice is not None
     told = f"The best learning rate at {choice.batch_size} is near 0.002 (25%) or near 0.06 (75%); a trial at each"
     assert any(doubt.startswith(told) for doubt in choice.doubts)
+
+
+def test_a_size_that_was_searched_is_realised_though_it_is_above_the_number_of_samples() -> None:
+    study = example_study()
+    info = read_info(study)
+    assert info.batch_size_range is not None
+    largest = info.batch_size_range[1]
+    in_tokens = replace(info, num_train_samples=largest // 4)
+    found = Evidence.of(in_tokens, read_records(study), study=study)
+    assert found.plan(largest).global_batch_size == largest

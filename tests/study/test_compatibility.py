@@ -107,6 +107,15 @@ def test_a_study_is_made_once_with_the_direction_of_its_values(
     assert found.study_name == find_or_make(config).study_name == config.name
 
 
+def test_a_study_that_a_refused_run_left_empty_takes_the_corrected_direction(
+    configure: Configure, tmp_path: Path
+) -> None:
+    storage = f"sqlite:///{tmp_path / 'bsopt.db'}"
+    assert find_or_make(configure(storage=storage)).direction.name == "MINIMIZE"
+    corrected = configure(storage=storage, objective={"monitor": "val_acc", "direction": "maximize"})
+    assert find_or_make(corrected).direction.name == "MAXIMIZE"
+
+
 def test_a_probed_limit_is_known_again_on_the_same_devices_under_the_same_limits(
     configure: Configure, description: TaskDescription
 ) -> None:
