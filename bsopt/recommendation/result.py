@@ -76,7 +76,7 @@ class SizeFinding:
         value: What one more training at that rate would show, with infinite bounds where the noise between seeds isn't
             known; None where no law is fitted.
         costs: What it takes, on each placement whose time can be predicted.
-        is_tuned: Whether one of the complete trials had a learning rate near the best there.
+        is_tuned: Whether one of the complete trials had a learning rate near the best there, as far as a law says.
     """
 
     batch_size: int

@@ -8,6 +8,7 @@ from typing import cast
 from bsopt.laws.estimate import Estimate, FitStatus
 from bsopt.recommendation.costs import update_seconds
 from bsopt.recommendation.evidence import Evidence
+from bsopt.recommendation.fits import NOISE_TRIALS
 from bsopt.recommendation.result import Choice, Goal, SizeState
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import TrialRecord
@@ -78,7 +79,8 @@ def sentence(evidence: Evidence, choice: Choice) -> str:
         value = f"{_value_name(evidence)} {cast(float, best.value):.4g}"
         if best.outcome != "complete":
             return f"{head} was the best so far when it was stopped early ({value}): no trial has run to its end yet."
-        return f"{head} is the best of {counted(evidence)} ({value}), which are too few to say how sure that is."
+        say = "are too few to say" if _are_few(evidence) else "don't say"
+        return f"{head} is the best of {counted(evidence)} ({value}), which {say} how sure that is."
     expected = f": expect {_value_name(evidence)} {with_interval(choice.value)}" if choice.value else ""
     tied = f"; {_tied(evidence, choice)}" if choice.goal == "quality" else ""
     return f"{head}{rate}{_CLAIMS[choice.goal]}{expected}, from {counted(evidence)}{tied}."
@@ -205,6 +207,11 @@ def _in_unit(amount: Estimate, unit: str) -> str:
     return f"{amount.value:.3g} {unit} (90 %: {amount.low:.3g} to {amount.high:.3g})"
 
 
+def _are_few(evidence: Evidence) -> bool:
+    """Return whether an answer without a fit lacks trials, and not what they tell."""
+    return evidence.fits.num_complete < NOISE_TRIALS
+
+
 def _value_name(evidence: Evidence) -> str:
     objective = evidence.info.objective
     return objective.monitor if objective.cost is None else f"{objective.cost} to the target"
@@ -221,7 +228,8 @@ def _standing(evidence: Evidence, choice: Choice) -> str:
     if choice.batch_size == best:
         return f"it is the best of all tried, from {ran} there"
     if not evidence.is_fitted:
-        return f"{ran} there, of {counted(evidence)} in all: too few to compare it with {best}, the best trial's"
+        why = "too few to compare it with" if _are_few(evidence) else "they don't say how it compares with"
+        return f"{ran} there, of {counted(evidence)} in all: {why} {best}, the best trial's"
     words = {
         SizeState.TESTED: f"it was tested to be as good as {best}, to {evidence.margin:.2g}",
         SizeState.WORSE: f"it is worse than {best}",

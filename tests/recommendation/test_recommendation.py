@@ -86,6 +86,17 @@ def test_few_trials_give_the_best_so_far_without_an_interval(num: int) -> None:
     assert few.alternatives == ()
 
 
+def test_many_trials_that_tell_nothing_are_not_said_to_be_few() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    study.optimize(lambda t: 0.1 + 0.0 * t.suggest_int("batch_size", 8, 64) * t.suggest_float("lr", 0.01, 1.0), 30)
+    found = recommend(study)
+    assert found.status is FitStatus.CONTRADICTORY
+    assert found.sentence.endswith("30 complete trials (value 0.1), which don't say how sure that is.")
+    assert {size.words for size in found.sizes if size.num_complete} == {"can't be told yet", "as good, tested"}
+    other = next(size.batch_size for size in found.sizes if size.words == "can't be told yet")
+    assert "too few" not in recommend(study, at_batch_size=other).sentence
+
+
 def test_learning_rate_at_the_edge_of_the_range_is_said() -> None:
     edge = recommend(foreign(40, lr_high=2e-3), at_batch_size=1024)
     assert any("edge of the searched range" in caveat for caveat in edge.caveats)
