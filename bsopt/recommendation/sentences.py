@@ -107,6 +107,11 @@ def caveats(evidence: Evidence, choice: Choice) -> tuple[str, ...]:
             f"How far one more run may end from the expected value isn't known: {counted(evidence)}, none repeated "
             "often enough, don't tell the noise between seeds."
         )
+    elif fits.repeats_agree:
+        found.append(
+            "Repeated settings gave the very same values, which tells nothing of the noise between seeds, unless there "
+            "is none: confirm the finalists over other seeds."
+        )
     elif not fits.noise_is_repeated:
         found.append("No setting was repeated often enough to know the noise between seeds: confirm the finalists.")
     found += _other_budget(evidence)

@@ -488,6 +488,22 @@ def test_a_size_that_is_chosen_for_its_little_doubt_is_not_said_to_have_the_best
     assert found.reasons[0].startswith("Its predicted value, doubt counted against it, is the best of all")
 
 
+def test_repeats_of_the_very_same_value_are_not_said_to_be_missing() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for lr in (0.003, 0.01, 0.03):
+        for _ in range(4):
+            study.enqueue_trial({"batch_size": 64, "lr": lr})
+    study.optimize(
+        lambda trial: loss(
+            trial.suggest_int("batch_size", 64, 64), trial.suggest_float("lr", 1e-4, 1.0, log=True), noise=0.0
+        ),
+        n_trials=16,
+    )
+    said = " ".join(recommend(study).caveats)
+    assert "often enough" not in said
+    assert "Repeated settings gave the very same values" in said
+
+
 def test_noise_that_few_trials_tell_widens_what_one_run_is_expected_to_show() -> None:
     few, many = (Evidence.of(read_info(study), read_records(study)) for study in (foreign(10), foreign(120)))
     widening = [cast(float, e.fits.run_sd) / cast(float, e.fits.noise_sd) for e in (few, many)]
