@@ -98,7 +98,7 @@ class SizeFinding:
         'worse, by the fit'
         """
         if self.state is SizeState.WORSE:
-            return "worse, tested" if self.num_complete else "worse, by the fit"
+            return "worse, tested" if self.num_complete and self.is_tuned else "worse, by the fit"
         if self.state is SizeState.OPEN and not self.is_tuned:
             return "no trial near its best rate"
         return self.state.words
