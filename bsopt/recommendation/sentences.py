@@ -278,13 +278,20 @@ def _further(evidence: Evidence) -> list[str]:
 
 
 def _edges(evidence: Evidence, choice: Choice) -> list[str]:
-    found = []
+    found: list[str] = []
     if evidence.info.lr_range:
         low, high = evidence.info.lr_range
         if not EDGE_FACTOR * low < choice.lr.value < high / EDGE_FACTOR:
             found.append(
                 f"The learning rate lies at the edge of the searched range ({low:.3g} to {high:.3g}): widen it."
             )
+    there = evidence.fits.ridge.predict(choice.batch_size) if evidence.is_fitted else None
+    if there is not None and there.at_edge and not found:
+        rates = [record.lr for record in evidence.records if record.has_result and record.lr]
+        found.append(
+            f"The learning rate lies at the edge of the rates that were tried ({min(rates):.3g} to {max(rates):.3g}): "
+            "a better one may lie beyond."
+        )
     if evidence.info.batch_size_range and choice.goal == "quality":
         smallest, largest = evidence.info.batch_size_range
         if smallest < largest and choice.batch_size in (smallest, largest):

@@ -86,6 +86,14 @@ def test_few_trials_give_the_best_so_far_without_an_interval(num: int) -> None:
     assert few.alternatives == ()
 
 
+def test_learning_rate_at_the_edge_of_what_was_tried_is_said_within_a_wider_range() -> None:
+    records = [r for r in read_records(foreign(40)) if r.lr is not None and r.lr < 2e-3]
+    info = StudyInfo("made", lr_range=(1e-4, 1.0))
+    said = recommend_from(Evidence.of(info, records))
+    assert said.status is FitStatus.OK
+    assert any("at the edge of the rates that were tried" in caveat for caveat in said.caveats)
+
+
 def test_many_trials_that_tell_nothing_are_not_said_to_be_few() -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     study.optimize(lambda t: 0.1 + 0.0 * t.suggest_int("batch_size", 8, 64) * t.suggest_float("lr", 0.01, 1.0), 30)
