@@ -233,7 +233,7 @@ def read_ridge(surface: ValueSurface, *, batch_sizes: Sequence[float] = ()) -> L
     if (missing := _too_few(num, surface.l)) is not None:
         return missing
     if np.ptp(surface.belief.data.y) <= 0:
-        message = f"All {num} finished trials have the same value: neither batch size nor learning rate matters."
+        message = f"All {num} finished trials have the same value: nothing tells batch sizes and learning rates apart."
         return LrRidgeFit(FitStatus.CONTRADICTORY, message, num)
     tried = np.unique(surface.b)
     sizes, inner = _sizes(tried, batch_sizes)
@@ -347,11 +347,11 @@ def _exponent(table: Sequence[LrPrediction], sampled: SampledRidges, tried: Arra
 
 def _judge(best: LrPrediction, *, width: float, surface: ValueSurface) -> tuple[FitStatus, str]:
     num = surface.num_finished
-    if surface.noise > MOST_NOISE and num >= 2 * MIN_POINTS and not surface.explains:
+    if surface.noise > MOST_NOISE and surface.num_told >= 2 * MIN_POINTS and not surface.explains:
         return (
             FitStatus.CONTRADICTORY,
             f"Batch size and learning rate explain almost nothing of the values of {num} trials: trials at like "
-            "settings differ as much as all do, so no learning rate is better than another.",
+            "settings differ as much as all do, so no learning rate can be told to be better than another.",
         )
     where = f"at batch size {best.batch_size:.0f}"
     if width > UNCERTAIN_OCTAVES and best.valleys:

@@ -125,6 +125,11 @@ class ValueSurface:
         return bool(pearsonr(told, values, alternative="greater").pvalue < CHANCE)
 
     @property
+    def num_told(self) -> int:
+        """Trials whose value was told, and neither predicted nor called a failed seed's; of thousands those kept."""
+        return min(self.num_finished, int((self.belief.data.sd == 0.0).sum()))
+
+    @property
     def noise(self) -> float:
         """Standard deviation of a repeated trial's value near the best, in standardised units; the median of draws."""
         return _middle(self.belief, self.belief.parameters.noise_at(np.array([NEAR_BEST]))[:, 0])

@@ -79,8 +79,7 @@ def judge_sizes(
             chances[size] = float((gap[:, i] <= margin).mean())
             gaps[size] = estimate_from_samples(gap[:, i])
     is_tuned = {
-        size: ridge is not None and any(ridge.is_tuned(size, cast(float, r.lr)) for r in complete[size])
-        for size in sizes
+        size: ridge is None or any(ridge.is_tuned(size, cast(float, r.lr)) for r in complete[size]) for size in sizes
     }
     states = {
         size: _state(

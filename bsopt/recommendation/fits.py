@@ -63,6 +63,7 @@ class Fits:
             settings where those say more: noise that differs from place to place, or has heavy tails. None where fewer
             than `NOISE_TRIALS` trials ran to their end and no setting was repeated often enough.
         noise_is_repeated: Whether it comes from repeated settings, and not from the ridge's fit.
+        repeats_agree: Whether settings repeated as often gave the very same values: of the same seed, or no noise.
         noise_scale: The gradient noise scale in samples, the median over the trials that measured it.
         num_complete: Complete trials with a finite value.
     """
@@ -80,6 +81,7 @@ class Fits:
     noise_sd: float | None = None
     run_sd: float | None = None
     noise_is_repeated: bool = False
+    repeats_agree: bool = False
     noise_scale: Estimate | None = None
     num_complete: int = 0
 
@@ -138,7 +140,8 @@ def fit_laws(
     target, runs = runs_to_target(records, info, ridge)
     world = _common_world(records)
     step_time = fit_step_time(_step_seconds(records, world))
-    repeated = _repeated_sd(records)
+    between_repeats = _repeated_sd(records)
+    repeated = between_repeats or None  # the very same values tell nothing of seeds
     num_complete = sum(_is_complete(record) for record in records)
     fitted_sd = ridge.run_sd if num_complete >= NOISE_TRIALS else None
     return Fits(
@@ -155,6 +158,7 @@ def fit_laws(
         noise_sd=repeated if repeated is not None else ridge.noise_sd,
         run_sd=fitted_sd if repeated is None else max(repeated, ridge.run_sd or 0.0),
         noise_is_repeated=repeated is not None,
+        repeats_agree=between_repeats == 0.0,
         noise_scale=_noise_scale(records),
         num_complete=num_complete,
     )
@@ -334,7 +338,7 @@ def _updates(records: Sequence[TrialRecord]) -> dict[tuple[int, int, int, int], 
 
 
 def _repeated_sd(records: Sequence[TrialRecord]) -> float | None:
-    """Pooled standard deviation of complete trials whose every parameter is the same to 1 %."""
+    """Pooled standard deviation of complete trials whose every parameter is the same to 1 %; None of too few."""
     groups: dict[tuple[object, ...], list[float]] = {}
     for record in records:
         if _is_complete(record):
@@ -345,8 +349,9 @@ def _repeated_sd(records: Sequence[TrialRecord]) -> float | None:
     freedom = sum(len(values) - 1 for values in repeats)
     if freedom < MIN_REPEATS:
         return None
-    sd = math.sqrt(sum(float(np.var(values)) * len(values) for values in repeats) / freedom)
-    return sd or None  # a deterministic objective repeated exactly tells nothing of seeds
+    if all(min(values) == max(values) for values in repeats):
+        return 0.0
+    return math.sqrt(sum(float(np.var(values)) * len(values) for values in repeats) / freedom)
 
 
 def _noise_scale(records: Sequence[TrialRecord]) -> Estimate | None:

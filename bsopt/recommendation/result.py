@@ -76,7 +76,7 @@ class SizeFinding:
         value: What one more training at that rate would show, with infinite bounds where the noise between seeds isn't
             known; None where no law is fitted.
         costs: What it takes, on each placement whose time can be predicted.
-        is_tuned: Whether one of the complete trials had a learning rate near the best there.
+        is_tuned: Whether one of the complete trials had a learning rate near the best there, as far as a law says.
     """
 
     batch_size: int
@@ -98,7 +98,7 @@ class SizeFinding:
         'worse, by the fit'
         """
         if self.state is SizeState.WORSE:
-            return "worse, tested" if self.num_complete else "worse, by the fit"
+            return "worse, tested" if self.num_complete and self.is_tuned else "worse, by the fit"
         if self.state is SizeState.OPEN and not self.is_tuned:
             return "no trial near its best rate"
         return self.state.words

@@ -8,6 +8,7 @@ from typing import cast
 from bsopt.laws.estimate import Estimate, FitStatus
 from bsopt.recommendation.costs import update_seconds
 from bsopt.recommendation.evidence import Evidence
+from bsopt.recommendation.fits import NOISE_TRIALS
 from bsopt.recommendation.result import Choice, Goal, SizeState
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import TrialRecord
@@ -78,7 +79,8 @@ def sentence(evidence: Evidence, choice: Choice) -> str:
         value = f"{_value_name(evidence)} {cast(float, best.value):.4g}"
         if best.outcome != "complete":
             return f"{head} was the best so far when it was stopped early ({value}): no trial has run to its end yet."
-        return f"{head} is the best of {counted(evidence)} ({value}), which are too few to say how sure that is."
+        say = "are too few to say" if _are_few(evidence) else "don't say"
+        return f"{head} is the best of {counted(evidence)} ({value}), which {say} how sure that is."
     expected = f": expect {_value_name(evidence)} {with_interval(choice.value)}" if choice.value else ""
     tied = f"; {_tied(evidence, choice)}" if choice.goal == "quality" else ""
     return f"{head}{rate}{_CLAIMS[choice.goal]}{expected}, from {counted(evidence)}{tied}."
@@ -104,6 +106,11 @@ def caveats(evidence: Evidence, choice: Choice) -> tuple[str, ...]:
         found.append(
             f"How far one more run may end from the expected value isn't known: {counted(evidence)}, none repeated "
             "often enough, don't tell the noise between seeds."
+        )
+    elif fits.repeats_agree:
+        found.append(
+            "Repeated settings gave the very same values, which tells nothing of the noise between seeds, unless there "
+            "is none: confirm the finalists over other seeds."
         )
     elif not fits.noise_is_repeated:
         found.append("No setting was repeated often enough to know the noise between seeds: confirm the finalists.")
@@ -205,6 +212,11 @@ def _in_unit(amount: Estimate, unit: str) -> str:
     return f"{amount.value:.3g} {unit} (90 %: {amount.low:.3g} to {amount.high:.3g})"
 
 
+def _are_few(evidence: Evidence) -> bool:
+    """Return whether an answer without a fit lacks trials, and not what they tell."""
+    return evidence.fits.num_complete < NOISE_TRIALS
+
+
 def _value_name(evidence: Evidence) -> str:
     objective = evidence.info.objective
     return objective.monitor if objective.cost is None else f"{objective.cost} to the target"
@@ -221,7 +233,8 @@ def _standing(evidence: Evidence, choice: Choice) -> str:
     if choice.batch_size == best:
         return f"it is the best of all tried, from {ran} there"
     if not evidence.is_fitted:
-        return f"{ran} there, of {counted(evidence)} in all: too few to compare it with {best}, the best trial's"
+        why = "too few to compare it with" if _are_few(evidence) else "they don't say how it compares with"
+        return f"{ran} there, of {counted(evidence)} in all: {why} {best}, the best trial's"
     words = {
         SizeState.TESTED: f"it was tested to be as good as {best}, to {evidence.margin:.2g}",
         SizeState.WORSE: f"it is worse than {best}",
@@ -265,13 +278,20 @@ def _further(evidence: Evidence) -> list[str]:
 
 
 def _edges(evidence: Evidence, choice: Choice) -> list[str]:
-    found = []
+    found: list[str] = []
     if evidence.info.lr_range:
         low, high = evidence.info.lr_range
         if not EDGE_FACTOR * low < choice.lr.value < high / EDGE_FACTOR:
             found.append(
                 f"The learning rate lies at the edge of the searched range ({low:.3g} to {high:.3g}): widen it."
             )
+    there = evidence.fits.ridge.predict(choice.batch_size) if evidence.is_fitted else None
+    if there is not None and there.at_edge and not found:
+        rates = [record.lr for record in evidence.records if record.has_result and record.lr]
+        found.append(
+            f"The learning rate lies at the edge of the rates that were tried ({min(rates):.3g} to {max(rates):.3g}): "
+            "a better one may lie beyond."
+        )
     if evidence.info.batch_size_range and choice.goal == "quality":
         smallest, largest = evidence.info.batch_size_range
         if smallest < largest and choice.batch_size in (smallest, largest):

@@ -27,7 +27,7 @@ def next_steps(data: StudyData, *, prefix: str) -> Html | None:
         words = tag("ul", *(_run(run) for run in runs), class_="runs")
         command = settling_command(data.info, runs, names=data.names)
     elif found.status is not FitStatus.OK:
-        words = tag("p", "More trials: these are too few to say how sure the answer is.")
+        words = tag("p", "More trials: these don't say how sure the answer is.")
         command = _going_on(data)
     else:
         words = tag("p", "Nothing is open that a few runs would settle. Train the best once more and keep its weights:")

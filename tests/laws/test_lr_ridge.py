@@ -151,6 +151,12 @@ def test_repeats_tell_through_noise_as_large_as_what_they_differ_by() -> None:
     assert none.status is FitStatus.CONTRADICTORY
 
 
+def test_predicted_values_are_not_said_to_be_unexplained() -> None:
+    told, foretold = trials(30, seed=1)[:2], trials(30, seed=1)[2:]
+    fit = fit_lr_ridge([*told, *(RidgePoint(p.batch_size, p.lr, 1.5, 0.6) for p in foretold)], lr_range=LR_RANGE)
+    assert fit.status is FitStatus.NOT_IDENTIFIED
+
+
 def test_equal_values_are_contradictory() -> None:
     same = [RidgePoint(p.batch_size, p.lr, 1.0) for p in trials(10)]
     assert fit_lr_ridge(same).status is FitStatus.CONTRADICTORY

@@ -63,6 +63,16 @@ def test_a_size_that_ran_far_from_its_best_rate_is_not_tested_there() -> None:
     assert any(run.batch_size == 64 and run.lr < 0.03 for run in found(0.2).next_runs)
 
 
+def test_a_worse_size_that_ran_far_from_its_best_rate_is_worse_by_the_fit() -> None:
+    ran = [(b, octaves) for b in (16, 32, 128, 256) for octaves in (-2, -1, 0, 1)]
+    ran = [(b, 3 if b == 128 else o) for b, o in ran if b != 128 or o == 0]
+    found = of_records(
+        *(trial(i, b, 0.01 * 2**o, 1 + 0.1 * o**2 + 0.5 * max(math.log2(b / 32), 0)) for i, (b, o) in enumerate(ran))
+    )
+    words = {size.batch_size: size.words for size in found.sizes}
+    assert (words[128], words[256]) == ("worse, by the fit", "worse, tested")
+
+
 def test_clearly_worse_sizes_of_a_noiseless_study_are_not_as_good() -> None:
     records = [
         trial(10 * b + i, 2**b, lr, 1.0 + 0.05 * abs(b - 5) + 0.1 * math.log2(lr / 0.01) ** 2)

@@ -86,6 +86,25 @@ def test_few_trials_give_the_best_so_far_without_an_interval(num: int) -> None:
     assert few.alternatives == ()
 
 
+def test_learning_rate_at_the_edge_of_what_was_tried_is_said_within_a_wider_range() -> None:
+    records = [r for r in read_records(foreign(40)) if r.lr is not None and r.lr < 2e-3]
+    info = StudyInfo("made", lr_range=(1e-4, 1.0))
+    said = recommend_from(Evidence.of(info, records))
+    assert said.status is FitStatus.OK
+    assert any("at the edge of the rates that were tried" in caveat for caveat in said.caveats)
+
+
+def test_many_trials_that_tell_nothing_are_not_said_to_be_few() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    study.optimize(lambda t: 0.1 + 0.0 * t.suggest_int("batch_size", 8, 64) * t.suggest_float("lr", 0.01, 1.0), 30)
+    found = recommend(study)
+    assert found.status is FitStatus.CONTRADICTORY
+    assert found.sentence.endswith("30 complete trials (value 0.1), which don't say how sure that is.")
+    assert {size.words for size in found.sizes if size.num_complete} == {"can't be told yet", "as good, tested"}
+    other = next(size.batch_size for size in found.sizes if size.words == "can't be told yet")
+    assert "too few" not in recommend(study, at_batch_size=other).sentence
+
+
 def test_learning_rate_at_the_edge_of_the_range_is_said() -> None:
     edge = recommend(foreign(40, lr_high=2e-3), at_batch_size=1024)
     assert any("edge of the searched range" in caveat for caveat in edge.caveats)
@@ -475,6 +494,22 @@ def test_a_size_that_is_chosen_for_its_little_doubt_is_not_said_to_have_the_best
     assert found is not None
     assert found.batch_size == 32
     assert found.reasons[0].startswith("Its predicted value, doubt counted against it, is the best of all")
+
+
+def test_repeats_of_the_very_same_value_are_not_said_to_be_missing() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for lr in (0.003, 0.01, 0.03):
+        for _ in range(4):
+            study.enqueue_trial({"batch_size": 64, "lr": lr})
+    study.optimize(
+        lambda trial: loss(
+            trial.suggest_int("batch_size", 64, 64), trial.suggest_float("lr", 1e-4, 1.0, log=True), noise=0.0
+        ),
+        n_trials=16,
+    )
+    said = " ".join(recommend(study).caveats)
+    assert "often enough" not in said
+    assert "Repeated settings gave the very same values" in said
 
 
 def test_noise_that_few_trials_tell_widens_what_one_run_is_expected_to_show() -> None:
