@@ -57,9 +57,10 @@ class Estimate:
         """Return the estimate in another unit: all three numbers times a positive factor."""
         return Estimate(self.value * factor, self.low * factor, self.high * factor)
 
-    def at_least(self, floor: float) -> Estimate:
-        """Return the estimate with none of its three numbers under a value that none can be under."""
-        return Estimate(max(self.value, floor), max(self.low, floor), max(self.high, floor))
+    def within(self, low: float, high: float) -> Estimate:
+        """Return the estimate with each of its three numbers between bounds that none can pass."""
+        value, below, above = (min(max(number, low), high) for number in (self.value, self.low, self.high))
+        return Estimate(value, below, above)
 
 
 def estimate_from_samples(samples: ArrayLike) -> Estimate:

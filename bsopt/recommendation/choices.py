@@ -216,24 +216,25 @@ def _fitted(evidence: Evidence, size: int) -> _Expected | None:
 def _of_one_run(value: Estimate, run_sd: float | None, *, perfect: float | None, sign: float) -> Estimate:
     """Return what one more training shows: the law's value with the noise of a seed; no further than a perfect value.
 
-    Where the noise isn't known its bounds are infinite. A loss that is above 0 in all trials doesn't fall below. Where
-    larger is better, a score of which all are below 0 may pass it, as R² does: there the law has to stay on that side.
+    Where the noise isn't known its bounds are infinite. A loss that is above 0 in all trials doesn't fall below, and
+    an accuracy doesn't pass 1 or 100. A score of which all are below 0 may pass it, as R² does: there the law has to
+    stay on that side.
 
     The noise also makes up for the law's optimism, which takes each draw at its own best learning rate: on replayed
     tables the law's own interval held the truth at the rate told half of the time, and this one does nearly always.
     """
+    least, most = -math.inf, math.inf
     if perfect is not None and sign > 0:
-        value = value.at_least(perfect)
+        least = perfect
+    elif perfect is not None and (perfect > 0 or perfect >= value.high):
+        most = perfect
+    value = value.within(least, most)
     if run_sd is None:
         return Estimate(value.value, -math.inf, math.inf)
     noise = float(norm.ppf(0.5 + INTERVAL_MASS / 2.0)) * run_sd
     low = value.value - math.hypot(value.value - value.low, noise)
     high = value.value + math.hypot(value.high - value.value, noise)
-    if perfect is not None and sign > 0:
-        low = max(low, perfect)
-    elif perfect is not None and perfect >= value.high:
-        high = min(high, perfect)
-    return Estimate(value.value, low, high)
+    return Estimate(value.value, low, high).within(least, most)
 
 
 def _feasible(evidence: Evidence, size: int, lr: Estimate) -> Estimate:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import median
 from typing import cast
 
@@ -27,14 +28,18 @@ def next_runs(evidence: Evidence) -> tuple[NextRun, ...]:
     best = evidence.best
     if best is None or best.outcome != "complete" or not evidence.is_fitted:
         return ()
-    runs = []
+    runs: list[NextRun] = []
     if not evidence.fits.noise_is_repeated:
         reason = "how much a seed matters, which no repeated setting has told yet"
         runs.append(_repeat(evidence, best, reason))
     is_open = [found for found in evidence.findings if found.state is SizeState.OPEN and found.num_complete]
     for found in sorted(is_open, key=lambda found: -found.chance):
         reason = f"whether {found.batch_size} is as good as {evidence.best_size}"
-        runs.append(_at_best_rate(evidence, found.batch_size, reason))
+        run = _at_best_rate(evidence, found.batch_size, reason)
+        if runs and replace(run, reason=runs[0].reason) == runs[0]:  # one run tells both
+            runs[0] = replace(run, reason=f"{runs[0].reason}, and {reason}")
+        else:
+            runs.append(run)
     return tuple(runs[:MOST_RUNS])
 
 

@@ -90,7 +90,7 @@ def _what_of_quality(evidence: Evidence) -> Answer:
     is_sure = evidence.fits.run_sd is not None
     values = [end.value for end in ends]
     if evidence.perfect_value is not None and evidence.info.objective.sign > 0:
-        values = [value.at_least(evidence.perfect_value) for value in values]
+        values = [value.within(evidence.perfect_value, math.inf) for value in values]
     digits = digits_telling(*sorted(value.value for value in values))
     low, high = (
         with_interval(value if is_sure else Estimate(value.value, -math.inf, math.inf), digits=digits)

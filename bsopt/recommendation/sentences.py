@@ -294,7 +294,8 @@ def _edges(evidence: Evidence, choice: Choice) -> list[str]:
         )
     if evidence.info.batch_size_range and choice.goal == "quality":
         smallest, largest = evidence.info.batch_size_range
-        if smallest < largest and choice.batch_size in (smallest, largest):
+        is_inside = EDGE_FACTOR * smallest < choice.batch_size < largest / EDGE_FACTOR
+        if smallest < largest and not is_inside:
             found.append(
                 f"The batch size lies at the edge of the searched range ({smallest} to {largest}): look beyond."
             )

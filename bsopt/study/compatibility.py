@@ -71,7 +71,12 @@ def find_or_make(config: StudyConfig) -> optuna.Study:
     found = find(config, storage)
     if found is not None and (is_ours(found) or [one.name.lower() for one in found.directions] == [direction]):
         return found
-    if found is not None:  # left empty by a run that was refused before the direction was corrected
+    if found is not None and found.user_attrs:
+        raise StudyError(
+            f"an empty study {config.name!r} that bsopt didn't make is in this storage, with another direction than "
+            f"{direction}: choose another name."
+        )
+    if found is not None:  # left by a run that was refused before the direction was corrected
         optuna.delete_study(study_name=config.name, storage=storage)
     # Another host may make it at the same moment.
     return optuna.create_study(study_name=config.name, storage=storage, direction=direction, load_if_exists=True)

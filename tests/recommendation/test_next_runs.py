@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 
 from bsopt.recommendation import Evidence, Recommendation, recommend_from
+from bsopt.recommendation.next_runs import next_runs
+from bsopt.recommendation.result import SizeFinding, SizeState
 from bsopt.recommendation.views import next_run_text
 from bsopt.trial.objective import Objective
 from bsopt.trial.record import StopReason, StudyInfo, TrialRecord
@@ -50,3 +54,20 @@ def test_nothing_is_named_where_nothing_is_open() -> None:
     assert recommended([]).next_runs == ()
     found = recommended(trials(repeats=3, noise=0.002))
     assert not any("how much a seed" in run.reason for run in found.next_runs)
+
+
+def test_a_run_that_tells_two_things_is_named_once() -> None:
+    best = TrialRecord(1, "complete", 33, 0.01, {"batch_size": 33, "lr": 0.01}, value=0.3, seconds=60.0)
+    untold = SizeFinding(36, SizeState.OPEN, 1, 0.5, None, 1)  # 36 stands for sizes near it
+    evidence = SimpleNamespace(
+        best=best,
+        is_fitted=True,
+        fits=SimpleNamespace(noise_is_repeated=False, ridge=SimpleNamespace(predict=lambda size: None)),
+        findings=(untold,),
+        best_size=16,
+        by_size={36: [best]},
+        records=(best,),
+        info=StudyInfo("made"),
+    )
+    (run,) = next_runs(cast(Evidence, evidence))
+    assert run.reason.endswith("no repeated setting has told yet, and whether 36 is as good as 16")

@@ -418,8 +418,9 @@ def test_a_trial_that_broke_off_is_never_recommended(reason: StopReason) -> None
 
 
 def test_both_ends_of_the_searched_ranges_are_told() -> None:
-    edges = [caveat for caveat in of_records(trial(0, 8, 0.99, 0.1)).caveats if "edge of the searched range" in caveat]
-    assert len(edges) == 2
+    for size in (8, 10):  # TPE and others seldom propose the very end
+        caveats = of_records(trial(0, size, 0.99, 0.1)).caveats
+        assert len([caveat for caveat in caveats if "edge of the searched range" in caveat]) == 2
 
 
 def test_several_objectives_are_answered_by_their_pareto_front() -> None:
@@ -450,6 +451,7 @@ def test_a_cost_to_a_target_is_named_in_the_sentence() -> None:
         (Estimate(1.0, 0.9, 1.2), 0.0, 0.0, 1.0 + math.hypot(0.2, 1.645)),
         (Estimate(1.0, -90.0, 1.2), 0.0, 0.0, 1.0 + math.hypot(0.2, 1.645)),  # losses over decades
         (Estimate(0.8, 0.7, 0.85), 1.0, 0.8 - math.hypot(0.1, 1.645), 1.0),
+        (Estimate(0.9, 0.8, 1.004), 1.0, 0.9 - math.hypot(0.1, 1.645), 1.0),  # the law passes a perfect accuracy
         (Estimate(100.0, 99.9, 100.2), 0.0, 100.0 - math.hypot(0.1, 1.645), 100.0 + math.hypot(0.2, 1.645)),
     ],
 )

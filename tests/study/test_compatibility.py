@@ -116,6 +116,17 @@ def test_a_study_that_a_refused_run_left_empty_takes_the_corrected_direction(
     assert find_or_make(corrected).direction.name == "MAXIMIZE"
 
 
+def test_an_empty_study_of_somebody_else_with_another_direction_is_left_alone(
+    configure: Configure, tmp_path: Path
+) -> None:
+    config = configure(storage=f"sqlite:///{tmp_path / 'bsopt.db'}")
+    theirs = optuna.create_study(study_name=config.name, storage=config.storage, direction="maximize")
+    theirs.set_user_attr("owner", "someone")
+    with pytest.raises(StudyError, match="another direction than minimize: choose another name"):
+        find_or_make(config)
+    assert theirs.user_attrs == {"owner": "someone"}
+
+
 def test_a_probed_limit_is_known_again_on_the_same_devices_under_the_same_limits(
     configure: Configure, description: TaskDescription
 ) -> None:
