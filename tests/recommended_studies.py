@@ -8,7 +8,7 @@ import numpy as np
 import optuna
 
 from bsopt.recommendation import Evidence, Recommendation, recommend_from
-from bsopt.storage.attributes import write_info, write_record
+from bsopt.storage.attributes import read_info, read_records, write_info, write_record
 from bsopt.trial.objective import Objective
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import StopReason, StudyInfo, TrialRecord
@@ -81,3 +81,7 @@ def of_records(*records: TrialRecord) -> Recommendation:
 
 def trial(number: int, size: int, lr: float, value: float, reason: StopReason = StopReason.COMPLETED) -> TrialRecord:
     return TrialRecord(number, reason.outcome, size, lr, value=value, stop_reason=reason)
+
+
+def evidence_of(study: optuna.Study) -> Evidence:
+    return Evidence.of(read_info(study), read_records(study), study=study)

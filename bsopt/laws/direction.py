@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, TypeAlias
 
 from bsopt.errors import ConfigError, nearest
 
-__all__ = ["DIRECTIONS", "Direction", "best_possible", "sign_of"]
+__all__ = ["DIRECTIONS", "Direction", "best_possible", "possible_range", "sign_of"]
 
 Direction: TypeAlias = Literal["minimize", "maximize"]
 DIRECTIONS: tuple[Direction, ...] = ("minimize", "maximize")
@@ -45,3 +46,24 @@ def best_possible(lowest: float, highest: float, *, sign: float) -> float | None
     if sign < 0.0 and highest <= 0.0 and (lowest >= -1.0 or -100.0 <= lowest <= -20.0):
         return -1.0 if lowest >= -1.0 else -100.0
     return None
+
+
+def possible_range(perfect: float | None, highest: float, *, sign: float) -> tuple[float, float]:
+    """Return the least and the most that a value can be, as far as the best possible one tells.
+
+    A loss that is above 0 in all trials doesn't fall below, and an accuracy doesn't pass 1 or 100. A score of which all
+    are below 0 may pass it, as R² does: there the law has to stay on that side.
+
+    Args:
+        perfect: The value that none can beat, by `best_possible`; None where there is none.
+        highest: The largest value that the law says.
+        sign: 1 where a smaller value is better, −1 where a larger one is.
+
+    >>> possible_range(0.0, 0.3, sign=1.0), possible_range(1.0, 1.004, sign=-1.0), possible_range(0.0, 0.1, sign=-1.0)
+    ((0.0, inf), (-inf, 1.0), (-inf, inf))
+    """
+    if perfect is not None and sign > 0.0:
+        return perfect, math.inf
+    if perfect is not None and (perfect > 0.0 or perfect >= highest):
+        return -math.inf, perfect
+    return -math.inf, math.inf

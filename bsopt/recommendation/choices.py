@@ -8,6 +8,7 @@ from typing import cast
 
 from scipy.stats import norm
 
+from bsopt.laws.direction import possible_range
 from bsopt.laws.estimate import INTERVAL_MASS, Estimate
 from bsopt.laws.lr_ridge import places
 from bsopt.laws.scaling import Reference, default_rule, scaled_adam, scaled_learning_rate, scaled_momentum
@@ -216,18 +217,12 @@ def _fitted(evidence: Evidence, size: int) -> _Expected | None:
 def _of_one_run(value: Estimate, run_sd: float | None, *, perfect: float | None, sign: float) -> Estimate:
     """Return what one more training shows: the law's value with the noise of a seed; no further than a perfect value.
 
-    Where the noise isn't known its bounds are infinite. A loss that is above 0 in all trials doesn't fall below, and
-    an accuracy doesn't pass 1 or 100. A score of which all are below 0 may pass it, as R² does: there the law has to
-    stay on that side.
+    Where the noise isn't known its bounds are infinite.
 
     The noise also makes up for the law's optimism, which takes each draw at its own best learning rate: on replayed
     tables the law's own interval held the truth at the rate told half of the time, and this one does nearly always.
     """
-    least, most = -math.inf, math.inf
-    if perfect is not None and sign > 0:
-        least = perfect
-    elif perfect is not None and (perfect > 0 or perfect >= value.high):
-        most = perfect
+    least, most = possible_range(perfect, value.high, sign=sign)
     value = value.within(least, most)
     if run_sd is None:
         return Estimate(value.value, -math.inf, math.inf)

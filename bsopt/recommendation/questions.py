@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from bsopt.laws.direction import possible_range
 from bsopt.laws.estimate import Estimate, FitStatus
 from bsopt.laws.lr_ridge import LrPrediction
 from bsopt.recommendation.costs import update_seconds
@@ -88,9 +89,8 @@ def _what_of_quality(evidence: Evidence) -> Answer:
     if evidence.tried[0] == evidence.tried[1]:
         return _of_one_size(question, evidence)
     is_sure = evidence.fits.run_sd is not None
-    values = [end.value for end in ends]
-    if evidence.perfect_value is not None and evidence.info.objective.sign > 0:
-        values = [value.within(evidence.perfect_value, math.inf) for value in values]
+    perfect, sign = evidence.perfect_value, evidence.info.objective.sign
+    values = [end.value.within(*possible_range(perfect, end.value.high, sign=sign)) for end in ends]
     digits = digits_telling(*sorted(value.value for value in values))
     low, high = (
         with_interval(value if is_sure else Estimate(value.value, -math.inf, math.inf), digits=digits)

@@ -13,13 +13,13 @@ import numpy as np
 import optuna
 import pytest
 import yaml
-from recommended_studies import best_log_lr, foreign, loss, of_records, ours, trial
+from recommended_studies import best_log_lr, evidence_of, foreign, loss, of_records, ours, trial
 
 import bsopt
 from bsopt.errors import ConfigError
 from bsopt.laws.estimate import Estimate, FitStatus
 from bsopt.laws.lr_ridge import LrPrediction
-from bsopt.recommendation import Answer, Evidence, Recommendation, Refusal, answers, recommend, recommend_from
+from bsopt.recommendation import Evidence, Recommendation, recommend, recommend_from
 from bsopt.recommendation.choices import _of_one_run
 from bsopt.recommendation.fits import fit_laws
 from bsopt.recommendation.result import SizeState
@@ -29,14 +29,6 @@ from bsopt.testing.study import example_study
 from bsopt.trial.objective import Objective
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import StopReason, StudyInfo
-
-
-def evidence_of(study: optuna.Study) -> Evidence:
-    return Evidence.of(read_info(study), read_records(study), study=study)
-
-
-def asked(study: optuna.Study) -> list[Answer]:
-    return answers(evidence_of(study))
 
 
 def test_best_quality_is_near_the_known_optimum(found: Recommendation) -> None:
@@ -244,22 +236,6 @@ def test_answer_can_be_pasted_and_stored(found: Recommendation) -> None:
     assert stored["status"] == "ok"
 
 
-def test_every_question_is_answered_with_its_basis() -> None:
-    for study in (foreign(0), foreign(3), foreign(50), ours(batch_norm=True)):
-        replies = asked(study)
-        assert len(replies) == 9
-        assert all(reply.answer and reply.basis for reply in replies)
-    by_question = {reply.question: reply for reply in asked(foreign(0))}
-    assert {reply.basis for reply in by_question.values()} == {"not measured"}
-
-
-def test_measured_times_and_memory_answer_the_articles_questions() -> None:
-    replies = {reply.question: reply.answer for reply in asked(ours())}
-    assert "samples per second" in replies["What does it do to time?"]
-    assert "MiB per sample" in replies["What does it do to memory?"]
-    assert "by devices" in replies["What would more GPUs change?"]
-
-
 def test_a_given_bandwidth_stands_in_for_measured_placements() -> None:
     study = ours()
     write_info(study, replace(read_info(study), environment={"num_parameters": 1_000_000}))
@@ -289,58 +265,6 @@ def test_momentum_moves_with_the_batch_size() -> None:
     assert asked.companions["momentum"] == pytest.approx(0.81)
 
 
-def test_the_rule_that_holds_is_named_with_its_interval() -> None:
-    answer = next(a for a in asked(ours()) if a.question == "Which scaling rule holds here?")
-    assert re.search(r"grows as B\^0\.\d+ \(90 %: 0?\.?\S+ to \S+\)", answer.answer)  # 0.8 flattening at 256
-    ridge = Evidence.of(read_info(ours()), read_records(ours())).fits.ridge
-    assert ridge.exponent is not None
-    assert ("the square-root rule (0.5)" in answer.answer) == (0.5 in ridge.exponent)
-    assert "a constant (0)" not in answer.answer.split("rules out")[0]
-
-
-def test_of_one_batch_size_nothing_is_told_of_what_the_batch_size_does() -> None:
-    rng = np.random.default_rng(0)
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    study.optimize(
-        lambda trial: loss(
-            trial.suggest_int("batch_size", 64, 64),
-            trial.suggest_float("lr", 1e-4, 1.0, log=True),
-            0.002 * rng.standard_normal(),
-        ),
-        n_trials=12,
-    )
-    said = {a.question: a.answer for a in asked(study)}
-    alone = "It can't be told yet: all trials ran at batch size 64."
-    assert said["What does the batch size do to accuracy?"] == alone
-    assert said["Does scaling the learning rate close the gap, and by how much?"] == alone
-    assert said["Which scaling rule holds here?"].endswith("that takes batch sizes a factor of two apart.")
-
-
-def test_a_rate_of_its_own_that_does_no_better_closes_nothing_of_the_gap() -> None:
-    rng = np.random.default_rng(0)
-    study = optuna.create_study()
-    for B in (32, 128, 512):
-        for lr in (0.01, 0.03, 0.1):
-            for _ in range(6):
-                trial = study.ask()
-                trial.suggest_int("batch_size", B, B)
-                trial.suggest_float("lr", lr, lr)
-                away = math.log2(lr / 0.02) - 0.5 * math.log2(B / 32)
-                worse = 0.03 * away**2 + 0.02 * max(math.log2(B / 64), 0.0) ** 2
-                study.tell(trial, 0.1 + worse + 0.1 * rng.standard_normal())
-    said = next(a.answer for a in asked(study) if a.question.startswith("Does scaling"))
-    assert "-" not in said.split("of the gap")[0]
-
-
-def test_without_a_target_the_quickest_is_one_as_good_as_the_best_over_the_budget() -> None:
-    found = recommend(example_study(40), goal="fastest")
-    assert found.choice is not None
-    assert found.choice.batch_size in found.ties
-    assert any("over the budget" in reason for reason in found.choice.reasons)
-    right = next(a for a in asked(example_study(40)) if a.question.startswith("Is my batch size too large"))
-    assert "which tells the batch sizes apart" in right.answer  # the critical batch size has a target of its own
-
-
 def test_times_are_told_to_the_target_that_is_asked_for_or_why_not() -> None:
     study = example_study(40)
     target = fit_laws(read_records(study), read_info(study)).steps.target
@@ -361,22 +285,6 @@ def test_another_target_than_the_one_that_trials_ended_at_is_refused() -> None:
         recommend(study, target=0.3)
     with pytest.raises(ConfigError, match="finite"):
         recommend(study, target=math.nan)
-
-
-def test_every_cost_goal_is_answered_or_refused_with_a_reason_for_the_devices_asked() -> None:
-    found = recommend(ours(), num_devices=8)
-    told = {choice.goal: choice for choice in found.alternatives} | {
-        refusal.goal: refusal for refusal in found.refusals
-    }
-    assert {"fastest", "cheapest", "frugal"} <= set(told)
-    for goal in ("fastest", "cheapest"):
-        choice = told[goal]
-        assert not isinstance(choice, Refusal)
-        assert choice.cost is not None
-        assert choice.cost.plan.num_devices == 8
-    frugal = told["frugal"]
-    assert isinstance(frugal, Refusal)
-    assert "energy" in frugal.reason
 
 
 def test_companions_are_told_only_near_the_best_trials_own_size() -> None:
@@ -463,24 +371,6 @@ def test_one_more_run_has_noise_and_never_beats_a_perfect_value(
     assert (found.low, found.value, found.high) == pytest.approx((low, value.value, high), rel=1e-3)
 
 
-def test_a_loss_whose_values_span_decades_is_not_expected_below_zero() -> None:
-    below = _of_one_run(Estimate(-0.006, -0.02, 0.001), 0.001, perfect=0.0, sign=1.0)
-    assert (below.value, below.low) == (0.0, 0.0)
-    assert _of_one_run(Estimate(-0.006, -0.02, 0.001), None, perfect=0.0, sign=1.0).value == 0.0
-    rng = np.random.default_rng(0)
-    study = optuna.create_study()
-    for _ in range(40):
-        trial = study.ask()
-        B, lr = 2 ** int(rng.integers(3, 11)), 10.0 ** float(rng.uniform(-4, 0))
-        trial.suggest_int("batch_size", B, B)
-        trial.suggest_float("lr", lr, lr)
-        worse = min(0.2 * (math.log2(lr / 0.02) - 0.5 * math.log2(B / 32)) ** 2, 4.0)
-        study.tell(trial, 1e-4 * 10.0**worse)
-    told = next(a.answer for a in asked(study) if a.question.startswith("What does the batch size do to accuracy"))
-    assert " -" not in told
-    assert all(size.value is None or size.value.value >= 0.0 for size in recommend(study).sizes)
-
-
 def test_a_size_that_is_chosen_for_its_little_doubt_is_not_said_to_have_the_best_predicted_value() -> None:
     evidence = evidence_of(foreign(40))
     sure = LrPrediction(32.0, Estimate(0.1, 0.1, 0.1), 0.1, 0.1, Estimate(0.5, 0.5, 0.5), False, False)
@@ -519,19 +409,6 @@ def test_noise_that_few_trials_tell_widens_what_one_run_is_expected_to_show() ->
     widening = [cast(float, e.fits.run_sd) / cast(float, e.fits.noise_sd) for e in (few, many)]
     assert widening[0] > 1.15
     assert widening[1] == pytest.approx(1.0, abs=0.1)
-
-
-def test_where_the_noise_is_unknown_one_more_run_has_no_interval() -> None:
-    study = foreign(6)
-    few = recommend(study)
-    assert few.status is FitStatus.OK
-    assert few.choice is not None
-    assert few.choice.value is not None
-    assert not few.choice.value.is_bounded
-    assert few.choice.lr.is_bounded
-    assert ": expect value" in few.sentence
-    assert any("How far one more run may end" in caveat for caveat in few.caveats)
-    assert not re.search(r"\b(inf|nan)\b", " ".join([few.sentence, *few.caveats, *(a.answer for a in asked(study))]))
 
 
 def test_repeats_tell_the_noise_where_few_trials_ran() -> None:
