@@ -15,7 +15,7 @@ batch sizes about the law, with ln E_min marginalised exactly where no run is ce
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -72,6 +72,13 @@ class TargetRun:
     watched_samples: float | None = None
     is_upper_bound: bool = False
     resolution_samples: float | None = None
+
+    def scaled(self, factor: float) -> TargetRun:
+        """Return the run with its samples counted in another unit, `factor` of which make a sample."""
+        watched, resolution = (
+            None if amount is None else amount * factor for amount in (self.watched_samples, self.resolution_samples)
+        )
+        return replace(self, samples=self.samples * factor, watched_samples=watched, resolution_samples=resolution)
 
 
 @dataclass(frozen=True, slots=True)

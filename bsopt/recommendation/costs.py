@@ -76,12 +76,14 @@ def pareto(evidence: Evidence) -> tuple[Cost, ...]:
 
 
 def samples_at(evidence: Evidence, size: int) -> Estimate | None:
-    """Return the samples to the target, or without one the budget."""
+    """Return the samples to the target, or without one the budget, in what batch sizes are counted in."""
     if evidence.target is not None:
         predicted = evidence.fits.steps.predict(size)
         return predicted.samples if predicted is not None else None
-    budget = evidence.budget_samples
-    return Estimate(budget, budget, budget) if budget else None
+    if not evidence.budget_samples:
+        return None
+    budget = evidence.budget_samples * evidence.info.units_per_sample
+    return Estimate(budget, budget, budget)
 
 
 def _cost(fits: Fits, plan: Plan, samples: Estimate) -> Cost | None:

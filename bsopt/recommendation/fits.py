@@ -138,6 +138,7 @@ def fit_laws(
         surface = _fitted(records, info, predicted)
     ridge = read_ridge(surface) if surface is not None else fit_lr_ridge([])
     target, runs = runs_to_target(records, info, ridge)
+    runs = tuple(run.scaled(info.units_per_sample) for run in runs)
     world = _common_world(records)
     step_time = fit_step_time(_step_seconds(records, world))
     between_repeats = _repeated_sd(records)
@@ -268,9 +269,8 @@ def _steps_to_target(runs: Sequence[TargetRun], target: float | None, info: Stud
         )
         return StepsToTargetFit(FitStatus.TOO_FEW, message, 0, len(runs))
     gaps = [run.resolution_samples for run in runs if run.resolution_samples is not None]
-    return fit_steps_to_target(
-        runs, target=target, resolution_samples=median(gaps) if gaps else info.tick_samples or 0.0
-    )
+    default = info.units_per_sample * (info.tick_samples or 0.0)
+    return fit_steps_to_target(runs, target=target, resolution_samples=median(gaps) if gaps else default)
 
 
 def _common_world(records: Sequence[TrialRecord]) -> int:

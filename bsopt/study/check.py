@@ -326,8 +326,8 @@ def _data_warnings(config: StudyConfig, description: TaskDescription, limits: Li
         found.append(
             f"an epoch has {description.num_train_batches:,} batches at batch size {sizes[0]}, where {n:,} samples "
             f"make {-(-n // sizes[0]):,}: the data "
-            "count their batch size in something else, in tokens for example. Batch sizes are then told in that, and "
-            "what is told of samples is true of epochs only."
+            "count their batch size in something else, in tokens for example. Batch sizes and samples to a target are "
+            "then told in that; budgets and curves stay in samples."
         )
     if n and description.drop_last:
         plans = [plan for size in sizes if isinstance(plan := _realised(size, limits), Plan)]

@@ -17,7 +17,7 @@ from bsopt.config import StudyConfig
 from bsopt.errors import StudyError
 from bsopt.storage.attributes import is_ours, read_info
 from bsopt.storage.databases import open_storage, redacted
-from bsopt.study.make_spec import budget_samples_of
+from bsopt.study.make_spec import budget_samples_of, largest_batch_of
 from bsopt.study.samplers import reference_of, rule_of
 from bsopt.trial.asked import AskedLimits
 from bsopt.trial.plan import Limits
@@ -149,6 +149,7 @@ def info_of(config: StudyConfig, description: TaskDescription, limits: Limits, *
         reference=reference_of(config, budget_samples=budget_samples),
         optimizer=description.optimizer or config.search.optimizer,
         num_train_samples=n,
+        units_per_sample=(largest_batch_of(config, description) or n) / n if n else 1.0,
         budget_samples=budget_samples,
         tick_samples=in_samples(budget.tick_every, n, "budget.validate_every"),
         has_early_ticks=budget.is_geometric,

@@ -240,6 +240,8 @@ class StudyInfo:
             None where nobody tried.
         optimizer: The optimizer's name, for defaults.
         num_train_samples: N; None where it isn't known.
+        units_per_sample: How many of what the data count their batch size in make a sample: tokens of a sequence, for
+            one; 1 where they count samples. Budgets and ticks are in samples, laws and costs in those units.
         budget_samples: Nominal samples of a full trial; None where a trial is limited by time or the user's own code.
         tick_samples: Nominal samples between ticks.
         has_early_ticks: Whether trials also validate at 1/16, 1/8, 1/4 and 1/2 of the way to the first of these.
@@ -267,6 +269,7 @@ class StudyInfo:
     measured_start: MeasuredStart | None = None
     optimizer: str | None = None
     num_train_samples: int | None = None
+    units_per_sample: float = 1.0
     budget_samples: float | None = None
     tick_samples: float | None = None
     has_early_ticks: bool = False

@@ -11,6 +11,8 @@ import pytest
 
 from bsopt import ScalingSampler, recommend
 from bsopt.laws.estimate import FitStatus
+from bsopt.recommendation import Evidence
+from bsopt.recommendation.costs import samples_at
 from bsopt.recommendation.fits import Fits, fit_laws
 from bsopt.storage.attributes import read_info, read_records
 from bsopt.testing.study import example_data
@@ -222,3 +224,23 @@ def test_many_trials_leave_no_weight_to_valleys_where_nothing_ran() -> None:
     assert found is not None
     assert not found.valleys
     assert found.lr.high < 2 * found.lr.low
+
+
+def test_laws_and_costs_of_batches_that_are_counted_in_tokens_are_in_tokens() -> None:
+    def in_tokens(made: TrialRecord) -> TrialRecord:
+        B, plan = made.batch_size, made.plan
+        assert B is not None
+        assert plan is not None
+        return replace(made, batch_size=10 * B, plan=replace(plan, micro_batch_size=10 * plan.micro_batch_size))
+
+    records = study()
+    samples, tokens = INFO, replace(INFO, units_per_sample=10.0)
+    told = Evidence.of(samples, records), Evidence.of(tokens, [in_tokens(made) for made in records])
+    (plain, scaled) = (samples_at(evidence, size) for evidence, size in zip(told, (64, 640), strict=True))
+    assert plain is not None
+    assert scaled is not None
+    assert scaled.value == pytest.approx(10 * plain.value)
+    critical = [evidence.fits.steps.critical_batch_size for evidence in told]
+    assert critical[0] is not None
+    assert critical[1] is not None
+    assert critical[1].value == pytest.approx(10 * critical[0].value, rel=0.05)

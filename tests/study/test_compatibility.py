@@ -146,6 +146,16 @@ def test_versions_and_hardware_alone_make_no_other_study(configure: Configure, d
     assert not is_same(info, replace(info, num_trials=9))
 
 
+def test_what_batches_are_counted_in_is_known_by_how_many_an_epoch_has(
+    configure: Configure, description: TaskDescription
+) -> None:
+    in_tokens = replace(description, num_train_batches=240)  # 96 sequences of 10 tokens, in batches of 4 tokens
+    units = [
+        info_of(configure(), told, Limits(), file=Path("s.yaml")).units_per_sample for told in (description, in_tokens)
+    ]
+    assert units == [1.0, 10.0]
+
+
 def test_a_study_is_described_in_nominal_samples(configure: Configure, description: TaskDescription) -> None:
     config = configure(budget={"trials": 4, "epochs": 3, "validate_every": "0.5 epochs"})
     info = info_of(config, description, Limits(), file=Path("here/study.yaml"))

@@ -125,14 +125,14 @@ def _measured(records: Sequence[TrialRecord], sizes: Sequence[int]) -> dict[int,
 def _predicted(data: StudyData, sizes: Sequence[int], devices: int, has_communication: bool) -> tuple[EpochTime, ...]:
     if data.info.num_train_samples is None or data.fits.step_time_world != 1:
         return ()
-    found = []
+    found, per_epoch = [], data.info.num_train_samples * data.info.units_per_sample
     for size in sizes:
         if size % devices:
             continue
         plan = Plan(size // devices, num_devices=devices)
         update = update_seconds(data.fits, plan) if has_communication else data.fits.step_time.predict(size / devices)
         if update is not None:
-            found.append(EpochTime(size, devices, update.scaled(data.info.num_train_samples / size), 0))
+            found.append(EpochTime(size, devices, update.scaled(per_epoch / size), 0))
     return tuple(found)
 
 
