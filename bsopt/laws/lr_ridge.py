@@ -16,7 +16,7 @@ from bsopt.laws.estimate import INTERVAL_MASS, Estimate, FitStatus, estimate_fro
 from bsopt.laws.importance_sampling import even_shares
 from bsopt.laws.scaling import log2_scaling
 from bsopt.laws.surface_prior import RidgePrior, ridge_prior
-from bsopt.laws.value_surface import NUM_RATES, RidgePoint, SampledRidges, ValueSurface, fit_values
+from bsopt.laws.value_surface import RidgePoint, SampledRidges, ValueSurface, fit_values
 from bsopt.units import count_of
 
 __all__ = ["LrPrediction", "LrRidgeFit", "RuleVerdict", "Valley", "fit_lr_ridge", "places", "read_ridge"]
@@ -58,7 +58,8 @@ class LrPrediction:
     """What the fit says at one batch size.
 
     Attributes:
-        lr: The learning rate with the least value to expect; the interval is that of the best one.
+        lr: The learning rate with the least value to expect, among those that were tried; the interval is that of the
+            best one, which may lie beyond them.
         stable_low, stable_high: The range of learning rates that are predicted no further from the best than the
             study's median trial.
         value: The objective's value at `lr`.
@@ -237,9 +238,8 @@ def read_ridge(surface: ValueSurface, *, batch_sizes: Sequence[float] = ()) -> L
         return LrRidgeFit(FitStatus.CONTRADICTORY, message, num)
     tried = np.unique(surface.b)
     sizes, inner = _sizes(tried, batch_sizes)
-    rates = np.linspace(surface.l.min(), surface.l.max(), NUM_RATES)
-    sampled = surface.ridges(sizes, rates=rates)
-    table = tuple(_row(i, b, sampled, tried, rates) for i, b in enumerate(sizes))
+    sampled = surface.ridges(sizes)
+    table = tuple(_row(i, b, sampled, tried, surface.tried) for i, b in enumerate(sizes))
     sign = surface.transform.sign
     lowest = np.where(inner[None], sign * sampled.value, np.inf)
     at_best = int(np.argmin(np.where(inner, np.quantile(sign * sampled.value, 0.75, axis=0), np.inf)))
@@ -294,7 +294,7 @@ def _sizes(tried: Array, wanted: Sequence[float]) -> tuple[Array, NDArray[np.boo
     return sizes, (sizes >= inside[0]) & (sizes <= inside[-1])
 
 
-def _row(i: int, b: float, sampled: SampledRidges, tried: Array, rates: Array) -> LrPrediction:
+def _row(i: int, b: float, sampled: SampledRidges, tried: Array, rates: tuple[float, float]) -> LrPrediction:
     drawn, expected = estimate_from_samples(sampled.best[:, i]), float(sampled.lr[i])
     lr = Estimate(expected, min(drawn.low, expected), max(drawn.high, expected))
     return LrPrediction(
@@ -304,7 +304,7 @@ def _row(i: int, b: float, sampled: SampledRidges, tried: Array, rates: Array) -
         stable_high=float(2.0 ** np.median(sampled.high[:, i])),
         value=estimate_from_samples(sampled.value[:, i]),
         is_extrapolated=bool(np.abs(tried - b).min() > 0.5 and not tried[0] < b < tried[-1]),
-        at_edge=bool(lr.value <= rates[0] + EDGE or lr.value >= rates[-1] - EDGE),
+        at_edge=bool(lr.value <= rates[0] + EDGE or lr.value >= rates[1] - EDGE),
         valleys=_valleys(sampled.best[:, i]),
     )
 
@@ -354,6 +354,12 @@ def _judge(best: LrPrediction, *, width: float, surface: ValueSurface) -> tuple[
             "settings differ as much as all do, so no learning rate can be told to be better than another.",
         )
     where = f"at batch size {best.batch_size:.0f}"
+    if width > UNCERTAIN_OCTAVES and _is_flat(best, surface):
+        return (
+            FitStatus.NOT_IDENTIFIED,
+            f"Learning rates between {best.lr.low:.2g} and {best.lr.high:.2g} are about as good {where}, by {num} "
+            "trials: what is expected there differs by no more than the values of two seeds do.",
+        )
     if width > UNCERTAIN_OCTAVES and best.valleys:
         return FitStatus.NOT_IDENTIFIED, f"The best learning rate {where} is {places(best.valleys)}, by {num} trials."
     if width > UNCERTAIN_OCTAVES:
@@ -368,6 +374,12 @@ def _judge(best: LrPrediction, *, width: float, surface: ValueSurface) -> tuple[
         f"The best learning rate {where} is {best.lr.value:.2g} (90 %: {best.lr.low:.2g} to {best.lr.high:.2g}){edge}, "
         f"from {num} trials.",
     )
+
+
+def _is_flat(row: LrPrediction, surface: ValueSurface) -> bool:
+    """Whether the values at the rates that may be best are known, and differ by no more than two seeds' deviation."""
+    mean, sd = surface.believed([row.batch_size], np.geomspace(row.lr.low, row.lr.high, 9).tolist())
+    return bool(max(np.ptp(mean), sd.max()) <= 2.0 * surface.noise_sd)
 
 
 def _verdict(name: str, power: float, fitted: Estimate) -> RuleVerdict:

@@ -28,6 +28,11 @@ Array = NDArray[np.float64]
 NUM_SAMPLES, NUM_RATES = 288, 33
 """Sampled surfaces, and learning rates of each over the range that was tried."""
 
+BEYOND = 1.0
+"""Octaves beyond the learning rates that were tried, within those searched, where the best one is looked for, too.
+
+Further out a surface says what its prior does."""
+
 CHANCE = 0.05
 """Chance of foretelling values that nothing explains."""
 
@@ -56,9 +61,9 @@ class SampledRidges:
     """What equally likely surfaces say at each batch size, each (S, k).
 
     Attributes:
-        lr: (k,) log2 of the learning rate with the least value to expect. Where there may be two valleys the middle of
-            the best rates would lie on the hill between them.
-        best: log2 of the best learning rate.
+        lr: (k,) log2 of the learning rate with the least value to expect, among those that were tried. Where there may
+            be two valleys the middle of the best rates would lie on the hill between them.
+        best: log2 of the best learning rate, which may lie beyond those that were tried.
         low, high: log2 of the stable range around it.
         value: The study's value at `lr`: what training there would give. The lowest value of each surface would be too
             good, since every surface has its own lucky rates.
@@ -100,16 +105,26 @@ class ValueSurface:
         values, shape = self.transform.inverse(mean), (len(batch_sizes), len(lrs))
         return values.reshape(shape), (sd / self.transform.slope(values)).reshape(shape)
 
-    def ridges(self, b: Array, *, rates: Array) -> SampledRidges:
+    @property
+    def tried(self) -> tuple[float, float]:
+        """The lowest and the highest log2 learning rate of a trial."""
+        return float(self.l.min()), float(self.l.max())
+
+    def ridges(self, b: Array) -> SampledRidges:
         """Return the best learning rate and the value there of sampled surfaces. Always the same.
 
         Args:
             b: log2 of the global batch sizes, (k,).
-            rates: log2 of the learning rates to look at, (r,), increasing.
         """
+        low, high = self.tried
+        searched = self.belief.prior.domain.x or self.tried
+        ends = max(low - BEYOND, min(low, searched[0])), min(high + BEYOND, max(high, searched[1]))
+        rates = np.linspace(*ends, NUM_RATES)
         at = self.place(np.repeat(b, len(rates)), np.tile(rates, len(b)))
         z = self.belief.sample(at, NUM_SAMPLES, np.random.default_rng(len(self.b)))
-        return _read(z.reshape(len(z), len(b), len(rates)), rates, self.transform)
+        shape = (len(b), len(rates))
+        lr = _lowest(self.belief.moments(at)[0].reshape(shape), rates, within=self.tried)
+        return _read(z.reshape(len(z), *shape), rates, lr, self.transform)
 
     @property
     def explains(self) -> bool:
@@ -247,9 +262,9 @@ def _span(asked: tuple[float, float] | None, found: Array) -> tuple[float, float
     return float(low), float(high)
 
 
-def _read(z: Array, rates: Array, transform: ValueTransform) -> SampledRidges:
-    """Return the lowest points along the rates and the stable ranges of surfaces (S, k, r)."""
-    best, lr = _lowest(z, rates), _lowest(z.mean(0), rates)
+def _read(z: Array, rates: Array, lr: Array, transform: ValueTransform) -> SampledRidges:
+    """Return the lowest points along the rates, the values at `lr` (k,) and the stable ranges of surfaces (S, k, r)."""
+    best = _lowest(z, rates)
     lowest = z.min(-1)
     values = transform.inverse(z)
     gaps = transform.sign * values - np.minimum(transform.best, (transform.sign * values).min((1, 2), keepdims=True))
@@ -260,14 +275,15 @@ def _read(z: Array, rates: Array, transform: ValueTransform) -> SampledRidges:
     return SampledRidges(lr, best, np.minimum(low, best), np.maximum(high, best), value)
 
 
-def _lowest(z: Array, rates: Array) -> Array:
-    """Return where along the rates the surfaces (..., r) are lowest, by a parabola through three points."""
-    at = z.argmin(-1)
+def _lowest(z: Array, rates: Array, *, within: tuple[float, float] = (-math.inf, math.inf)) -> Array:
+    """Return where along the rates within some the surfaces (..., r) are lowest, by a parabola through three points."""
+    step = rates[1] - rates[0]
+    at = np.where((rates > within[0] - step) & (rates < within[1] + step), z, np.inf).argmin(-1)
     middle = np.clip(at, 1, len(rates) - 2)
     below, here, above = (np.take_along_axis(z, (middle + k)[..., None], -1)[..., 0] for k in (-1, 0, 1))
     curvature = np.maximum(above - 2.0 * here + below, 1e-12)
     shift = np.where(at == middle, np.clip(0.5 * (below - above) / curvature, -0.5, 0.5), 0.0)
-    return np.asarray(rates[at] + shift * (rates[1] - rates[0]))
+    return np.asarray(np.clip(rates[at] + shift * step, *within))
 
 
 def _along(z: Array, position: Array) -> Array:

@@ -132,6 +132,23 @@ def test_pure_noise_is_not_called_an_optimum() -> None:
     assert fit_lr_ridge(points, lr_range=LR_RANGE).status is not FitStatus.OK
 
 
+def test_where_many_learning_rates_are_as_good_no_more_trials_are_asked_for() -> None:
+    rng = np.random.default_rng(1)
+    sizes, rates = rng.integers(3, 11, 60), rng.uniform(-12, -1, 60)
+    values = 1.0 + 0.3 * np.maximum(rates + 3.0, 0.0) ** 2 + 0.02 * rng.standard_normal(60)
+    points = [RidgePoint(2.0**b, 2.0**x, v) for b, x, v in zip(sizes, rates, values, strict=True)]
+    found = fit_lr_ridge(points, lr_range=(2.0**-12, 0.5))
+    assert found.status is FitStatus.NOT_IDENTIFIED
+    assert "are about as good" in found.message
+
+
+def test_a_best_rate_at_the_last_one_tried_may_lie_beyond() -> None:
+    points = [p for p in trials(80) if p.lr < 2.0**-9 and p.batch_size >= 128]
+    found = fit_lr_ridge(points, lr_range=LR_RANGE).predict(512)
+    assert found is not None
+    assert found.lr.value <= max(p.lr for p in points) < found.lr.high
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_told_noise_is_that_between_repeats(seed: int) -> None:
