@@ -93,6 +93,7 @@ class LrRidgeFit:
     """lr*(B) with intervals; below the data that it needs, a status and a sentence.
 
     Attributes:
+        is_flat: Whether lr* stays uncertain by over four octaves that are about as good.
         exponent: d log lr* / d log B over the batch sizes that were tried, whatever the law; None where lr* lies inside
             the rates that were tried at no two of them, an octave apart: at the edge it can't be seen to move.
         law_exponent: The saturating law's exponent below its knee.
@@ -109,6 +110,7 @@ class LrRidgeFit:
     status: FitStatus
     message: str
     num_points: int
+    is_flat: bool = False
     exponent: Estimate | None = None
     law_exponent: Estimate | None = None
     knee_batch_size: Estimate | None = None
@@ -213,7 +215,8 @@ def fit_lr_ridge(
 
     Returns:
         The fit; `status` is `too_few` under five finite trials or two learning rates, `not_identified` where lr*
-        stays uncertain by over four octaves, `contradictory` where batch size and learning rate explain nothing.
+        stays uncertain by over four octaves that aren't known to be as good, `contradictory` where batch size and
+        learning rate explain nothing.
     """
     kept = [p for p in points if p.batch_size > 0 and p.lr > 0]
     finite = [p for p in kept if np.isfinite(p.value)]
@@ -244,7 +247,8 @@ def read_ridge(surface: ValueSurface, *, batch_sizes: Sequence[float] = ()) -> L
     lowest = np.where(inner[None], sign * sampled.value, np.inf)
     at_best = int(np.argmin(np.where(inner, np.quantile(sign * sampled.value, 0.75, axis=0), np.inf)))
     widths = [float(np.log2(row.lr.high / row.lr.low)) for row, ok in zip(table, inner, strict=True) if ok]
-    status, message = _judge(table[at_best], width=min(widths), surface=surface)
+    is_flat = min(widths) > UNCERTAIN_OCTAVES and _is_flat(table[at_best], surface)
+    status, message = _judge(table[at_best], width=min(widths), is_flat=is_flat, surface=surface)
     law = surface.belief.parameters
     chances = np.bincount(lowest.argmin(1), minlength=len(sizes)) / len(lowest)
     overall = estimate_from_samples(sampled.best[np.arange(len(lowest)), lowest.argmin(1)])
@@ -254,6 +258,7 @@ def read_ridge(surface: ValueSurface, *, batch_sizes: Sequence[float] = ()) -> L
         status,
         message,
         num,
+        is_flat=is_flat and status is FitStatus.OK,
         exponent=_exponent(table, sampled, tried) if len(tried) > 1 and np.ptp(tried) >= 1.0 else None,
         law_exponent=estimate_from_samples(exponents) if len(tried) > 2 else None,
         knee_batch_size=estimate_from_samples(2.0**knees) if len(tried) > 2 else None,
@@ -345,7 +350,7 @@ def _exponent(table: Sequence[LrPrediction], sampled: SampledRidges, tried: Arra
     return estimate_from_samples((sampled.best[:, inside] * x).sum(1) / (x * x).sum())
 
 
-def _judge(best: LrPrediction, *, width: float, surface: ValueSurface) -> tuple[FitStatus, str]:
+def _judge(best: LrPrediction, *, width: float, is_flat: bool, surface: ValueSurface) -> tuple[FitStatus, str]:
     num = surface.num_finished
     if surface.noise > MOST_NOISE and surface.num_told >= 2 * MIN_POINTS and not surface.explains:
         return (
@@ -354,9 +359,9 @@ def _judge(best: LrPrediction, *, width: float, surface: ValueSurface) -> tuple[
             "settings differ as much as all do, so no learning rate can be told to be better than another.",
         )
     where = f"at batch size {best.batch_size:.0f}"
-    if width > UNCERTAIN_OCTAVES and _is_flat(best, surface):
+    if is_flat:
         return (
-            FitStatus.NOT_IDENTIFIED,
+            FitStatus.OK,
             f"Learning rates between {best.lr.low:.2g} and {best.lr.high:.2g} are about as good {where}, by {num} "
             "trials: what is expected there differs by no more than the values of two seeds do.",
         )

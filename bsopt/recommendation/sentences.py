@@ -90,7 +90,7 @@ def caveats(evidence: Evidence, choice: Choice) -> tuple[str, ...]:
     """Return what to know before trusting a choice, a sentence each."""
     info, fits = evidence.info, evidence.fits
     found = []
-    if fits.ridge.status is not FitStatus.OK:
+    if fits.ridge.status is not FitStatus.OK or fits.ridge.is_flat:
         found.append(fits.ridge.message)
     found += _edges(evidence, choice)
     found += _further(evidence)
@@ -121,6 +121,9 @@ def caveats(evidence: Evidence, choice: Choice) -> tuple[str, ...]:
 def why_missing(evidence: Evidence, goal: Goal) -> str:
     """Return why there is no choice for a goal, on the devices asked about."""
     fits = evidence.fits
+    if goal == "largest" and evidence.is_fitted:
+        there = devices_in_words(evidence.num_devices, evidence.num_nodes)
+        return f"No batch size that was tested to be as good as the best can be trained on {there}."
     if goal == "largest":
         return f"No larger batch size can be told to be as good: {fits.ridge.message}"
     if goal == "frugal" and not fits.power.num_points:
