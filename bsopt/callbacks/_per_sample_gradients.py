@@ -1,6 +1,6 @@
 """Gradients of single samples, by running the user's `training_step` on a shadow of the module.
 
-The shadow shares the parameters and copies what a forward pass may change. Random state and loggers are put back,
+The shadow shares the trained parameters and copies what a step may change. Random state and loggers are put back,
 `log` does nothing, `.grad` isn't touched. So the training run is the same with and without the measurement.
 """
 
@@ -62,7 +62,7 @@ def gradient_sq_norms(
     parameters = optimized_parameters(trainer)
     norms = []
     try:
-        shadows = Shadows(module, trainer)
+        shadows = Shadows(module, parameters, trainer)
         with _untouched(trainer, include_cuda=any(p.is_cuda for p in parameters)), torch.enable_grad():
             for indices in parts:
                 part = select_samples(batch, indices)

@@ -52,8 +52,8 @@ class GradientNoiseScale(Callback):
       global batch, whose gradient is accumulated and averaged over ranks. Under DDP six numbers are summed over ranks
       per measurement.
     - `samples` (one device): the smaller one is a single sample, of which a few go through `training_step` one by one,
-      on a shadow of the module: logs, metrics, running statistics and random numbers stay as they are. The larger one
-      is the batch.
+      on a shadow of the module: logs, metrics, running statistics, frozen weights and random numbers stay as they are.
+      The larger one is the batch.
       With BatchNorm in training mode, quarters of the batch stand in for samples.
 
     Every rank holds the same estimate. Logs `bsopt/noise_scale`, `bsopt/noise_scale_low` and

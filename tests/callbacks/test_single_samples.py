@@ -117,6 +117,17 @@ class _OwnState(_Net):
         return loss * (1 + np.mean(self.queue) + 0.1 * self.counter.n)
 
 
+class _MovesItsTeacher(_Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.teacher = torch.nn.Linear(DIMENSION, 1).requires_grad_(False)
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Any:
+        self.teacher.weight.data = 0.9 * self.teacher.weight.data + 0.1 * self.net[0].weight.data[:1]
+        self.teacher.bias.mul_(0.9)
+        return super().training_step([batch[0], self.teacher(batch[0]).squeeze(-1)], batch_idx)
+
+
 class _Parametrized(_Net):
     def __init__(self) -> None:
         super().__init__()
@@ -156,6 +167,7 @@ def _compiled_inside() -> pl.LightningModule:
         _BoundMethod,
         _SavedFeatures,
         _OwnState,
+        _MovesItsTeacher,
         _Parametrized,
         _FailsAfterDrawing,
         _compiled_inside,
