@@ -54,7 +54,7 @@ class GradientNoiseScale(Callback):
     - `samples` (one device): the smaller one is a single sample, of which a few go through `training_step` one by one,
       on a shadow of the module: logs, metrics, running statistics, frozen weights and random numbers stay as they are.
       The larger one is the batch.
-      With BatchNorm in training mode, quarters of the batch stand in for samples.
+      With BatchNorm in training mode, quarters of the batch, of two samples at least, stand in for samples.
 
     Every rank holds the same estimate. Logs `bsopt/noise_scale`, `bsopt/noise_scale_low` and
     `bsopt/noise_scale_high`, and says at the end what they mean for the batch size in use. The loss has to be a mean
@@ -330,7 +330,7 @@ class GradientNoiseScale(Callback):
     def _add_samples(self, trainer: Trainer, pl_module: LightningModule, *, big: float, loss_scale: float) -> None:
         window = self._window
         size = window.sizes[-1]
-        part_size = max(1, size // 4) if _has_batch_norm(pl_module) else 1
+        part_size = max(2, size // 4) if _has_batch_norm(pl_module) else 1
         if sum(window.sizes) <= part_size:
             return
         # its own generator, seeded by the position: the user's random numbers stay as they are

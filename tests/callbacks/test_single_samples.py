@@ -20,6 +20,7 @@ from linear_regression import (
     quiet_trainer,
 )
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from bsopt.callbacks import GradientNoiseScale
 from bsopt.errors import TaskError
@@ -66,6 +67,16 @@ def test_measuring_leaves_no_trace_in_the_run(norm: bool) -> None:
     assert watched.num_steps == plain.num_steps == 20
     assert watched.losses == plain.losses
     assert watched_metrics == plain_metrics
+
+
+@pytest.mark.parametrize("rest", [2, 3, 7])
+def test_a_rest_too_small_for_batch_norm_is_measured_or_passed_over(rest: int) -> None:
+    callback = GradientNoiseScale("samples", every=1)
+    x, y = torch.randn(32 + rest, DIMENSION), torch.randn(32 + rest)
+    batches = [(x[:32], y[:32]), (x[32:], y[32:])]
+    quiet_trainer(callbacks=[callback], max_epochs=2).fit(_Net(), DataLoader(batches, batch_size=None))  # type: ignore[arg-type]
+    assert callback.estimate is not None
+    assert callback.estimate.num_measurements == (2 if rest == 2 else 4)
 
 
 class _BoundMethod(_Net):
