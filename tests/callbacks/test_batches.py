@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.nn.utils.rnn import PackedSequence, pack_sequence, unpack_sequence
 
 from bsopt.callbacks._batches import num_samples, select_samples
 from bsopt.errors import ConfigError
@@ -52,3 +53,14 @@ def test_selection_of_a_dataclass_leaves_the_batch_as_it_was() -> None:
     assert isinstance(chosen, Batch)
     assert (chosen.name, chosen.y.tolist(), chosen.x.shape) == ("a", [2, 0], (2, 3))
     assert batch.y.tolist() == [0, 1, 2, 3]
+
+
+def test_packed_sequences_are_counted_and_selected_as_sequences() -> None:
+    sequences = [torch.arange(length) + 10 * length for length in (2, 5, 1)]
+    batch = (pack_sequence(sequences, enforce_sorted=False), torch.arange(3))
+    assert num_samples(batch) == 3
+    chosen = select_samples(batch, torch.tensor([2, 1]))
+    assert isinstance(chosen, tuple)
+    assert isinstance(chosen[0], PackedSequence)
+    assert [s.tolist() for s in unpack_sequence(chosen[0])] == [[10], [50, 51, 52, 53, 54]]  # type: ignore[no-untyped-call]
+    assert chosen[1].tolist() == [2, 1]
