@@ -225,6 +225,19 @@ def test_what_a_step_writes_to_the_loggers_itself_is_written_once(tmp_path: Path
     assert trainer.loggers == [logger]
 
 
+def test_a_step_that_stops_the_training_at_a_low_loss_does_not_stop_it_for_a_single_sample() -> None:
+    class StopsWhenGood(LinearRegression):
+        def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+            loss = super().training_step(batch, batch_idx)
+            self.trainer.should_stop = self.trainer.should_stop or float(loss) < 1.0
+            return loss
+
+    callback, model = GradientNoiseScale(every=1), StopsWhenGood()
+    quiet_trainer(callbacks=[callback], max_epochs=3).fit(model, loader(num_samples=64, batch_size=16))
+    assert callback.estimate is not None
+    assert model.num_steps == 12
+
+
 class _NeedsTwo(LinearRegression):
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         if len(batch[0]) < 2:
