@@ -96,7 +96,7 @@ def _loss(module: LightningModule, batch: object, batch_idx: int) -> Tensor:
 
 @contextmanager
 def _untouched(trainer: Trainer, *, include_cuda: bool) -> Iterator[None]:
-    """Put random numbers, loggers and `should_stop` back, also after an error, which Lightning's isolate_rng doesn't."""
+    """Put random numbers, loggers and `should_stop` back, after an error, too, unlike Lightning's isolate_rng."""
     from pytorch_lightning.loggers.logger import DummyLogger
     from pytorch_lightning.utilities.seed import isolate_rng
 
