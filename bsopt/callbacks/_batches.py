@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 __all__ = ["ends_update", "num_samples", "select_samples"]
 
 
-def ends_update(trainer: Trainer, batch_idx: int) -> bool:
-    """Return whether the optimizer steps on this batch: the window is full, or the epoch ends (a short window)."""
-    return (
+def ends_update(trainer: Trainer, batch: object, batch_idx: int) -> bool:
+    """Return whether the optimizer steps on this batch: the window is full, or the epoch ends (a short window).
+
+    Lightning passes over a batch that is None, as a collate function may give one: nothing is trained on it.
+    """
+    return batch is not None and (
         (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         or trainer.is_last_batch
         or batch_idx + 1 >= trainer.num_training_batches

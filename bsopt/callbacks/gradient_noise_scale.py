@@ -199,7 +199,7 @@ class GradientNoiseScale(Callback):
             self._window = _Window(is_measured=self._overhead_budget.is_due and self._has_source(trainer))
             if self._window.is_measured and self._uses_parts(trainer):
                 self._window.open(optimized_parameters(trainer), self._clock)
-        self._starts_update = ends_update(trainer, batch_idx)
+        self._starts_update = ends_update(trainer, batch, batch_idx)
         self._window.part_size = size
         self._window.is_last = self._starts_update
         self._window.batch = batch if self._window.is_measured and not self._uses_parts(trainer) else None
@@ -233,7 +233,7 @@ class GradientNoiseScale(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Close the update, log the estimate, and choose the next update to measure; ranks agree on it."""
-        if not self._starts_update:
+        if batch is None or not self._starts_update:
             return
         window = self._window
         self._note_size(trainer)

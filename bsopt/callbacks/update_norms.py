@@ -90,7 +90,7 @@ class UpdateNorms(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Compare the weights with the copy, count the norm and log it."""
-        is_end = ends_update(trainer, batch_idx) if pl_module.automatic_optimization else self._has_stepped
+        is_end = ends_update(trainer, batch, batch_idx) if pl_module.automatic_optimization else self._has_stepped
         if not is_end or not trainer.is_global_zero:
             return
         self._has_stepped = False
