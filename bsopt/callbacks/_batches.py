@@ -49,7 +49,8 @@ def num_samples(batch: object, *, otherwise: int | None = None) -> int:
     if size is None:
         raise ConfigError(
             f"can't tell how many samples a batch of type {type(batch).__name__} holds; a tensor, or tuples, lists, "
-            "dicts and dataclasses of tensors with samples first, or an integer attribute `batch_size` are read."
+            "dicts and dataclasses of tensors with samples first, or an integer attribute `batch_size` are read. Let "
+            "the collate function give one of these; ThroughputMonitor takes micro_batch_size instead."
         )
     return size
 
