@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pack_sequence, unpack_sequence
 
 from bsopt.errors import ConfigError
 
@@ -17,9 +18,12 @@ if TYPE_CHECKING:
 __all__ = ["ends_update", "num_samples", "select_samples"]
 
 
-def ends_update(trainer: Trainer, batch_idx: int) -> bool:
-    """Return whether the optimizer steps on this batch: the window is full, or the epoch ends (a short window)."""
-    return (
+def ends_update(trainer: Trainer, batch: object, batch_idx: int) -> bool:
+    """Return whether the optimizer steps on this batch: the window is full, or the epoch ends (a short window).
+
+    Lightning passes over a batch that is None, as a collate function may give one: nothing is trained on it.
+    """
+    return batch is not None and (
         (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         or trainer.is_last_batch
         or batch_idx + 1 >= trainer.num_training_batches
@@ -29,7 +33,8 @@ def ends_update(trainer: Trainer, batch_idx: int) -> bool:
 def num_samples(batch: object, *, otherwise: int | None = None) -> int:
     """Return the samples in a batch: the first dimension of the first tensor in it.
 
-    An object without tensors may have an integer `batch_size` instead, as the batches of torch_geometric do.
+    A PackedSequence holds as many samples as sequences. An object without tensors may have an integer `batch_size`
+    instead, as the batches of torch_geometric do.
 
     Args:
         batch: What the loader gives.
@@ -44,7 +49,8 @@ def num_samples(batch: object, *, otherwise: int | None = None) -> int:
     if size is None:
         raise ConfigError(
             f"can't tell how many samples a batch of type {type(batch).__name__} holds; a tensor, or tuples, lists, "
-            "dicts and dataclasses of tensors with samples first, or an integer attribute `batch_size` are read."
+            "dicts and dataclasses of tensors with samples first, or an integer attribute `batch_size` are read. Let "
+            "the collate function give one of these; ThroughputMonitor takes micro_batch_size instead."
         )
     return size
 
@@ -65,6 +71,8 @@ def select_samples(batch: object, indices: Tensor) -> object:
 def _first_size(batch: object) -> int | None:
     if isinstance(batch, Tensor):
         return batch.shape[0] if batch.ndim else None
+    if isinstance(batch, PackedSequence):
+        return int(batch.batch_sizes[0])
     if isinstance(batch, (Mapping, Sequence)) and not isinstance(batch, (str, bytes)):
         values = batch.values() if isinstance(batch, Mapping) else batch
         return next((size for value in values if (size := _first_size(value)) is not None), None)
@@ -81,6 +89,9 @@ def _select(part: object, indices: Tensor, size: int) -> object:
     if isinstance(part, Mapping):
         chosen = {key: _select(value, indices, size) for key, value in part.items()}
         return chosen if type(part) is dict else type(part)(chosen)  # type: ignore[call-arg]
+    if isinstance(part, PackedSequence):
+        sequences = unpack_sequence(part)
+        return pack_sequence([sequences[i] for i in indices], enforce_sorted=False)
     if isinstance(part, tuple):
         values: list[Any] = [_select(value, indices, size) for value in part]
         return type(part)(*values) if hasattr(part, "_fields") else tuple(values)

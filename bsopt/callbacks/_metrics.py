@@ -41,7 +41,9 @@ class MetricCallback(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Read the metric where nothing is validated."""
-        if not trainer.enable_validation or sum(trainer.num_val_batches) == 0:  # an empty loader counts as enabled
+        # an empty loader counts as enabled; before the first validation nothing is known of the loaders
+        is_empty = trainer.val_dataloaders is not None and sum(trainer.num_val_batches) == 0
+        if not trainer.enable_validation or is_empty:
             self._samples.settle(trainer)
             self._read_metric(trainer)
 

@@ -1,7 +1,8 @@
 """Gradients of single samples, by running the user's `training_step` on a shadow of the module.
 
-The shadow shares the parameters and copies what a forward pass may change. Random state and loggers are put back,
-`log` does nothing, `.grad` isn't touched. So the training run is the same with and without the measurement.
+The shadow shares the trained parameters and copies what a step may change. Random state, loggers and the Trainer's
+`should_stop` are put back, `log` does nothing, `.grad` isn't touched. So the training run is the same with and without
+the measurement.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def gradient_sq_norms(
     parameters = optimized_parameters(trainer)
     norms = []
     try:
-        shadows = Shadows(module, trainer)
+        shadows = Shadows(module, parameters, trainer)
         with _untouched(trainer, include_cuda=any(p.is_cuda for p in parameters)), torch.enable_grad():
             for indices in parts:
                 part = select_samples(batch, indices)
@@ -95,16 +96,16 @@ def _loss(module: LightningModule, batch: object, batch_idx: int) -> Tensor:
 
 @contextmanager
 def _untouched(trainer: Trainer, *, include_cuda: bool) -> Iterator[None]:
-    """Put random numbers and loggers back, also after an error, which Lightning's isolate_rng doesn't."""
+    """Put random numbers, loggers and `should_stop` back, after an error, too, unlike Lightning's isolate_rng."""
     from pytorch_lightning.loggers.logger import DummyLogger
     from pytorch_lightning.utilities.seed import isolate_rng
 
-    loggers = trainer.loggers
+    loggers, should_stop = trainer.loggers, trainer.should_stop
     isolated = isolate_rng(include_cuda=include_cuda)
     isolated.__enter__()
     trainer.loggers = [DummyLogger() for _ in loggers]
     try:
         yield
     finally:
-        trainer.loggers = loggers
+        trainer.loggers, trainer.should_stop = loggers, should_stop
         isolated.__exit__(None, None, None)

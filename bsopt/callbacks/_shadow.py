@@ -1,4 +1,4 @@
-"""Copies of a module that compute the same with the same parameters and leave no trace in it."""
+"""Copies of a module that compute the same with the same trained parameters and leave no trace in it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import pickle
 import types
 import weakref
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,23 +18,26 @@ if TYPE_CHECKING:
 
 __all__ = ["Shadows"]
 
-# used as they are: code, weights, and data, which a step only reads
-_SHARED = (type, types.ModuleType, nn.Parameter, Dataset, DataLoader, weakref.ReferenceType, *weakref.ProxyTypes)
+# used as they are: code, and data, which a step only reads
+_SHARED = (type, types.ModuleType, Dataset, DataLoader, weakref.ReferenceType, *weakref.ProxyTypes)
 
 
 class Shadows:
     """Makes shadows of a module: one pickle of everything that its modules hold, loaded once per shadow.
 
     What is bound to a module is bound to its shadow: methods, hooks, and the callables that torch.compile made,
-    which run uncompiled. Tensors and random generators are cloned. What can't be copied, such as an open file, is
+    which run uncompiled. Tensors and random generators are cloned, and so are the parameters that aren't trained: a
+    step may move them itself, as the moving average of a teacher. What can't be copied, such as an open file, is
     missing in a shadow, so that a step that uses it fails.
 
     Args:
         module: The module.
+        trained: The parameters that the shadows share with it.
         trainer: Shared with the shadows, and not looked into.
     """
 
-    def __init__(self, module: nn.Module, trainer: Trainer | None = None) -> None:
+    def __init__(self, module: nn.Module, trained: Sequence[Tensor], trainer: Trainer | None = None) -> None:
+        self._trained = trained
         self._kept: list[object] = []
         self._trainer = trainer
         self._index: dict[int, int] = {}
@@ -48,7 +52,9 @@ class Shadows:
         for module, shadow in zip(self._modules, made, strict=True):
             # methods of nn.Module look for these while the states are loaded
             shadow.__dict__.update(_parameters={}, _buffers={}, _modules={}, training=module.training)
-        states = _Unpickler(self._pickled, self._kept, self._modules, made).load()
+        stand_ins: dict[int, object] = {id(parameter): parameter for parameter in self._trained}
+        stand_ins |= {id(module): shadow for module, shadow in zip(self._modules, made, strict=True)}
+        states = _Unpickler(self._pickled, self._kept, stand_ins).load()
         for shadow, state in zip(made, states, strict=True):
             _fill(shadow, state)
         return made[0]
@@ -108,10 +114,10 @@ class _Pickler(pickle.Pickler):
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, pickled: bytes, kept: list[object], modules: list[nn.Module], shadows: list[nn.Module]) -> None:
+    def __init__(self, pickled: bytes, kept: list[object], made: Mapping[int, object]) -> None:
         super().__init__(io.BytesIO(pickled))
         self._kept = kept
-        self._made: dict[int, object] = {id(m): shadow for m, shadow in zip(modules, shadows, strict=True)}
+        self._made = dict(made)
 
     def persistent_load(self, pid: int) -> object:
         value = self._kept[pid]
@@ -148,6 +154,8 @@ def _wraps_its_methods(module: nn.Module) -> bool:
 def _cloned(value: object) -> object:
     if isinstance(value, torch.Generator):
         return torch.Generator(device=value.device).set_state(value.get_state())
+    if type(value) is nn.Parameter:
+        return nn.Parameter(value.detach().clone(), requires_grad=value.requires_grad)
     if isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
         return value.detach().clone()
     return value

@@ -52,9 +52,9 @@ class GradientNoiseScale(Callback):
       global batch, whose gradient is accumulated and averaged over ranks. Under DDP six numbers are summed over ranks
       per measurement.
     - `samples` (one device): the smaller one is a single sample, of which a few go through `training_step` one by one,
-      on a shadow of the module: logs, metrics, running statistics and random numbers stay as they are. The larger one
-      is the batch.
-      With BatchNorm in training mode, quarters of the batch stand in for samples.
+      on a shadow of the module: logs, metrics, running statistics, frozen weights and random numbers stay as they are.
+      The larger one is the batch.
+      With BatchNorm in training mode, quarters of the batch, of two samples at least, stand in for samples.
 
     Every rank holds the same estimate. Logs `bsopt/noise_scale`, `bsopt/noise_scale_low` and
     `bsopt/noise_scale_high`, and says at the end what they mean for the batch size in use. The loss has to be a mean
@@ -199,7 +199,7 @@ class GradientNoiseScale(Callback):
             self._window = _Window(is_measured=self._overhead_budget.is_due and self._has_source(trainer))
             if self._window.is_measured and self._uses_parts(trainer):
                 self._window.open(optimized_parameters(trainer), self._clock)
-        self._starts_update = ends_update(trainer, batch_idx)
+        self._starts_update = ends_update(trainer, batch, batch_idx)
         self._window.part_size = size
         self._window.is_last = self._starts_update
         self._window.batch = batch if self._window.is_measured and not self._uses_parts(trainer) else None
@@ -233,7 +233,7 @@ class GradientNoiseScale(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Close the update, log the estimate, and choose the next update to measure; ranks agree on it."""
-        if not self._starts_update:
+        if batch is None or not self._starts_update:
             return
         window = self._window
         self._note_size(trainer)
@@ -330,7 +330,7 @@ class GradientNoiseScale(Callback):
     def _add_samples(self, trainer: Trainer, pl_module: LightningModule, *, big: float, loss_scale: float) -> None:
         window = self._window
         size = window.sizes[-1]
-        part_size = max(1, size // 4) if _has_batch_norm(pl_module) else 1
+        part_size = max(2, size // 4) if _has_batch_norm(pl_module) else 1
         if sum(window.sizes) <= part_size:
             return
         # its own generator, seeded by the position: the user's random numbers stay as they are

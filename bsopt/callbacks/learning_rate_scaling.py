@@ -147,7 +147,7 @@ class LearningRateScaling(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Log the learning rate in use and its factor, every `log_every_n_steps` updates of the trainer."""
-        is_update = not pl_module.automatic_optimization or ends_update(trainer, batch_idx)
+        is_update = not pl_module.automatic_optimization or ends_update(trainer, batch, batch_idx)
         every = getattr(trainer, "log_every_n_steps", 0)  # 0 logs nothing
         # the step that self.log writes: updates before this one, or batches where the module steps by itself
         step = trainer.global_step - 1 if pl_module.automatic_optimization else trainer.fit_loop.total_batch_idx

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Axis", "OptunaPruning"]
 
 Axis: TypeAlias = Literal["samples", "epoch", "step"]
-"""What a report's step counts: samples seen over all ranks, finished epochs, or optimizer steps."""
+"""What a report's step counts: samples seen over all ranks, epochs finished before this one, or optimizer steps."""
 
 AXES = ("samples", "epoch", "step")
 
@@ -40,7 +40,8 @@ class OptunaPruning(MetricCallback):
 
     Samples are the default axis because Optuna's pruners compare reports at equal steps only, and trials at different
     batch sizes reach the same epoch or optimizer step at different amounts of training; validate at equal samples
-    (`val_check_interval`) for their steps to be equal.
+    (`val_check_interval`) for their steps to be equal. Of several validations in an epoch, the axis `epoch` reports the
+    first and keeps the best.
 
     Reports in `on_validation_end`, or in `on_train_epoch_end` where nothing is validated; the sanity check is left out.
     Per step it counts samples (microseconds). Under DDP the ranks average the metric, rank zero reports and asks, and
@@ -119,11 +120,12 @@ class OptunaPruning(MetricCallback):
 
     def _read_metric(self, trainer: Trainer) -> None:
         steps = {"samples": self._samples_seen, "epoch": trainer.current_epoch, "step": trainer.global_step}
-        step = steps[self._axis]
+        step, value = steps[self._axis], self._value(trainer)
+        if self.trial is not None:
+            self._keep_best(self.trial, value, step)
         if step <= self._last_step:
             return
         self._last_step = step
-        value = self._value(trainer)
         decision = StopDecision()
         if self.trial is not None:
             decision = self._ask(self.trial, value, step, decays=_decays(trainer))
@@ -136,14 +138,16 @@ class OptunaPruning(MetricCallback):
         trainer.should_stop = True
         announce(f"OptunaPruning: {decision.message}")
 
-    def _ask(self, trial: Trial, value: float, step: int, *, decays: bool | None) -> StopDecision:
-        """Report, keep the best, and return whether to go on."""
-        study = trial.study
-        trial.report(value, step)
-        sign = sign_of("minimize" if study.direction == StudyDirection.MINIMIZE else "maximize")
+    def _keep_best(self, trial: Trial, value: float, step: int) -> None:
+        sign = sign_of("minimize" if trial.study.direction == StudyDirection.MINIMIZE else "maximize")
         if math.isfinite(value) and (self._best is None or sign * value < sign * self._best[0]):
             self._best = (value, step)
             write_best(trial, value, step)
+
+    def _ask(self, trial: Trial, value: float, step: int, *, decays: bool | None) -> StopDecision:
+        """Report, and return whether to go on."""
+        study = trial.study
+        trial.report(value, step)
         decide = getattr(study.pruner, "decide", None)
         if decide is not None:
             frozen = study.get_trials(deepcopy=False)[trial.number]

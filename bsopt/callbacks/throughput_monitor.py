@@ -68,7 +68,7 @@ class ThroughputMonitor(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """End the batch, and with it an optimizer step or not."""
-        self._meter.end_batch(ends_step=not pl_module.automatic_optimization or ends_update(trainer, batch_idx))
+        self._meter.end_batch(ends_step=not pl_module.automatic_optimization or ends_update(trainer, batch, batch_idx))
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop counting time as training."""

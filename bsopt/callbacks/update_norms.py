@@ -52,6 +52,7 @@ class UpdateNorms(Callback):
         self._clock = clock
         self._overhead_budget = OverheadBudget(every, overhead=overhead, clock=clock)
         self._histogram = NormHistogram()
+        self._weights: list[Tensor] = []
         self._before: list[Tensor] = []
         self._num_updates = 0
         self._has_stepped = False
@@ -69,6 +70,11 @@ class UpdateNorms(Callback):
         refuse_sharded(trainer, "UpdateNorms")
         self._overhead_budget = self._overhead_budget.restarted()
 
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Note which weights are trained, before a step may switch off those of its other optimizers for a while."""
+        if trainer.is_global_zero and self._overhead_budget.is_due:
+            self._weights = [p for p in pl_module.parameters() if p.requires_grad]
+
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Copy the weights where this update is one to measure."""
         self._has_stepped = True
@@ -76,7 +82,7 @@ class UpdateNorms(Callback):
         if not trainer.is_global_zero or not self._overhead_budget.is_due or self._before:
             return
         start = self._clock()
-        self._before = [p.detach().clone() for p in pl_module.parameters() if p.requires_grad]
+        self._before = [p.detach().clone() for p in self._weights]
         self._cost = self._clock() - start
 
     @torch.no_grad()
@@ -84,15 +90,14 @@ class UpdateNorms(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Compare the weights with the copy, count the norm and log it."""
-        is_end = ends_update(trainer, batch_idx) if pl_module.automatic_optimization else self._has_stepped
+        is_end = ends_update(trainer, batch, batch_idx) if pl_module.automatic_optimization else self._has_stepped
         if not is_end or not trainer.is_global_zero:
             return
         self._has_stepped = False
         self._num_updates += 1
         if self._before:
             start = self._clock()
-            after = [p.detach() for p in pl_module.parameters() if p.requires_grad]
-            torch._foreach_sub_(self._before, after)
+            torch._foreach_sub_(self._before, [p.detach() for p in self._weights])
             norm = math.sqrt(sq_norm(self._before))
             self._before = []
             if norm > 0.0 and math.isfinite(norm):

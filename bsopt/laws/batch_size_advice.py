@@ -106,10 +106,10 @@ def advise(
         num_parts: Micro-batches of an update: devices times accumulation.
     """
     if noise is None or not math.isfinite(noise.value) or noise.value <= 0:
-        return _unknown(noise, batch_size, throughput)
+        return _unknown(noise, batch_size, throughput, num_parts)
     verdict = _verdict(noise, batch_size)
     if verdict == "unknown":
-        return _unknown(noise, batch_size, throughput)
+        return _unknown(noise, batch_size, throughput, num_parts)
     others = [max(1, round(batch_size * factor)) for factor in _FACTORS]
     use = _InUse(lr, optimizer, lr_factor, num_parts)
     options = {size: _option(noise, batch_size, size, use) for size in others if size != batch_size}
@@ -118,7 +118,7 @@ def advise(
         target = 2 ** round(math.log2(min(max(noise.value, batch_size / 8), batch_size * 8)))
         suggestion = _option(noise, batch_size, target, use)
         options[target] = suggestion
-    certainty, next_step = _certainty(noise, batch_size, suggestion)
+    certainty, next_step = _certainty(noise, batch_size, suggestion, num_parts)
     return Advice(
         batch_size=batch_size,
         verdict=verdict,
@@ -179,13 +179,15 @@ def _scaled_lr(noise: NoiseScale, batch_size: int, new: int, lr: float, optimize
     return math.sqrt(lr * scaled) if default_rule(optimizer) == "sqrt" else scaled
 
 
-def _certainty(noise: NoiseScale, batch_size: int, suggestion: BatchSizeOption | None) -> tuple[str, str]:
+def _certainty(
+    noise: NoiseScale, batch_size: int, suggestion: BatchSizeOption | None, num_parts: int
+) -> tuple[str, str]:
     width = noise.high / noise.low if noise.low > 0 else math.inf
     if width > 4:
         sure = "How sure: not very; the interval spans " + (
             f"a factor of {width:.0f}." if math.isfinite(width) else "everything above its lower end."
         )
-        return sure, "To be surer, train longer with this callback, or accumulate two or more micro-batches."
+        return sure, f"To be surer, {_longer(num_parts)}"
     sure = (
         f"How sure: the noise scale is measured to a factor of {width:.1f}, but predicts the critical batch size only "
         "to about an order of magnitude, and it grows during training."
@@ -240,7 +242,7 @@ def _what_to_write(option: BatchSizeOption, use: _InUse) -> str:
     return f"{words}, and a batch size of {option.batch_size} over all devices and accumulated batches."
 
 
-def _unknown(noise: NoiseScale | None, batch_size: int, throughput: Throughput | None) -> Advice:
+def _unknown(noise: NoiseScale | None, batch_size: int, throughput: Throughput | None, num_parts: int) -> Advice:
     if noise is None:
         certainty = "nothing was measured."
     elif noise.covariance_trace <= 0:
@@ -250,9 +252,11 @@ def _unknown(noise: NoiseScale | None, batch_size: int, throughput: Throughput |
         certainty = f"{count} of the noise scale can't settle it; it takes at least {MIN_MEASUREMENTS}."
     elif math.isfinite(noise.high):
         certainty = f"the noise scale lies between {noise.low:.3g} and {noise.high:.3g} samples, which is too wide."
-    else:
+    elif noise.low > 0:
         certainty = f"the noise scale is probably above {noise.low:.3g} samples, and nothing more can be said."
-    next_step = "Train longer with this callback, or accumulate two or more micro-batches."
+    else:
+        certainty = "the gradient's mean can't be told from its noise yet."
+    next_step = _longer(num_parts).capitalize()
     return Advice(
         batch_size=batch_size,
         verdict="unknown",
@@ -264,3 +268,8 @@ def _unknown(noise: NoiseScale | None, batch_size: int, throughput: Throughput |
         throughput=throughput,
         text=f"Batch size advice: can't tell yet whether {batch_size} is right: {certainty} {next_step}",
     )
+
+
+def _longer(num_parts: int) -> str:
+    """Say how to measure more: for longer and, where an update has one micro-batch only, from more of them."""
+    return "train longer with this callback" + (", or accumulate two or more micro-batches." if num_parts == 1 else ".")

@@ -23,8 +23,9 @@ class _Scripted(LinearRegression):
         self.log("val_loss", next(self.curve))
 
 
-def _fit(callback: OptunaPruning, curve: list[float]) -> Any:
-    trainer = quiet_trainer(callbacks=[callback], max_epochs=len(curve), num_sanity_val_steps=0)
+def _fit(callback: OptunaPruning, curve: list[float], **settings: Any) -> Any:
+    settings = {"max_epochs": len(curve), "num_sanity_val_steps": 0, **settings}
+    trainer = quiet_trainer(callbacks=[callback], **settings)
     trainer.fit(_Scripted(curve), loader(num_samples=64, batch_size=16), loader(num_samples=1, batch_size=1))
     return trainer
 
@@ -51,6 +52,14 @@ def test_reports_lie_on_the_chosen_axis(axis: Any, steps: list[int]) -> None:
     trial = study.ask()
     _fit(OptunaPruning(trial, "val_loss", axis=axis), [1.0, 0.5])
     assert list(study.trials[0].intermediate_values) == steps
+
+
+def test_the_best_of_several_validations_in_an_epoch_is_kept() -> None:
+    study = optuna.create_study(pruner=optuna.pruners.NopPruner())
+    callback = OptunaPruning(study.ask(), "val_loss", axis="epoch")
+    _fit(callback, [1.0, 0.75, 0.5, 0.25], max_epochs=2, val_check_interval=0.5)
+    assert study.trials[0].intermediate_values == pytest.approx({0: 1.0, 1: 0.5})
+    assert (callback.best_value, callback.best_step) == (0.25, 1)
 
 
 def test_a_maximised_metric_keeps_its_highest_value() -> None:

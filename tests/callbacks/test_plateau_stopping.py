@@ -78,6 +78,13 @@ def test_a_training_metric_is_read_where_the_validation_is_empty(validation: Any
     assert trainer.current_epoch == 3
 
 
+def test_epochs_before_the_first_validation_are_waited_for() -> None:
+    callback = PlateauStopping("val_loss", patience=10_000)
+    _fit(callback, [1.0] * 25, check_val_every_n_epoch=2)
+    assert callback.result is not None
+    assert callback.result.best_step == 128
+
+
 def test_two_of_them_may_follow_two_metrics(tmp_path: Path) -> None:
     callbacks = [PlateauStopping(name, patience=1000) for name in ("val_loss", "train_loss")]
     data = loader(num_samples=64, batch_size=16)

@@ -20,6 +20,7 @@ from linear_regression import (
     quiet_trainer,
 )
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from bsopt.callbacks import GradientNoiseScale
 from bsopt.errors import TaskError
@@ -66,6 +67,16 @@ def test_measuring_leaves_no_trace_in_the_run(norm: bool) -> None:
     assert watched.num_steps == plain.num_steps == 20
     assert watched.losses == plain.losses
     assert watched_metrics == plain_metrics
+
+
+@pytest.mark.parametrize("rest", [2, 3, 7])
+def test_a_rest_too_small_for_batch_norm_is_measured_or_passed_over(rest: int) -> None:
+    callback = GradientNoiseScale("samples", every=1)
+    x, y = torch.randn(32 + rest, DIMENSION), torch.randn(32 + rest)
+    batches = [(x[:32], y[:32]), (x[32:], y[32:])]
+    quiet_trainer(callbacks=[callback], max_epochs=2).fit(_Net(), DataLoader(batches, batch_size=None))  # type: ignore[arg-type]
+    assert callback.estimate is not None
+    assert callback.estimate.num_measurements == (2 if rest == 2 else 4)
 
 
 class _BoundMethod(_Net):
@@ -117,6 +128,17 @@ class _OwnState(_Net):
         return loss * (1 + np.mean(self.queue) + 0.1 * self.counter.n)
 
 
+class _MovesItsTeacher(_Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.teacher = torch.nn.Linear(DIMENSION, 1).requires_grad_(False)
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Any:
+        self.teacher.weight.data = 0.9 * self.teacher.weight.data + 0.1 * self.net[0].weight.data[:1]
+        self.teacher.bias.mul_(0.9)
+        return super().training_step([batch[0], self.teacher(batch[0]).squeeze(-1)], batch_idx)
+
+
 class _Parametrized(_Net):
     def __init__(self) -> None:
         super().__init__()
@@ -156,6 +178,7 @@ def _compiled_inside() -> pl.LightningModule:
         _BoundMethod,
         _SavedFeatures,
         _OwnState,
+        _MovesItsTeacher,
         _Parametrized,
         _FailsAfterDrawing,
         _compiled_inside,
@@ -200,6 +223,19 @@ def test_what_a_step_writes_to_the_loggers_itself_is_written_once(tmp_path: Path
     assert callback.estimate is not None
     assert logger.num_written == 4
     assert trainer.loggers == [logger]
+
+
+def test_a_step_that_stops_the_training_at_a_low_loss_does_not_stop_it_for_a_single_sample() -> None:
+    class StopsWhenGood(LinearRegression):
+        def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+            loss = super().training_step(batch, batch_idx)
+            self.trainer.should_stop = self.trainer.should_stop or float(loss) < 1.0
+            return loss
+
+    callback, model = GradientNoiseScale(every=1), StopsWhenGood()
+    quiet_trainer(callbacks=[callback], max_epochs=3).fit(model, loader(num_samples=64, batch_size=16))
+    assert callback.estimate is not None
+    assert model.num_steps == 12
 
 
 class _NeedsTwo(LinearRegression):

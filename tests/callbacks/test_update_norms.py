@@ -53,7 +53,8 @@ def test_norms_equal_a_plain_pytorch_loop(accumulate: int, clip: float | None) -
     json.dumps(to_plain(summary), allow_nan=False)
 
 
-def test_manual_optimization_with_two_optimizers_counts_one_update_per_batch() -> None:
+@pytest.mark.parametrize("toggles", [False, True])
+def test_manual_optimization_with_two_optimizers_counts_one_update_per_batch(toggles: bool) -> None:
     class Manual(pl.LightningModule):
         def __init__(self) -> None:
             super().__init__()
@@ -62,9 +63,13 @@ def test_manual_optimization_with_two_optimizers_counts_one_update_per_batch() -
 
         def training_step(self, batch: list[Tensor], batch_idx: int) -> None:
             for optimizer, parameter in zip(self.optimizers(), (self.a, self.b), strict=True):  # type: ignore[arg-type]
+                if toggles:
+                    self.toggle_optimizer(optimizer)
                 optimizer.zero_grad()
                 self.manual_backward(parameter.sum())
                 optimizer.step()
+                if toggles:
+                    self.untoggle_optimizer(optimizer)
 
         def configure_optimizers(self) -> list[torch.optim.Optimizer]:
             return [torch.optim.SGD([self.a], lr=3.0), torch.optim.SGD([self.b], lr=4.0)]

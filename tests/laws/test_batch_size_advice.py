@@ -62,6 +62,14 @@ def test_nothing_measured_is_said() -> None:
     assert "above 10 samples" in advise(unbounded, batch_size=32).text
 
 
+def test_a_run_that_accumulates_already_is_not_told_to() -> None:
+    unbounded = replace(_noise(64), low=0.0, high=math.inf)
+    for noise in (unbounded, _noise(512, spread=5)):
+        assert "accumulate two or more" in advise(noise, batch_size=32).next_step
+        assert "accumulate" not in advise(noise, batch_size=32, num_parts=2).next_step
+    assert "above 0 samples" not in advise(unbounded, batch_size=32).text
+
+
 @pytest.mark.parametrize("num_measurements", [1, 4])
 def test_a_few_measurements_give_no_verdict(num_measurements: int) -> None:
     advice = advise(replace(_noise(64), num_measurements=num_measurements), batch_size=64, lr=0.1)
