@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 from click.testing import Result
@@ -35,6 +37,25 @@ def test_next_runs_of_a_plain_study_are_lines_of_its_own_python(invoke: Invoke, 
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
     exec(code.group(), {"study": study, "objective": lambda trial: trial.suggest_float("lr", 1e-4, 1.0, log=True)})
     assert all(trial.params["lr"] == trial.system_attrs["fixed_params"]["lr"] for trial in study.trials)
+
+
+def test_next_runs_of_a_grid_are_points_of_it(invoke: Invoke, storage: str) -> None:
+    def objective(trial: optuna.Trial) -> float:
+        size = int(trial.suggest_categorical("batch_size", ["16", "32", "64"]))
+        lr = 10 ** trial.suggest_categorical("log10_lr", [-4, -3, -2, -1])
+        return 0.3 + 0.01 * math.log10(lr / 0.004) ** 2 + 0.002 * float(rng.standard_normal()) + 0 * size
+
+    rng = np.random.default_rng(0)
+    (study := study_in(storage)).optimize(objective, n_trials=16)
+    output = invoke("study", "recommend", "p").output
+    code = re.search(r"^study\.enqueue_trial\(.*^study\.optimize\(objective, n_trials=\d\)$", output, re.M | re.S)
+    assert code is not None
+    exec(code.group(), {"study": study, "objective": objective})
+    asked = study.trials[16:]
+    assert asked
+    assert all(trial.params == trial.system_attrs["fixed_params"] for trial in asked)
+    rates = {f"lr {10 ** trial.params['log10_lr']:.3g}" for trial in asked}
+    assert set(re.findall(r"batch size \d+, (lr [\d.]+\d) \(about", output)) <= rates
 
 
 def study_in(storage: str, *directions: str) -> optuna.Study:
