@@ -82,6 +82,18 @@ def test_a_study_of_the_learning_rate_alone_is_told_to_be_one(invoke: Invoke, st
     assert "isn't known" not in output
 
 
+@pytest.mark.parametrize("form", ["--yaml", "--python"])
+def test_what_has_no_single_answer_says_so_where_only_settings_were_asked_for(
+    invoke: Invoke, storage: str, form: str
+) -> None:
+    study = study_in(storage, "minimize", "maximize")
+    study.optimize(lambda t: (t.suggest_int("batch_size", 8, 64), t.suggest_float("lr", 0.1, 1)), n_trials=4)
+    found = invoke("study", "recommend", "p", form)
+    assert found.exit_code == 1
+    assert found.stdout == ""
+    assert "there is no single best batch size" in " ".join(found.stderr.split())
+
+
 def test_several_objectives_have_no_best_trial(invoke: Invoke, storage: str) -> None:
     def objective(trial: optuna.Trial) -> tuple[float, float]:
         return trial.suggest_int("batch_size", 8, 64), trial.suggest_float("lr", 0.1, 1)

@@ -108,6 +108,9 @@ def recommend(
         if questions:
             document["answers"] = to_json(asked)
         click.echo(json_text(document))
+    elif found.choice is None and (as_yaml or as_python):
+        click.echo(flowing(found.sentence), err=True)
+        click.get_current_context().exit(1)
     elif as_yaml:
         click.echo(found.to_yaml(), nl=False)
     elif as_python:
