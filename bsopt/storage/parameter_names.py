@@ -41,7 +41,9 @@ NAMES_KEY = "bsopt:parameter_names"
 """A study's note, {"batch_size": name, "lr": name}."""
 
 _USUAL: dict[str, tuple[str, ...]] = {
-    BATCH_SIZE: ("batchsize", "globalbatchsize", "trainbatchsize", "bs", "log2batchsize", "batchsizelog2", "log2bs"),
+    BATCH_SIZE: (
+        "batchsize", "globalbatchsize", "trainbatchsize", "batch", "bs", "log2batchsize", "batchsizelog2", "log2bs",
+    ),
     LR: (
         "lr", "learningrate", "baselr", "maxlr", "initiallr", "lr0", "eta", "log10lr", "log2lr", "lrlog10",
         "log10learningrate", "log2learningrate",

@@ -32,6 +32,7 @@ def study_of(*names: str) -> optuna.Study:
     ("size", "lr"),
     [
         ("bs", "learning_rate"),
+        ("batch", "lr0"),
         ("data.batch_size", "optimizer.lr"),
         ("log2_batch_size", "lr"),
         ("train_batch_size", "eta"),
