@@ -57,7 +57,10 @@ MOST_CHOICES = 10_000
 """A parameter on a step that can take more values than this counts as continuous."""
 
 _LOGARITHM = re.compile(r"(neg|minus)?[^a-z0-9]*log(10|2)(?![0-9])")
-_UNCLEAR = re.compile(r"(?<![a-z])(neg|minus)?[^a-z0-9]*(log|ln)(?![a-z0-9])|(neg|minus)[^a-z0-9]*log(10|2)(?![0-9])")
+_UNCLEAR = re.compile(
+    r"(?<![a-z])(neg|minus)?[^a-z0-9]*(log|ln)(?![a-z0-9])|(neg|minus)[^a-z0-9]*log(10|2)(?![0-9])"
+    r"|(?<![a-z])(exp|exponent|power)$"
+)
 
 _Spaces: TypeAlias = Mapping[str, BaseDistribution]
 

@@ -168,6 +168,13 @@ def test_a_logarithm_of_an_unknown_base_is_warned_of_and_then_refused(caplog: py
         recommend(study, lr="neg_log_lr")
 
 
+def test_an_exponent_of_an_unknown_base_is_refused() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+    study.optimize(lambda t: loss(2 ** t.suggest_int("batch_exp", 3, 9), rate_of(t)), n_trials=6)
+    with pytest.raises(ConfigError, match=r"batch_exp holds a logarithm by its name.*log10 or log2"):
+        recommend(study, batch_size="batch_exp")
+
+
 def test_words_for_learning_rates_are_asked_about() -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
     rates = {"low": 0.01, "high": 0.1}
