@@ -48,6 +48,8 @@ def _at_best_rate(evidence: Evidence, size: int, reason: str) -> NextRun:
     predicted = evidence.fits.ridge.predict(size)
     complete = [r for r in evidence.by_size[size] if r.outcome == "complete" and r.confirms is None]
     lr = predicted.lr.value if predicted is not None else cast(float, complete[0].lr)
+    if evidence.info.lr_choices:
+        lr = min(evidence.info.lr_choices, key=lambda choice: abs(math.log2(choice / lr)))
     near = min(complete, key=lambda r: abs(math.log2(cast(float, r.lr) / lr)), default=None)
     if near is not None and abs(math.log2(cast(float, near.lr) / lr)) <= SAME_OCTAVES:
         return _repeat(evidence, near, reason)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
 
 from bsopt.laws.estimate import Estimate
 from bsopt.recommendation.result import Goal, NextRun, Recommendation, SizeFinding
-from bsopt.storage.parameter_names import BATCH_SIZE, LR, ParameterNames, exponent_base
+from bsopt.storage.parameter_names import BATCH_SIZE, LR, ParameterNames, parameter_value, spaces_of
 from bsopt.study.command_line import typed_study
 from bsopt.trial.record import StudyInfo
 from bsopt.units import digits_telling, format_chance, format_device_time, format_duration, format_number
@@ -66,17 +69,25 @@ def next_run_time(run: NextRun) -> str:
     return f"{took}, {format_device_time(run.device_hours)} of device time" if is_many else took
 
 
-def settling_command(info: StudyInfo, runs: Sequence[NextRun], *, names: ParameterNames | None = None) -> str:
+def settling_command(
+    info: StudyInfo,
+    runs: Sequence[NextRun],
+    *,
+    names: ParameterNames | None = None,
+    study: optuna.Study | None = None,
+) -> str:
     """Return what makes runs happen: a command, or lines of Python for a study that bsopt didn't make.
 
     Args:
         info: The study.
         runs: What would settle something.
         names: What the study calls its batch size and learning rate; our names by default.
+        study: The study itself, for the values that its parameters can take.
     """
     if info.config:
         return f"bsopt study run {typed_study(info)} --settle"
-    lines = [f"study.enqueue_trial({_params(run, names)})" for run in runs]
+    spaces = spaces_of(study) if study is not None else {}
+    lines = [f"study.enqueue_trial({_params(run, names, spaces)})" for run in runs]
     return "\n".join([*lines, f"study.optimize(objective, n_trials={len(runs)})"])
 
 
@@ -110,9 +121,7 @@ def _span(gap: Estimate | None) -> str:
     return f"{gap.low:.{digits}g} to {gap.high:.{digits}g}"
 
 
-def _params(run: NextRun, names: ParameterNames | None) -> dict[str, Any]:
-    size, lr = (names.batch_size, names.lr) if names is not None else (None, None)
-    bases = [None if name is None else exponent_base(name) for name in (size, lr)]
-    value = round(math.log(run.batch_size, bases[0]), 4) if bases[0] else run.batch_size
-    rate = round(math.log(run.lr, bases[1]), 4) if bases[1] else float(f"{run.lr:.4g}")
-    return {size or BATCH_SIZE: value, lr or LR: rate, **run.further}
+def _params(run: NextRun, names: ParameterNames | None, spaces: Mapping[str, BaseDistribution]) -> dict[str, Any]:
+    size, lr = (names.batch_size or BATCH_SIZE, names.lr or LR) if names is not None else (BATCH_SIZE, LR)
+    natural = {size: run.batch_size, lr: float(f"{run.lr:.4g}")}
+    return {**{name: parameter_value(value, name, spaces.get(name)) for name, value in natural.items()}, **run.further}

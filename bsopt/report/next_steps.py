@@ -25,7 +25,7 @@ def next_steps(data: StudyData, *, prefix: str) -> Html | None:
     command: str | None
     if runs:
         words = tag("ul", *(_run(run) for run in runs), class_="runs")
-        command = settling_command(data.info, runs, names=data.names)
+        command = settling_command(data.info, runs, names=data.names, study=data.study)
     elif found.status is not FitStatus.OK:
         words = tag("p", "More trials: these don't say how sure the answer is.")
         command = _going_on(data)

@@ -25,8 +25,10 @@ from bsopt.storage.parameter_names import (
     LR,
     ParameterNames,
     find_names,
+    natural_choices,
     natural_range,
     natural_value,
+    spaces_of,
 )
 from bsopt.trial.objective import Direction, Objective, sign_of
 from bsopt.trial.record import FORMAT_VERSION, Outcome, StepUnit, StopReason, StudyInfo, Tick, TrialRecord
@@ -219,8 +221,9 @@ def read_info(
     if text is not None:
         return _parsed_info(text)
     found = names or find_names(study)
+    lr, spaces = found.lr or LR, spaces_of(study)
     trials = study.get_trials(deepcopy=False)
-    sizes, rates = _searched(trials, found.batch_size or BATCH_SIZE), _searched(trials, found.lr or LR)
+    sizes, rates = _searched(trials, found.batch_size or BATCH_SIZE), _searched(trials, lr)
     called = study.metric_names or ["value"]
     return StudyInfo(
         name=study.study_name,
@@ -228,6 +231,7 @@ def read_info(
         batch_size_range=(max(int(sizes[0]), 1), int(sizes[1] * (1 + 1e-9))) if sizes else None,
         lr_range=rates,
         step_unit=step_unit,
+        lr_choices=natural_choices(lr, spaces[lr]) if lr in spaces else (),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -24,10 +24,13 @@ __all__ = [
     "as_number",
     "exponent_base",
     "find_names",
+    "natural_choices",
     "natural_log2",
     "natural_range",
     "natural_value",
     "note_names",
+    "parameter_value",
+    "spaces_of",
     "unknown_names",
     "unreadable",
 ]
@@ -38,7 +41,9 @@ NAMES_KEY = "bsopt:parameter_names"
 """A study's note, {"batch_size": name, "lr": name}."""
 
 _USUAL: dict[str, tuple[str, ...]] = {
-    BATCH_SIZE: ("batchsize", "globalbatchsize", "trainbatchsize", "bs", "log2batchsize", "batchsizelog2", "log2bs"),
+    BATCH_SIZE: (
+        "batchsize", "globalbatchsize", "trainbatchsize", "batch", "bs", "log2batchsize", "batchsizelog2", "log2bs",
+    ),
     LR: (
         "lr", "learningrate", "baselr", "maxlr", "initiallr", "lr0", "eta", "log10lr", "log2lr", "lrlog10",
         "log10learningrate", "log2learningrate",
@@ -48,8 +53,14 @@ _USUAL: dict[str, tuple[str, ...]] = {
 LARGEST_EXPONENT = 64
 """A name may say "log10" of a log-scaled range; no batch size or learning rate has a logarithm beyond this."""
 
+MOST_CHOICES = 10_000
+"""A parameter on a step that can take more values than this counts as continuous."""
+
 _LOGARITHM = re.compile(r"(neg|minus)?[^a-z0-9]*log(10|2)(?![0-9])")
-_UNCLEAR = re.compile(r"(?<![a-z])(neg|minus)?[^a-z0-9]*(log|ln)(?![a-z0-9])|(neg|minus)[^a-z0-9]*log(10|2)(?![0-9])")
+_UNCLEAR = re.compile(
+    r"(?<![a-z])(neg|minus)?[^a-z0-9]*(log|ln)(?![a-z0-9])|(neg|minus)[^a-z0-9]*log(10|2)(?![0-9])"
+    r"|(?<![a-z])(exp|exponent|power)$"
+)
 
 _Spaces: TypeAlias = Mapping[str, BaseDistribution]
 
@@ -90,7 +101,7 @@ def find_names(study: optuna.Study, *, batch_size: str | None = None, lr: str | 
     Raises:
         ConfigError: A name was told that no trial of the study has, or whose values can't be read.
     """
-    spaces = _spaces(study)
+    spaces = spaces_of(study)
     for role, told in ((BATCH_SIZE, batch_size), (LR, lr)):
         if told is not None and spaces and told not in spaces:
             raise ConfigError(
@@ -124,7 +135,7 @@ def unknown_names(study: optuna.Study, names: ParameterNames) -> str:
     """Return what to say of a study whose two parameters aren't both known; empty where they are."""
     if names.is_complete:
         return ""
-    spaces = _spaces(study)
+    spaces = spaces_of(study)
     if not spaces:
         return ""
     missing = [f"{role}=" for role, found in ((BATCH_SIZE, names.batch_size), (LR, names.lr)) if found is None]
@@ -138,6 +149,14 @@ def unknown_names(study: optuna.Study, names: ParameterNames) -> str:
     remedy = f"Say it with {in_words([f'{name}NAME' for name in missing])} (--batch-size-name, --lr-name)."
     found = f"Which parameter is {unknown} isn't known: the study has {in_words(sorted(spaces))}."
     return " ".join([found, *reasons, remedy])
+
+
+def spaces_of(study: optuna.Study) -> dict[str, BaseDistribution]:
+    """Return every parameter that a trial of the study has, with its last range."""
+    found: dict[str, BaseDistribution] = {}
+    for trial in study.get_trials(deepcopy=False):
+        found.update(trial.distributions)
+    return found
 
 
 def as_number(value: object) -> float | None:
@@ -204,6 +223,30 @@ def natural_range(name: str, distribution: BaseDistribution) -> list[float]:
     return [float(value) for value in found if value is not None and value > 0]
 
 
+def natural_choices(name: str, distribution: BaseDistribution) -> tuple[float, ...]:
+    """Return every batch size or learning rate above 0 that a parameter can stand for; empty for a continuous one.
+
+    >>> natural_choices("log10_lr", CategoricalDistribution([-3, -2])), natural_choices("lr", FloatDistribution(0, 1))
+    ((0.001, 0.01), ())
+    """
+    found = [natural_value(value, name, distribution) for value in _choices(distribution)]
+    return tuple(float(value) for value in found if value is not None and value > 0)
+
+
+def parameter_value(natural: float, name: str, distribution: BaseDistribution | None = None) -> Any:
+    """Return what a parameter is set to for a batch size or learning rate: the nearest in ratio that it can take.
+
+    >>> parameter_value(16, "batch_size", CategoricalDistribution(["16", "32"])), parameter_value(32, "log2_batch_size")
+    ('16', 5.0)
+    """
+    known = {value: natural_value(value, name, distribution) for value in _choices(distribution)}
+    choices = {value: size_or_rate for value, size_or_rate in known.items() if size_or_rate and size_or_rate > 0}
+    if choices:
+        return min(choices, key=lambda value: abs(math.log(choices[value] / natural)))
+    base = exponent_base(name, distribution)
+    return round(math.log(natural, base), 4) if base else natural
+
+
 def unreadable(name: str, distribution: BaseDistribution) -> str:
     """Return why a parameter can't be read as a batch size or learning rate, and what to do; empty where it can.
 
@@ -234,18 +277,20 @@ def _values(distribution: BaseDistribution) -> list[float] | None:
     return numbers if numbers and len(numbers) == len(found) else None
 
 
+def _choices(distribution: BaseDistribution | None) -> Sequence[Any]:
+    """Return the values that a parameter can take; nothing where they are too many to tell apart."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices
+    if not isinstance(distribution, (IntDistribution, FloatDistribution)) or distribution.step is None:
+        return ()
+    low, step = distribution.low, distribution.step
+    count = round((distribution.high - low) / step) + 1
+    return [round(low + i * step, 12) for i in range(count)] if count <= MOST_CHOICES else ()
+
+
 def _last(name: str) -> str:
     """Return a name's last part in small letters: "model.log10_LR" is "log10_lr"."""
     return re.split(r"[./]", name)[-1].lower()
-
-
-def _spaces(study: optuna.Study) -> dict[str, BaseDistribution]:
-    """Return every parameter that a trial of the study has."""
-    found: dict[str, BaseDistribution] = {}
-    for trial in study.get_trials(deepcopy=False):
-        for name, distribution in trial.distributions.items():
-            found.setdefault(name, distribution)
-    return found
 
 
 def _find(role: str, spaces: _Spaces, noted: Mapping[str, Any]) -> str | None:

@@ -257,6 +257,7 @@ class StudyInfo:
         file: Path of the study file, as it was named on the host that made the study; None where there is none.
         environment: Versions and hardware.
         step_unit: What reports are counted in; None where nobody has said: then nothing is told in samples.
+        lr_choices: The learning rates of a space that has choices or steps of them; empty for a continuous one.
     """
 
     name: str
@@ -284,6 +285,7 @@ class StudyInfo:
     file: str | None = None
     environment: Mapping[str, Any] = field(default_factory=dict)
     step_unit: StepUnit | None = "samples"
+    lr_choices: tuple[float, ...] = ()
 
     @property
     def search(self) -> AskedSearch | None:

@@ -32,6 +32,7 @@ def study_of(*names: str) -> optuna.Study:
     ("size", "lr"),
     [
         ("bs", "learning_rate"),
+        ("batch", "lr0"),
         ("data.batch_size", "optimizer.lr"),
         ("log2_batch_size", "lr"),
         ("train_batch_size", "eta"),
@@ -165,6 +166,13 @@ def test_a_logarithm_of_an_unknown_base_is_warned_of_and_then_refused(caplog: py
     assert "neg_log_lr holds a logarithm" in recommend(study).sentence
     with pytest.raises(ConfigError, match=r"lr='neg_log_lr': .*log=True, or its logarithm under a name that says"):
         recommend(study, lr="neg_log_lr")
+
+
+def test_an_exponent_of_an_unknown_base_is_refused() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+    study.optimize(lambda t: loss(2 ** t.suggest_int("batch_exp", 3, 9), rate_of(t)), n_trials=6)
+    with pytest.raises(ConfigError, match=r"batch_exp holds a logarithm by its name.*log10 or log2"):
+        recommend(study, batch_size="batch_exp")
 
 
 def test_words_for_learning_rates_are_asked_about() -> None:

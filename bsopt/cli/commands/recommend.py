@@ -15,6 +15,8 @@ from bsopt.units import format_number, parse_bytes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import optuna
+
     from bsopt.recommendation.result import Recommendation
     from bsopt.storage.parameter_names import ParameterNames
     from bsopt.trial.record import StepUnit, StudyInfo
@@ -106,12 +108,15 @@ def recommend(
         if questions:
             document["answers"] = to_json(asked)
         click.echo(json_text(document))
+    elif found.choice is None and (as_yaml or as_python):
+        click.echo(flowing(found.sentence), err=True)
+        click.get_current_context().exit(1)
     elif as_yaml:
         click.echo(found.to_yaml(), nl=False)
     elif as_python:
         click.echo(found.to_lightning(), nl=False)
     else:
-        _show(found, evidence.info, names)
+        _show(found, evidence.info, names, study)
         for answer in asked:
             click.echo("\n" + click.style(answer.question, bold=True))
             click.echo(f"{flowing(answer.answer)}\n({answer.basis})")
@@ -119,7 +124,7 @@ def recommend(
         click.get_current_context().exit(1)
 
 
-def _show(found: Recommendation, info: StudyInfo, names: ParameterNames) -> None:
+def _show(found: Recommendation, info: StudyInfo, names: ParameterNames, study: optuna.Study) -> None:
     click.secho(flowing(found.sentence), bold=True)
     if found.front:
         _show_front(found)
@@ -142,18 +147,18 @@ def _show(found: Recommendation, info: StudyInfo, names: ParameterNames) -> None
         click.echo(f"\n{_TITLES[refusal.goal]}: can't be told\n{flowing(refusal.reason, indent='  ')}")
     _show_sizes(found)
     _show_list("To know:", found.caveats)
-    _show_next_runs(found, info, names)
+    _show_next_runs(found, info, names, study)
     click.echo("\nTo paste (--yaml for LightningCLI, --json for programs):\n")
     click.echo(found.to_lightning(), nl=False)
 
 
-def _show_next_runs(found: Recommendation, info: StudyInfo, names: ParameterNames) -> None:
+def _show_next_runs(found: Recommendation, info: StudyInfo, names: ParameterNames, study: optuna.Study) -> None:
     from bsopt.recommendation.views import next_run_text, settling_command
 
     if not found.next_runs:
         return
     runs = [next_run_text(run) for run in found.next_runs]
-    command = settling_command(info, found.next_runs, names=names)
+    command = settling_command(info, found.next_runs, names=names, study=study)
     if info.config:
         _show_list(f"What to run next (`{command}`):", runs)
         return
