@@ -21,14 +21,18 @@ __all__ = ["Shadows"]
 # used as they are: code, and data, which a step only reads
 _SHARED = (type, types.ModuleType, Dataset, DataLoader, weakref.ReferenceType, *weakref.ProxyTypes)
 
+MOST_OTHERS = 4
+"""Parameters that aren't trained are cloned up to so many times the bytes of the trained ones: a teacher is as large as
+its student, and a frozen model below a small head or adapters may fill the memory."""
+
 
 class Shadows:
     """Makes shadows of a module: one pickle of everything that its modules hold, loaded once per shadow.
 
     What is bound to a module is bound to its shadow: methods, hooks, and the callables that torch.compile made,
-    which run uncompiled. Tensors and random generators are cloned, and so are the parameters that aren't trained: a
-    step may move them itself, as the moving average of a teacher. What can't be copied, such as an open file, is
-    missing in a shadow, so that a step that uses it fails.
+    which run uncompiled. Tensors and random generators are cloned, and so are the parameters that aren't trained,
+    unless they are many: a step may move them itself, as the moving average of a teacher. What can't be copied, such as
+    an open file, is missing in a shadow, so that a step that uses it fails.
 
     Args:
         module: The module.
@@ -37,7 +41,10 @@ class Shadows:
     """
 
     def __init__(self, module: nn.Module, trained: Sequence[Tensor], trainer: Trainer | None = None) -> None:
-        self._trained = trained
+        ids = {id(parameter) for parameter in trained}
+        others = [parameter for parameter in module.parameters() if id(parameter) not in ids]
+        has_many_others = _num_bytes(others) > MOST_OTHERS * _num_bytes(trained)
+        self._shared = [*trained, *others] if has_many_others else list(trained)
         self._kept: list[object] = []
         self._trainer = trainer
         self._index: dict[int, int] = {}
@@ -52,7 +59,7 @@ class Shadows:
         for module, shadow in zip(self._modules, made, strict=True):
             # methods of nn.Module look for these while the states are loaded
             shadow.__dict__.update(_parameters={}, _buffers={}, _modules={}, training=module.training)
-        stand_ins: dict[int, object] = {id(parameter): parameter for parameter in self._trained}
+        stand_ins: dict[int, object] = {id(parameter): parameter for parameter in self._shared}
         stand_ins |= {id(module): shadow for module, shadow in zip(self._modules, made, strict=True)}
         states = _Unpickler(self._pickled, self._kept, stand_ins).load()
         for shadow, state in zip(made, states, strict=True):
@@ -149,6 +156,10 @@ def _wraps_its_methods(module: nn.Module) -> bool:
     """Return whether only its own __setstate__ binds wrapped methods to a copy, as with torchmetrics."""
     is_torch = type(module).__setstate__.__module__.startswith("torch.") or nn.utils.parametrize.is_parametrized(module)
     return type(module).__setstate__ is not nn.Module.__setstate__ and not is_torch
+
+
+def _num_bytes(tensors: Sequence[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def _cloned(value: object) -> object:

@@ -102,7 +102,8 @@ def _best(evidence: Evidence) -> Choice:
             f"The best trial ran there, and no batch size is predicted to be better by more than {evidence.margin:.2g}."
         )
     else:
-        reason = f"It is the best of {counted(evidence)} so far."
+        ended = counted(evidence) if evidence.fits.num_complete else "the trials that were stopped early"
+        reason = f"It is the best of {ended} so far."
     return choice_at(evidence, evidence.best_size, "quality", reason)
 
 

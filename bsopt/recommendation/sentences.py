@@ -55,6 +55,8 @@ def no_answer(evidence: Evidence) -> str:
         return "No trial has run yet, so there is no answer."
     if evidence.unknown:
         return evidence.unknown
+    if len(evidence.records) == 1:
+        return "The only trial hasn't ended with a finite value, so there is no answer yet."
     return f"None of {len(evidence.records)} trials ended with a finite value, so there is no answer yet."
 
 
@@ -284,7 +286,9 @@ def _edges(evidence: Evidence, choice: Choice) -> list[str]:
     found: list[str] = []
     if evidence.info.lr_range:
         low, high = evidence.info.lr_range
-        if not EDGE_FACTOR * low < choice.lr.value < high / EDGE_FACTOR:
+        if low == high:
+            found.append(f"Only the learning rate {low:.3g} was searched: a better one may lie anywhere.")
+        elif not EDGE_FACTOR * low < choice.lr.value < high / EDGE_FACTOR:
             found.append(
                 f"The learning rate lies at the edge of the searched range ({low:.3g} to {high:.3g}): widen it."
             )

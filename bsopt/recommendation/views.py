@@ -19,6 +19,7 @@ from bsopt.units import digits_telling, format_chance, format_device_time, forma
 __all__ = [
     "GOAL_NAMES",
     "SIZE_COLUMNS",
+    "as_good_in_words",
     "best_size",
     "next_run_setting",
     "next_run_text",
@@ -67,6 +68,11 @@ def next_run_time(run: NextRun) -> str:
     took = f"about {format_duration(run.seconds)}"
     is_many = run.device_hours is not None and run.device_hours * 3600.0 > 1.01 * run.seconds
     return f"{took}, {format_device_time(run.device_hours)} of device time" if is_many else took
+
+
+def as_good_in_words(margin: float) -> str:
+    """Return what as good means: "no more than 0.02 worse than the best"."""
+    return f"no more than {margin:.2g} worse than the best" if margin > 0 else "no worse than the best"
 
 
 def settling_command(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bsopt.recommendation.result import Recommendation, SizeFinding, SizeState
-from bsopt.recommendation.views import SIZE_COLUMNS, best_size, size_rows
+from bsopt.recommendation.views import SIZE_COLUMNS, as_good_in_words, best_size, size_rows
 from bsopt.report.boxes import framed
 from bsopt.report.markup import Html, join, tag
 
@@ -40,7 +40,7 @@ def size_lights(found: Recommendation) -> Html | None:
     table = tag("table", tag("thead", head), tag("tbody", *body), class_="sizes")
     return join(
         tag("h3", "Every batch size"),
-        tag("p", f"As good means: no more than {found.margin:.2g} worse than the best, at its own learning rate.",
+        tag("p", f"As good means: {as_good_in_words(found.margin)}, at its own learning rate.",
             class_="hint"),
         framed(table, label="Every batch size"),
     )  # fmt: skip

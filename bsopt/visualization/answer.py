@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 from bsopt.laws.estimate import Estimate, FitStatus
 from bsopt.recommendation.result import Choice, Cost, Recommendation, SizeFinding, SizeState
 from bsopt.recommendation.sentences import devices_in_words, to_what
+from bsopt.recommendation.views import as_good_in_words
 from bsopt.trial.record import StudyInfo, TrialRecord
 from bsopt.units import count_of, digits_telling, format_number
 from bsopt.visualization import _traces
@@ -323,7 +324,7 @@ def _caption(info: AnswerInfo, figure: go.Figure) -> list[str]:
         if any(not size.num_complete for size in found.sizes):
             said.append("Hatched: no trial ran to its end there.")
         if found.margin is not None and len(found.sizes) > 1:
-            said.append(f"As good: no more than {found.margin:.2g} worse than the best.")
+            said.append(f"As good: {as_good_in_words(found.margin)}.")
     values = [cast(float, run.value) for run in info.runs]
     left_out = beyond(values, figure.layout.yaxis, info.info.objective.sign, noun="worse run")
     return [*said, left_out] if left_out else said

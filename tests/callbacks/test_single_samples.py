@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from bsopt.callbacks import GradientNoiseScale
+from bsopt.callbacks._shadow import Shadows
 from bsopt.errors import TaskError
 
 
@@ -294,3 +295,11 @@ def test_no_way_to_fail_on_single_samples_ends_a_training(module: Any, caplog: p
         quiet_trainer(callbacks=[GradientNoiseScale("samples", every=1)]).fit(
             module(), loader(num_samples=64, batch_size=16)
         )
+
+
+@pytest.mark.parametrize(("width", "is_copied"), [(3, True), (100, False)])
+def test_a_teacher_is_copied_and_a_large_frozen_model_is_not(width: int, is_copied: bool) -> None:
+    model = torch.nn.ModuleDict({"head": torch.nn.Linear(3, 1), "frozen": torch.nn.Linear(width, 1)})
+    shadow = Shadows(model, list(model["head"].parameters())).new()
+    assert shadow["head"].weight is model["head"].weight  # type: ignore[index]
+    assert (shadow["frozen"].weight is not model["frozen"].weight) == is_copied  # type: ignore[index]

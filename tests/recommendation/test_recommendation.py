@@ -436,3 +436,15 @@ def test_few_trials_promise_no_more_than_their_noise_allows() -> None:
             new = loss(choice.batch_size, choice.lr.value, 0.0) + 0.03 * rng.standard_normal(40)
             held.append(np.mean((choice.value.low <= new) & (new <= choice.value.high)))
     assert np.mean(held) > 0.8
+
+
+def test_trials_that_were_all_stopped_early_are_not_called_complete() -> None:
+    choice = of_records(*(trial(i, 16 * 2**i, 0.01, 1.0 + i, StopReason.PRUNED_HOPELESS) for i in range(3))).choice
+    assert choice is not None
+    assert choice.reasons[0] == "It is the best of the trials that were stopped early so far."
+
+
+def test_one_learning_rate_is_no_range_to_widen() -> None:
+    info = StudyInfo("made", batch_size_range=(8, 64), lr_range=(0.01, 0.01))
+    caveats = recommend_from(Evidence.of(info, [trial(i, 16 * 2**i, 0.01, 1.0 + i) for i in range(3)])).caveats
+    assert "Only the learning rate 0.01 was searched: a better one may lie anywhere." in caveats

@@ -175,11 +175,11 @@ def _show_list(title: str, lines: Sequence[str]) -> None:
 
 def _show_sizes(found: Recommendation) -> None:
     from bsopt.cli.terminal.tables import show_table
-    from bsopt.recommendation.views import SIZE_COLUMNS, size_rows
+    from bsopt.recommendation.views import SIZE_COLUMNS, as_good_in_words, size_rows
 
     rows = size_rows(found)
     if len(rows) > 1 and found.margin is not None:
-        click.echo("\n" + flowing(f"By batch size (as good: no more than {found.margin:.2g} worse than the best):"))
+        click.echo("\n" + flowing(f"By batch size (as good: {as_good_in_words(found.margin)}):"))
         # What it has room for at 60 characters: the batch size, how it stands, by how much and how sure that is.
         show_table(list(SIZE_COLUMNS), [list(row) for row in rows], left={1}, spare=(5, 2))
 

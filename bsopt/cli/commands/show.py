@@ -151,8 +151,9 @@ def _show_study(info: StudyInfo, records: Sequence[TrialRecord], *, aims: str) -
 
     summary = summary_of(info, records)
     running = sum(record.outcome == "running" for record in records)
-    asked = f" of {info.num_trials}" if info.num_trials else ""
-    parts = [f"{summary.num_trials}{asked} trials", f"{summary.num_complete} complete", f"{summary.num_pruned} pruned"]
+    has_asked = info.num_trials is not None
+    trials = f"{summary.num_trials} of {info.num_trials} trials" if has_asked else count_of(summary.num_trials, "trial")
+    parts = [trials, f"{summary.num_complete} complete", f"{summary.num_pruned} pruned"]
     parts += [f"{summary.num_failed} failed"] if summary.num_failed else []
     parts += [f"{running} running"] if running else []
     click.echo(click.style(printable(info.name), bold=True) + "  " + ", ".join(parts))
