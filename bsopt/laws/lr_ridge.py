@@ -94,8 +94,8 @@ class LrRidgeFit:
 
     Attributes:
         is_flat: Whether lr* stays uncertain by over four octaves that are about as good.
-        exponent: d log lr* / d log B over the batch sizes that were tried, whatever the law; None where lr* lies inside
-            the rates that were tried at no two of them, an octave apart: at the edge it can't be seen to move.
+        exponent: d log lr* / d log B over the batch sizes that were tried, whatever the law; None where lr* can't be
+            seen to move: it is flat, or lies inside the rates that were tried at no two of them, an octave apart.
         law_exponent: The saturating law's exponent below its knee.
         knee_batch_size: The law's B_n in samples.
         noise_sd: Standard deviation of repeated values near the best, in the objective's unit.
@@ -259,7 +259,7 @@ def read_ridge(surface: ValueSurface, *, batch_sizes: Sequence[float] = ()) -> L
         message,
         num,
         is_flat=is_flat and status is FitStatus.OK,
-        exponent=_exponent(table, sampled, tried) if len(tried) > 1 and np.ptp(tried) >= 1.0 else None,
+        exponent=None if is_flat else _exponent(table, sampled, tried),
         law_exponent=estimate_from_samples(exponents) if len(tried) > 2 else None,
         knee_batch_size=estimate_from_samples(2.0**knees) if len(tried) > 2 else None,
         noise_sd=surface.noise_sd,
@@ -339,6 +339,8 @@ def _exp2(log2: Estimate) -> Estimate:
 
 def _exponent(table: Sequence[LrPrediction], sampled: SampledRidges, tried: Array) -> Estimate | None:
     """Return d log lr* / d log B where the best rate isn't cut off at an edge; None where that doesn't tell."""
+    if np.ptp(tried) < 1.0:
+        return None
     sizes = np.log2([row.batch_size for row in table])
     inside = (sizes >= tried[0] - 1e-9) & (sizes <= tried[-1] + 1e-9)
     if inside.sum() < 2:

@@ -174,6 +174,9 @@ def _which_rule(evidence: Evidence) -> Answer:
     if not verdicts and largest < 2.0 * smallest:
         words = "that takes batch sizes a factor of two apart."
         return Answer(question, f"It can't be told yet: {words}", _NOT_MEASURED)
+    if evidence.fits.ridge.is_flat:
+        words = "learning rates so far apart are as good that each rule's may do."
+        return Answer(question, f"None can be ruled out: {words}", f"the fitted ridge, from {counted(evidence)}")
     if not verdicts:
         words = "at most batch sizes the best learning rate lies at the edge of the rates that were tried."
         return Answer(question, f"It can't be told yet: {words}", _NOT_MEASURED)

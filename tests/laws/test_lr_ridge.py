@@ -140,6 +140,7 @@ def test_where_many_learning_rates_are_as_good_no_more_trials_are_asked_for() ->
     found = fit_lr_ridge(points, lr_range=(2.0**-12, 0.5))
     assert found.status is FitStatus.OK
     assert "are about as good" in found.message
+    assert found.rules() == ()
 
 
 def test_a_best_rate_at_the_last_one_tried_may_lie_beyond() -> None:
