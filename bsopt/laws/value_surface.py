@@ -25,7 +25,7 @@ __all__ = ["RidgePoint", "SampledRidges", "ValueSurface", "fit_values", "noise_a
 
 Array = NDArray[np.float64]
 
-NUM_SAMPLES, NUM_RATES = 288, 33
+NUM_SAMPLES, NUM_RATES = 288, 25
 """Sampled surfaces, and learning rates of each over the range that was tried."""
 
 BEYOND = 1.0

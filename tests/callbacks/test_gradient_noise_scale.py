@@ -173,6 +173,7 @@ class _LossScale(pl.plugins.precision.MixedPrecision):
         return torch.autocast("cpu", dtype=torch.bfloat16, enabled=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_the_amp_loss_scale_is_divided_out(accumulate: int) -> None:
     estimates = []

@@ -81,6 +81,7 @@ def test_an_interrupted_examination_says_that_it_goes_on(project: Path, monkeypa
     assert "the same command goes on" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_study_without_an_experiment_is_told(project: Path) -> None:
     sets = ("--set", "budget.trials=1", "--set", "isolation=none")
     assert _bsopt("study", "run", "study.yaml", *sets).exit_code == 0

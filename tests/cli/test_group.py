@@ -123,6 +123,7 @@ def test_mistake_is_one_message_and_exit_code_2(
     assert not list(tmp_path.iterdir()), "a mistake left something behind"
 
 
+@pytest.mark.slow
 def test_traceback_is_shown_when_asked_for(tmp_path: Path) -> None:
     without = bsopt("study", "run", "nowhere.yaml", folder=tmp_path)
     assert (without.returncode, "Traceback" in without.stderr) == (2, False)
@@ -131,6 +132,7 @@ def test_traceback_is_shown_when_asked_for(tmp_path: Path) -> None:
     assert "ConfigError" in shown.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="a process starts with its files there")
 def test_streams_that_were_closed_are_replaced_before_a_file_takes_their_number(tmp_path: Path) -> None:
     script = """

@@ -22,6 +22,7 @@ def storage(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/bsopt.db"
 
 
+@pytest.mark.slow
 def test_next_runs_of_a_plain_study_are_lines_of_its_own_python(invoke: Invoke, storage: str) -> None:
     optuna.copy_study(
         from_study_name=(source := foreign(30)).study_name,

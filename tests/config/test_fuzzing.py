@@ -150,6 +150,7 @@ def _kib(name: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
+@pytest.mark.slow
 def test_study_files_at_random_are_read_or_refused(judge: Judge) -> None:
     _read_many(judge, 100)
     assert judge.count >= 200

@@ -157,6 +157,7 @@ def test_a_closed_terminal_ends_the_workers_unless_they_are_the_clusters(project
     assert bool(ended) is not outlives_leader
 
 
+@pytest.mark.slow
 def test_a_trial_that_never_began_is_not_told_as_done(project: Path) -> None:
     load(project, "budget.trials=1").run()
     leader = load(project, "budget.trials=2")
@@ -166,6 +167,7 @@ def test_a_trial_that_never_began_is_not_told_as_done(project: Path) -> None:
     assert (script.done, len(script.ended)) == (1, 1)
 
 
+@pytest.mark.slow
 def test_an_interrupted_worker_is_replaced_and_its_trial_run_again(project: Path) -> None:
     def preempted(job: Job) -> Outcome:
         if job.name.endswith("-0"):

@@ -120,6 +120,7 @@ def test_a_model_that_has_changed_is_told(study: Study, project: Path) -> None:
         analyze(Study(study.optuna, task, study.file), QUICK)
 
 
+@pytest.mark.slow
 def test_runs_without_weights_are_counted(load: Load) -> None:
     study = Study.create(load("checkpoints=none", "experiment.arms=[fixed_lr]", "experiment.seeds=1"))
     study.run()

@@ -76,6 +76,7 @@ def test_mistakes_in_a_design_are_told(load: Load, override: str, message: str) 
         load(override)
 
 
+@pytest.mark.slow
 def test_every_designed_run_is_trained_once_and_continued_where_it_stopped(load: Load) -> None:
     small = ("experiment.arms=[fixed_lr, scaled_lr]", "experiment.batch_sizes=[8, 32]", "budget.epochs=1")
     study = Study.create(load(*small))
@@ -136,6 +137,7 @@ def test_weights_are_kept_where_the_training_loss_is_first_as_low_as_asked(load:
     assert unasked.files.weights_of(0, "matched") is None
 
 
+@pytest.mark.slow
 def test_a_run_that_diverged_has_its_best_loss_alone(load: Load) -> None:
     study = Study.create(load("experiment.arms=[fixed_lr]", "experiment.seeds=1", "task.model.init_args.trouble=nan@2"))
     study.run()
@@ -152,6 +154,7 @@ def test_a_search_goes_on_beside_the_design(load: Load) -> None:
     assert sorted(record.design_seed is None for record in study.records) == [False] * 3 + [True] * 3
 
 
+@pytest.mark.slow
 def test_further_parameters_are_the_design_s(load: Load) -> None:
     also = "search.params={model.momentum: {low: 0.0, high: 0.9}}"
     one = ("experiment.arms=[fixed_lr]", "experiment.seeds=1", "experiment.params={model.momentum: 0.25}")

@@ -236,6 +236,7 @@ def test_answer_can_be_pasted_and_stored(found: Recommendation) -> None:
     assert stored["status"] == "ok"
 
 
+@pytest.mark.slow
 def test_a_given_bandwidth_stands_in_for_measured_placements() -> None:
     study = ours()
     write_info(study, replace(read_info(study), environment={"num_parameters": 1_000_000}))
@@ -295,6 +296,7 @@ def test_companions_are_told_only_near_the_best_trials_own_size() -> None:
     assert far.companions is None
 
 
+@pytest.mark.slow
 def test_records_alone_are_answered_as_their_study_is() -> None:
     study = foreign(50)
     alone, found = recommend_from(Evidence.of(read_info(study), read_records(study))), recommend(study)

@@ -116,6 +116,7 @@ def test_the_study_note_holds_the_answer_and_keeps_what_people_wrote(study: optu
     assert note.endswith("my own words\nand more")
 
 
+@pytest.mark.slow
 def test_the_note_says_what_the_recommendation_says(study: optuna.Study) -> None:
     publish(study)
     found = recommend(study)

@@ -98,6 +98,7 @@ def test_text_is_light_on_dark_and_dark_on_light(browser: Open, page_path: Path)
             assert (sum(map(int, channels[:3])) > 384) == dark, selector
 
 
+@pytest.mark.slow
 def test_the_table_sorts_by_a_click_and_back(browser: Open, page_path: Path) -> None:
     chrome = _open_report(browser(), page_path)
     table = chrome.find_element("css selector", "#s0-trials")

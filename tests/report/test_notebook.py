@@ -25,6 +25,7 @@ def test_text_of_others_is_escaped_there(study: optuna.Study) -> None:
     assert "<script>" not in evil.recommendation._repr_html_()
 
 
+@pytest.mark.slow
 def test_report_is_a_path_and_a_page_in_a_frame(
     study: optuna.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

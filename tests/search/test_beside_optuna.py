@@ -72,6 +72,7 @@ def test_callbacks_see_each_trial_and_may_stop_the_study() -> None:
     assert seen == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_two_threads_share_sampler_and_pruner(tmp_path: Path) -> None:
     study = study_of(storage=open_storage(f"sqlite:///{tmp_path}/s.db"))
     study.optimize(train, n_trials=6, n_jobs=2)

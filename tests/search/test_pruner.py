@@ -205,6 +205,7 @@ def test_nothing_is_pruned_for_its_chance_before_the_third_report() -> None:
     assert pruner().prune(three_finished(), running(curve(9.0)[:3]))
 
 
+@pytest.mark.slow
 def test_about_one_prunable_trial_in_eight_runs_on_whatever_process_asks() -> None:
     study, hopeless = three_finished(), curve(9.0)[:5]
     spared = [n for n in range(400) if not PlateauPruner().prune(study, running(hopeless, number=n))]

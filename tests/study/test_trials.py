@@ -110,6 +110,7 @@ def test_three_identical_failures_before_any_success_stop_the_study(load: Load) 
     assert "broken" in summary.message
 
 
+@pytest.mark.slow
 def test_a_hanging_trial_is_given_up(load: Load) -> None:
     study = Study.create(load("task.model.init_args.trouble=hang@1", "budget.trials=1", "limits={stall_timeout: 2 s}"))
     study.run()

@@ -120,6 +120,7 @@ def test_a_state_with_hyperparameters_of_any_kind_is_gone_on_from(train: Any, tm
     assert [tick.index for tick in told] == [1, 2, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["another model", "a broken file"])
 def test_a_state_that_does_not_fit_any_more_is_left_and_the_trial_begins_anew(
     train: Any, tmp_path: Path, change: str

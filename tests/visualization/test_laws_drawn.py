@@ -41,6 +41,7 @@ def test_the_believed_surface_is_best_near_the_fitted_ridge(data: StudyData) -> 
     assert surface.lrs[values.index(min(values))] == pytest.approx(0.01, rel=1.5)
 
 
+@pytest.mark.slow
 def test_the_surface_turns_round_when_maximising(data: StudyData) -> None:
     turned = StudyData(
         replace(data.info, objective=Objective("val_loss", "maximize")),
@@ -64,6 +65,7 @@ def many() -> StudyData:
     return example_data(300)
 
 
+@pytest.mark.slow
 def test_the_critical_batch_size_is_found_and_marked(many: StudyData) -> None:
     info = steps_to_target_info(many)
     assert info.critical_batch_size is not None
@@ -197,6 +199,7 @@ def test_strong_and_weak_scaling_are_those_of_the_law(several: StudyData) -> Non
     assert any("weak scaling" in one for one in text)
 
 
+@pytest.mark.slow
 def test_one_device_alone_says_why_more_cannot_be_predicted() -> None:
     data = example_data(120)
     info = devices_info(data)

@@ -68,6 +68,7 @@ def test_names_may_be_given_to_a_figure(unnamed: optuna.Study, name: str) -> Non
     assert "samples and speed" in plot(unnamed).layout.annotations[0].text.replace("<br>", " ")
 
 
+@pytest.mark.slow
 def test_report_takes_names_and_says_which_there_are(unnamed: optuna.Study, tmp_path: Path) -> None:
     told = bsopt.write_report(unnamed, tmp_path / "a.html", batch_size="samples", lr="speed")
     assert told.answers[0].choice is not None

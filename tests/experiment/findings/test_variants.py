@@ -53,6 +53,7 @@ def test_a_precision_that_costs_accuracy_is_told_with_its_limit() -> None:
     assert "best validation loss with v over that without" in verdict.sentence
 
 
+@pytest.mark.slow
 def test_where_nothing_matters_nothing_is_told() -> None:
     """At most 5 % of experiments may claim anything that isn't so; scaling really fails here, by 1.2 against 1.05."""
     wrong = 0

@@ -110,6 +110,7 @@ def test_sharpness_by_the_only_measure_that_was_taken_says_so() -> None:
     assert "By one measure alone: Keskar's sharpness." in verdict.sentence
 
 
+@pytest.mark.slow
 def test_as_many_seeds_as_a_verdict_asks_for_mostly_decide() -> None:
     right = []
     for seed in range(12):
