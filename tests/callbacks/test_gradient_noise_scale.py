@@ -112,6 +112,7 @@ def test_parameters_that_no_optimizer_holds_do_not_count(accumulate: int) -> Non
     assert estimates[0] == estimates[1]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.training_step. returned .None.")
 def test_a_micro_batch_without_a_loss_does_not_count() -> None:
     callback = GradientNoiseScale(every=1, decay=1.0)

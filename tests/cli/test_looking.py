@@ -190,6 +190,7 @@ def test_wrong_plot_is_refused(invoke: Invoke, arguments: list[str], message: st
     assert message in result.stderr
 
 
+@pytest.mark.slow
 def test_dashboard_publishes_without_serving(invoke: Invoke, finished: str) -> None:
     dashboard = pytest.importorskip("optuna_dashboard")
     result = invoke("dashboard", "done", "--publish-only")

@@ -40,6 +40,7 @@ def test_next_runs_of_a_plain_study_are_lines_of_its_own_python(invoke: Invoke, 
     assert all(trial.params["lr"] == trial.system_attrs["fixed_params"]["lr"] for trial in study.trials)
 
 
+@pytest.mark.slow
 def test_next_runs_of_a_grid_are_points_of_it(invoke: Invoke, storage: str) -> None:
     def objective(trial: optuna.Trial) -> float:
         size = int(trial.suggest_categorical("batch_size", ["16", "32", "64"]))

@@ -109,6 +109,7 @@ def test_a_mistake_that_a_worker_meets_ends_the_study_with_its_message(project: 
         leader.run()
 
 
+@pytest.mark.slow
 def test_workers_that_always_die_end_the_study(project: Path) -> None:
     def die(job: Job) -> Outcome:
         raise Lost("its process died")

@@ -266,6 +266,7 @@ def test_momentum_moves_with_the_batch_size() -> None:
     assert asked.companions["momentum"] == pytest.approx(0.81)
 
 
+@pytest.mark.slow
 def test_times_are_told_to_the_target_that_is_asked_for_or_why_not() -> None:
     study = example_study(40)
     target = fit_laws(read_records(study), read_info(study)).steps.target
@@ -406,6 +407,7 @@ def test_repeats_of_the_very_same_value_are_not_said_to_be_missing() -> None:
     assert "Repeated settings gave the very same values" in said
 
 
+@pytest.mark.slow
 def test_noise_that_few_trials_tell_widens_what_one_run_is_expected_to_show() -> None:
     few, many = (Evidence.of(read_info(study), read_records(study)) for study in (foreign(10), foreign(120)))
     widening = [cast(float, e.fits.run_sd) / cast(float, e.fits.noise_sd) for e in (few, many)]

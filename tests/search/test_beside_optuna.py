@@ -44,6 +44,7 @@ def finished() -> optuna.Study:
     return study
 
 
+@pytest.mark.slow
 def test_artifacts_are_kept_beside_our_notes(tmp_path: Path) -> None:
     store, file = FileSystemArtifactStore(str(tmp_path)), tmp_path / "weights.txt"
     study = study_of(storage=f"sqlite:///{tmp_path}/s.db")

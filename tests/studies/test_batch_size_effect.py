@@ -83,6 +83,7 @@ def test_a_warm_up_rises_and_an_annealing_falls() -> None:
     assert "lr_scheduler" not in study.DigitsCNN().configure_optimizers()
 
 
+@pytest.mark.slow
 def test_digits_are_learned() -> None:
     study = load("model")
     metrics = fit(study.DigitsCNN(lr=0.2), study.DigitsData(batch_size=32), epochs=10)

@@ -16,6 +16,7 @@ from bsopt.trial.record import StopReason
 Load = Callable[..., LoadedConfig]
 
 
+@pytest.mark.slow
 def test_trials_share_initial_weights_but_not_the_order_of_data(load: Load) -> None:
     study = Study.create(load("search.lr.low=0.01", "search.lr.high=0.01", "search.lr.reference=null"))
     params = {"batch_size": 8, "lr": 0.01}
@@ -94,6 +95,7 @@ def test_a_project_that_closes_its_output_costs_no_trial(load: Load) -> None:
     assert study.records[0].stop_reason is StopReason.COMPLETED
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_ends_the_run_and_costs_no_trial(load: Load, project: Path) -> None:
     study = Study.create(load("task.model.init_args.trouble=full@1", "budget.trials=2"))
     with pytest.raises(MachineError, match=r"No space left on device: metrics\.csv\. What was measured is kept"):

@@ -183,6 +183,7 @@ def test_weights_that_can_not_be_written_are_the_machines_failure(train: Any, pr
         train(checkpoints=("last",), folder=str(project / "toy.py"))
 
 
+@pytest.mark.slow
 def test_mistakes_of_the_task_are_told(train: Any) -> None:
     with pytest.raises(InjectionError, match=r"asked for learning rate 0.05, but the optimizer has 0.123"):
         train(model={"trouble": "deaf"})

@@ -101,6 +101,7 @@ def test_the_best_mark_is_the_largest_and_lies_on_top(data_of: Make, direction: 
     assert marks.marker.size[-1] == max(marks.marker.size)
 
 
+@pytest.mark.slow
 def test_no_cloud_reaches_where_the_belief_is_unsure(study: optuna.Study) -> None:
     info = interaction_info(study)
     assert info.surface is not None

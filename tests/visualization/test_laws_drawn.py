@@ -139,6 +139,7 @@ def several() -> StudyData:
     return example_data(120, devices=(1, 2, 4))
 
 
+@pytest.mark.slow
 def test_more_devices_are_predicted_once_several_were_measured(several: StudyData) -> None:
     info = devices_info(several)
     assert set(info.placements) >= {1, 2, 4, 8}

@@ -42,6 +42,7 @@ def test_a_diverged_learning_rate_is_a_cross_on_the_bad_edge(data_of: Make) -> N
     assert cross.y[0] == pytest.approx(figure.layout.yaxis.range[1])
 
 
+@pytest.mark.slow
 def test_very_many_batch_sizes_are_points_coloured_by_it(large_study: StudyData) -> None:
     assert len(lr_slice_info(large_study).slices) > MAX_LINES
     complete, pruned = plot_lr_slice(large_study).data

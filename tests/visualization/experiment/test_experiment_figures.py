@@ -368,6 +368,7 @@ def test_verdicts_that_could_not_be_tested_are_named(small: StudyData) -> None:
     assert all("Can't tell" in note.hovertext for note in untested)
 
 
+@pytest.mark.slow
 def test_foreign_text_stays_text() -> None:
     study = example_experiment(name="<b>mine</b>", seeds=2)
     for plot in EXPERIMENT_FIGURES.values():
