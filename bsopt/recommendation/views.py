@@ -71,7 +71,11 @@ def next_run_time(run: NextRun) -> str:
 
 
 def as_good_in_words(margin: float) -> str:
-    """Return what as good means: "no more than 0.02 worse than the best"."""
+    """Return what as good means, for a margin in the objective's unit.
+
+    >>> as_good_in_words(0.02), as_good_in_words(0.0)
+    ('no more than 0.02 worse than the best', 'no worse than the best')
+    """
     return f"no more than {margin:.2g} worse than the best" if margin > 0 else "no worse than the best"
 
 

@@ -240,7 +240,8 @@ def test_laws_and_costs_of_batches_that_are_counted_in_tokens_are_in_tokens() ->
     assert plain is not None
     assert scaled is not None
     assert scaled.value == pytest.approx(10 * plain.value)
-    critical = [evidence.fits.steps.critical_batch_size for evidence in told]
-    assert critical[0] is not None
-    assert critical[1] is not None
-    assert critical[1].value == pytest.approx(10 * critical[0].value, rel=0.05)
+    laws = [evidence.fits.steps.predict(size) for evidence, size in zip(told, (64, 640), strict=True)]
+    assert laws[0] is not None
+    assert laws[1] is not None
+    assert laws[1].samples.value == pytest.approx(10 * laws[0].samples.value, rel=0.05)
+    assert laws[1].steps.value == pytest.approx(laws[0].steps.value, rel=0.05)

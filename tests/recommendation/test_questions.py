@@ -45,6 +45,25 @@ def test_the_rule_that_holds_is_named_with_its_interval() -> None:
     assert "a constant (0)" not in answer.answer.split("rules out")[0]
 
 
+def test_rates_that_are_as_good_rule_no_rule_out_and_are_told() -> None:
+    study, rng = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)), np.random.default_rng(1)
+    for size, octaves, noise in zip(
+        rng.integers(3, 11, 60), rng.uniform(-12, -1, 60), rng.standard_normal(60), strict=True
+    ):
+        params = {"batch_size": int(2**size), "lr": float(2**octaves)}
+        spaces = {
+            "batch_size": optuna.distributions.IntDistribution(8, 1024, log=True),
+            "lr": optuna.distributions.FloatDistribution(2.0**-12, 0.5, log=True),
+        }
+        value = 1.0 + 0.3 * max(octaves + 3.0, 0.0) ** 2 + 0.02 * noise
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=spaces, value=value))
+    evidence = evidence_of(study)
+    assert evidence.fits.ridge.is_flat
+    said = {reply.question: reply.answer for reply in answers(evidence)}
+    assert said["Which scaling rule holds here?"].startswith("None can be ruled out")
+    assert any("are about as good" in caveat for caveat in recommend(study).caveats)
+
+
 def test_of_one_batch_size_nothing_is_told_of_what_the_batch_size_does() -> None:
     rng = np.random.default_rng(0)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
