@@ -14,7 +14,7 @@ from bsopt.errors import ConfigError, PlanError
 from bsopt.laws.communication import CommunicationFit, given_communication
 from bsopt.laws.direction import best_possible
 from bsopt.laws.estimate import FitStatus
-from bsopt.laws.lattice import lattice_sizes
+from bsopt.laws.lattice import lattice_sizes, nearest_in_ratio
 from bsopt.recommendation.equivalence import NEAR_OCTAVES, judge_sizes, trials_by_size
 from bsopt.recommendation.fits import Fits, as_reported, fit_laws
 from bsopt.recommendation.result import FrontPoint, SizeFinding, SizeState
@@ -26,7 +26,7 @@ from bsopt.units import parse_amount
 __all__ = ["Evidence"]
 
 MOST_SIZES = 12
-"""A study without a lattice whose trials ran at more sizes than this is told by powers of two."""
+"""A study with more sizes than this, on its lattice or else run, is told by powers of two."""
 SPREAD_SHARE = 0.02
 """Share of (median − best) below which a difference doesn't matter, whatever the noise."""
 ROOM_SHARE = 0.1
@@ -163,16 +163,18 @@ class Evidence:
     def sizes(self) -> tuple[int, ...]:
         """The sizes that are told apart: within the tried range the study's lattice, else those that ran.
 
-        Where trials ran at many sizes, powers of two and the best trial's own.
+        Of many the nearest to each power of two, and the best trial's own.
         """
         low, high = self.tried
-        lattice = {size for size in self.info.batch_sizes if low <= size <= high}
+        lattice = [size for size in self.info.batch_sizes if low <= size <= high]
         own = {record.batch_size for record in self.records if record.has_result and record.batch_size}
         best = self.best.batch_size if self.best is not None else None
-        if lattice or len(own) <= MOST_SIZES:
-            return tuple(sorted(lattice | ({best} if best else set()) if lattice else own))
+        sizes = {*lattice, *([best] if best else [])} if lattice else own
+        if len(sizes) <= MOST_SIZES:
+            return tuple(sorted(sizes))
         powers = lattice_sizes("pow2", int(low), int(high))
-        far = [size for size in powers if best is None or abs(math.log2(size / best)) > NEAR_OCTAVES]
+        told = [nearest_in_ratio(power, lattice) for power in powers] if lattice else powers
+        far = [size for size in told if best is None or abs(math.log2(size / best)) > NEAR_OCTAVES]
         return tuple(sorted({*far, *([best] if best else [])}))
 
     @cached_property

@@ -221,17 +221,19 @@ def read_info(
     if text is not None:
         return _parsed_info(text)
     found = names or find_names(study)
-    lr, spaces = found.lr or LR, spaces_of(study)
+    size, lr = found.batch_size or BATCH_SIZE, found.lr or LR
+    choices = {name: natural_choices(name, space) for name, space in spaces_of(study).items()}
     trials = study.get_trials(deepcopy=False)
-    sizes, rates = _searched(trials, found.batch_size or BATCH_SIZE), _searched(trials, lr)
+    sizes, rates = _searched(trials, size), _searched(trials, lr)
     called = study.metric_names or ["value"]
     return StudyInfo(
         name=study.study_name,
         objective=Objective(monitor or called[0], _direction(study)),
         batch_size_range=(max(int(sizes[0]), 1), int(sizes[1] * (1 + 1e-9))) if sizes else None,
         lr_range=rates,
+        batch_sizes=tuple(sorted({round(choice) for choice in choices.get(size, ())})),
         step_unit=step_unit,
-        lr_choices=natural_choices(lr, spaces[lr]) if lr in spaces else (),
+        lr_choices=choices.get(lr, ()),
     )
 
 

@@ -224,11 +224,18 @@ def natural_range(name: str, distribution: BaseDistribution) -> list[float]:
 
 
 def natural_choices(name: str, distribution: BaseDistribution) -> tuple[float, ...]:
-    """Return every batch size or learning rate above 0 that a parameter can stand for; empty for a continuous one.
+    """Return every batch size or learning rate above 0 that a parameter can stand for.
+
+    Empty for a continuous one, and for any whole number of a range.
 
     >>> natural_choices("log10_lr", CategoricalDistribution([-3, -2])), natural_choices("lr", FloatDistribution(0, 1))
     ((0.001, 0.01), ())
+    >>> natural_choices("log2_batch_size", IntDistribution(4, 6)), natural_choices("batch_size", IntDistribution(4, 6))
+    ((16.0, 32.0, 64.0), ())
     """
+    is_any = isinstance(distribution, IntDistribution) and distribution.step == 1
+    if is_any and exponent_base(name, distribution) is None:
+        return ()
     found = [natural_value(value, name, distribution) for value in _choices(distribution)]
     return tuple(float(value) for value in found if value is not None and value > 0)
 
