@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pytorch_lightning import LightningModule, Trainer
     from torch.utils.hooks import RemovableHandle
 
-__all__ = ["GradientNoiseScale", "Source"]
+__all__ = ["GradientNoiseScale", "Source", "check_measurable"]
 
 Source: TypeAlias = Literal["auto", "ranks", "accumulation", "samples"]
 """Where the smaller batch size comes from; "auto" takes ranks, else accumulation, else samples."""
@@ -152,16 +152,7 @@ class GradientNoiseScale(Callback):
         """Refuse what can't be measured, before any training."""
         if stage != "fit":
             return
-        if not pl_module.automatic_optimization:
-            raise ConfigError(
-                "GradientNoiseScale can't tell with manual optimization which backward passes make one update. Use "
-                "automatic optimization, or leave the callback out."
-            )
-        if is_sharded(trainer) or trainer.strategy.handles_gradient_accumulation:
-            raise ConfigError(
-                f"GradientNoiseScale needs whole gradients on every rank, and {type(trainer.strategy).__name__} shards "
-                "or accumulates them itself. Measure on one device, or with strategy='ddp'."
-            )
+        check_measurable(trainer, pl_module, "GradientNoiseScale")
         self._overhead_budget = self._overhead_budget.restarted()
         self._global_batch_size = 0
         self._num_parts = 1
@@ -353,6 +344,24 @@ class GradientNoiseScale(Callback):
     def _agreed_interval(self, trainer: Trainer) -> int:
         own = float(self._overhead_budget.interval)
         return max(1, round(over_ranks(trainer, [own], "mean")[0]))
+
+
+def check_measurable(trainer: Trainer, pl_module: LightningModule, callback: str) -> None:
+    """Refuse an optimization mode or a strategy under which the noise scale can't be measured.
+
+    Raises:
+        ConfigError: It is one of these; the message says the callback's name.
+    """
+    if not pl_module.automatic_optimization:
+        raise ConfigError(
+            f"{callback} can't tell with manual optimization which backward passes make one update. Use "
+            "automatic optimization, or leave the callback out."
+        )
+    if is_sharded(trainer) or trainer.strategy.handles_gradient_accumulation:
+        raise ConfigError(
+            f"{callback} needs whole gradients on every rank, and {type(trainer.strategy).__name__} shards "
+            "or accumulates them itself. Measure on one device, or with strategy='ddp'."
+        )
 
 
 class _Window:

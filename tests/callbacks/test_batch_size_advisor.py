@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from linear_regression import LinearRegression, loader, quiet_trainer
 
-from bsopt.callbacks import BatchSizeAdvisor, LearningRateScaling
+from bsopt.callbacks import BatchSizeAdvisor, GradientNoiseScale, LearningRateScaling, ThroughputMonitor
 from bsopt.callbacks._advice_figure import plot_advice
+from bsopt.errors import ConfigError
 from bsopt.laws.batch_size_advice import advise
 from bsopt.serialization import to_json
 
@@ -67,3 +68,29 @@ def test_the_rate_in_use_counts_a_scaling_callback_beside_it() -> None:
     assert "which LearningRateScaling multiplies by" in advice.text
     larger = [option for option in advice.options if option.batch_size > 2]
     assert all(option.lr is not None and option.lr > 0.001 for option in larger)
+
+
+@pytest.mark.parametrize("comes_first", [True, False])
+def test_measurements_beside_it_are_taken_and_not_made_twice(comes_first: bool) -> None:
+    advisor, noise, times = BatchSizeAdvisor(every=7), GradientNoiseScale(every=1), ThroughputMonitor()
+    callbacks = [advisor, noise, times] if comes_first else [noise, times, advisor]
+    data = loader(num_samples=160, batch_size=16)
+    quiet_trainer(callbacks=callbacks).fit(LinearRegression(lr=0.001), data)
+    assert noise.estimate is not None
+    assert noise.estimate.num_measurements == 10
+    assert advisor.advice is not None
+    assert advisor.advice.noise_scale == noise.estimate
+    assert advisor.advice.throughput == times.summary
+    # a Trainer without them: it measures itself again
+    quiet_trainer(callbacks=[advisor]).fit(LinearRegression(lr=0.001), data)
+    assert noise.estimate.num_measurements == 10
+    assert advisor.advice.noise_scale is not None
+    assert advisor.advice.noise_scale.num_measurements < 10
+
+
+def test_it_refuses_manual_optimization_in_its_own_name() -> None:
+    class Manual(LinearRegression):
+        automatic_optimization = property(lambda self: False, lambda self, value: None)  # type: ignore[assignment]
+
+    with pytest.raises(ConfigError, match="BatchSizeAdvisor can't tell with manual optimization"):
+        quiet_trainer(callbacks=[BatchSizeAdvisor()]).fit(Manual(), loader(num_samples=32, batch_size=16))
