@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -15,7 +15,7 @@ from bsopt.errors import ConfigError
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer
 
-__all__ = ["ends_update", "num_samples", "select_samples"]
+__all__ = ["ends_update", "num_samples", "select_samples", "sizes_by_loader"]
 
 
 def ends_update(trainer: Trainer, batch: object, batch_idx: int) -> bool:
@@ -66,6 +66,14 @@ def select_samples(batch: object, indices: Tensor) -> object:
         indices: Shape (k,), int64, on the CPU.
     """
     return _select(batch, indices, num_samples(batch))
+
+
+def sizes_by_loader(trainer: Trainer, batch: object) -> list[int]:
+    """Return the samples of a batch that each of several training loaders gave, of one loader the batch's."""
+    parts: Iterable[object] = [batch]
+    if isinstance(trainer.train_dataloader, (Mapping, list, tuple)):
+        parts = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, (list, tuple)) else parts
+    return [size for size in map(_first_size, parts) if size is not None]
 
 
 def _first_size(batch: object) -> int | None:

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
-from bsopt.callbacks._batches import num_samples, select_samples
+from bsopt.callbacks._batches import num_samples, select_samples, sizes_by_loader
 from bsopt.callbacks._norms import sq_norm
 from bsopt.callbacks._shadow import Shadows
 from bsopt.errors import TaskError
+from bsopt.units import in_words
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule, Trainer
@@ -60,6 +61,11 @@ def gradient_sq_norms(
     Raises:
         TaskError: A batch can't be taken apart, or `training_step` or its gradient fails on a part, whatever it raises.
     """
+    if len(sizes := set(sizes_by_loader(trainer, batch))) > 1:
+        raise TaskError(
+            f"the loaders give {in_words(sorted(sizes))} samples side by side, and which of them belong together isn't "
+            f"known.{_INSTEAD}"
+        )
     parameters = optimized_parameters(trainer)
     norms = []
     try:

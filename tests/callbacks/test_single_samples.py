@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from linear_regression import (
     loader,
     quiet_trainer,
 )
+from pytorch_lightning.utilities import CombinedLoader
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -303,3 +305,27 @@ def test_a_teacher_is_copied_and_a_large_frozen_model_is_not(width: int, is_copi
     shadow = Shadows(model, list(model["head"].parameters())).new()
     assert shadow["head"].weight is model["head"].weight  # type: ignore[index]
     assert (shadow["frozen"].weight is not model["frozen"].weight) == is_copied  # type: ignore[index]
+
+
+class _TwoLoaders(LinearRegression):
+    """Labelled and unlabelled samples, as of semi-supervised training."""
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:  # type: ignore[override]
+        return super().training_step(batch["labelled"], batch_idx) + 0.1 * (batch["other"][0] @ self.weight).mean() ** 2
+
+
+@pytest.mark.parametrize(("other", "is_measured"), [(16, True), (64, False)])
+def test_samples_of_several_loaders_are_taken_apart_only_side_by_side(
+    other: int, is_measured: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    loaders = {
+        "labelled": loader(num_samples=160, batch_size=16),
+        "other": loader(num_samples=10 * other, batch_size=other),
+    }
+    callback = GradientNoiseScale(every=1)
+    with caplog.at_level("INFO"):
+        quiet_trainer(callbacks=[callback]).fit(_TwoLoaders(), CombinedLoader(loaders, "min_size"))
+    assert (callback.estimate is not None) == is_measured
+    assert ("the loaders give 16 and 64 samples side by side" in caplog.text) == (not is_measured)
+    with pytest.raises(TaskError, match="side by side") if not is_measured else nullcontext():
+        quiet_trainer(callbacks=[GradientNoiseScale("samples")]).fit(_TwoLoaders(), loaders)
