@@ -68,7 +68,8 @@ class ThroughputMonitor(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """End the batch, and with it an optimizer step or not."""
-        self._meter.end_batch(ends_step=not pl_module.automatic_optimization or ends_update(trainer, batch, batch_idx))
+        is_automatic = pl_module.automatic_optimization
+        self._meter.end_batch(ends_step=ends_update(trainer, batch, batch_idx) if is_automatic else batch is not None)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop counting time as training."""

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from linear_regression import DIMENSION, LinearRegression, quiet_trainer
+from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_sequence, unpack_sequence
 from torch.utils.data import DataLoader
 
@@ -81,3 +82,25 @@ def test_a_batch_that_is_none_ends_no_update() -> None:
     assert (norms.summary.num_measured, norms.summary.num_updates) == (3, 5)
     assert (throughput.summary.num_steps, throughput.summary.num_samples) == (5, 20)
     assert noise.estimate.num_measurements == 3
+
+
+class _Manual(LinearRegression):
+    def __init__(self) -> None:
+        super().__init__(lr=0.1)
+        self.automatic_optimization = False
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> None:  # type: ignore[override]
+        optimizer = self.optimizers()
+        loss = super().training_step(batch, batch_idx)
+        self.manual_backward(loss)
+        optimizer.step()  # type: ignore[union-attr]
+
+
+@pytest.mark.filterwarnings("ignore:train_dataloader yielded None")
+def test_a_batch_that_is_none_is_no_step_with_manual_optimization_either() -> None:
+    batches = [(torch.ones(4, DIMENSION), torch.ones(4)), None] * 5
+    data = DataLoader(batches, batch_size=None, collate_fn=lambda batch: batch)  # type: ignore[arg-type]
+    throughput = ThroughputMonitor()
+    quiet_trainer(callbacks=[throughput]).fit(_Manual(), data)
+    assert throughput.summary is not None
+    assert (throughput.summary.num_steps, throughput.summary.num_samples) == (5, 20)
