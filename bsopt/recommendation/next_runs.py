@@ -8,6 +8,7 @@ from dataclasses import replace
 from statistics import median
 from typing import cast
 
+from bsopt.laws.value_surface import BEYOND
 from bsopt.recommendation.evidence import Evidence
 from bsopt.recommendation.result import NextRun, SizeState
 from bsopt.trial.record import TrialRecord
@@ -22,8 +23,9 @@ SAME_OCTAVES = 0.5
 def next_runs(evidence: Evidence) -> tuple[NextRun, ...]:
     """Return the trials that would tell most of what can't be told yet; nothing where nothing is open.
 
-    A repeat of the best trial where no setting was repeated, for the noise between seeds; then the batch sizes whose
-    tie with the best is open, the likeliest ones first, each at its best learning rate.
+    A repeat of the best trial where no setting was repeated, for the noise between seeds; a learning rate beyond those
+    that were tried where the best one lies at their edge; then the batch sizes whose tie with the best is open, the
+    likeliest ones first, each at its best learning rate.
     """
     best = evidence.best
     if best is None or best.outcome != "complete" or not evidence.is_fitted:
@@ -32,6 +34,8 @@ def next_runs(evidence: Evidence) -> tuple[NextRun, ...]:
     if not evidence.fits.noise_is_repeated:
         reason = "how much a seed matters, which no repeated setting has told yet"
         runs.append(_repeat(evidence, best, reason))
+    if (beyond := _beyond_tried(evidence)) is not None:
+        runs.append(beyond)
     is_open = [found for found in evidence.findings if found.state is SizeState.OPEN and found.num_complete]
     for found in sorted(is_open, key=lambda found: -found.chance):
         reason = f"whether {found.batch_size} is as good as {evidence.best_size}"
@@ -43,19 +47,51 @@ def next_runs(evidence: Evidence) -> tuple[NextRun, ...]:
     return tuple(runs[:MOST_RUNS])
 
 
+def _beyond_tried(evidence: Evidence) -> NextRun | None:
+    """Return a run an octave beyond the rates that were tried; None where the best size's rate isn't at their edge.
+
+    Nor where trials without a result, as diverged ones, show what is there, or nothing further is searched.
+    """
+    size, told = evidence.best_size, evidence.fits.ridge.predict(evidence.best_size)
+    if told is None or not told.at_edge or evidence.fits.ridge.is_flat:
+        return None
+    tried = [cast(float, record.lr) for record in evidence.records if record.has_result]
+    lost = [record.lr for record in evidence.records if record.lr and not record.has_result]
+    is_above = told.lr.value > math.sqrt(min(tried) * max(tried))
+    end, octaves = (max(tried), BEYOND) if is_above else (min(tried), -BEYOND)
+    lr = _searched(evidence, end * 2.0**octaves)
+    is_further = math.log2(lr / end) / octaves >= SAME_OCTAVES
+    if not is_further or any((lr >= end) == is_above for lr in lost):
+        return None
+    side = "above the highest" if is_above else "below the lowest"
+    return _fresh(evidence, size, lr, f"whether a learning rate {side} that was tried, {end:.3g}, is better")
+
+
 def _at_best_rate(evidence: Evidence, size: int, reason: str) -> NextRun:
     """Return a run at a size's best learning rate: a repeat of the nearest trial, where one ran close to it."""
     predicted = evidence.fits.ridge.predict(size)
-    complete = [r for r in evidence.by_size[size] if r.outcome == "complete" and r.confirms is None]
-    lr = predicted.lr.value if predicted is not None else cast(float, complete[0].lr)
-    if evidence.info.lr_choices:
-        lr = min(evidence.info.lr_choices, key=lambda choice: abs(math.log2(choice / lr)))
+    complete = _complete(evidence, size)
+    lr = _searched(evidence, predicted.lr.value if predicted is not None else cast(float, complete[0].lr))
     near = min(complete, key=lambda r: abs(math.log2(cast(float, r.lr) / lr)), default=None)
     if near is not None and abs(math.log2(cast(float, near.lr) / lr)) <= SAME_OCTAVES:
         return _repeat(evidence, near, reason)
-    if evidence.info.lr_range is not None:
-        lr = min(max(lr, evidence.info.lr_range[0]), evidence.info.lr_range[1])
-    seconds, device_hours = _takes(evidence, complete)
+    return _fresh(evidence, size, lr, reason)
+
+
+def _searched(evidence: Evidence, lr: float) -> float:
+    """Return the learning rate nearest in ratio to one that the study can try."""
+    choices, ends = evidence.info.lr_choices, evidence.info.lr_range
+    if choices:
+        return min(choices, key=lambda choice: abs(math.log2(choice / lr)))
+    return lr if ends is None else min(max(lr, ends[0]), ends[1])
+
+
+def _complete(evidence: Evidence, size: int) -> list[TrialRecord]:
+    return [record for record in evidence.by_size[size] if record.outcome == "complete" and record.confirms is None]
+
+
+def _fresh(evidence: Evidence, size: int, lr: float, reason: str) -> NextRun:
+    seconds, device_hours = _takes(evidence, _complete(evidence, size))
     best = cast(TrialRecord, evidence.best)
     return NextRun(size, lr, reason, best.further, None, seconds, device_hours)
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
+import pytest
 
 from bsopt.recommendation import Evidence, Recommendation, recommend_from
 from bsopt.recommendation.next_runs import next_runs
@@ -16,18 +17,18 @@ from bsopt.trial.objective import Objective
 from bsopt.trial.record import StopReason, StudyInfo, TrialRecord
 
 
-def recommended(records: list[TrialRecord]) -> Recommendation:
-    info = StudyInfo("made", objective=Objective("loss"), batch_size_range=(8, 64), lr_range=(1e-4, 1.0))
+def recommended(records: list[TrialRecord], *, lr_range: tuple[float, float] = (1e-4, 1.0)) -> Recommendation:
+    info = StudyInfo("made", objective=Objective("loss"), batch_size_range=(8, 64), lr_range=lr_range)
     return recommend_from(Evidence.of(info, records))
 
 
-def trials(*, repeats: int, noise: float) -> list[TrialRecord]:
-    """Two batch sizes of equal values, and one that is much worse; each setting so often."""
+def trials(*, repeats: int, noise: float, best_lr: float = 0.01) -> list[TrialRecord]:
+    """Two batch sizes of equal values, and one that is much worse; each setting so often, at 0.0025 to 0.04."""
     rng, found = np.random.default_rng(0), []
     for size in (16, 32, 64):
         for lr in (0.0025, 0.005, 0.01, 0.02, 0.04):
             for _ in range(repeats):
-                value = 0.3 + 0.05 * math.log2(lr / 0.01) ** 2 + (0.5 if size == 64 else 0.0)
+                value = 0.3 + 0.05 * math.log2(lr / best_lr) ** 2 + (0.5 if size == 64 else 0.0)
                 value += noise * float(rng.standard_normal())
                 params = {"batch_size": size, "lr": lr, "model.dropout": 0.1}
                 found.append(
@@ -71,3 +72,28 @@ def test_a_run_that_tells_two_things_is_named_once() -> None:
     )
     (run,) = next_runs(cast(Evidence, evidence))
     assert run.reason.endswith("no repeated setting has told yet, and whether 36 is as good as 16")
+
+
+@pytest.mark.parametrize(
+    ("best_lr", "lr_range", "diverged_at", "expected"),
+    [
+        (0.06, (1e-4, 1.0), None, 0.08),
+        (0.0018, (1e-4, 1.0), None, 0.00125),
+        (0.06, (1e-4, 0.06), None, 0.06),  # as far as is searched
+        (0.06, (1e-4, 0.04), None, None),
+        (0.06, (1e-4, 1.0), 0.05, None),
+        (0.06, (1e-4, 1.0), 0.0002, 0.08),  # lost for another reason
+        (0.01, (1e-4, 1.0), None, None),
+    ],
+)
+def test_a_rate_beyond_those_tried_is_named_where_the_best_one_lies_at_their_edge(
+    best_lr: float, lr_range: tuple[float, float], diverged_at: float | None, expected: float | None
+) -> None:
+    records = trials(repeats=2, noise=0.002, best_lr=best_lr)
+    if diverged_at is not None:
+        params = {"batch_size": 32, "lr": diverged_at}
+        records.append(TrialRecord(len(records), "pruned", 32, diverged_at, params, StopReason.DIVERGED))
+    found = recommended(records, lr_range=lr_range)
+    beyond = [run for run in found.next_runs if "that was tried" in run.reason]
+    assert [run.lr for run in beyond] == ([] if expected is None else [pytest.approx(expected)])
+    assert all(run.repeats is None and run.batch_size in (16, 32) for run in beyond)
