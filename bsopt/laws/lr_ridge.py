@@ -16,7 +16,7 @@ from bsopt.laws.estimate import INTERVAL_MASS, Estimate, FitStatus, estimate_fro
 from bsopt.laws.importance_sampling import even_shares
 from bsopt.laws.scaling import log2_scaling
 from bsopt.laws.surface_prior import RidgePrior, ridge_prior
-from bsopt.laws.value_surface import RidgePoint, SampledRidges, ValueSurface, fit_values
+from bsopt.laws.value_surface import EDGE, RidgePoint, SampledRidges, ValueSurface, fit_values
 from bsopt.units import count_of
 
 __all__ = ["LrPrediction", "LrRidgeFit", "RuleVerdict", "Valley", "fit_lr_ridge", "places", "read_ridge"]
@@ -36,9 +36,6 @@ MOST_NOISE = 0.8
 
 TUNED_OCTAVES = 1.5
 """A batch size counts as tuned where a trial ran this near its fitted best learning rate."""
-
-EDGE = 0.25
-"""Octaves from the end of the tried learning rates within which the best one counts as at the edge."""
 
 LEAST_VALLEY, MOST_ON_HILL, HILL_OCTAVES = (1.0 - INTERVAL_MASS) / 2.0, 0.25, 2.0
 """Two valleys are told where the interval reaches across a hill so wide, with at most this share of the lesser
@@ -65,6 +62,8 @@ class LrPrediction:
         value: The objective's value at `lr`.
         is_extrapolated: No trial ran within half an octave of, or beyond, this batch size.
         at_edge: The best learning rate lies at or beyond the edge of the rates that were tried.
+        beyond: A learning rate beyond those that were tried with less value to expect, of all that were searched; None
+            where there is none.
         valleys: Both, the lower rates first, where the best rate may be in either of two; else empty.
     """
 
@@ -75,6 +74,7 @@ class LrPrediction:
     value: Estimate
     is_extrapolated: bool
     at_edge: bool
+    beyond: float | None = None
     valleys: tuple[Valley, ...] = ()
 
 
@@ -105,6 +105,7 @@ class LrRidgeFit:
         table: Predictions on a lattice of batch sizes.
         law_draws: (exponent, log2 B_n) of equally likely posterior draws, for batch sizes beyond the table.
         value_draws: Posterior draws of the value along the ridge, one row a draw and one column a row of `table`.
+        anywhere_draws: The same, of a batch size with a rate `beyond` at that.
     """
 
     status: FitStatus
@@ -123,6 +124,7 @@ class LrRidgeFit:
     chances: tuple[float, ...] = ()
     law_draws: tuple[tuple[float, float], ...] = ()
     value_draws: tuple[tuple[float, ...], ...] = ()
+    anywhere_draws: tuple[tuple[float, ...], ...] = ()
 
     def predict(self, batch_size: float) -> LrPrediction | None:
         """Return what is known at a global batch size, run or never run; None where nothing is fitted."""
@@ -159,6 +161,7 @@ class LrRidgeFit:
             value=estimate([p.value for p in self.table], log=False),
             is_extrapolated=nearest.is_extrapolated or b != inside,
             at_edge=nearest.at_edge,
+            beyond=nearest.beyond,
             valleys=nearest.valleys if b == inside else (),
         )
 
@@ -167,13 +170,14 @@ class LrRidgeFit:
         found = self.predict(batch_size)
         return found is None or abs(np.log2(lr / found.lr.value)) <= TUNED_OCTAVES
 
-    def sample_values(self, batch_sizes: Sequence[float]) -> Array | None:
+    def sample_values(self, batch_sizes: Sequence[float], *, anywhere: bool = False) -> Array | None:
         """Return joint posterior draws of the value at the best learning rate of each batch size.
 
         The draws of one row belong together: differences between batch sizes are taken within it.
 
         Args:
             batch_sizes: Global batch sizes in samples; beyond the table its ends are taken.
+            anywhere: Of all learning rates that were searched, and not only between those that were tried.
 
         Returns:
             Shape (draws, batch sizes), in the objective's unit; None where nothing is fitted.
@@ -182,7 +186,8 @@ class LrRidgeFit:
             return None
         at = np.log2([row.batch_size for row in self.table])
         wanted = np.log2(np.asarray(batch_sizes, dtype=float))
-        return np.array([np.interp(wanted, at, draw) for draw in self.value_draws])
+        draws = self.anywhere_draws or self.value_draws if anywhere else self.value_draws
+        return np.array([np.interp(wanted, at, draw) for draw in draws])
 
     def rules(self) -> tuple[RuleVerdict, ...]:
         """Return the linear, square-root and constant rules, each against the fitted exponent."""
@@ -270,6 +275,7 @@ def read_ridge(surface: ValueSurface, *, batch_sizes: Sequence[float] = ()) -> L
         table=table,
         chances=tuple(chances.tolist()),
         value_draws=tuple(tuple(row) for row in sampled.value.tolist()),
+        anywhere_draws=tuple(tuple(row) for row in sampled.value_anywhere.tolist()),
         law_draws=tuple(zip(exponents.tolist(), knees.tolist(), strict=True)),
     )
 
@@ -310,6 +316,7 @@ def _row(i: int, b: float, sampled: SampledRidges, tried: Array, rates: tuple[fl
         value=estimate_from_samples(sampled.value[:, i]),
         is_extrapolated=bool(np.abs(tried - b).min() > 0.5 and not tried[0] < b < tried[-1]),
         at_edge=bool(lr.value <= rates[0] + EDGE or lr.value >= rates[1] - EDGE),
+        beyond=float(2.0 ** sampled.lr_anywhere[i]) if sampled.lr_anywhere[i] != sampled.lr[i] else None,
         valleys=_valleys(sampled.best[:, i]),
     )
 

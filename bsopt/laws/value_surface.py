@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,9 @@ Array = NDArray[np.float64]
 
 NUM_SAMPLES, NUM_RATES = 288, 25
 """Sampled surfaces, and learning rates of each over the range that was tried."""
+
+EDGE = 0.25
+"""Octaves from an end of the learning rates that were tried within which the best one counts as at it."""
 
 BEYOND = 1.0
 """Octaves beyond the learning rates that were tried, within those searched, where the best one is looked for, too.
@@ -67,6 +70,8 @@ class SampledRidges:
         low, high: log2 of the stable range around it.
         value: The study's value at `lr`: what training there would give. The lowest value of each surface would be too
             good, since every surface has its own lucky rates.
+        lr_anywhere: (k,) as `lr`, but among all rates that were searched, however far from those that were tried.
+        value_anywhere: The study's value there.
     """
 
     lr: Array
@@ -74,6 +79,8 @@ class SampledRidges:
     low: Array
     high: Array
     value: Array
+    lr_anywhere: Array
+    value_anywhere: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +125,27 @@ class ValueSurface:
         """
         low, high = self.tried
         searched = self.belief.prior.domain.x or self.tried
-        ends = max(low - BEYOND, min(low, searched[0])), min(high + BEYOND, max(high, searched[1]))
-        rates = np.linspace(*ends, NUM_RATES)
-        at = self.place(np.repeat(b, len(rates)), np.tile(rates, len(b)))
+        least, most = min(low, searched[0]), max(high, searched[1])
+        rates, everywhere = (
+            np.linspace(*ends, NUM_RATES)
+            for ends in ((max(low - BEYOND, least), min(high + BEYOND, most)), (least, most))
+        )
+        lr = _lowest(self._expected(b, rates), rates, within=self.tried)
+        anywhere = _lowest(self._expected(b, everywhere), everywhere)
+        beyond = (anywhere < low - EDGE) | (anywhere > high + EDGE)
+        anywhere = np.where(beyond, anywhere, lr)
+        grid, size = len(b) * len(rates), np.append(np.repeat(b, len(rates)), b[beyond])
+        at = self.place(size, np.append(np.tile(rates, len(b)), anywhere[beyond]))
         z = self.belief.sample(at, NUM_SAMPLES, np.random.default_rng(len(self.b)))
-        shape = (len(b), len(rates))
-        lr = _lowest(self.belief.moments(at)[0].reshape(shape), rates, within=self.tried)
-        return _read(z.reshape(len(z), *shape), rates, lr, self.transform)
+        told = _read(z[:, :grid].reshape(len(z), len(b), len(rates)), rates, lr, self.transform)
+        value_anywhere = told.value.copy()
+        value_anywhere[:, beyond] = self.transform.inverse(z[:, grid:])
+        return replace(told, lr_anywhere=anywhere, value_anywhere=value_anywhere)
+
+    def _expected(self, b: Array, rates: Array) -> Array:
+        """Return the values to expect at each batch size and rate, both log2: (k, r), standardised."""
+        at = self.place(np.repeat(b, len(rates)), np.tile(rates, len(b)))
+        return self.belief.moments(at)[0].reshape(len(b), len(rates))
 
     @property
     def explains(self) -> bool:
@@ -272,7 +293,7 @@ def _read(z: Array, rates: Array, lr: Array, transform: ValueTransform) -> Sampl
     low = np.where(within, rates, np.inf).min(-1)
     high = np.where(within, rates, -np.inf).max(-1)
     value = transform.inverse(_along(z, (lr - rates[0]) / (rates[1] - rates[0])))
-    return SampledRidges(lr, best, np.minimum(low, best), np.maximum(high, best), value)
+    return SampledRidges(lr, best, np.minimum(low, best), np.maximum(high, best), value, lr, value)
 
 
 def _lowest(z: Array, rates: Array, *, within: tuple[float, float] = (-math.inf, math.inf)) -> Array:

@@ -6,6 +6,10 @@ Notation:
     m       margin: a size with d(B) ≤ m is as good
     P(B)    posterior probability of d(B) ≤ m, from joint draws of the values along the ridge
 
+Values are at the best of the learning rates that were tried. Where a better one of a size may lie beyond them, among
+those that were searched, and the size isn't as good without, its value there counts: a large batch that ran only at
+rates which suit a small one isn't known to be worse.
+
 "As good" is said where P(B) is at least `ENOUGH` and a trial ran to its end at B near its best learning rate: one far
 from it says nothing of B. "Worse" is said where P(B) is at most `HARDLY`. `scripts/benchmark_answers` prints how often
 what is called as good is.
@@ -67,19 +71,26 @@ def judge_sizes(
     """
     sizes = sorted(groups)
     draws = ridge.sample_values(sizes) if ridge is not None else None
+    anywhere = ridge.sample_values(sizes, anywhere=True) if ridge is not None else None
     complete = {size: [r for r in groups[size] if r.outcome == "complete"] for size in sizes}
     chances: dict[int, float] = {}
     gaps: dict[int, Estimate] = {}
     has_run = [bool(complete[size]) for size in sizes]
-    if draws is not None and any(has_run):
-        values = sign * draws
+    is_beyond: dict[int, bool] = {}
+    if ridge is not None and draws is not None and anywhere is not None and any(has_run):
+        values, elsewhere = sign * draws, sign * anywhere
         reference = values[:, sizes.index(best)] if best in groups else values[:, has_run].min(axis=1)
         gap = values - reference[:, None]
+        enough = (gap <= margin).mean(0) >= ENOUGH
+        gap = np.where(enough, gap, elsewhere - reference[:, None])
         for i, size in enumerate(sizes):
+            is_beyond[size] = not enough[i] and (told := ridge.predict(size)) is not None and told.beyond is not None
             chances[size] = float((gap[:, i] <= margin).mean())
             gaps[size] = estimate_from_samples(gap[:, i])
     is_tuned = {
-        size: ridge is None or any(ridge.is_tuned(size, cast(float, r.lr)) for r in complete[size]) for size in sizes
+        size: ridge is None
+        or (not is_beyond.get(size, False) and any(ridge.is_tuned(size, cast(float, r.lr)) for r in complete[size]))
+        for size in sizes
     }
     states = {
         size: _state(
@@ -91,7 +102,7 @@ def judge_sizes(
         for size in sizes
     }
     for i, size in enumerate(sizes):
-        if states[size] is SizeState.NOT_TESTED and chances.get(size, 0.0) >= ENOUGH:
+        if states[size] is SizeState.NOT_TESTED and chances.get(size, 0.0) >= ENOUGH and not is_beyond[size]:
             below = next((states[s] for s in reversed(sizes[:i]) if complete[s]), None)
             above = next((states[s] for s in sizes[i + 1 :] if complete[s]), None)
             if below is above is SizeState.TESTED:

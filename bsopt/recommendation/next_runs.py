@@ -34,12 +34,14 @@ def next_runs(evidence: Evidence) -> tuple[NextRun, ...]:
     if not evidence.fits.noise_is_repeated:
         reason = "how much a seed matters, which no repeated setting has told yet"
         runs.append(_repeat(evidence, best, reason))
-    if (beyond := _beyond_tried(evidence)) is not None:
-        runs.append(beyond)
+    told = evidence.fits.ridge.predict(evidence.best_size)
+    if told is not None and told.at_edge and not evidence.fits.ridge.is_flat:
+        runs += _beyond_tried(evidence, evidence.best_size, "whether {rate} is better")
     is_open = [found for found in evidence.findings if found.state is SizeState.OPEN and found.num_complete]
     for found in sorted(is_open, key=lambda found: -found.chance):
         reason = f"whether {found.batch_size} is as good as {evidence.best_size}"
-        run = _at_best_rate(evidence, found.batch_size, reason)
+        beyond = _beyond_tried(evidence, found.batch_size, f"{reason} at {{rate}}") if not found.is_tuned else []
+        run = beyond[0] if beyond else _at_best_rate(evidence, found.batch_size, reason)
         if runs and replace(run, reason=runs[0].reason) == runs[0]:  # one run tells both
             runs[0] = replace(run, reason=f"{runs[0].reason}, and {reason}")
         else:
@@ -47,24 +49,26 @@ def next_runs(evidence: Evidence) -> tuple[NextRun, ...]:
     return tuple(runs[:MOST_RUNS])
 
 
-def _beyond_tried(evidence: Evidence) -> NextRun | None:
-    """Return a run an octave beyond the rates that were tried; None where the best size's rate isn't at their edge.
+def _beyond_tried(evidence: Evidence, size: int, reason: str) -> list[NextRun]:
+    """Return a run an octave beyond the rates that were tried, on the side where a size's best one may lie.
 
-    Nor where trials without a result, as diverged ones, show what is there, or nothing further is searched.
+    None where it doesn't lie at their edge, where trials without a result, as diverged ones, show what is beyond, or
+    where nothing further is searched. In the reason stands {rate} for the words.
     """
-    size, told = evidence.best_size, evidence.fits.ridge.predict(evidence.best_size)
-    if told is None or not told.at_edge or evidence.fits.ridge.is_flat:
-        return None
+    told = evidence.fits.ridge.predict(size)
+    if told is None or not (told.at_edge or told.beyond):
+        return []
     tried = [cast(float, record.lr) for record in evidence.records if record.has_result]
     lost = [record.lr for record in evidence.records if record.lr and not record.has_result]
-    is_above = told.lr.value > math.sqrt(min(tried) * max(tried))
+    is_above = (told.beyond or told.lr.value) > math.sqrt(min(tried) * max(tried))
     end, octaves = (max(tried), BEYOND) if is_above else (min(tried), -BEYOND)
     lr = _searched(evidence, end * 2.0**octaves)
     is_further = math.log2(lr / end) / octaves >= SAME_OCTAVES
-    if not is_further or any((lr >= end) == is_above for lr in lost):
-        return None
+    if not is_further or any((other >= end) == is_above for other in lost):
+        return []
     side = "above the highest" if is_above else "below the lowest"
-    return _fresh(evidence, size, lr, f"whether a learning rate {side} that was tried, {end:.3g}, is better")
+    rate = f"a learning rate {side} that was tried, {end:.3g},"
+    return [_fresh(evidence, size, lr, reason.format(rate=rate).removesuffix(","))]
 
 
 def _at_best_rate(evidence: Evidence, size: int, reason: str) -> NextRun:

@@ -96,10 +96,14 @@ def _what_of_quality(evidence: Evidence) -> Answer:
         with_interval(value if is_sure else Estimate(value.value, -math.inf, math.inf), digits=digits)
         for value in values
     )
+    beyond = [f"{end.batch_size:.0f}" for end in ends if end.beyond is not None]
+    rates = "At the best of the learning rates that were tried" if beyond else "At the best learning rate of each"
     words = (
-        f"At the best learning rate of each, {evidence.info.objective.monitor} is {low} at batch size "
+        f"{rates}, {evidence.info.objective.monitor} is {low} at batch size "
         f"{ends[0].batch_size:.0f} and {high} at {ends[1].batch_size:.0f}."
     )
+    if beyond:
+        words += f" A better one may lie beyond them for {in_words(beyond)}."
     return Answer(question, words, f"the fitted ridge, from {counted(evidence)}")
 
 

@@ -150,6 +150,26 @@ def test_a_best_rate_at_the_last_one_tried_may_lie_beyond() -> None:
     assert found.lr.value <= max(p.lr for p in points) < found.lr.high
 
 
+def test_a_better_rate_beyond_those_tried_is_told_where_it_was_searched() -> None:
+    points = [p for p in trials(80) if p.lr < 2.0**-7]
+    found = fit_lr_ridge(points, lr_range=LR_RANGE)
+    small, large = found.predict(8), found.predict(1024)
+    assert small is not None
+    assert large is not None
+    assert small.beyond is None
+    assert large.beyond is not None
+    assert max(p.lr for p in points) < large.beyond <= LR_RANGE[1]
+    told, anywhere = found.sample_values([8, 1024]), found.sample_values([8, 1024], anywhere=True)
+    assert told is not None
+    assert anywhere is not None
+    assert (told[:, 0] == anywhere[:, 0]).all()
+    assert np.median(anywhere[:, 1]) < np.median(told[:, 1])
+    assert np.std(anywhere[:, 1]) > 2 * np.std(told[:, 1])
+    not_searched = fit_lr_ridge(points, lr_range=(LR_RANGE[0], 2.0**-7)).predict(1024)
+    assert not_searched is not None
+    assert not_searched.beyond is None
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_told_noise_is_that_between_repeats(seed: int) -> None:

@@ -13,7 +13,8 @@ from bsopt.errors import ConfigError
 from bsopt.laws.estimate import FitStatus
 from bsopt.recommendation import Evidence, Recommendation, SizeState, recommend, recommend_from
 from bsopt.storage.attributes import read_info, read_records
-from bsopt.trial.record import StopReason
+from bsopt.trial.objective import Objective
+from bsopt.trial.record import StopReason, StudyInfo
 
 
 def test_sizes_that_are_equal_within_noise_are_ties_and_worse_ones_are_not(found: Recommendation) -> None:
@@ -71,6 +72,24 @@ def test_a_worse_size_that_ran_far_from_its_best_rate_is_worse_by_the_fit() -> N
     )
     words = {size.batch_size: size.words for size in found.sizes}
     assert (words[128], words[256]) == ("worse, by the fit", "worse, tested")
+
+
+def test_a_large_size_that_ran_only_at_rates_of_a_small_one_is_not_called_worse() -> None:
+    """Each octave of batch size moves the best rate by one; the tried ones end where 16 has its own, at 0.01."""
+    records = [
+        trial(10 * b + i, 2**b, lr, 1.0 + 0.02 * math.log2(lr / (0.01 * 2.0 ** (b - 4))) ** 2)
+        for b in range(4, 8)
+        for i, lr in enumerate((0.0006, 0.00125, 0.0025, 0.005, 0.01))
+    ]
+    sizes = {size.batch_size: size for size in of_records(*records).sizes}
+    assert (sizes[128].state, sizes[128].words) == (SizeState.OPEN, "no trial near its best rate")
+    assert sizes[128].chance > 0.1
+    run = of_records(*records).next_runs[-1]
+    assert (run.batch_size, run.lr, run.repeats) == (32, pytest.approx(0.02), None)
+    assert run.reason == "whether 32 is as good as 16 at a learning rate above the highest that was tried, 0.01"
+    info = StudyInfo("made", objective=Objective("loss"), batch_size_range=(8, 128), lr_range=(6e-4, 0.01))
+    asked = {size.batch_size: size for size in recommend_from(Evidence.of(info, records)).sizes}
+    assert asked[128].state is SizeState.WORSE  # at the rates that may be used
 
 
 def test_clearly_worse_sizes_of_a_noiseless_study_are_not_as_good() -> None:

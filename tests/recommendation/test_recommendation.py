@@ -377,12 +377,13 @@ def test_one_more_run_has_noise_and_never_beats_a_perfect_value(
 def test_a_size_that_is_chosen_for_its_little_doubt_is_not_said_to_have_the_best_predicted_value() -> None:
     evidence = evidence_of(foreign(40))
     sure = LrPrediction(32.0, Estimate(0.1, 0.1, 0.1), 0.1, 0.1, Estimate(0.5, 0.5, 0.5), False, False)
-    vague = replace(sure, batch_size=64.0, value=Estimate(0.4, 0.1, 0.9))
+    vague, draws = replace(sure, batch_size=64.0, value=Estimate(0.4, 0.1, 0.9)), ((0.5, 0.4),) * 2
     evidence = Evidence.of(
         StudyInfo("made"),
         [trial(0, 32, 0.1, 0.5), trial(1, 64, 0.1, 0.9)],
         fits=replace(
-            evidence.fits, ridge=replace(evidence.fits.ridge, table=(sure, vague), value_draws=((0.5, 0.4),) * 2)
+            evidence.fits,
+            ridge=replace(evidence.fits.ridge, table=(sure, vague), value_draws=draws, anywhere_draws=draws),
         ),
     )
     found = recommend_from(evidence).choice
