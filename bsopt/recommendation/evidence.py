@@ -256,6 +256,24 @@ class Evidence:
         own = cast(int, cast(TrialRecord, self.best).batch_size)
         return [size for size in complete if size in self.realisable] or complete or [own]
 
+    @cached_property
+    def size_beyond(self) -> int | None:
+        """The next batch size beyond those tried, where the best one is the last of them; None where it isn't.
+
+        Nor where the search ends there, the devices can't train it, or trials without a result show what is there.
+        """
+        low, high = self.info.batch_size_range or self.tried
+        for end, factor in ((self.tried[1], 2.0), (self.tried[0], 0.5)):
+            if self.best_size != end:
+                continue
+            size = nearest_in_ratio(end * factor, self.info.batch_sizes or [round(end * factor)])
+            plan = self.plan_or_none(size) if low <= size <= high and (size > end) == (factor > 1) else None
+            lost = [r.batch_size for r in self.records if r.batch_size and not r.has_result]
+            is_lost = any(other >= size if factor > 1 else other <= size for other in lost)
+            if size != end and plan is not None and plan.global_batch_size == size and not is_lost:
+                return size
+        return None
+
     def finding(self, size: int) -> SizeFinding | None:
         """Return what is known of a size; None where it is none of `sizes`."""
         return next((found for found in self.findings if found.batch_size == size), None)

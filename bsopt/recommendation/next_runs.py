@@ -23,9 +23,9 @@ SAME_OCTAVES = 0.5
 def next_runs(evidence: Evidence) -> tuple[NextRun, ...]:
     """Return the trials that would tell most of what can't be told yet; nothing where nothing is open.
 
-    A repeat of the best trial where no setting was repeated, for the noise between seeds; a learning rate beyond those
-    that were tried where the best one lies at their edge; then the batch sizes whose tie with the best is open, the
-    likeliest ones first, each at its best learning rate.
+    A repeat of the best trial where no setting was repeated, for the noise between seeds; a learning rate and a batch
+    size beyond those that were tried where the best ones lie at their edge; then the batch sizes whose tie with the
+    best is open, the likeliest ones first, each at its best learning rate.
     """
     best = evidence.best
     if best is None or best.outcome != "complete" or not evidence.is_fitted:
@@ -37,7 +37,11 @@ def next_runs(evidence: Evidence) -> tuple[NextRun, ...]:
     told = evidence.fits.ridge.predict(evidence.best_size)
     if told is not None and told.at_edge and not evidence.fits.ridge.is_flat:
         runs += _beyond_tried(evidence, evidence.best_size, "whether {rate} is better")
-    is_open = [found for found in evidence.findings if found.state is SizeState.OPEN and found.num_complete]
+    if (size := evidence.size_beyond) is not None:
+        side = "above the largest" if size > evidence.best_size else "below the smallest"
+        reason = f"whether a batch size {side} that was tried, {evidence.best_size}, is better"
+        runs.append(_at_best_rate(evidence, size, reason))
+    is_open = [found for found in evidence.findings if found.state in (SizeState.OPEN, SizeState.NOT_TESTED)]
     for found in sorted(is_open, key=lambda found: -found.chance):
         reason = f"whether {found.batch_size} is as good as {evidence.best_size}"
         beyond = _beyond_tried(evidence, found.batch_size, f"{reason} at {{rate}}") if not found.is_tuned else []
@@ -91,7 +95,9 @@ def _searched(evidence: Evidence, lr: float) -> float:
 
 
 def _complete(evidence: Evidence, size: int) -> list[TrialRecord]:
-    return [record for record in evidence.by_size[size] if record.outcome == "complete" and record.confirms is None]
+    return [
+        record for record in evidence.by_size.get(size, ()) if record.outcome == "complete" and record.confirms is None
+    ]
 
 
 def _fresh(evidence: Evidence, size: int, lr: float, reason: str) -> NextRun:

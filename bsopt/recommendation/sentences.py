@@ -306,6 +306,12 @@ def _edges(evidence: Evidence, choice: Choice) -> list[str]:
             found.append(
                 f"The batch size lies at the edge of the searched range ({smallest} to {largest}): look beyond."
             )
+        elif evidence.is_fitted and evidence.size_beyond is not None and choice.batch_size == evidence.best_size:
+            low, high = evidence.tried
+            found.append(
+                f"The batch size lies at the edge of those that were tried ({low:.0f} to {high:.0f}): "
+                "a better one may lie beyond."
+            )
     return found
 
 

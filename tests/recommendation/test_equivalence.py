@@ -81,14 +81,16 @@ def test_a_large_size_that_ran_only_at_rates_of_a_small_one_is_not_called_worse(
         for b in range(4, 8)
         for i, lr in enumerate((0.0006, 0.00125, 0.0025, 0.005, 0.01))
     ]
-    sizes = {size.batch_size: size for size in of_records(*records).sizes}
+    info = StudyInfo("made", objective=Objective("loss"), batch_size_range=(16, 128), lr_range=(1e-4, 1.0))
+    found = recommend_from(Evidence.of(info, records))
+    sizes = {size.batch_size: size for size in found.sizes}
     assert (sizes[128].state, sizes[128].words) == (SizeState.OPEN, "no trial near its best rate")
     assert sizes[128].chance > 0.1
-    run = of_records(*records).next_runs[-1]
+    run = found.next_runs[-1]
     assert (run.batch_size, run.lr, run.repeats) == (32, pytest.approx(0.02), None)
     assert run.reason == "whether 32 is as good as 16 at a learning rate above the highest that was tried, 0.01"
-    info = StudyInfo("made", objective=Objective("loss"), batch_size_range=(8, 128), lr_range=(6e-4, 0.01))
-    asked = {size.batch_size: size for size in recommend_from(Evidence.of(info, records)).sizes}
+    narrow = recommend_from(Evidence.of(replace(info, lr_range=(6e-4, 0.01)), records))
+    asked = {size.batch_size: size for size in narrow.sizes}
     assert asked[128].state is SizeState.WORSE  # at the rates that may be used
 
 

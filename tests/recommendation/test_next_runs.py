@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
@@ -66,6 +67,7 @@ def test_a_run_that_tells_two_things_is_named_once() -> None:
         fits=SimpleNamespace(noise_is_repeated=False, ridge=SimpleNamespace(predict=lambda size: None)),
         findings=(untold,),
         best_size=16,
+        size_beyond=None,
         by_size={36: [best]},
         records=(best,),
         info=StudyInfo("made"),
@@ -94,6 +96,49 @@ def test_a_rate_beyond_those_tried_is_named_where_the_best_one_lies_at_their_edg
         params = {"batch_size": 32, "lr": diverged_at}
         records.append(TrialRecord(len(records), "pruned", 32, diverged_at, params, StopReason.DIVERGED))
     found = recommended(records, lr_range=lr_range)
-    beyond = [run for run in found.next_runs if "that was tried" in run.reason]
+    beyond = [run for run in found.next_runs if run.reason.startswith("whether a learning rate")]
     assert [run.lr for run in beyond] == ([] if expected is None else [pytest.approx(expected)])
     assert all(run.repeats is None and run.batch_size in (16, 32) for run in beyond)
+
+
+@pytest.mark.parametrize(
+    ("searched", "lattice", "lost_at", "expected"),
+    [
+        ((8, 1024), (), None, 64),
+        ((8, 1024), (16, 24, 32, 48, 96), None, 48),
+        ((8, 1024), (), 256, None),  # beyond it memory ends
+        ((8, 1024), (), 8, 64),
+        ((8, 32), (), None, None),
+        ((8, 48), (), None, None),
+    ],
+)
+def test_a_size_beyond_those_tried_is_named_where_the_best_one_is_the_last_of_them(
+    searched: tuple[int, int], lattice: tuple[int, ...], lost_at: int | None, expected: int | None
+) -> None:
+    records = [
+        replace(record, batch_size=size, value=0.4 - 0.1 * math.log2(size / 8) + 0.05 * math.log2(lr / 0.01) ** 2)
+        for record in trials(repeats=2, noise=0.0)
+        if (size := cast(int, record.batch_size)) and (lr := cast(float, record.lr)) and size < 64
+    ]
+    if lost_at is not None:
+        params = {"batch_size": lost_at, "lr": 0.01}
+        records.append(TrialRecord(len(records), "failed", lost_at, 0.01, params, StopReason.OUT_OF_MEMORY))
+    info = StudyInfo("made", batch_size_range=searched, batch_sizes=lattice, lr_range=(1e-4, 1.0))
+    found = recommend_from(Evidence.of(info, records))
+    assert found.choice is not None
+    assert found.choice.batch_size == 32
+    beyond = [run for run in found.next_runs if "the largest that was tried, 32" in run.reason]
+    assert [run.batch_size for run in beyond] == ([] if expected is None else [expected])
+    assert any("edge of those that were tried (16 to 32)" in said for said in found.caveats) == (expected is not None)
+
+
+def test_a_size_between_those_tried_where_no_trial_ended_is_named() -> None:
+    records = [r for r in trials(repeats=2, noise=0.002) if r.batch_size != 32]
+    records = [replace(r, value=0.3 + 0.05 * math.log2(cast(float, r.lr) / 0.01) ** 2) for r in records]
+    lattice = (16, 32, 64)
+    info = StudyInfo("made", batch_size_range=(16, 64), batch_sizes=lattice, lr_range=(1e-4, 1.0))
+    found = recommend_from(Evidence.of(info, records))
+    states = {finding.batch_size: finding.state for finding in found.sizes}
+    assert states[32] in (SizeState.NOT_TESTED, SizeState.SUPPORTED)
+    named = [run.batch_size for run in found.next_runs if run.reason.startswith("whether 32")]
+    assert named == ([32] if states[32] is SizeState.NOT_TESTED else [])
