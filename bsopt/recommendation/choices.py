@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import cast
 
 from scipy.stats import norm
@@ -19,7 +20,7 @@ from bsopt.recommendation.result import Choice, Cost, Goal, SizeFinding, SizeSta
 from bsopt.recommendation.sentences import counted, duration, energy, known_from, to_what, where
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import StudyInfo, TrialRecord
-from bsopt.units import format_chance
+from bsopt.units import format_chance, format_duration
 
 __all__ = ["choice_at", "choose", "expectations"]
 
@@ -27,6 +28,8 @@ WARMUP_EPOCHS, WARMUP_SHARE, WARMUP_FROM = 5.0, 0.1, 1.5
 """Goyal et al. 2017: 5 epochs; at most a tenth of the budget, where the rate is 1.5 times the smallest size's."""
 MOST_MOVED = 4.0
 """Change in batch size or learning rate up to which momentum, betas and weight decay are moved with it."""
+
+_NO_OTHER = "and no other size is known to be as good"
 
 
 def choose(evidence: Evidence, goal: Goal) -> Choice | None:
@@ -126,15 +129,46 @@ def _least(evidence: Evidence, goal: Goal) -> Choice | None:
     """Return the choice of least time, device time or energy on the devices asked about; None where it isn't known."""
     costs = _amounts(evidence, costs_that_count(evidence), goal)
     if not costs:
-        return None
+        return None if goal == "frugal" else _least_of_trials(evidence, goal)
     amount, cost = min(costs, key=lambda pair: pair[0].value)
     spent = _spent(amount, goal)
     what = "uses" if goal == "frugal" else "takes"
     among = "the least of all" if evidence.target is not None else "the least of those known to be as good as the best"
     if evidence.target is None and len(costs) == 1:
-        among = "and no other size is known to be as good"
+        among = _NO_OTHER
     reason = f"It {what} {spent} {to_what(evidence)} on {where(cost.plan)}, {among}."
     return choice_at(evidence, cost.batch_size, goal, reason, *_cheaper(evidence, amount, goal), cost=cost)
+
+
+def _least_of_trials(evidence: Evidence, goal: Goal) -> Choice | None:
+    """Return the size as good as the best whose own trials took the least time, where updates can't be timed.
+
+    None to a target, and for other devices than the trials ran on.
+    """
+    asked, own = ((i.num_devices, i.num_nodes) for i in (evidence, evidence.info))
+    if evidence.target is not None or asked != own or not evidence.is_fitted:
+        return None
+    devices, unit = (asked[0] * asked[1], " of device time") if goal == "cheapest" else (1, "")
+    times = {size: _trial_seconds(evidence, size) for size in evidence.realisable}
+    took = {size: devices * median(seconds) for size, seconds in times.items() if seconds}
+    known = [size for size in took if size in evidence.ties]
+    if not known:
+        return None
+    size = min(known, key=lambda size: took[size])
+    least, most = (format_duration(devices * end(times[size])) for end in (min, max))
+    among = "the least of those known to be as good as the best" if known[1:] else _NO_OTHER
+    reasons = [f"A trial took {format_duration(took[size])}{unit} there ({least} to {most}), {among}."]
+    is_open = [found.batch_size for found in evidence.findings if found.state is SizeState.OPEN]
+    other = min((size for size in is_open if size in took), key=lambda size: took[size], default=size)
+    if took[other] < took[size]:
+        spent = f"{format_duration(took[other])}{unit}"
+        reasons.append(f"At {other} one took {spent}, but whether it is as good can't be told yet.")
+    return choice_at(evidence, size, goal, *reasons)
+
+
+def _trial_seconds(evidence: Evidence, size: int) -> list[float]:
+    """Return how long the trials that ran to their end at a size took, in seconds."""
+    return [record.seconds for record in evidence.by_size[size] if record.outcome == "complete" and record.seconds]
 
 
 def _cheaper(evidence: Evidence, amount: Estimate, goal: Goal) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import statistics
 from dataclasses import replace
 from itertools import pairwise
 from typing import cast
@@ -29,6 +30,7 @@ from bsopt.testing.study import example_study
 from bsopt.trial.objective import Objective
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import StopReason, StudyInfo
+from bsopt.units import format_duration
 
 
 def test_best_quality_is_near_the_known_optimum(found: Recommendation) -> None:
@@ -102,10 +104,33 @@ def test_learning_rate_at_the_edge_of_the_range_is_said() -> None:
     assert any("edge of the searched range" in caveat for caveat in edge.caveats)
 
 
-def test_fastest_and_cheapest_need_measured_times(found: Recommendation) -> None:
-    assert {choice.goal for choice in found.alternatives} == {"largest"}
-    fastest = recommend(foreign(50), goal="fastest")
+def test_other_devices_need_measured_times() -> None:
+    fastest = recommend(foreign(50), goal="fastest", num_devices=8)
     assert any("No trial measured how long" in caveat for caveat in fastest.caveats)
+
+
+def test_where_no_update_was_timed_the_trials_themselves_say_what_is_fastest() -> None:
+    records = [
+        replace(record, seconds=(3.0 + 0.01 * record.number) * (64.0 / record.batch_size) ** 0.5)
+        for record in read_records(foreign(50))
+        if record.batch_size
+    ]
+    evidence = Evidence.of(read_info(foreign(50)), records)
+    found = {choice.goal: choice for choice in recommend_from(evidence).alternatives}
+    assert {"fastest", "cheapest"} <= found.keys()
+    size = found["fastest"].batch_size
+    assert size == found["cheapest"].batch_size == max(evidence.ties)
+    took = sorted(r.seconds for r in evidence.by_size[size] if r.seconds and r.outcome == "complete")
+    middle = statistics.median(took)
+    assert found["fastest"].reasons[0] == (
+        f"A trial took {format_duration(middle)} there ({format_duration(took[0])} to {format_duration(took[-1])}), "
+        "the least of those known to be as good as the best."
+    )
+    assert found["cheapest"].reasons[0].startswith(f"A trial took {format_duration(middle)} of device time there")
+    strict = Evidence.of(read_info(foreign(50)), records, margin=0.004)
+    is_open = [f.batch_size for f in strict.findings if f.state is SizeState.OPEN and f.batch_size > max(strict.ties)]
+    fastest = {choice.goal: choice for choice in recommend_from(strict).alternatives}["fastest"]
+    assert fastest.reasons[1].startswith(f"At {max(is_open)} one took ")
 
 
 def test_fastest_names_a_faster_size_that_may_be_as_good_and_none_that_is_slower() -> None:
