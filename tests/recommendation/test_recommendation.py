@@ -478,3 +478,28 @@ def test_one_learning_rate_is_no_range_to_widen() -> None:
     info = StudyInfo("made", batch_size_range=(8, 64), lr_range=(0.01, 0.01))
     caveats = recommend_from(Evidence.of(info, [trial(i, 16 * 2**i, 0.01, 1.0 + i) for i in range(3)])).caveats
     assert "Only the learning rate 0.01 was searched: a better one may lie anywhere." in caveats
+
+
+@pytest.mark.parametrize(
+    ("num", "said"),
+    [
+        (0, "No trial has run yet, so there is no answer."),
+        (1, "The only trial hasn't ended with a finite value, so there is no answer yet."),
+        (3, "None of 3 trials ended with a finite value, so there is no answer yet."),
+    ],
+)
+def test_no_answer_says_how_many_trials_gave_none(num: int, said: str) -> None:
+    found = of_records(*(trial(i, 16, 0.01, math.nan, StopReason.DIVERGED) for i in range(num)))
+    assert (found.choice, found.sentence) == (None, said)
+
+
+def test_there_is_no_largest_size_where_the_devices_can_train_none_of_those_as_good() -> None:
+    records = [
+        trial(10 * b + i, b, lr, 1.0 + 0.1 * math.log2(lr / 0.01) ** 2)
+        for b in (5, 7, 9)
+        for i, lr in enumerate((0.005, 0.01, 0.02, 0.04))
+    ]
+    evidence = Evidence.of(StudyInfo("made", lr_range=(1e-4, 1.0)), records, num_devices=8)
+    found = recommend_from(evidence, goal="largest")
+    said = "No batch size that was tested to be as good as the best can be trained on 8 devices."
+    assert found.caveats[0].startswith(said)
