@@ -138,6 +138,7 @@ def _code(evidence: Evidence) -> UserCode:
         info.seed,
         info.num_train_samples,
         evidence.budget_samples,
+        info.units_per_sample,
     )
 
 

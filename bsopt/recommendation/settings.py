@@ -14,7 +14,7 @@ import yaml
 from bsopt.training.task.injection import OWNERS, USUAL_NAMES, asked_batch_size, filled_in, split_path, with_argument
 from bsopt.trial.asked import AskedCode
 from bsopt.trial.plan import Plan
-from bsopt.units import in_words
+from bsopt.units import format_number, in_words
 
 __all__ = ["UserCode", "as_python", "as_yaml"]
 
@@ -31,6 +31,7 @@ class UserCode:
         seed: The study's seed.
         num_train_samples: Of an epoch; None where it isn't known.
         budget_samples: Nominal samples of a full training; None where something else limits it.
+        units_per_sample: How many of what the data count their batch size in make a sample; 1 where they count samples.
     """
 
     asked: AskedCode = field(default_factory=AskedCode)
@@ -39,6 +40,7 @@ class UserCode:
     seed: int | None = None
     num_train_samples: int | None = None
     budget_samples: float | None = None
+    units_per_sample: float = 1.0
 
     @property
     def is_cli(self) -> bool:
@@ -75,7 +77,7 @@ def as_python(code: UserCode, lr: float, plan: Plan) -> str:
     placed = _placed(code, lr, plan)
     arguments = placed.arguments
     trainer = f"trainer = {_call('Trainer', _trainer(plan))}"
-    realised = f"  # {plan} samples per optimizer update\n"
+    realised = f"  # {plan} {_unit(code, plan)} per optimizer update\n"
     if code.is_cli:
         blocks = {**arguments, "trainer": _trainer(plan)}
         args = [*placed.args, *(f"--{name}={text}" for name, text in _options(blocks))]
@@ -102,6 +104,14 @@ class _Placed:
     args: list[str]
     by_args: bool
     arguments: Mapping[str, Mapping[str, Any]]
+
+
+def _unit(code: UserCode, plan: Plan) -> str:
+    """Return what a batch size counts, in words."""
+    if code.units_per_sample == 1.0:
+        return "samples"
+    samples = format_number(plan.global_batch_size / code.units_per_sample, digits=2)
+    return f"of what {_place('batch_size', code)[1]} counts, about {samples} samples,"
 
 
 def _placed(code: UserCode, lr: float, plan: Plan) -> _Placed:
@@ -149,14 +159,15 @@ def _usual(name: str, asked: AskedCode) -> str:
 def _told(code: UserCode, plan: Plan) -> dict[str, Any]:
     """Return what an entry's other placeholders stand for; those that can't be told are left out."""
     samples, epoch = code.budget_samples, code.num_train_samples
+    samples_per_update = plan.global_batch_size / code.units_per_sample
     steps, epochs = code.asked.steps, None
     if samples is not None and epoch:
         epochs = math.ceil(samples / epoch - 1e-9)
         whole, part = divmod(samples / epoch, 1.0)
-        updates = -(-epoch // plan.global_batch_size)
+        updates = math.ceil(epoch / samples_per_update - 1e-9)
         steps = int(whole) * updates + math.ceil(part * updates - 1e-9)
     elif samples is not None:
-        steps = math.ceil(samples / plan.global_batch_size - 1e-9)
+        steps = math.ceil(samples / samples_per_update - 1e-9)
     told = {
         **code.params,
         "seed": code.seed,

@@ -382,7 +382,7 @@ class PlateauPruner(BasePruner):
     def _distance(self, steps: float) -> str:
         count = steps / self.unit_size
         name = self.unit[:-1] if count == 1 and self.unit.endswith("s") else self.unit
-        return f"{count:.3g} {name}" if count < 1e4 else f"{count:.0f} {name}"
+        return f"{count:.3g} {name}" if count < 999.5 else f"{count:.0f} {name}"
 
 
 def conclude(trial: optuna.Trial) -> float | None:

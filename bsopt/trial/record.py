@@ -109,6 +109,13 @@ class Tick:
     metrics: Mapping[str, float] = field(default_factory=dict)
     is_training_finite: bool | None = None
 
+    @property
+    def where(self) -> str:
+        """How far training was: the epoch, or the samples where the first of data without a length isn't over."""
+        if self.epoch == 0.0 and self.samples > 0.0:
+            return f"{self.samples:,.0f} samples"
+        return f"epoch {self.epoch:.3g}"
+
 
 @dataclass(frozen=True, slots=True)
 class TrialRecord:

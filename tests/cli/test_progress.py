@@ -198,6 +198,17 @@ def test_plain_lines_mention_a_long_trial_now_and_then() -> None:
     assert sum("at epoch" in line for line in lines) == 4
 
 
+def test_a_long_trial_on_data_without_a_length_is_told_in_samples() -> None:
+    clock, lines = Clock(), list[str]()
+    progress = RunProgress(clock=clock)
+    listener = progress.shown_by(PlainLines(lines.append, progress))
+    listener.study_started(INFO, done=0, total=1)
+    listener.trial_started(start(0))
+    clock.now += 60
+    listener.ticked(0, replace(tick(20, 0.5), epoch=0.0))
+    assert lines[-1] == "trial 0: val_loss 0.5 at 2,000 samples"
+
+
 def test_json_lines_are_one_valid_object_each() -> None:
     clock, lines = Clock(), list[str]()
     listener = RunProgress(clock=clock).shown_by(JsonLines(lines.append))

@@ -89,6 +89,16 @@ def test_updates_of_whole_epochs_are_counted_by_epoch() -> None:
     assert yaml.safe_load(as_yaml(told, 0.01, PLAN))["entry"]["args"] == ["0.01", "32", "2"]
 
 
+def test_a_batch_size_that_counts_tokens_is_not_told_in_samples_and_updates_are_counted_in_them() -> None:
+    config = {"task": {"entry": {"script": "t.py", "args": ["{lr}", "{max_steps}"]}}}
+    told = code(config, num_train_samples=400, budget_samples=1200.0, units_per_sample=9.12)
+    assert yaml.safe_load(as_yaml(told, 0.01, PLAN))["entry"]["args"] == ["0.01", "171"]
+    classes = {"task": {"model": {"class_path": "n.N"}, "data": {"class_path": "n.D"}}}
+    inject = {"inject": {"batch_size": "max_tokens"}}
+    text = as_python(code({**classes, **inject}, units_per_sample=9.12), 0.01, PLAN)
+    assert "# 32 × 2 accumulated = 64 of what max_tokens counts, about 7 samples, per optimizer update\n" in text
+
+
 def test_batch_size_of_a_data_module_that_divides_it_is_global() -> None:
     settings = yaml.safe_load(as_yaml(code({"inject": {"batch_size_is": "global"}}), 0.01, PLAN))
     assert settings["data"] == {"batch_size": 64}

@@ -46,6 +46,13 @@ def test_a_patience_of_ones_own_is_the_end_where_no_decay_is_to_come() -> None:
     assert pruner(decays_to_end=False).decide(three_finished(), stuck).outcome is None  # nobody said how long
 
 
+def test_thousands_of_a_unit_are_written_out_in_the_reason() -> None:
+    studied = study_of(*(trial_of(curve(f), steps=[504 * s for s in STEPS]) for f in (0.351, 0.4, 0.5)))
+    stuck = running([3.0, 2.0, 1.5, 1.412, 1.412, 1.412, 1.412], steps=[504 * s for s in STEPS])
+    decision = pruner(patience=1512, unit="samples").decide(studied, stuck)
+    assert decision.message.startswith("plateaued at 1.412 for 1512 samples; ")
+
+
 def test_the_reason_names_value_patience_best_and_chance() -> None:
     stuck = running([3.0, 2.0, 1.5, 1.412, 1.412, 1.412, 1.412])
     decision = pruner(patience=3000, unit="epochs", unit_size=1000).decide(

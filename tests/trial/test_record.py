@@ -56,6 +56,11 @@ def test_diverged_values_read_back() -> None:
     assert read.value == math.inf
 
 
+def test_how_far_is_told_in_samples_where_no_epoch_is_over_and_none_has_a_length() -> None:
+    ticks = [Tick(index=1, samples=4096.0, step=64, epoch=epoch, seconds=1.0, value=0.5) for epoch in (0.0, 0.5, 3.0)]
+    assert [tick.where for tick in ticks] == ["4,096 samples", "epoch 0.5", "epoch 3"]
+
+
 def test_keys_of_a_newer_format_are_ignored() -> None:
     data = to_plain(record())
     data["colour"] = "green"

@@ -27,6 +27,7 @@ def facts_of(record: TrialRecord, info: StudyInfo, *, log: str | None = None) ->
     plan = f"{record.plan}{f': {record.plan.reason}' if record.plan.reason else ''}" if record.plan else None
     plan = None if plan == str(record.batch_size) else plan  # one pass on one device
     monitor = info.objective.monitor
+    trained = last and (f"{last.epoch:.3g} epochs" if last.epoch else last.where)
     found = [
         ("ended", record.ending),
         ("why", record.message),
@@ -37,10 +38,10 @@ def facts_of(record: TrialRecord, info: StudyInfo, *, log: str | None = None) ->
         *((name, format_number(v) if isinstance(v, float) else str(v)) for name, v in record.further.items()),
         ("repeats", f"trial {record.confirms}" if record.confirms is not None else None),
         (info.objective.value_name, format_number(record.value, digits=5) if record.value is not None else None),
-        (f"best {monitor}", f"{best.value:.5g} at epoch {best.epoch:.3g}, update {best.step:,}" if best else None),
+        (f"best {monitor}", f"{best.value:.5g} at {best.where}, update {best.step:,}" if best else None),
         ("curve", sparkline([tick.value for tick in record.ticks], width=CURVE_WIDTH)),
         *_other_metrics(record, monitor),
-        ("trained", f"{last.epoch:.3g} epochs, {count_of(record.num_steps or last.step, 'update')}" if last else None),
+        ("trained", f"{trained}, {count_of(record.num_steps or last.step, 'update')}" if last else None),
         ("time", format_duration(record.seconds) if record.seconds is not None else None),
         ("per epoch", format_duration(record.seconds_per_epoch) if record.seconds_per_epoch is not None else None),
         ("throughput", f"{record.samples_per_second:,.0f} samples/s" if record.samples_per_second else None),

@@ -43,7 +43,7 @@ class PlainLines(Listener):
             return
         self._last_tick = now
         value = f"{self._progress.info.objective.monitor} {format_number(tick.value)}"
-        self._write(f"trial {number}: {value} at epoch {format_number(tick.epoch, digits=3)}")
+        self._write(f"trial {number}: {value} at {tick.where}")
 
     def trial_ended(self, record: TrialRecord) -> None:
         progress = self._progress

@@ -144,4 +144,4 @@ def _how_far(trial: Running) -> str:
         return "starting"
     last, num_ticks = trial.ticks[-1], trial.start.num_ticks
     so_far = f"{last.index}/{num_ticks}" if num_ticks else format_duration(last.seconds)
-    return f"epoch {format_number(last.epoch, digits=3)}, {so_far}"
+    return f"{last.where}, {so_far}"

@@ -47,7 +47,7 @@ class TrainingLines(Listener):
             return
         self._last = now
         value = f"{self._monitor} {format_number(tick.value)}"
-        self._tell(f"epoch {format_number(tick.epoch, digits=3)}: {value}  {sparkline(self._progress.curve(number))}")
+        self._tell(f"{tick.where}: {value}  {sparkline(self._progress.curve(number))}")
 
 
 @contextlib.contextmanager
