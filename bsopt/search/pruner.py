@@ -337,7 +337,7 @@ class PlateauPruner(BasePruner):
 
     def _best(self, prospects: Prospects) -> str:
         best = prospects.reports.sign * prospects.best
-        return f"trial {prospects.best_number}, the best, ended at {format_number(best)}"
+        return f"trial {prospects.best_number}, the best, reached {format_number(best)}"
 
     def _chance_of_more(self, prospects: Prospects, patience: float | None) -> float:
         """Return the chance that a trial on a plateau improves once more; NaN if unknown."""
@@ -382,7 +382,7 @@ class PlateauPruner(BasePruner):
     def _distance(self, steps: float) -> str:
         count = steps / self.unit_size
         name = self.unit[:-1] if count == 1 and self.unit.endswith("s") else self.unit
-        return f"{count:.3g} {name}" if count < 999.5 else f"{count:.0f} {name}"
+        return f"{format_number(count, digits=3, thousands=True)} {name}"
 
 
 def conclude(trial: optuna.Trial) -> float | None:

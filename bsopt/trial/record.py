@@ -16,6 +16,7 @@ from bsopt.laws.scaling import Reference
 from bsopt.trial.asked import AskedLimits, AskedSearch, experiment_in, limits_in, momentum_in, search_in
 from bsopt.trial.objective import Objective
 from bsopt.trial.plan import Plan
+from bsopt.units import format_number
 
 __all__ = ["FORMAT_VERSION", "Outcome", "StepUnit", "StopReason", "StudyInfo", "Tick", "TrialRecord", "ranked"]
 
@@ -113,8 +114,8 @@ class Tick:
     def where(self) -> str:
         """How far training was: the epoch, or the samples where the first of data without a length isn't over."""
         if self.epoch == 0.0 and self.samples > 0.0:
-            return f"{self.samples:,.0f} samples"
-        return f"epoch {self.epoch:.3g}"
+            return f"{format_number(self.samples, thousands=True)} samples"
+        return f"epoch {format_number(self.epoch, digits=3, thousands=True)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ def test_thousands_of_a_unit_are_written_out_in_the_reason() -> None:
     studied = study_of(*(trial_of(curve(f), steps=[504 * s for s in STEPS]) for f in (0.351, 0.4, 0.5)))
     stuck = running([3.0, 2.0, 1.5, 1.412, 1.412, 1.412, 1.412], steps=[504 * s for s in STEPS])
     decision = pruner(patience=1512, unit="samples").decide(studied, stuck)
-    assert decision.message.startswith("plateaued at 1.412 for 1512 samples; ")
+    assert decision.message.startswith("plateaued at 1.412 for 1,512 samples; ")
 
 
 def test_the_reason_names_value_patience_best_and_chance() -> None:
@@ -61,7 +61,7 @@ def test_the_reason_names_value_patience_best_and_chance() -> None:
     )
     assert decision.stop_reason == StopReason.PRUNED_PLATEAU
     assert decision.message == (
-        "plateaued at 1.412 for 3 epochs; trial 0, the best, ended at 0.351; the chance to end no more than a seed's "
+        "plateaued at 1.412 for 3 epochs; trial 0, the best, reached 0.351; the chance to end no more than a seed's "
         "0.018 behind is below 1 % (by 3 finished curves); with 0.6181 by now it would have gone on"
     )
     assert decision.best == 1.412
@@ -118,7 +118,7 @@ def test_a_hopeless_trial_is_pruned_while_it_still_improves() -> None:
     decision = pruner().decide(three_finished(), running(curve(2.0)[:5]))
     assert decision.stop_reason is StopReason.PRUNED_HOPELESS
     assert decision.probability < 0.05
-    assert "trial 0, the best, ended at 0.35" in decision.message
+    assert "trial 0, the best, reached 0.35" in decision.message
 
 
 def test_a_verdict_says_with_what_value_the_trial_would_have_gone_on() -> None:
@@ -317,7 +317,7 @@ def test_our_sampler_and_pruner_work_together_in_plain_optuna() -> None:
     record = read_record(study, pruned)
     assert record.stop_reason is not None
     assert record.stop_reason.outcome == "pruned"
-    assert "the best, ended at" in record.message
+    assert "the best, reached" in record.message
     assert record.value == min(pruned.intermediate_values.values())
 
 

@@ -27,7 +27,7 @@ def facts_of(record: TrialRecord, info: StudyInfo, *, log: str | None = None) ->
     plan = f"{record.plan}{f': {record.plan.reason}' if record.plan.reason else ''}" if record.plan else None
     plan = None if plan == str(record.batch_size) else plan  # one pass on one device
     monitor = info.objective.monitor
-    trained = last and (f"{last.epoch:.3g} epochs" if last.epoch else last.where)
+    trained = last and (f"{format_number(last.epoch, digits=3, thousands=True)} epochs" if last.epoch else last.where)
     found = [
         ("ended", record.ending),
         ("why", record.message),
