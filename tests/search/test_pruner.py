@@ -167,6 +167,10 @@ def test_one_bad_report_or_a_small_rise_is_no_divergence(values: list[float]) ->
     assert pruner().decide(study_of(), running(values)).outcome is None
 
 
+def test_a_small_step_down_from_zero_is_no_divergence() -> None:
+    assert pruner().decide(study_of(direction="maximize"), running([0.0, -0.01, -0.02])).outcome is None
+
+
 def test_a_trial_without_reports_goes_on() -> None:
     assert not pruner().prune(three_finished(), running([]))
     assert pruner().decide(three_finished(), running([])).outcome is None
