@@ -6,6 +6,7 @@ Until it has decayed, a plateau says nothing; and batch sizes whose schedules en
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -28,8 +29,8 @@ def is_decaying(trainer: Any) -> bool:
     """Return whether any of a Trainer's schedulers will still lower the learning rate by its schedule.
 
     `MultiStepLR` until its last milestone, `ConstantLR` and `LinearLR` until their `total_iters`, schedulers
-    made of others while any of them will; every other schedule until the trial's end. `ReduceLROnPlateau`
-    acts on plateaus and is no schedule.
+    made of others while any of them will, those of a `SequentialLR` whose turn is over left out; every other schedule
+    until the trial's end. `ReduceLROnPlateau` acts on plateaus and is no schedule.
     """
     return any(_decays(config.scheduler) for config in trainer.lr_scheduler_configs)
 
@@ -39,6 +40,8 @@ def _decays(scheduler: Any) -> bool:
     if name == "ReduceLROnPlateau":
         return False
     inner: Iterable[Any] = getattr(scheduler, "_schedulers", ())
+    if name == "SequentialLR":  # a warm-up is left one step before its own end
+        inner = scheduler._schedulers[bisect_right(scheduler._milestones, scheduler.last_epoch) :]
     if inner:
         return any(_decays(part) for part in inner)
     done = getattr(scheduler, "last_epoch", 0)

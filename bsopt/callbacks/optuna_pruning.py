@@ -13,7 +13,7 @@ from bsopt.callbacks._base import announce
 from bsopt.callbacks._metrics import MetricCallback
 from bsopt.callbacks._schedules import is_decaying
 from bsopt.errors import ConfigError
-from bsopt.storage.attributes import write_best
+from bsopt.storage.attributes import write_best, write_ending
 from bsopt.trial.objective import sign_of
 from bsopt.trial.record import StopReason
 from bsopt.trial.spec import StopDecision
@@ -36,7 +36,8 @@ class OptunaPruning(MetricCallback):
     with a `decide` method, such as `bsopt.PlateauPruner`, may also call a trial converged: the fit then ends normally,
     and the objective returns `best_value`; it is told whether a scheduler of the optimizer will still lower the
     learning rate, since a plateau before that says nothing. Optuna keeps only the last report of a pruned trial, so the
-    best one is kept in `best_value` and in the user attributes `bsopt:best_value` and `bsopt:best_step`.
+    best one is kept in `best_value` and in the user attributes `bsopt:best_value` and `bsopt:best_step`. The
+    reason of a pruner with `decide` is stored with the trial, as `bsopt.conclude` does it.
 
     Samples are the default axis because Optuna's pruners compare reports at equal steps only, and trials at different
     batch sizes reach the same epoch or optimizer step at different amounts of training; validate at equal samples
@@ -152,6 +153,8 @@ class OptunaPruning(MetricCallback):
         if decide is not None:
             frozen = study.get_trials(deepcopy=False)[trial.number]
             decision: StopDecision = decide(study, frozen, decay_remaining=decays)
+            if decision.stop_reason is not None:
+                write_ending(trial, decision.stop_reason, decision.message, value=self.best_value)
             return decision
         if trial.should_prune():
             name = type(study.pruner).__name__

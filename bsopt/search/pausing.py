@@ -79,17 +79,17 @@ def worth_continuing(
     return max(worth, key=lambda number: worth[number], default=None)
 
 
-def continued(trial: optuna.Trial) -> FrozenTrial | None:
+def continued(trial: optuna.trial.BaseTrial) -> FrozenTrial | None:
     """Return the paused trial that this one goes on from, whose reports it is given; None for a trial from the start.
 
     Call it at the start of an objective, and load that trial's checkpoint: weights, optimizer and learning-rate
     schedule.
 
     Args:
-        trial: The live trial.
+        trial: The live trial. A `FixedTrial` or `FrozenTrial`, with which an objective is run again outside its study,
+            is one from the start.
     """
-    number = continued_number(trial)
-    if number is None:
+    if not isinstance(trial, optuna.Trial) or (number := continued_number(trial)) is None:
         return None
     earlier = trial.study.get_trials(deepcopy=False)[number]
     for step, value in sorted(earlier.intermediate_values.items()):

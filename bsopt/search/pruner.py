@@ -385,7 +385,7 @@ class PlateauPruner(BasePruner):
         return f"{format_number(count, digits=3, thousands=True)} {name}"
 
 
-def conclude(trial: optuna.Trial) -> float | None:
+def conclude(trial: optuna.trial.BaseTrial) -> float | None:
     """End a trial from within its objective if there is nothing more to learn from it.
 
         if (value := bsopt.conclude(trial)) is not None:
@@ -394,7 +394,8 @@ def conclude(trial: optuna.Trial) -> float | None:
     The reason is stored with the trial, where bsopt's report and dashboard look for it.
 
     Args:
-        trial: The live trial, after `trial.report`.
+        trial: The live trial, after `trial.report`. A `FixedTrial` or `FrozenTrial`, with which an objective is run
+            again outside its study, always goes on.
 
     Returns:
         The trial's best value if it has converged or reached its target, which the objective then returns; None
@@ -403,6 +404,10 @@ def conclude(trial: optuna.Trial) -> float | None:
     Raises:
         optuna.TrialPruned: The trial is out of reach of the best, or diverged.
     """
+    if not isinstance(trial, optuna.Trial):  # of no study, or a host's own, which asks in its place
+        if trial.should_prune():
+            raise optuna.TrialPruned("the study's pruner ended the trial")
+        return None
     study = trial.study
     if not isinstance(study.pruner, PlateauPruner):
         if trial.should_prune():

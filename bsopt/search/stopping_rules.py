@@ -53,8 +53,10 @@ def divergence(reports: Reports) -> str | None:
         return None
     finite = [value for value in reports.latest if math.isfinite(value)]
     if not finite:
-        return f"diverged: the last two reports are {reports.latest[0]} and {reports.latest[1]}"
-    if len(reports.values) >= 3 and min(finite) > reports.values[0] + _EXPLODED * reports.scale:
+        told = [reports.sign * value for value in reports.latest]
+        return f"diverged: the last two reports are {told[0]} and {told[1]}"
+    has_size = len(reports.values) >= 3 and reports.scale > 0.0  # a correlation may be 0 at first
+    if has_size and min(finite) > reports.values[0] + _EXPLODED * reports.scale:
         first, last = reports.sign * reports.values[0], reports.sign * finite[-1]
         return f"diverged to {format_number(last)} from {format_number(first)} at first"
     return None

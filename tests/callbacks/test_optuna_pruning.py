@@ -11,6 +11,8 @@ from torch import Tensor
 
 from bsopt.callbacks import OptunaPruning
 from bsopt.errors import ConfigError, MetricError
+from bsopt.storage.attributes import read_record
+from bsopt.trial.record import StopReason
 from bsopt.trial.spec import StopDecision
 
 
@@ -78,6 +80,21 @@ def test_a_converged_trial_ends_normally_with_its_best_value() -> None:
     assert trainer.current_epoch < 20
     assert callback.best_value == pytest.approx(0.25)
     assert callback.reason
+
+
+def test_the_pruners_reason_is_stored_with_the_trial() -> None:
+    from bsopt import PlateauPruner
+
+    study = optuna.create_study(pruner=PlateauPruner(patience=256))
+    trial = study.ask()
+    callback = OptunaPruning(trial, "val_loss")
+    _fit(callback, [1.0, 0.5, 0.25] + [0.25] * 40)
+    assert callback.best_value is not None
+    study.tell(trial, callback.best_value)
+    record = read_record(study, study.trials[0])
+    assert record.stop_reason is StopReason.CONVERGED
+    assert record.message == callback.reason
+    assert "1 trial converged before the end" in study.pruner.explain(study)
 
 
 class _Annealed(_Scripted):

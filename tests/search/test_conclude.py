@@ -10,8 +10,9 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 from pruned_studies import FLAT, STEPS, AlwaysPrunes, curve, flat_study, pruner, running, three_finished
 
+from bsopt.search.pausing import continued
 from bsopt.search.pruner import conclude
-from bsopt.storage.attributes import read_record
+from bsopt.storage.attributes import CONTINUES, read_record
 from bsopt.trial.record import StopReason
 
 # In an objective
@@ -53,6 +54,14 @@ def test_conclude_raises_for_a_pruned_trial_whose_best_value_is_kept() -> None:
 
 def test_conclude_lets_a_promising_trial_run_to_its_end() -> None:
     assert conclusion(curve(0.3), three_finished(pruner=pruner()))[0] == -1.0
+
+
+def test_an_objective_can_be_run_again_with_its_best_trial() -> None:
+    again = optuna.trial.create_trial(value=1.0, user_attrs={CONTINUES: 3})
+    for trial in (again, optuna.trial.FixedTrial({"lr": 0.1})):
+        trial.report(1.0, 1)
+        assert continued(trial) is None
+        assert conclude(trial) is None
 
 
 def test_conclude_serves_other_pruners_too() -> None:

@@ -164,9 +164,18 @@ def test_divergence_is_told_apart_even_in_the_first_trial(tail: list[float]) -> 
     assert decision.best == 1.9
 
 
+def test_what_diverged_is_told_as_it_was_reported() -> None:
+    decision = pruner().decide(study_of(direction="maximize"), running([0.1, INF, INF]))
+    assert decision.message == "diverged: the last two reports are inf and inf"
+
+
 @pytest.mark.parametrize("values", [[NAN], [2.3, NAN], [2.3, INF], [2.3, NAN, 2.0], [2.3, 2.0, 1.9, 2.6, 2.7]])
 def test_one_bad_report_or_a_small_rise_is_no_divergence(values: list[float]) -> None:
     assert pruner().decide(study_of(), running(values)).outcome is None
+
+
+def test_a_small_step_down_from_zero_is_no_divergence() -> None:
+    assert pruner().decide(study_of(direction="maximize"), running([0.0, -0.01, -0.02])).outcome is None
 
 
 def test_a_trial_without_reports_goes_on() -> None:

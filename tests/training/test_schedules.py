@@ -1,4 +1,4 @@
-"""Schedules that don't end where training ends are told, each by what it was planned for."""
+"""Schedules that don't end where training ends are told, each by what it was planned for, and when a decay is over."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
-from bsopt.callbacks._schedules import misplanned
+from bsopt.callbacks._schedules import is_decaying, misplanned
 
 
 def found(make: Any, *, steps: int = 100, interval: str = "step", frequency: int = 1, epochs: float = 10) -> list[str]:
@@ -99,3 +99,23 @@ def test_a_schedule_counts_epochs_or_every_few_steps_where_its_interval_says_so(
 
 def test_nothing_is_told_where_the_length_of_training_is_not_known() -> None:
     assert found(SIZED[1](50), steps=math.inf) == []
+
+
+@pytest.mark.parametrize(
+    ("following", "decays_until"),
+    [
+        (lambda optimizer: lr_scheduler.ConstantLR(optimizer, 1.0, total_iters=0), 4),
+        (lambda optimizer: lr_scheduler.MultiStepLR(optimizer, [3]), 7),
+        (lambda optimizer: lr_scheduler.CosineAnnealingLR(optimizer, 8), 12),
+    ],
+)
+def test_a_warm_up_that_is_over_is_no_decay_to_come(following: Any, decays_until: int) -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+    warm_up = lr_scheduler.LinearLR(optimizer, total_iters=4)
+    chain = lr_scheduler.SequentialLR(optimizer, [warm_up, following(optimizer)], milestones=[4])
+    trainer, told = SimpleNamespace(lr_scheduler_configs=[SimpleNamespace(scheduler=chain)]), []
+    for _ in range(12):
+        told.append(is_decaying(trainer))
+        optimizer.step()
+        chain.step()
+    assert told == [step < decays_until for step in range(12)]
