@@ -26,6 +26,7 @@ LEAST_FLAT = 3
 """Finished curves that must have been flat at a progress and stayed so before a plateau there counts as the end."""
 
 _BELIEF_WIDENING = 1.5  # the sampler's belief at a point is this much wider when a curve contradicts it
+_LONGER = 1.05  # times the finished trials' last step: whole epochs of other batch sizes end a little apart
 _HALVINGS = 12  # of the interval that holds the value with which a trial would have gone on
 
 
@@ -99,6 +100,13 @@ class Prospects:
     def progress(self) -> float:
         """How far the trial came, as a share of the finished trials' last step, at most 1; 0 where that isn't known."""
         return self.predicted.progress if self.predicted is not None else 0.0
+
+    @property
+    def is_longer(self) -> bool:
+        """Whether the trial goes on well past where the finished ones ended, as after some that converged early."""
+        if self.curves is None or not len(self.reports.steps):
+            return False
+        return float(self.reports.steps[-1]) > _LONGER * self.curves.last_step(self.trial)
 
     @property
     def num_curves(self) -> int:

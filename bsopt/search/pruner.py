@@ -287,6 +287,11 @@ class PlateauPruner(BasePruner):
         words = f"at {format_number(reports.best)} after {self._distance(float(reports.steps[-1]))}"
         if stuck_for is not None:
             words = f"plateaued at {format_number(reports.best)} for {self._distance(stuck_for)}"
+        if prospects.is_longer:  # no finished curve tells what comes here, only a patience of one's own
+            own = self._why_the_end(prospects, decays=decays, may_judge=False, patience=patience)
+            if stuck_for is None or own is None:
+                return StopDecision(None, f"{words}, past where the finished trials ended", math.nan, reports.best)
+            return StopDecision(StopReason.CONVERGED, f"{words}; {own}", math.nan, reports.best)
         if prospects.progress >= 1.0:  # nothing is left to save, and a pruned trial's value would be passed over
             return StopDecision(None, f"{words}, where trials end", chance, reports.best)
         if is_behind:

@@ -7,6 +7,7 @@ import pickle
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import optuna
@@ -44,6 +45,28 @@ def test_a_patience_of_ones_own_is_the_end_where_no_decay_is_to_come() -> None:
     assert "no learning-rate decay is to come" in without_decay.message
     assert pruner(patience=3).decide(three_finished(), stuck).outcome is None  # a decay may be to come
     assert pruner(decays_to_end=False).decide(three_finished(), stuck).outcome is None  # nobody said how long
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_the_end"),
+    [
+        ({"patience": 5, "rule": "keras", "threshold": 0.0}, True),
+        ({"patience": 5, "decays_to_end": False}, True),
+        ({"patience": 5, "decays_to_end": True}, False),
+        ({}, False),
+    ],
+)
+def test_a_trial_longer_than_the_finished_ones_ends_by_a_patience_of_ones_own_alone(
+    settings: dict[str, Any], is_the_end: bool
+) -> None:
+    """The first ones converged early, so that their last step isn't where trials end."""
+    studied = study_of(*(trial_of([1.0, 0.6, *[0.4 + 0.01 * k] * 8]) for k in range(3)))
+    improving = [2.0 / step for step in range(1, 15)]
+    for values in (improving, [*improving, *[0.15] * 6]):
+        decision = pruner(**settings).decide(studied, running(values))
+        is_stuck = values is not improving
+        assert decision.stop_reason is (StopReason.CONVERGED if is_the_end and is_stuck else None)
+        assert (is_the_end and is_stuck) or decision.message.endswith("past where the finished trials ended")
 
 
 def test_thousands_of_a_unit_are_written_out_in_the_reason() -> None:
