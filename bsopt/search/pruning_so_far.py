@@ -5,6 +5,7 @@ from __future__ import annotations
 import optuna
 from optuna.trial import TrialState
 
+from bsopt.search.learning_curves import what_is_reported
 from bsopt.storage.attributes import read_stop_reason
 from bsopt.trial.record import StopReason
 from bsopt.units import count_of, format_chance
@@ -44,6 +45,11 @@ def tell_pruning(
         why = (
             f"trials report at most {count_of(reports, 'time')}, and none is judged before it has made {min_reports}. "
             "Report more often, or lower min_reports"
+        )
+    elif what_is_reported(study, trials) != "curve":
+        why = (
+            "trials return something else than they report, so that no report tells how a trial will end. Report what "
+            "is returned, at each step as it is then"
         )
     elif threshold == 0.0:
         why = "threshold=0 prunes no trial for its chance of beating the best"

@@ -15,6 +15,9 @@ from bsopt.units import format_number
 
 __all__ = ["Reports", "divergence"]
 
+SCORE = 1.0
+"""Size of what is maximised, as R² or a correlation: it may be near 0 at first."""
+
 _EXPLODED = 10.0  # sizes of the earlier values that a report lies above the first
 
 
@@ -25,7 +28,8 @@ class Reports:
     Attributes:
         best: Best value so far in the study's own direction.
         latest: The last two reports, finite or not.
-        scale: Size of the values before the latest two: their range or the first one, whichever is larger.
+        scale: Size of the values before the latest two: their range or the first one, whichever is larger, and of
+            values that are maximised `SCORE` at least.
     """
 
     sign: float
@@ -43,7 +47,8 @@ class Reports:
         values = sign * values
         latest = tuple(sign * value for _, value in sorted(trial.intermediate_values.items())[-2:])
         best = float(sign * values.min()) if len(values) else math.nan
-        scale = max(float(np.ptp(values[:-2])), abs(float(values[0]))) if len(values) > 2 else math.inf
+        least = SCORE if sign < 0 else 0.0
+        scale = max(float(np.ptp(values[:-2])), abs(float(values[0])), least) if len(values) > 2 else math.inf
         return cls(sign, steps, values, best, latest, scale)
 
 
@@ -55,7 +60,7 @@ def divergence(reports: Reports) -> str | None:
     if not finite:
         told = [reports.sign * value for value in reports.latest]
         return f"diverged: the last two reports are {told[0]} and {told[1]}"
-    has_size = len(reports.values) >= 3 and reports.scale > 0.0  # a correlation may be 0 at first
+    has_size = len(reports.values) >= 3 and reports.scale > 0.0
     if has_size and min(finite) > reports.values[0] + _EXPLODED * reports.scale:
         first, last = reports.sign * reports.values[0], reports.sign * finite[-1]
         return f"diverged to {format_number(last)} from {format_number(first)} at first"

@@ -197,8 +197,18 @@ def test_one_bad_report_or_a_small_rise_is_no_divergence(values: list[float]) ->
     assert pruner().decide(study_of(), running(values)).outcome is None
 
 
-def test_a_small_step_down_from_zero_is_no_divergence() -> None:
-    assert pruner().decide(study_of(direction="maximize"), running([0.0, -0.01, -0.02])).outcome is None
+@pytest.mark.parametrize("values", [[0.0, -0.01, -0.02], [0.01, -0.2, -0.3]])
+def test_a_small_step_down_from_near_zero_is_no_divergence(values: list[float]) -> None:
+    assert pruner().decide(study_of(direction="maximize"), running(values)).outcome is None
+
+
+def test_a_score_far_below_its_first_has_diverged() -> None:
+    decision = pruner().decide(study_of(direction="maximize"), running([0.2, -50.0, -80.0]))
+    assert decision.stop_reason is StopReason.DIVERGED
+
+
+def test_a_loss_that_starts_at_zero_is_not_said_to_diverge() -> None:
+    assert pruner().decide(study_of(), running([0.0, 0.01, 0.02])).outcome is None
 
 
 def test_a_trial_without_reports_goes_on() -> None:
@@ -419,18 +429,19 @@ def test_representation_rebuilds_the_pruner() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reports", "num_trials", "told"),
+    ("reports", "num_trials", "value", "told"),
     [
-        (0, 5, "no trial reports anything. Call trial.report"),
-        (2, 5, "trials report at most 2 times, and none is judged before it has made 3"),
-        (6, 2, "the first 3 trials run to their end, and 2 have finished"),
-        (6, 5, "it must call bsopt.conclude"),
+        (0, 5, 1.0, "no trial reports anything. Call trial.report"),
+        (2, 5, 0.5, "trials report at most 2 times, and none is judged before it has made 3"),
+        (6, 2, 0.2, "the first 3 trials run to their end, and 2 have finished"),
+        (6, 5, 1.0 / 6.0, "it must call bsopt.conclude"),
+        (6, 5, 40.0, "trials return something else than they report"),
     ],
 )
-def test_a_pruner_that_prunes_nothing_says_why(reports: int, num_trials: int, told: str) -> None:
+def test_a_pruner_that_prunes_nothing_says_why(reports: int, num_trials: int, value: float, told: str) -> None:
     study = optuna.create_study(pruner=bsopt.PlateauPruner())
     for trial in (study.ask() for _ in range(num_trials)):
         for step in range(reports):
             trial.report(1.0 / (1 + step), step)
-        study.tell(trial, 1.0)
+        study.tell(trial, value)
     assert told in study.pruner.explain(study)
