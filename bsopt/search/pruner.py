@@ -284,7 +284,7 @@ class PlateauPruner(BasePruner):
         num_known = max(prospects.num_finished, prospects.num_curves) if prospects.num_finished else 0
         may_judge = num_known >= self.min_finished and len(reports.steps) >= self.min_reports
         is_behind = may_judge and chance < self.threshold
-        words = f"at {format_number(reports.best)} after {self._distance(float(reports.steps[-1]))}"
+        words = f"at {format_number(reports.best)} after {self._distance(reports.done)}"
         if stuck_for is not None:
             words = f"plateaued at {format_number(reports.best)} for {self._distance(stuck_for)}"
         if prospects.is_longer:  # no finished curve tells what comes here, only a patience of one's own
@@ -423,7 +423,8 @@ def conclude(trial: optuna.trial.BaseTrial) -> float | None:
     if not decision.is_stop:
         return None
     assert decision.stop_reason is not None
-    write_ending(trial, decision.stop_reason, decision.message, value=decision.best)
+    best = decision.best if math.isfinite(decision.best) else None
+    write_ending(trial, decision.stop_reason, decision.message, value=best)
     if decision.outcome == "pruned":
         raise optuna.TrialPruned(decision.message)
     return decision.best

@@ -52,6 +52,13 @@ def test_conclude_raises_for_a_pruned_trial_whose_best_value_is_kept() -> None:
     assert read_record(study, trial).value == 8.0
 
 
+def test_a_trial_that_never_was_finite_stores_no_best_value() -> None:
+    _, trial = conclusion([float("nan"), float("inf")], three_finished(pruner=pruner()))
+    assert trial.state == TrialState.PRUNED
+    assert "NaN" not in json.dumps(trial.user_attrs)
+    assert read_record(three_finished(), trial).stop_reason is StopReason.DIVERGED
+
+
 def test_conclude_lets_a_promising_trial_run_to_its_end() -> None:
     assert conclusion(curve(0.3), three_finished(pruner=pruner()))[0] == -1.0
 

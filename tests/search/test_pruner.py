@@ -76,6 +76,12 @@ def test_thousands_of_a_unit_are_written_out_in_the_reason() -> None:
     assert decision.message.startswith("plateaued at 1.412 for 1,512 samples; ")
 
 
+def test_epochs_that_count_from_0_are_told_as_those_that_are_done() -> None:
+    studied = study_of(*(trial_of(curve(f), steps=range(20)) for f in (0.35, 0.4, 0.5)))
+    decision = pruner(unit="epochs").decide(studied, running([0.9, 0.8, 0.7], steps=range(3)))
+    assert decision.message.startswith("at 0.7 after 3 epochs; ")
+
+
 def test_the_reason_names_value_patience_best_and_chance() -> None:
     stuck = running([3.0, 2.0, 1.5, 1.412, 1.412, 1.412, 1.412])
     decision = pruner(patience=3000, unit="epochs", unit_size=1000).decide(
