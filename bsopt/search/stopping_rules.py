@@ -54,7 +54,7 @@ class Reports:
     @property
     def done(self) -> float:
         """Steps done at the last report: one more than its number where they count from 0, as epochs do."""
-        return float(self.steps[-1]) + (self.steps[0] <= 0.0)
+        return float(self.steps[-1]) + float(self.steps[0] <= 0.0)
 
 
 def divergence(reports: Reports) -> str | None:
