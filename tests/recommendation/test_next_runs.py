@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -16,6 +16,10 @@ from bsopt.recommendation.result import SizeFinding, SizeState
 from bsopt.recommendation.views import next_run_text
 from bsopt.trial.objective import Objective
 from bsopt.trial.record import StopReason, StudyInfo, TrialRecord
+
+
+def slow(*values: object) -> Any:
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 def recommended(records: list[TrialRecord], *, lr_range: tuple[float, float] = (1e-4, 1.0)) -> Recommendation:
@@ -80,12 +84,12 @@ def test_a_run_that_tells_two_things_is_named_once() -> None:
     ("best_lr", "lr_range", "diverged_at", "expected"),
     [
         (0.06, (1e-4, 1.0), None, 0.08),
-        (0.0018, (1e-4, 1.0), None, 0.00125),
-        (0.06, (1e-4, 0.06), None, 0.06),  # as far as is searched
+        slow(0.0018, (1e-4, 1.0), None, 0.00125),
+        slow(0.06, (1e-4, 0.06), None, 0.06),  # as far as is searched
         (0.06, (1e-4, 0.04), None, None),
         (0.06, (1e-4, 1.0), 0.05, None),
-        (0.06, (1e-4, 1.0), 0.0002, 0.08),  # lost for another reason
-        (0.01, (1e-4, 1.0), None, None),
+        slow(0.06, (1e-4, 1.0), 0.0002, 0.08),  # lost for another reason
+        slow(0.01, (1e-4, 1.0), None, None),
     ],
 )
 def test_a_rate_beyond_those_tried_is_named_where_the_best_one_lies_at_their_edge(
@@ -107,9 +111,9 @@ def test_a_rate_beyond_those_tried_is_named_where_the_best_one_lies_at_their_edg
         ((8, 1024), (), None, 64),
         ((8, 1024), (16, 24, 32, 48, 96), None, 48),
         ((8, 1024), (), 256, None),  # beyond it memory ends
-        ((8, 1024), (), 8, 64),
-        ((8, 32), (), None, None),
-        ((8, 48), (), None, None),
+        slow((8, 1024), (), 8, 64),
+        slow((8, 32), (), None, None),
+        slow((8, 48), (), None, None),
     ],
 )
 def test_a_size_beyond_those_tried_is_named_where_the_best_one_is_the_last_of_them(
