@@ -249,7 +249,7 @@ def read_ridge(surface: ValueSurface, *, batch_sizes: Sequence[float] = ()) -> L
     sampled = surface.ridges(sizes)
     table = tuple(_row(i, b, sampled, tried, surface.tried) for i, b in enumerate(sizes))
     sign = surface.transform.sign
-    lowest = np.where(inner[None], sign * sampled.value, np.inf)
+    lowest = np.where(inner[None], sign * sampled.value_anywhere, np.inf)
     at_best = int(np.argmin(np.where(inner, np.quantile(sign * sampled.value, 0.75, axis=0), np.inf)))
     widths = [float(np.log2(row.lr.high / row.lr.low)) for row, ok in zip(table, inner, strict=True) if ok]
     is_flat = min(widths) > UNCERTAIN_OCTAVES and _is_flat(table[at_best], surface)

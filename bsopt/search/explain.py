@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -119,8 +120,11 @@ def explain_model(model: Model, *, last: Proposal | None) -> Explanation:
     pairs = [(row.batch_size, chance) for row, chance in zip(fit.table, fit.chances, strict=True) if chance > 0.01]
     likely = tuple(sorted(pairs, key=lambda pair: -pair[1]))
     best = fit.best_lr
+    low, high = fit.tried_low or 1.0, fit.tried_high or math.inf
+    is_part = low > 2.0 ** (sizes[0] + 0.5) or high < 2.0 ** (sizes[-1] - 0.5)
+    where = f" at batch sizes {low:.0f} to {high:.0f}" if is_part else ""
     message = (
-        f"After {num} trials {_likeliest(likely)}, with a learning rate of {best.value:.2g} "
+        f"After {num} trials{where} {_likeliest(likely)}, with a learning rate of {best.value:.2g} "
         f"(90 %: {best.low:.2g} to {best.high:.2g})."
     )
     basin = Basin(likely, best.value, best.low, best.high)

@@ -319,6 +319,24 @@ def test_explanation_names_basin_ridge_and_reason() -> None:
     assert "chance to beat the best" in said.last.reason
 
 
+def test_explanation_of_a_part_of_the_range_says_which_was_tried_and_looks_beyond() -> None:
+    """The tried rates end where 16 has its best, 128's is three octaves above."""
+
+    def quadratic(trial: optuna.Trial) -> float:
+        size, lr = trial.suggest_int("batch_size", 8, 1024, log=True), trial.suggest_float("lr", 1e-4, 1.0, log=True)
+        return math.log2(lr / (0.0005 * size)) ** 2
+
+    study = optuna.create_study()
+    for size in (16, 32, 64, 128):
+        for lr in (0.001, 0.002, 0.004, 0.008):
+            study.enqueue_trial({"batch_size": size, "lr": lr})
+    study.optimize(quadratic, 16)
+    said = ScalingSampler().explain(study)
+    assert said.message.startswith("After 16 trials at batch sizes 16 to 128 no batch size stands out; likeliest are")
+    assert said.basin is not None
+    assert len(said.basin.batch_sizes) > 1
+
+
 def test_explanation_before_any_trial_is_the_prior() -> None:
     study = study_of(ScalingSampler(seed=0))
     study.ask({"batch_size": SIZES, "lr": RATES})
