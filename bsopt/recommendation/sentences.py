@@ -259,6 +259,8 @@ def _tied(evidence: Evidence, choice: Choice) -> str:
     is_open = [found.batch_size for found in evidence.findings if found.state is SizeState.OPEN]
     if is_open:
         return f"whether {in_words(is_open, last='or')} is as good can't be told yet"
+    if evidence.tried[0] == evidence.tried[1]:
+        return "no other batch size was tried"
     return "no other batch size was tested to be as good"
 
 
@@ -311,6 +313,8 @@ def _edges(evidence: Evidence, choice: Choice) -> list[str]:
             found.append(
                 f"The batch size lies at the edge of those that were tried ({low:.0f} to {high:.0f}): "
                 "a better one may lie beyond."
+                if low < high
+                else f"Only batch size {low:.0f} was tried: a better one may lie anywhere."
             )
     return found
 

@@ -89,6 +89,8 @@ def test_of_one_batch_size_nothing_is_told_of_what_the_batch_size_does() -> None
     assert said["What does the batch size do to accuracy?"] == alone
     assert said["Does scaling the learning rate close the gap, and by how much?"] == alone
     assert said["Which scaling rule holds here?"].endswith("that takes batch sizes a factor of two apart.")
+    found = recommend(study)
+    assert found.sentence.endswith("; no other batch size was tried.")
 
 
 def test_a_rate_of_its_own_that_does_no_better_closes_nothing_of_the_gap() -> None:
