@@ -127,6 +127,9 @@ def test_where_no_update_was_timed_the_trials_themselves_say_what_is_fastest() -
         "the least of those known to be as good as the best."
     )
     assert found["cheapest"].reasons[0].startswith(f"A trial took {format_duration(middle)} of device time there")
+    alike = Evidence.of(read_info(foreign(50)), [replace(record, seconds=36.0) for record in records])
+    same = {choice.goal: choice for choice in recommend_from(alike).alternatives}["fastest"]
+    assert same.reasons[0].startswith("A trial took 36 s there, the least")
     strict = Evidence.of(read_info(foreign(50)), records, margin=0.004)
     is_open = [f.batch_size for f in strict.findings if f.state is SizeState.OPEN and f.batch_size > max(strict.ties)]
     fastest = {choice.goal: choice for choice in recommend_from(strict).alternatives}["fastest"]
