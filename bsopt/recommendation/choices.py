@@ -104,6 +104,8 @@ def _best(evidence: Evidence) -> Choice:
         reason = (
             f"The best trial ran there, and no batch size is predicted to be better by more than {evidence.margin:.2g}."
         )
+    elif evidence.all_alike:
+        reason = f"It is the first of {counted(evidence)} that all ended at the same value."
     else:
         ended = counted(evidence) if evidence.fits.num_complete else "the trials that were stopped early"
         reason = f"It is the best of {ended} so far."

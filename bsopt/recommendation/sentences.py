@@ -82,6 +82,8 @@ def sentence(evidence: Evidence, choice: Choice) -> str:
         if best.outcome != "complete":
             return f"{head} was the best so far when it was stopped early ({value}): no trial has run to its end yet."
         say = "are too few to say" if _are_few(evidence) else "don't say"
+        if evidence.all_alike:
+            return f"{head} ended at {value}, as every one of {counted(evidence)} did, which {say} what is best."
         return f"{head} is the best of {counted(evidence)} ({value}), which {say} how sure that is."
     expected = f": expect {_value_name(evidence)} {with_interval(choice.value)}" if choice.value else ""
     tied = f"; {_tied(evidence, choice)}" if choice.goal == "quality" else ""
