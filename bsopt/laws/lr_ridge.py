@@ -377,10 +377,11 @@ def _judge(best: LrPrediction, *, width: float, is_flat: bool, surface: ValueSur
     if width > UNCERTAIN_OCTAVES and best.valleys:
         return FitStatus.NOT_IDENTIFIED, f"The best learning rate {where} is {places(best.valleys)}, by {num} trials."
     if width > UNCERTAIN_OCTAVES:
+        near = best.beyond if best.at_edge and best.beyond is not None else best.lr.value
         return (
             FitStatus.NOT_IDENTIFIED,
             f"{num} trials leave the best learning rate {where} uncertain between {best.lr.low:.2g} and "
-            f"{best.lr.high:.2g}; more trials near {best.lr.value:.2g} would settle it.",
+            f"{best.lr.high:.2g}; more trials near {near:.2g} would tell more.",
         )
     edge = ", at the edge of the rates that were tried" if best.at_edge else ""
     return (

@@ -104,6 +104,8 @@ def _best(evidence: Evidence) -> Choice:
         reason = (
             f"The best trial ran there, and no batch size is predicted to be better by more than {evidence.margin:.2g}."
         )
+    elif evidence.all_alike:
+        reason = f"It is the first of {counted(evidence)} that all ended at the same value."
     else:
         ended = counted(evidence) if evidence.fits.num_complete else "the trials that were stopped early"
         reason = f"It is the best of {ended} so far."
@@ -156,8 +158,9 @@ def _least_of_trials(evidence: Evidence, goal: Goal) -> Choice | None:
         return None
     size = min(known, key=lambda size: took[size])
     least, most = (format_duration(devices * end(times[size])) for end in (min, max))
+    span = f" ({least} to {most})" if least != most else ""
     among = "the least of those known to be as good as the best" if known[1:] else _NO_OTHER
-    reasons = [f"A trial took {format_duration(took[size])}{unit} there ({least} to {most}), {among}."]
+    reasons = [f"A trial took {format_duration(took[size])}{unit} there{span}, {among}."]
     is_open = [found.batch_size for found in evidence.findings if found.state is SizeState.OPEN]
     other = min((size for size in is_open if size in took), key=lambda size: took[size], default=size)
     if took[other] < took[size]:

@@ -153,6 +153,12 @@ class Evidence:
             pruned, key=lambda r: self.info.objective.sign * cast(float, r.value), default=None
         )
 
+    @property
+    def all_alike(self) -> bool:
+        """Whether several trials ran to their end, all at the very same value."""
+        values = [record.value for record in ranked(self.records, self.info.objective)]
+        return len(values) > 1 and values[0] == values[-1]
+
     @cached_property
     def tried(self) -> tuple[float, float]:
         """The smallest and the largest batch size with a value; (1, 1) without any."""

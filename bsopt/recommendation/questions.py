@@ -137,7 +137,7 @@ def _does_scaling_help(evidence: Evidence) -> Answer:
     if smallest == largest:
         return _of_one_size(question, evidence)
     low, high = ends
-    law = _growth(evidence, " The best learning rate grows as B^{power} ({interval}).")
+    law = _growth(evidence, " The best learning rate grows as B^{power} (90 %: {interval}).")
     unscaled = _values_near(evidence, largest, low.lr.value)
     if not unscaled:
         words = "No trial ran the largest batch size at the smallest one's learning rate, so the gap wasn't measured."
@@ -188,8 +188,8 @@ def _which_rule(evidence: Evidence) -> Answer:
     fitting = [names[verdict.rule] for verdict in verdicts if verdict.is_compatible]
     others = [names[verdict.rule] for verdict in verdicts if not verdict.is_compatible]
     words = _growth(evidence, "The best learning rate grows as B^{power} (90 %: {interval}).")
-    words += f" That agrees with {in_words(fitting)}." if fitting else " None of the published rules says so."
-    words += f" It rules out {in_words(others)}." if fitting and others else ""
+    words += f" That agrees with {in_words(fitting)}." if fitting else ""
+    words += f" It rules out {in_words(others)}." if others else ""
     return Answer(question, words, f"the fitted ridge, from {counted(evidence)}")
 
 

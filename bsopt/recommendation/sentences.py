@@ -82,6 +82,8 @@ def sentence(evidence: Evidence, choice: Choice) -> str:
         if best.outcome != "complete":
             return f"{head} was the best so far when it was stopped early ({value}): no trial has run to its end yet."
         say = "are too few to say" if _are_few(evidence) else "don't say"
+        if evidence.all_alike:
+            return f"{head} ended at {value}, as every one of {counted(evidence)} did, which {say} what is best."
         return f"{head} is the best of {counted(evidence)} ({value}), which {say} how sure that is."
     expected = f": expect {_value_name(evidence)} {with_interval(choice.value)}" if choice.value else ""
     tied = f"; {_tied(evidence, choice)}" if choice.goal == "quality" else ""
@@ -259,6 +261,8 @@ def _tied(evidence: Evidence, choice: Choice) -> str:
     is_open = [found.batch_size for found in evidence.findings if found.state is SizeState.OPEN]
     if is_open:
         return f"whether {in_words(is_open, last='or')} is as good can't be told yet"
+    if evidence.tried[0] == evidence.tried[1]:
+        return "no other batch size was tried"
     return "no other batch size was tested to be as good"
 
 
@@ -311,6 +315,8 @@ def _edges(evidence: Evidence, choice: Choice) -> list[str]:
             found.append(
                 f"The batch size lies at the edge of those that were tried ({low:.0f} to {high:.0f}): "
                 "a better one may lie beyond."
+                if low < high
+                else f"Only batch size {low:.0f} was tried: a better one may lie anywhere."
             )
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -193,6 +194,20 @@ def test_predicted_values_are_not_said_to_be_unexplained() -> None:
     told, foretold = trials(30, seed=1)[:2], trials(30, seed=1)[2:]
     fit = fit_lr_ridge([*told, *(RidgePoint(p.batch_size, p.lr, 1.5, 0.6) for p in foretold)], lr_range=LR_RANGE)
     assert fit.status is FitStatus.NOT_IDENTIFIED
+
+
+def test_an_uncertain_rate_at_the_edge_of_those_tried_is_looked_for_beyond_them() -> None:
+    rng, noise = np.random.default_rng(10), np.random.default_rng(0)
+    points = []
+    for _ in range(20):  # the higher the better
+        b = float(rng.choice(np.arange(3, 11)))
+        x = -5.644 + 0.5 * (b - 5.0) + rng.uniform(-2, 2)
+        points.append(RidgePoint(2.0**b, 2.0**x, 0.5 - 0.03 * b - 0.01 * x + 0.002 * noise.standard_normal()))
+    fit = fit_lr_ridge(points, lr_range=(1e-4, 1.0))
+    assert fit.status is FitStatus.NOT_IDENTIFIED
+    near = re.search(r"more trials near (\S+) would tell more\.", fit.message)
+    assert near is not None, fit.message
+    assert float(near[1]) > max(point.lr for point in points)
 
 
 def test_equal_values_are_contradictory() -> None:

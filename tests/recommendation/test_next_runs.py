@@ -136,6 +136,13 @@ def test_a_size_beyond_those_tried_is_named_where_the_best_one_is_the_last_of_th
     assert any("edge of those that were tried (16 to 32)" in said for said in found.caveats) == (expected is not None)
 
 
+def test_one_batch_size_is_no_range_of_those_tried() -> None:
+    records = [r for r in trials(repeats=2, noise=0.002) if r.batch_size == 32]
+    info = StudyInfo("made", batch_size_range=(8, 1024), lr_range=(1e-4, 1.0))
+    found = recommend_from(Evidence.of(info, records))
+    assert "Only batch size 32 was tried: a better one may lie anywhere." in found.caveats
+
+
 def test_a_size_between_those_tried_where_no_trial_ended_is_named() -> None:
     records = [r for r in trials(repeats=2, noise=0.002) if r.batch_size != 32]
     records = [replace(r, value=0.3 + 0.05 * math.log2(cast(float, r.lr) / 0.01) ** 2) for r in records]

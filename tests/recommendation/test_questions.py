@@ -41,8 +41,17 @@ def test_the_rule_that_holds_is_named_with_its_interval() -> None:
     assert re.search(r"grows as B\^0\.\d+ \(90 %: 0?\.?\S+ to \S+\)", answer.answer)  # 0.8 flattening at 256
     ridge = Evidence.of(read_info(ours()), read_records(ours())).fits.ridge
     assert ridge.exponent is not None
-    assert ("the square-root rule (0.5)" in answer.answer) == (0.5 in ridge.exponent)
-    assert "a constant (0)" not in answer.answer.split("rules out")[0]
+    fitting = answer.answer.split("rules out")[0]
+    assert ("the square-root rule (0.5)" in fitting) == (0.5 in ridge.exponent)
+    assert "a constant (0)" not in fitting
+
+
+def test_rules_that_all_miss_are_named_and_a_saturating_one_is_not_denied() -> None:
+    replies = {reply.question: reply.answer for reply in asked(example_study())}
+    growth = r"The best learning rate grows as B\^0\.\d+ \(90 %: \S+ to \S+\)\."
+    rules = r" It rules out the linear rule \(1\), the square-root rule \(0\.5\) and a constant \(0\)\."
+    assert re.fullmatch(growth + rules, replies["Which scaling rule holds here?"])  # the study's own rule saturates
+    assert re.search(growth, replies["Does scaling the learning rate close the gap, and by how much?"])
 
 
 def test_rates_that_are_as_good_rule_no_rule_out_and_are_told() -> None:
@@ -80,6 +89,8 @@ def test_of_one_batch_size_nothing_is_told_of_what_the_batch_size_does() -> None
     assert said["What does the batch size do to accuracy?"] == alone
     assert said["Does scaling the learning rate close the gap, and by how much?"] == alone
     assert said["Which scaling rule holds here?"].endswith("that takes batch sizes a factor of two apart.")
+    found = recommend(study)
+    assert found.sentence.endswith("; no other batch size was tried.")
 
 
 def test_a_rate_of_its_own_that_does_no_better_closes_nothing_of_the_gap() -> None:

@@ -93,10 +93,20 @@ def test_many_trials_that_tell_nothing_are_not_said_to_be_few() -> None:
     study.optimize(lambda t: 0.1 + 0.0 * t.suggest_int("batch_size", 8, 64) * t.suggest_float("lr", 0.01, 1.0), 30)
     found = recommend(study)
     assert found.status is FitStatus.CONTRADICTORY
-    assert found.sentence.endswith("30 complete trials (value 0.1), which don't say how sure that is.")
+    assert found.sentence.endswith("as every one of 30 complete trials did, which don't say what is best.")
     assert {size.words for size in found.sizes if size.num_complete} == {"can't be told yet", "as good, tested"}
     other = next(size.batch_size for size in found.sizes if size.words == "can't be told yet")
     assert "too few" not in recommend(study, at_batch_size=other).sentence
+
+
+def test_trials_of_one_value_have_no_best_one() -> None:
+    found = of_records(*(trial(number, 8 * 2 ** (number % 3), 1e-3 * 1.5**number, 0.5) for number in range(9)))
+    assert found.sentence == (
+        "Batch size 8 with learning rate 0.001 ended at loss 0.5, as every one of 9 complete trials did, which don't "
+        "say what is best."
+    )
+    assert found.choice is not None
+    assert found.choice.reasons == ("It is the first of 9 complete trials that all ended at the same value.",)
 
 
 def test_learning_rate_at_the_edge_of_the_range_is_said() -> None:
@@ -127,6 +137,9 @@ def test_where_no_update_was_timed_the_trials_themselves_say_what_is_fastest() -
         "the least of those known to be as good as the best."
     )
     assert found["cheapest"].reasons[0].startswith(f"A trial took {format_duration(middle)} of device time there")
+    alike = Evidence.of(read_info(foreign(50)), [replace(record, seconds=36.0) for record in records])
+    same = {choice.goal: choice for choice in recommend_from(alike).alternatives}["fastest"]
+    assert same.reasons[0].startswith("A trial took 36 s there, the least")
     strict = Evidence.of(read_info(foreign(50)), records, margin=0.004)
     is_open = [f.batch_size for f in strict.findings if f.state is SizeState.OPEN and f.batch_size > max(strict.ties)]
     fastest = {choice.goal: choice for choice in recommend_from(strict).alternatives}["fastest"]
