@@ -156,7 +156,7 @@ def _least_of_trials(evidence: Evidence, goal: Goal) -> Choice | None:
     known = [size for size in took if size in evidence.ties]
     if not known:
         return None
-    size = min(known, key=lambda size: took[size])
+    size = min(known, key=lambda size: (took[size], size != evidence.best_size))
     least, most = (format_duration(devices * end(times[size])) for end in (min, max))
     span = f" ({least} to {most})" if least != most else ""
     among = "the least of those known to be as good as the best" if known[1:] else _NO_OTHER

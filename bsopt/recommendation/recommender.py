@@ -109,7 +109,7 @@ def recommend_from(evidence: Evidence, *, goal: str = "quality", at_batch_size: 
     missing = [f"{refusal.reason} So this is the choice for quality." for refusal in refusals if refusal.goal == asked]
     choice = choices.get(asked, choices["quality"])
     if at_batch_size is not None:
-        choice, missing = choice_at(evidence, at_batch_size, "asked", "You asked for this batch size."), []
+        choice, missing = choice_at(evidence, at_batch_size, "asked", f"You asked for batch size {at_batch_size}."), []
     unfitted = ridge.status if ridge.status is not FitStatus.OK else FitStatus.NOT_IDENTIFIED
     return Recommendation(
         FitStatus.OK if evidence.is_fitted else unfitted,
