@@ -153,23 +153,23 @@ def flat_for(
         min_delta: The least improvement that counts, in the rule's unit.
 
     Raises:
-        ConfigError: "prechelt_gl" with values that aren't positive.
+        ConfigError: "prechelt_gl" with negative values. Beside a best of exactly 0 any other is worse without end.
 
     >>> flat_for([1, 2, 3, 4, 5], [3.0, 2.0, 2.0, 2.5, 2.1], patience=2, rule="keras")
     3.0
     """
     t, y = clean_curve(steps, values, "minimize")
+    if rule == "prechelt_gl" and y.min() < 0.0:
+        raise ConfigError(
+            'rule="prechelt_gl" needs values of at least 0 to minimise; report 1 - accuracy, or use another rule.'
+        )
     if t[-1] - t[0] < patience:
         return None
     if rule == "noise":
         found = plateau_test(t, y, patience=patience, min_delta=min_delta)
         return found.flat_for if found.is_plateau else None
     if rule == "prechelt_gl":
-        if y.min() <= 0.0:
-            raise ConfigError(
-                'rule="prechelt_gl" needs positive values to minimise; report 1 - accuracy, or use another rule.'
-            )
-        is_worse = generalization_loss(y)[-1] > min_delta
+        is_worse = y[-1] > 0.0 if y.min() == 0.0 else generalization_loss(y)[-1] > min_delta
         return float(t[-1] - t[np.argmin(y)]) if is_worse else None
     if rule == "prechelt_up":
         return patience if _rises_over_thirds(t, y, patience) else None
