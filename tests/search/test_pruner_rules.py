@@ -94,3 +94,13 @@ def test_the_time_to_a_target_is_compared_in_the_values_own_unit() -> None:
     slow = running([1.0, 0.9])
     assert pruner(target=0.5).decide(seconds, slow, spent=31.0).outcome == "pruned"
     assert pruner(target=0.5).decide(seconds, slow, spent=5.0).outcome is None
+
+
+def test_epochs_that_count_from_0_are_told_as_those_done_on_the_way_to_a_target() -> None:
+    rule = pruner(target=0.5, unit="epochs", min_finished=1)
+    study = study_of(trial_of([0.6, 0.4, 0.3], steps=range(3)))
+    reached = rule.decide(study, running([0.5], steps=range(1)))
+    assert reached.message == "reached the target 0.5 at 1 epoch"
+    missed = rule.decide(study, running([0.9, 0.8], steps=range(2)))
+    assert missed.message == "the target 0.5 was missed: 0.8 after the 2 epochs of the best trial"
+    assert rule.decide(study, running([0.9], steps=range(1))).outcome is None
