@@ -235,7 +235,7 @@ class PlateauPruner(BasePruner):
         if len(study.directions) != 1:
             return StopDecision(None, "several objectives: no single best to be out of reach of")
         if not len(reports.steps):
-            return StopDecision(None, "no report yet")
+            return StopDecision(None, "no finite report yet")
         trials = study.get_trials(deepcopy=False)
         complete = [t for t in trials if t.state == TrialState.COMPLETE]
         if self.target is not None:
