@@ -154,6 +154,13 @@ def test_a_trial_that_was_queued_twice_is_gone_on_with_once() -> None:
     assert bsopt.continued(study.ask()) is not None  # as a retry of one that failed
 
 
+def test_the_pruner_says_how_many_trials_went_on_from_paused_ones() -> None:
+    done = [trial_of(curve(f)) for f in (0.35, 0.4, 0.5)]
+    study = study_of(*done, trial_of(BEHIND, state=TrialState.PRUNED), trial_of(curve(0.3), **{CONTINUES: 3}))
+    told = "1 of 5 trials were pruned. 1 trial went on from paused ones, which count among these."
+    assert study.pruner.explain(study) == told
+
+
 def test_the_sampler_learns_from_the_continuation_where_a_paused_trial_ends() -> None:
     done = [trial_of(curve(f)) for f in (0.35, 0.4, 0.5)]
     study = study_of(*done, trial_of(BEHIND, state=TrialState.PRUNED), trial_of(curve(0.3), **{CONTINUES: 3}))
