@@ -66,9 +66,19 @@ class OptunaPruning(MetricCallback):
     def __init__(self, trial: Trial | None, monitor: str, *, axis: Axis = "samples") -> None:
         if axis not in AXES:
             raise ConfigError(f"axis must be one of {', '.join(AXES)}, got {axis!r}.")
-        self.trial = trial
         super().__init__(monitor)
         self._axis = axis
+        self.trial = trial
+
+    @property
+    def trial(self) -> Trial | None:
+        """The trial that is reported to. Setting it starts anew: samples and best value of an earlier one are gone."""
+        return self._trial
+
+    @trial.setter
+    def trial(self, trial: Trial | None) -> None:
+        self._trial = trial
+        self._samples.load(0)
         self._last_step = -1
         self._best: tuple[float, int] | None = None
         self._reason: str | None = None

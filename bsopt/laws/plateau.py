@@ -43,6 +43,7 @@ RULES = ("noise", "keras", "relative", "prechelt_gl", "prechelt_up")
 _Floats: TypeAlias = NDArray[np.float64]
 
 _STRIPS = 3  # of UP_3
+_IN_A_ROW = 6  # values, each better than the one before
 _SIGNIFICANCE = 0.025  # one-sided: a flat noisy curve passes for an improving one this often per window
 
 
@@ -79,7 +80,7 @@ def plateau_test(
 ) -> PlateauTest:
     """Tell a plateau from slow progress, with the noise of the curve in mind.
 
-    A curve improves if either holds:
+    A curve improves if any of these holds:
 
     1. A value within the last `patience` beats the reference by more than max(min_delta, 2σ√2). The reference is
        the first value until another one beats it by that much and takes its place; so many small steps add up. σ
@@ -87,6 +88,9 @@ def plateau_test(
     2. A straight line through the points of the last 1, 2 or 4 `patience` falls significantly (one-sided, 2.5 %)
        and by more than `min_delta` per `patience`. For 2 and 4, a line through the last `patience` alone must
        be at least half as steep, so that a fall that is over doesn't count.
+    3. Each of the last six values is better than the one before, which noise alone does once in 6! = 720 times, and
+       together by more than `min_delta` per `patience`. So a loss that halves at each report goes on improving,
+       although its first values bend by more than all that it has left.
 
     So a flat noisy curve is a plateau, although by chance it sets new records. A slow steady fall is none,
     although no single step is larger than the noise. A curve that gets worse is a plateau, too.
@@ -123,6 +127,7 @@ def plateau_test(
     noise = noise_sd(t, y, recent=4 * patience)
     improved_at = _last_record(t, y, margin=max(min_delta, 2.0 * np.sqrt(2.0) * noise))
     gain, has_trend = _trend(t, y, patience=patience, min_delta=min_delta, noise=noise)
+    has_trend = has_trend or _falls_in_a_row(t, y, patience=patience, min_delta=min_delta)
     flat_for = 0.0 if has_trend else float(t[-1] - improved_at)
     is_improving = has_trend or flat_for < patience
     observed = float(t[-1] - t[0])
@@ -153,23 +158,23 @@ def flat_for(
         min_delta: The least improvement that counts, in the rule's unit.
 
     Raises:
-        ConfigError: "prechelt_gl" with values that aren't positive.
+        ConfigError: "prechelt_gl" with negative values. Beside a best of exactly 0 any other is worse without end.
 
     >>> flat_for([1, 2, 3, 4, 5], [3.0, 2.0, 2.0, 2.5, 2.1], patience=2, rule="keras")
     3.0
     """
     t, y = clean_curve(steps, values, "minimize")
+    if rule == "prechelt_gl" and y.min() < 0.0:
+        raise ConfigError(
+            'rule="prechelt_gl" needs values of at least 0 to minimise; report 1 - accuracy, or use another rule.'
+        )
     if t[-1] - t[0] < patience:
         return None
     if rule == "noise":
         found = plateau_test(t, y, patience=patience, min_delta=min_delta)
         return found.flat_for if found.is_plateau else None
     if rule == "prechelt_gl":
-        if y.min() <= 0.0:
-            raise ConfigError(
-                'rule="prechelt_gl" needs positive values to minimise; report 1 - accuracy, or use another rule.'
-            )
-        is_worse = generalization_loss(y)[-1] > min_delta
+        is_worse = y[-1] > 0.0 if y.min() == 0.0 else generalization_loss(y)[-1] > min_delta
         return float(t[-1] - t[np.argmin(y)]) if is_worse else None
     if rule == "prechelt_up":
         return patience if _rises_over_thirds(t, y, patience) else None
@@ -319,6 +324,15 @@ def _trend(t: _Floats, y: _Floats, *, patience: float, min_delta: float, noise: 
         beyond_noise = -slope * spread > critical * noise
         significant = significant or (slope < 0.0 and beyond_noise and keeps_pace and -slope * patience > least)
     return float(gain), bool(significant)
+
+
+def _falls_in_a_row(t: _Floats, y: _Floats, *, patience: float, min_delta: float) -> bool:
+    """Whether each of the last values is below the one before, together by more than `min_delta` per patience."""
+    if len(y) < _IN_A_ROW:
+        return False
+    least = max(min_delta, 1e-9 * float(np.ptp(y)))  # less is rounding
+    gain = float((y[-_IN_A_ROW] - y[-1]) / (t[-1] - t[-_IN_A_ROW])) * patience
+    return bool(np.all(np.diff(y[-_IN_A_ROW:]) < 0.0)) and gain > least
 
 
 def _line(t: _Floats, y: _Floats, window: float) -> tuple[float, float, int]:

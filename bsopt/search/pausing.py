@@ -88,10 +88,17 @@ def continued(trial: optuna.trial.BaseTrial) -> FrozenTrial | None:
     Args:
         trial: The live trial. A `FixedTrial` or `FrozenTrial`, with which an objective is run again outside its study,
             is one from the start.
+
+    Raises:
+        optuna.TrialPruned: An earlier trial goes on from the same one, as two threads or processes may both queue it.
     """
     if not isinstance(trial, optuna.Trial) or (number := continued_number(trial)) is None:
         return None
-    earlier = trial.study.get_trials(deepcopy=False)[number]
+    trials = trial.study.get_trials(deepcopy=False)
+    for twin in trials[: trial.number]:
+        if continued_number(twin) == number and twin.state != TrialState.FAIL:
+            raise optuna.TrialPruned(f"trial {twin.number} goes on from trial {number} already")
+    earlier = trials[number]
     for step, value in sorted(earlier.intermediate_values.items()):
         trial.report(value, step)
     return earlier
@@ -100,9 +107,11 @@ def continued(trial: optuna.trial.BaseTrial) -> FrozenTrial | None:
 def _paused(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Return the pruned trials that could be gone on with: no other has, and their last report is a number.
 
-    A hopeless one isn't; but where an objective only asks `should_prune`, nobody has stored why a trial ended.
+    No continuation is paused, so a pruned one isn't either. A hopeless trial isn't; but where an objective only asks
+    `should_prune`, nobody has stored why a trial ended.
     """
     gone_on = {continued_number(t) for t in trials}
     found = [t for t in trials if t.state == TrialState.PRUNED and t.number not in gone_on and t.intermediate_values]
+    found = [t for t in found if continued_number(t) is None]
     found = [t for t in found if math.isfinite(t.intermediate_values[max(t.intermediate_values)])]
     return [t for t in found if read_stop_reason(t) in (None, StopReason.PAUSED)]

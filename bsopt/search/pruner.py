@@ -26,6 +26,7 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 from optuna.pruners import BasePruner
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from bsopt.errors import ConfigError, nearest
@@ -115,8 +116,8 @@ class PlateauPruner(BasePruner):
         decays_to_end: True: the learning rate decays until the last step (cosine, linear, one-cycle), so nothing
             converges earlier. False: it doesn't. None: unknown, so that only finished curves can tell.
         pause_below: Chance below which a trial is paused; 0 pauses none. Only of use where trials leave checkpoints.
-        prior_from: An earlier study of the same task, with trials as long as these: how its curves went on says how
-            these will.
+        prior_from: An earlier study of the same task and metric, with trials as long as these: how its curves went on
+            says how these will.
         wrapped_pruner: Another pruner, which is asked only once a trial no longer improves (as in PatientPruner).
         batch_size: Name of the batch size parameter.
         lr: Name of the learning rate parameter.
@@ -171,6 +172,7 @@ class PlateauPruner(BasePruner):
         self.margin, self.pause_below = margin, pause_below
         self.min_finished, self.min_reports, self.audit_every = min_finished, min_reports, audit_every
         self.prior_from = None if prior_from is None else prior_from.study_name  # not the study: it can't be pickled
+        self._prior_direction = None if prior_from is None else prior_from.directions[0]
         self.earlier_curves = () if prior_from is None else finished_curves(prior_from, batch_size=batch_size, lr=lr)
         self.target, self.decays_to_end, self.wrapped_pruner = target, decays_to_end, wrapped_pruner
         self.batch_size, self.lr, self.unit, self.unit_size = batch_size, lr, unit, unit_size
@@ -228,14 +230,23 @@ class PlateauPruner(BasePruner):
                 attribute `lr_decay_remaining` says, and without it `decays_to_end`.
             spent: With `target`, what the trial has cost so far, in the unit of the study's values, for example
                 seconds. Where None, steps are compared instead.
+
+        Raises:
+            ConfigError: The study of `prior_from` goes the other way.
         """
         reports = Reports.of(study, trial)
         if (reason := divergence(reports)) is not None:
             return StopDecision(StopReason.DIVERGED, reason, 0.0, reports.best)
         if len(study.directions) != 1:
             return StopDecision(None, "several objectives: no single best to be out of reach of")
+        if self.earlier_curves and study.direction != self._prior_direction:
+            raise ConfigError(
+                f"prior_from must be a study with the same metric as this one, got {self.prior_from!r}, which is to "
+                f"{_verb(self._prior_direction)} while this one is to {_verb(study.direction)}. Leave it out, or name "
+                "another."
+            )
         if not len(reports.steps):
-            return StopDecision(None, "no report yet")
+            return StopDecision(None, "no finite report yet")
         trials = study.get_trials(deepcopy=False)
         complete = [t for t in trials if t.state == TrialState.COMPLETE]
         if self.target is not None:
@@ -440,6 +451,10 @@ def _is_beaten(study: optuna.Study, value: float) -> bool:
 def _scattered(number: int) -> int:
     """A fixed hash of a trial number: a sampler with a cycle can't fall in step with the audits (Knuth 1998, 6.4)."""
     return (number * 2654435761 % 2**32) >> 16
+
+
+def _verb(direction: StudyDirection | None) -> str:
+    return "be maximised" if direction == StudyDirection.MAXIMIZE else "be minimised"
 
 
 def _is_finite(value: object) -> bool:

@@ -6,7 +6,7 @@ import optuna
 from optuna.trial import TrialState
 
 from bsopt.search.learning_curves import what_is_reported
-from bsopt.storage.attributes import read_stop_reason
+from bsopt.storage.attributes import continued_number, read_stop_reason
 from bsopt.trial.record import StopReason
 from bsopt.units import count_of, format_chance
 
@@ -30,7 +30,9 @@ def tell_pruning(
     converged = sum(read_stop_reason(trial) is StopReason.CONVERGED for trial in trials)
     early = f" {count_of(converged, 'trial')} converged before the end, as complete." if converged else ""
     if pruned:
-        return f"{pruned} of {count_of(len(trials), 'trial')} were pruned.{early}"
+        gone_on = sum(continued_number(trial) is not None for trial in trials)
+        paused = f" {count_of(gone_on, 'trial')} went on from paused ones, which count among these." if gone_on else ""
+        return f"{pruned} of {count_of(len(trials), 'trial')} were pruned.{paused}{early}"
     reports = max((len(trial.intermediate_values) for trial in trials), default=0)
     if len(study.directions) > 1:
         why = "the study has several objectives, and Optuna prunes in none of those"

@@ -38,10 +38,10 @@ def towards_target(
         min_finished: How many trials must have finished before one ends for its chance.
         distance: Says a number of steps in words.
     """
-    goal, step = reports.sign * target, float(reports.steps[-1])
+    goal, step = reports.sign * target, reports.done
     words = f"the target {format_number(target)}"
     if reports.sign * reports.best <= goal:
-        first = float(reports.steps[np.argmax(reports.values <= goal)])
+        first = _done(float(reports.steps[np.argmax(reports.values <= goal)]), from_zero=reports.steps[0] <= 0.0)
         return StopDecision(StopReason.TARGET_REACHED, f"reached {words} at {distance(first)}", 1.0, reports.best)
     cost, best = (step, _best_step(complete, reports.sign, goal)) if spent is None else (spent, _best_cost(complete))
     on_the_way = StopDecision(None, f"at {format_number(reports.best)} on the way to {words}", best=reports.best)
@@ -52,7 +52,8 @@ def towards_target(
         reason = f"{words} was missed: {format_number(reports.best)} after the {what} of the best trial"
         return StopDecision(StopReason.PRUNED_HOPELESS, reason, 0.0, reports.best)
     end = step * best / cost if cost > 0 else math.inf
-    found = extrapolate(reports.steps, reports.values, end=end) if math.isfinite(end) else None
+    steps = reports.steps + (step - reports.steps[-1])
+    found = extrapolate(steps, reports.values, end=end) if math.isfinite(end) else None
     if found is None or found.status != "ok":
         return on_the_way
     chance = found.chance_below(goal)
@@ -65,8 +66,18 @@ def towards_target(
 
 def _best_step(complete: Sequence[FrozenTrial], sign: float, goal: float) -> float | None:
     """The earliest step at which a finished trial had reached the goal."""
-    reached = [step for t in complete for step, value in t.intermediate_values.items() if sign * value <= goal]
-    return float(min(reached)) if reached else None
+    reached = [
+        _done(step, from_zero=min(t.intermediate_values) <= 0)
+        for t in complete
+        for step, value in t.intermediate_values.items()
+        if sign * value <= goal
+    ]
+    return min(reached, default=None)
+
+
+def _done(step: float, *, from_zero: bool) -> float:
+    """Return how many steps are done at a report: one more than its number where they count from 0, as epochs do."""
+    return float(step) + float(from_zero)
 
 
 def _best_cost(complete: Sequence[FrozenTrial]) -> float | None:

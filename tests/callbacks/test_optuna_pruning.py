@@ -56,6 +56,18 @@ def test_reports_lie_on_the_chosen_axis(axis: Any, steps: list[int]) -> None:
     assert list(study.trials[0].intermediate_values) == steps
 
 
+@pytest.mark.parametrize("axis", ["samples", "epoch"])
+def test_a_callback_that_is_given_another_trial_starts_anew(axis: Any) -> None:
+    study = optuna.create_study(pruner=optuna.pruners.NopPruner())
+    callback = OptunaPruning(None, "val_loss", axis=axis)
+    for curve in ([1.0, 0.2], [0.9, 0.5]):
+        callback.trial = study.ask()
+        _fit(callback, curve)
+    first, second = study.trials
+    assert second.intermediate_values == pytest.approx(dict(zip(first.intermediate_values, [0.9, 0.5], strict=True)))
+    assert callback.best_value == pytest.approx(0.5)
+
+
 def test_the_best_of_several_validations_in_an_epoch_is_kept() -> None:
     study = optuna.create_study(pruner=optuna.pruners.NopPruner())
     callback = OptunaPruning(study.ask(), "val_loss", axis="epoch")

@@ -37,6 +37,16 @@ def test_a_slow_steady_curve_is_no_plateau_even_under_noise() -> None:
     assert _share_of_plateaus(slow, sd=0.05, patience=10 * EPOCH) < 0.1
 
 
+@pytest.mark.parametrize("factor", [0.3, 0.5, 0.7])
+def test_a_loss_that_falls_by_a_factor_at_each_report_is_no_plateau_until_it_stops(factor: float) -> None:
+    falling = [factor**i for i in range(14)]
+    for count in range(4, 15):
+        assert not plateau.plateau_test(range(count), falling[:count], patience=3).is_plateau
+    ended = [*falling, *[falling[-1]] * 4]
+    assert plateau.plateau_test(range(18), ended, patience=3).is_plateau
+    assert plateau.plateau_test(range(14), falling, patience=3, min_delta=0.5).is_plateau
+
+
 def test_a_fall_that_ended_is_a_plateau_once_patience_has_passed() -> None:
     fallen = 0.5 + np.exp(-np.arange(40) / 2.0)
     assert _share_of_plateaus(fallen, sd=0.01, patience=5 * EPOCH) > 0.85

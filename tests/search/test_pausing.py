@@ -129,6 +129,38 @@ def test_a_continuation_is_told_what_was_reported_and_ends_by_itself() -> None:
     assert bsopt.continued(study.ask()) is None
 
 
+def test_a_continuation_that_was_pruned_is_not_gone_on_with() -> None:
+    done = [trial_of(curve(f)) for f in (0.35, 0.4, 0.5)]
+    study = study_of(*done, trial_of(BEHIND, state=TrialState.PRUNED))
+    assert continue_paused(study, at_end=True) == 3
+    trial = study.ask()
+    bsopt.continued(trial)
+    study.tell(trial, state=TrialState.PRUNED)  # as where its checkpoint is gone
+    assert continue_paused(study, at_end=True) is None
+
+
+def test_a_trial_that_was_queued_twice_is_gone_on_with_once() -> None:
+    study = study_of(*(trial_of(curve(f)) for f in (0.35, 0.4, 0.5)), trial_of(BEHIND, state=TrialState.PRUNED))
+    for _ in range(2):
+        study.enqueue_trial({"batch_size": 32, "lr": 0.01}, user_attrs={CONTINUES: 3})
+    first, second = study.ask(), study.ask()
+    assert bsopt.continued(first) is not None
+    with pytest.raises(optuna.TrialPruned, match="trial 4 goes on from trial 3 already"):
+        bsopt.continued(second)
+    assert not study.trials[5].intermediate_values
+    study.tell(first, state=TrialState.FAIL)
+    study.enqueue_trial({"batch_size": 32, "lr": 0.01}, user_attrs={CONTINUES: 3})
+    study.tell(second, state=TrialState.FAIL)
+    assert bsopt.continued(study.ask()) is not None  # as a retry of one that failed
+
+
+def test_the_pruner_says_how_many_trials_went_on_from_paused_ones() -> None:
+    done = [trial_of(curve(f)) for f in (0.35, 0.4, 0.5)]
+    study = study_of(*done, trial_of(BEHIND, state=TrialState.PRUNED), trial_of(curve(0.3), **{CONTINUES: 3}))
+    told = "1 of 5 trials were pruned. 1 trial went on from paused ones, which count among these."
+    assert study.pruner.explain(study) == told
+
+
 def test_the_sampler_learns_from_the_continuation_where_a_paused_trial_ends() -> None:
     done = [trial_of(curve(f)) for f in (0.35, 0.4, 0.5)]
     study = study_of(*done, trial_of(BEHIND, state=TrialState.PRUNED), trial_of(curve(0.3), **{CONTINUES: 3}))

@@ -249,6 +249,14 @@ def test_an_earlier_studys_curves_let_the_second_trial_be_pruned() -> None:
     assert not study.pruner.decide(study_of(), hopeless).is_stop  # nothing of its own to compare with
 
 
+def test_an_earlier_study_that_goes_the_other_way_is_refused() -> None:
+    earlier = optuna.create_study(study_name="earlier", direction="maximize")
+    assert pruner(prior_from=earlier).decide(study_of(), running(curve(0.4)[:5])).outcome is None  # it has no curves
+    earlier.add_trials([trial_of(curve(0.35))])
+    with pytest.raises(ConfigError, match="'earlier', which is to be maximised while this one is to be minimised"):
+        pruner(prior_from=earlier).decide(study_of(), running(curve(0.4)[:5]))
+
+
 def test_an_earlier_study_with_longer_trials_says_nothing_of_these() -> None:
     longer = study_of(*(trial_of(curve(final), steps=range(2, 41, 2)) for final in (0.35, 0.4, 0.5)))
     study = study_of(trial_of(curve(0.35)), pruner=pruner(prior_from=longer))

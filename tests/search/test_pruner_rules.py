@@ -39,9 +39,15 @@ def test_each_rule_stops_where_its_source_says() -> None:
     assert first_stop(pruner(patience=3, rule="prechelt_up", threshold=0.0), values) == 9
 
 
-def test_prechelts_loss_needs_positive_values() -> None:
+def test_prechelts_loss_needs_values_that_are_not_negative_and_says_so_at_the_first() -> None:
     with pytest.raises(ConfigError, match="1 - accuracy"):
-        pruner(patience=1, rule="prechelt_gl").decide(study_of(), running([-1.0, -2.0, -3.0]))
+        pruner(patience=1, rule="prechelt_gl").decide(study_of(), running([-1.0]))
+
+
+def test_prechelts_loss_beside_an_error_of_exactly_0_is_worse_without_end() -> None:
+    rule = pruner(patience=1, rule="prechelt_gl", min_delta=5.0, threshold=0.0)
+    assert first_stop(rule, [0.5, 0.1, 0.0, 0.0, 0.0]) is None
+    assert first_stop(rule, [0.5, 0.1, 0.0, 0.0, 0.01]) == 5
 
 
 def test_by_default_a_noisy_flat_curve_is_a_plateau_and_a_slow_steady_one_is_not() -> None:
@@ -88,3 +94,13 @@ def test_the_time_to_a_target_is_compared_in_the_values_own_unit() -> None:
     slow = running([1.0, 0.9])
     assert pruner(target=0.5).decide(seconds, slow, spent=31.0).outcome == "pruned"
     assert pruner(target=0.5).decide(seconds, slow, spent=5.0).outcome is None
+
+
+def test_epochs_that_count_from_0_are_told_as_those_done_on_the_way_to_a_target() -> None:
+    rule = pruner(target=0.5, unit="epochs", min_finished=1)
+    study = study_of(trial_of([0.6, 0.4, 0.3], steps=range(3)))
+    reached = rule.decide(study, running([0.5], steps=range(1)))
+    assert reached.message == "reached the target 0.5 at 1 epoch"
+    missed = rule.decide(study, running([0.9, 0.8], steps=range(2)))
+    assert missed.message == "the target 0.5 was missed: 0.8 after the 2 epochs of the best trial"
+    assert rule.decide(study, running([0.9], steps=range(1))).outcome is None
