@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import optuna
+import pytest
 from recommended_studies import evidence_of, foreign, loss, ours
 
 from bsopt.laws.estimate import Estimate, FitStatus
@@ -54,6 +55,7 @@ def test_rules_that_all_miss_are_named_and_a_saturating_one_is_not_denied() -> N
     assert re.search(growth, replies["Does scaling the learning rate close the gap, and by how much?"])
 
 
+@pytest.mark.slow
 def test_rates_that_are_as_good_rule_no_rule_out_and_are_told() -> None:
     study, rng = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)), np.random.default_rng(1)
     for size, octaves, noise in zip(

@@ -91,7 +91,8 @@ def test_what_is_noted_in_user_attributes_is_small(published: optuna.Study) -> N
     assert not [key for key in study.user_attrs if key != "bsopt:dashboard"]
 
 
-@pytest.mark.parametrize("most", [40, pytest.param(MAX_TRIALS, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("most", [40, MAX_TRIALS])
 def test_figures_of_many_trials_stay_small_and_keep_the_best(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bsopt.report.dashboard.MAX_TRIALS", most)
     study = example_study(3 * most)

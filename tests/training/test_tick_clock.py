@@ -48,7 +48,7 @@ def test_data_of_unknown_length_counts_batches(train: Any) -> None:
 
 
 @pytest.mark.distributed
-@pytest.mark.parametrize("sized", [True, False])
+@pytest.mark.parametrize("sized", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_two_ranks_tick_at_the_same_samples(train: Any, sized: bool) -> None:
     budget = Budget(Amount(384, "samples"), Amount(192, "samples"))
     record = train(Plan(8, 1, 2), data={"n": 97 if sized else 96, "sized": sized}, budget=budget)

@@ -39,15 +39,9 @@ def test_without_a_browser_the_message_says_what_to_install(
         save_figure(plot_interaction(study), tmp_path / "figure.png")
 
 
+@pytest.mark.slow
 @pytest.mark.browser
-@pytest.mark.parametrize(
-    ("ending", "start"),
-    [
-        ("png", b"\x89PNG"),
-        pytest.param("svg", b"<svg", marks=pytest.mark.slow),
-        pytest.param("pdf", b"%PDF", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize(("ending", "start"), [("png", b"\x89PNG"), ("svg", b"<svg"), ("pdf", b"%PDF")])
 def test_a_picture_is_written(study: optuna.Study, tmp_path: Path, ending: str, start: bytes) -> None:
     try:
         path = save_figure(plot_interaction(study), tmp_path / f"figure.{ending}")
