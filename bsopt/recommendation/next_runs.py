@@ -36,7 +36,8 @@ def next_runs(evidence: Evidence) -> tuple[NextRun, ...]:
         runs.append(_repeat(evidence, best, reason))
     told = evidence.fits.ridge.predict(evidence.best_size)
     if told is not None and told.at_edge and not evidence.fits.ridge.is_flat:
-        runs += _beyond_tried(evidence, evidence.best_size, "whether {rate} is better")
+        beyond = _beyond_tried(evidence, evidence.best_size, "whether {rate} is better")
+        runs += [beyond] if beyond is not None else []
     if (size := evidence.size_beyond) is not None:
         side = "above the largest" if size > evidence.best_size else "below the smallest"
         reason = f"whether a batch size {side} that was tried, {evidence.best_size}, is better"
@@ -44,8 +45,8 @@ def next_runs(evidence: Evidence) -> tuple[NextRun, ...]:
     is_open = [found for found in evidence.findings if found.state in (SizeState.OPEN, SizeState.NOT_TESTED)]
     for found in sorted(is_open, key=lambda found: -found.chance):
         reason = f"whether {found.batch_size} is as good as {evidence.best_size}"
-        beyond = _beyond_tried(evidence, found.batch_size, f"{reason} at {{rate}}") if not found.is_tuned else []
-        run = beyond[0] if beyond else _at_best_rate(evidence, found.batch_size, reason)
+        beyond = None if found.is_tuned else _beyond_tried(evidence, found.batch_size, f"{reason} at {{rate}}")
+        run = beyond or _at_best_rate(evidence, found.batch_size, reason)
         if runs and replace(run, reason=runs[0].reason) == runs[0]:  # one run tells both
             runs[0] = replace(run, reason=f"{runs[0].reason}, and {reason}")
         else:
@@ -53,7 +54,7 @@ def next_runs(evidence: Evidence) -> tuple[NextRun, ...]:
     return tuple(runs[:MOST_RUNS])
 
 
-def _beyond_tried(evidence: Evidence, size: int, reason: str) -> list[NextRun]:
+def _beyond_tried(evidence: Evidence, size: int, reason: str) -> NextRun | None:
     """Return a run an octave beyond the rates that were tried, on the side where a size's best one may lie.
 
     None where it doesn't lie at their edge, where trials without a result, as diverged ones, show what is beyond, or
@@ -61,7 +62,7 @@ def _beyond_tried(evidence: Evidence, size: int, reason: str) -> list[NextRun]:
     """
     told = evidence.fits.ridge.predict(size)
     if told is None or not (told.at_edge or told.beyond):
-        return []
+        return None
     tried = [cast(float, record.lr) for record in evidence.records if record.has_result]
     lost = [record.lr for record in evidence.records if record.lr and not record.has_result]
     is_above = (told.beyond or told.lr.value) > math.sqrt(min(tried) * max(tried))
@@ -69,10 +70,10 @@ def _beyond_tried(evidence: Evidence, size: int, reason: str) -> list[NextRun]:
     lr = _searched(evidence, end * 2.0**octaves)
     is_further = math.log2(lr / end) / octaves >= SAME_OCTAVES
     if not is_further or any((other >= end) == is_above for other in lost):
-        return []
+        return None
     side = "above the highest" if is_above else "below the lowest"
     rate = f"a learning rate {side} that was tried, {end:.3g},"
-    return [_fresh(evidence, size, lr, reason.format(rate=rate).removesuffix(","))]
+    return _fresh(evidence, size, lr, reason.format(rate=rate).removesuffix(","))
 
 
 def _at_best_rate(evidence: Evidence, size: int, reason: str) -> NextRun:

@@ -63,10 +63,14 @@ def study_sign(study: Study) -> float:
 
 
 def finite_reports(trial: FrozenTrial) -> tuple[Array, Array]:
-    """Return steps and values of a trial's finite reports by increasing step, each of shape (r,)."""
+    """Return steps done and values at a trial's finite reports by increasing step, each of shape (r,).
+
+    Where reports count from 0, as epochs do, one step more is done than the report's number.
+    """
+    first = 1.0 if min(trial.intermediate_values, default=1) <= 0 else 0.0
     items = sorted((step, value) for step, value in trial.intermediate_values.items() if math.isfinite(value))
     pairs = np.array(items, dtype=float).reshape(-1, 2)
-    return pairs[:, 0], pairs[:, 1]
+    return pairs[:, 0] + first, pairs[:, 1]
 
 
 def joint_space(trials: Sequence[FrozenTrial]) -> dict[str, BaseDistribution]:

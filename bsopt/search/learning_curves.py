@@ -239,8 +239,6 @@ def _is_for_a_target(study: optuna.Study) -> bool:
 
 def _curve(trial: FrozenTrial, sign: float, batch_size: str, lr: str) -> Curve:
     steps, values = finite_reports(trial)
-    if len(steps) and min(trial.intermediate_values) <= 0:
-        steps = steps + 1.0  # epochs counted from 0: after epoch 0 one epoch is done
     b, x = (natural_log2(trial, name) for name in (batch_size, lr))
     final = sign * trial.values[0] if trial.state == TrialState.COMPLETE and trial.values else math.nan
     return Curve.of(steps, sign * values, b=b, x=x, final=final)

@@ -295,7 +295,7 @@ class PlateauPruner(BasePruner):
         num_known = max(prospects.num_finished, prospects.num_curves) if prospects.num_finished else 0
         may_judge = num_known >= self.min_finished and len(reports.steps) >= self.min_reports
         is_behind = may_judge and chance < self.threshold
-        words = f"at {format_number(reports.best)} after {self._distance(reports.done)}"
+        words = f"at {format_number(reports.best)} after {self._distance(float(reports.steps[-1]))}"
         if stuck_for is not None:
             words = f"plateaued at {format_number(reports.best)} for {self._distance(stuck_for)}"
         if prospects.is_longer:  # no finished curve tells what comes here, only a patience of one's own

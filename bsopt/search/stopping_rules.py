@@ -51,11 +51,6 @@ class Reports:
         scale = max(float(np.ptp(values[:-2])), abs(float(values[0])), least) if len(values) > 2 else math.inf
         return cls(sign, steps, values, best, latest, scale)
 
-    @property
-    def done(self) -> float:
-        """Steps done at the last report: one more than its number where they count from 0, as epochs do."""
-        return float(self.steps[-1]) + float(self.steps[0] <= 0.0)
-
 
 def divergence(reports: Reports) -> str | None:
     """Return how a trial diverged: its last two reports aren't finite or are far worse than its first; else None."""

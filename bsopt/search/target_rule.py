@@ -9,6 +9,7 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from bsopt.laws.extrapolation import extrapolate
+from bsopt.search.history import finite_reports
 from bsopt.search.stopping_rules import Reports
 from bsopt.trial.record import StopReason
 from bsopt.trial.spec import StopDecision
@@ -38,10 +39,10 @@ def towards_target(
         min_finished: How many trials must have finished before one ends for its chance.
         distance: Says a number of steps in words.
     """
-    goal, step = reports.sign * target, reports.done
+    goal, step = reports.sign * target, float(reports.steps[-1])
     words = f"the target {format_number(target)}"
     if reports.sign * reports.best <= goal:
-        first = _done(float(reports.steps[np.argmax(reports.values <= goal)]), from_zero=reports.steps[0] <= 0.0)
+        first = float(reports.steps[np.argmax(reports.values <= goal)])
         return StopDecision(StopReason.TARGET_REACHED, f"reached {words} at {distance(first)}", 1.0, reports.best)
     cost, best = (step, _best_step(complete, reports.sign, goal)) if spent is None else (spent, _best_cost(complete))
     on_the_way = StopDecision(None, f"at {format_number(reports.best)} on the way to {words}", best=reports.best)
@@ -52,8 +53,7 @@ def towards_target(
         reason = f"{words} was missed: {format_number(reports.best)} after the {what} of the best trial"
         return StopDecision(StopReason.PRUNED_HOPELESS, reason, 0.0, reports.best)
     end = step * best / cost if cost > 0 else math.inf
-    steps = reports.steps + (step - reports.steps[-1])
-    found = extrapolate(steps, reports.values, end=end) if math.isfinite(end) else None
+    found = extrapolate(reports.steps, reports.values, end=end) if math.isfinite(end) else None
     if found is None or found.status != "ok":
         return on_the_way
     chance = found.chance_below(goal)
@@ -66,18 +66,10 @@ def towards_target(
 
 def _best_step(complete: Sequence[FrozenTrial], sign: float, goal: float) -> float | None:
     """The earliest step at which a finished trial had reached the goal."""
-    reached = [
-        _done(step, from_zero=min(t.intermediate_values) <= 0)
-        for t in complete
-        for step, value in t.intermediate_values.items()
-        if sign * value <= goal
-    ]
-    return min(reached, default=None)
-
-
-def _done(step: float, *, from_zero: bool) -> float:
-    """Return how many steps are done at a report: one more than its number where they count from 0, as epochs do."""
-    return float(step) + float(from_zero)
+    curves = (finite_reports(trial) for trial in complete)
+    reached = [float(steps[sign * values <= goal].min(initial=math.inf)) for steps, values in curves]
+    best = min(reached, default=math.inf)
+    return best if math.isfinite(best) else None
 
 
 def _best_cost(complete: Sequence[FrozenTrial]) -> float | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import statistics
 from dataclasses import replace
 from itertools import pairwise
 from typing import cast
@@ -30,7 +29,6 @@ from bsopt.testing.study import example_study
 from bsopt.trial.objective import Objective
 from bsopt.trial.plan import Plan
 from bsopt.trial.record import StopReason, StudyInfo
-from bsopt.units import format_duration
 
 
 def test_best_quality_is_near_the_known_optimum(found: Recommendation) -> None:
@@ -112,38 +110,6 @@ def test_trials_of_one_value_have_no_best_one() -> None:
 def test_learning_rate_at_the_edge_of_the_range_is_said() -> None:
     edge = recommend(foreign(40, lr_high=2e-3), at_batch_size=1024)
     assert any("edge of the searched range" in caveat for caveat in edge.caveats)
-
-
-def test_other_devices_need_measured_times() -> None:
-    fastest = recommend(foreign(50), goal="fastest", num_devices=8)
-    assert any("No trial measured how long" in caveat for caveat in fastest.caveats)
-
-
-def test_where_no_update_was_timed_the_trials_themselves_say_what_is_fastest() -> None:
-    records = [
-        replace(record, seconds=(3.0 + 0.01 * record.number) * (64.0 / record.batch_size) ** 0.5)
-        for record in read_records(foreign(50))
-        if record.batch_size
-    ]
-    evidence = Evidence.of(read_info(foreign(50)), records)
-    found = {choice.goal: choice for choice in recommend_from(evidence).alternatives}
-    assert {"fastest", "cheapest"} <= found.keys()
-    size = found["fastest"].batch_size
-    assert size == found["cheapest"].batch_size == max(evidence.ties)
-    took = sorted(r.seconds for r in evidence.by_size[size] if r.seconds and r.outcome == "complete")
-    middle = statistics.median(took)
-    assert found["fastest"].reasons[0] == (
-        f"A trial took {format_duration(middle)} there ({format_duration(took[0])} to {format_duration(took[-1])}), "
-        "the least of those known to be as good as the best."
-    )
-    assert found["cheapest"].reasons[0].startswith(f"A trial took {format_duration(middle)} of device time there")
-    alike = Evidence.of(read_info(foreign(50)), [replace(record, seconds=36.0) for record in records])
-    same = {choice.goal: choice for choice in recommend_from(alike).alternatives}["fastest"]
-    assert same.reasons[0].startswith("A trial took 36 s there, the least")
-    strict = Evidence.of(read_info(foreign(50)), records, margin=0.004)
-    is_open = [f.batch_size for f in strict.findings if f.state is SizeState.OPEN and f.batch_size > max(strict.ties)]
-    fastest = {choice.goal: choice for choice in recommend_from(strict).alternatives}["fastest"]
-    assert fastest.reasons[1].startswith(f"At {max(is_open)} one took ")
 
 
 def test_fastest_names_a_faster_size_that_may_be_as_good_and_none_that_is_slower() -> None:
@@ -504,15 +470,3 @@ def test_one_learning_rate_is_no_range_to_widen() -> None:
 def test_no_answer_says_how_many_trials_gave_none(num: int, said: str) -> None:
     found = of_records(*(trial(i, 16, 0.01, math.nan, StopReason.DIVERGED) for i in range(num)))
     assert (found.choice, found.sentence) == (None, said)
-
-
-def test_there_is_no_largest_size_where_the_devices_can_train_none_of_those_as_good() -> None:
-    records = [
-        trial(10 * b + i, b, lr, 1.0 + 0.1 * math.log2(lr / 0.01) ** 2)
-        for b in (5, 7, 9)
-        for i, lr in enumerate((0.005, 0.01, 0.02, 0.04))
-    ]
-    evidence = Evidence.of(StudyInfo("made", lr_range=(1e-4, 1.0)), records, num_devices=8)
-    found = recommend_from(evidence, goal="largest")
-    said = "No batch size that was tested to be as good as the best can be trained on 8 devices."
-    assert found.caveats[0].startswith(said)

@@ -78,8 +78,9 @@ def test_thousands_of_a_unit_are_written_out_in_the_reason() -> None:
 
 def test_epochs_that_count_from_0_are_told_as_those_that_are_done() -> None:
     studied = study_of(*(trial_of(curve(f), steps=range(20)) for f in (0.35, 0.4, 0.5)))
-    decision = pruner(unit="epochs").decide(studied, running([0.9, 0.8, 0.7], steps=range(3)))
-    assert decision.message.startswith("at 0.7 after 3 epochs; ")
+    for first in (0.9, NAN):  # which says that epochs count from 0, too
+        decision = pruner(unit="epochs").decide(studied, running([first, 0.8, 0.7], steps=range(3)))
+        assert decision.message.startswith("at 0.7 after 3 epochs; ")
 
 
 def test_the_reason_names_value_patience_best_and_chance() -> None:
