@@ -11,7 +11,7 @@ from recommended_studies import best_log_lr, foreign, of_records, ours, trial
 
 from bsopt.errors import ConfigError
 from bsopt.laws.estimate import FitStatus
-from bsopt.recommendation import Evidence, Recommendation, SizeState, recommend, recommend_from
+from bsopt.recommendation import Evidence, Recommendation, SizeState, answers, recommend, recommend_from
 from bsopt.storage.attributes import read_info, read_records
 from bsopt.trial.objective import Objective
 from bsopt.trial.record import StopReason, StudyInfo
@@ -89,6 +89,8 @@ def test_a_large_size_that_ran_only_at_rates_of_a_small_one_is_not_called_worse(
     run = found.next_runs[-1]
     assert (run.batch_size, run.lr, run.repeats) == (32, pytest.approx(0.02), None)
     assert run.reason == "whether 32 is as good as 16 at a learning rate above the highest that was tried, 0.01"
+    quality = next(told for told in answers(Evidence.of(info, records)) if "accuracy" in told.question)
+    assert quality.answer.endswith("A better one may lie beyond them for 128.")
     narrow = recommend_from(Evidence.of(replace(info, lr_range=(6e-4, 0.01)), records))
     asked = {size.batch_size: size for size in narrow.sizes}
     assert asked[128].state is SizeState.WORSE  # at the rates that may be used
